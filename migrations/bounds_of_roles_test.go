@@ -117,7 +117,11 @@ func TestPublicLosesTheDatabase(t *testing.T) {
 				t.Errorf("every role may (-want +got):\n%s", diff)
 			}
 			text := logged.String()
-			if said := strings.Contains(text, "level=WARN"); said != (tc.says != "") || !strings.Contains(text, tc.says) {
+			if said := strings.Contains(
+				text,
+				"level=WARN",
+			); said != (tc.says != "") ||
+				!strings.Contains(text, tc.says) {
 				t.Errorf("logged %s, want %q", text, tc.says)
 			}
 			for _, dsn := range []string{pg.OwnerDSN, pg.OperatorDSN, pg.DataplaneDSN} {
@@ -145,7 +149,8 @@ func TestRolesThatExistAreBounded(t *testing.T) {
 	})
 	var logged bytes.Buffer
 	err := migrations.Up(t.Context(), pg.OwnerDSN, slog.New(slog.NewTextHandler(&logged, nil)))
-	if err == nil || !strings.Contains(err.Error(), "the schema is up to date") || !strings.Contains(err.Error(), name) {
+	if err == nil || !strings.Contains(err.Error(), "the schema is up to date") ||
+		!strings.Contains(err.Error(), name) {
 		t.Errorf("the migration says %v, want that the owner may not alter %s", err, name)
 	}
 	if !strings.Contains(logged.String(), "role "+name+" keeps its connection limit") {

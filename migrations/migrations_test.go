@@ -192,7 +192,13 @@ func TestRequireLabels(t *testing.T) {
 			err := admin.QueryRow(t.Context(), `SELECT require_labels,
 				(SELECT relforcerowsecurity FROM pg_class WHERE relname = 'tenants') FROM installation`).Scan(&got, &forced)
 			if err != nil || got != tc.want || !forced {
-				t.Errorf("labels are required: %v, want %v; row-level security is forced: %v; %v", got, tc.want, forced, err)
+				t.Errorf(
+					"labels are required: %v, want %v; row-level security is forced: %v; %v",
+					got,
+					tc.want,
+					forced,
+					err,
+				)
 			}
 		})
 	}
@@ -220,8 +226,11 @@ func objects(t *testing.T, pg *pgtest.Server) []string {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	rows, err := conn.Query(t.Context(), `SELECT relkind::text || ' ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
-		UNION ALL SELECT 'f ' || oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1`)
+	rows, err := conn.Query(
+		t.Context(),
+		`SELECT relkind::text || ' ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+		UNION ALL SELECT 'f ' || oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1`,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +263,9 @@ func TestErrors(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			if s := err.Error(); !strings.Contains(s, tc.want) || strings.Contains(s, "\n") || strings.Contains(s, ":topsecret") || strings.Contains(s, "caly-test") {
+			if s := err.Error(); !strings.Contains(s, tc.want) || strings.Contains(s, "\n") ||
+				strings.Contains(s, ":topsecret") ||
+				strings.Contains(s, "caly-test") {
 				t.Errorf("it says %q, want %q in one line without the password", s, tc.want)
 			}
 			if _, statusErr := migrations.Status(t.Context(), tc.dsn); statusErr == nil {

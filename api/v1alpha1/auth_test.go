@@ -15,13 +15,28 @@ func TestAuthDefaults(t *testing.T) {
 	ns := kubetest.Get(t).NewNamespace(t)
 	for name, tc := range map[string]struct{ set, want fields }{
 		"no accounts": {nil, fields{"spec.auth": nil}},
-		"accounts": {fields{"spec.auth": map[string]any{}}, fields{"spec.auth.registration": "Closed", "spec.auth.accessTokenLifetime": "15m",
-			"spec.auth.sessionLifetime": "720h", "spec.auth.allowedEmailDomains": nil, "spec.auth.hosts": nil, "spec.auth.allowedOrigins": nil,
-			"spec.auth.limits": nil}},
+		"accounts": {fields{"spec.auth": map[string]any{}}, fields{
+			"spec.auth.registration":        "Closed",
+			"spec.auth.accessTokenLifetime": "15m",
+			"spec.auth.sessionLifetime":     "720h",
+			"spec.auth.allowedEmailDomains": nil,
+			"spec.auth.hosts":               nil,
+			"spec.auth.allowedOrigins":      nil,
+			"spec.auth.limits":              nil,
+		}},
 		"what is set stays": {
-			fields{"spec.auth": map[string]any{"registration": "Open", "accessTokenLifetime": "1m", "limits": map[string]any{"login": limit(3, "1m")}}},
-			fields{"spec.auth.registration": "Open", "spec.auth.accessTokenLifetime": "1m", "spec.auth.limits.login.requests": int64(3),
-				"spec.auth.limits.login.window": "1m", "spec.auth.limits.api": nil}},
+			fields{"spec.auth": map[string]any{
+				"registration":        "Open",
+				"accessTokenLifetime": "1m",
+				"limits":              map[string]any{"login": limit(3, "1m")},
+			}},
+			fields{
+				"spec.auth.registration":          "Open",
+				"spec.auth.accessTokenLifetime":   "1m",
+				"spec.auth.limits.login.requests": int64(3),
+				"spec.auth.limits.login.window":   "1m",
+				"spec.auth.limits.api":            nil,
+			}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			obj := object(t, ns, minimalTenant, tc.set)
@@ -61,26 +76,38 @@ func authRules() map[string]ruleCase {
 	wantHost := refusal{hosts + "[0]", "auth.hosts are names such as voice.acme.example"}
 	wantDomain := refusal{domains + "[0]", "auth.allowedEmailDomains are domains such as acme.example"}
 	return map[string]ruleCase{
-		"unknown registration":         {fields{"spec.auth.registration": "Invited"}, refusal{"spec.auth.registration", `"Open", "Closed"`}},
-		"hosts":                        {fields{hosts: []any{"voice.acme.example", "localhost"}}, ok},
-		"host with a port":             {fields{hosts: []any{"voice.acme.example:443"}}, wantHost},
-		"host in capitals":             {fields{hosts: []any{"Voice.acme.example"}}, wantHost},
-		"host with its full stop":      {fields{hosts: []any{"voice.acme.example."}}, wantHost},
-		"host, a wildcard":             {fields{hosts: []any{"*.acme.example"}}, wantHost},
-		"host, a URL":                  {fields{hosts: []any{"https://voice.acme.example"}}, wantHost},
-		"host, an empty one":           {fields{hosts: []any{""}}, refusal{hosts + "[0]", "at least 1"}},
-		"host, much too long":          {fields{hosts: []any{strings.Repeat("a", 254)}}, refusal{hosts + "[0]", "253"}},
-		"auth's host twice":            {fields{hosts: []any{"a.example", "a.example"}}, refusal{hosts + "[1]", "Duplicate value"}},
-		"no hosts":                     {fields{hosts: []any{}}, refusal{hosts, "at least 1"}},
-		"as many of hosts as may be":   {fields{hosts: sourceHosts(16)}, ok},
-		"more of hosts than may be":    {fields{hosts: sourceHosts(17)}, refusal{hosts, "16"}},
-		"domains":                      {fields{domains: []any{"acme.example", "globex.co.in"}}, ok},
-		"domain with an @":             {fields{domains: []any{"@acme.example"}}, wantDomain},
-		"domain, an address":           {fields{domains: []any{"a@acme.example"}}, wantDomain},
-		"domain in capitals":           {fields{domains: []any{"ACME.example"}}, wantDomain},
-		"domain, a wildcard":           {fields{domains: []any{"*.acme.example"}}, wantDomain},
-		"domain, much too long":        {fields{domains: []any{strings.Repeat("a", 254)}}, refusal{domains + "[0]", "253"}},
-		"domain twice":                 {fields{domains: []any{"a.example", "a.example"}}, refusal{domains + "[1]", "Duplicate value"}},
+		"unknown registration": {
+			fields{"spec.auth.registration": "Invited"},
+			refusal{"spec.auth.registration", `"Open", "Closed"`},
+		},
+		"hosts":                   {fields{hosts: []any{"voice.acme.example", "localhost"}}, ok},
+		"host with a port":        {fields{hosts: []any{"voice.acme.example:443"}}, wantHost},
+		"host in capitals":        {fields{hosts: []any{"Voice.acme.example"}}, wantHost},
+		"host with its full stop": {fields{hosts: []any{"voice.acme.example."}}, wantHost},
+		"host, a wildcard":        {fields{hosts: []any{"*.acme.example"}}, wantHost},
+		"host, a URL":             {fields{hosts: []any{"https://voice.acme.example"}}, wantHost},
+		"host, an empty one":      {fields{hosts: []any{""}}, refusal{hosts + "[0]", "at least 1"}},
+		"host, much too long":     {fields{hosts: []any{strings.Repeat("a", 254)}}, refusal{hosts + "[0]", "253"}},
+		"auth's host twice": {
+			fields{hosts: []any{"a.example", "a.example"}},
+			refusal{hosts + "[1]", "Duplicate value"},
+		},
+		"no hosts":                   {fields{hosts: []any{}}, refusal{hosts, "at least 1"}},
+		"as many of hosts as may be": {fields{hosts: sourceHosts(16)}, ok},
+		"more of hosts than may be":  {fields{hosts: sourceHosts(17)}, refusal{hosts, "16"}},
+		"domains":                    {fields{domains: []any{"acme.example", "globex.co.in"}}, ok},
+		"domain with an @":           {fields{domains: []any{"@acme.example"}}, wantDomain},
+		"domain, an address":         {fields{domains: []any{"a@acme.example"}}, wantDomain},
+		"domain in capitals":         {fields{domains: []any{"ACME.example"}}, wantDomain},
+		"domain, a wildcard":         {fields{domains: []any{"*.acme.example"}}, wantDomain},
+		"domain, much too long": {
+			fields{domains: []any{strings.Repeat("a", 254)}},
+			refusal{domains + "[0]", "253"},
+		},
+		"domain twice": {
+			fields{domains: []any{"a.example", "a.example"}},
+			refusal{domains + "[1]", "Duplicate value"},
+		},
 		"no domains":                   {fields{domains: []any{}}, refusal{domains, "at least 1"}},
 		"as many of domains as may be": {fields{domains: sourceHosts(64)}, ok},
 		"more of domains than may be":  {fields{domains: sourceHosts(65)}, refusal{domains, "64"}},
@@ -97,10 +124,26 @@ func originRules() map[string]ruleCase {
 		return list
 	}
 	rules := map[string]ruleCase{
-		"origins":                {fields{field: []any{"https://desk.acme.example", "https://desk.acme.example:8443", "http://localhost:5173", "http://localhost"}}, refusal{}},
-		"origin, an empty one":   {fields{field: []any{""}}, refusal{field + "[0]", "at least 1"}},
-		"origin, too long":       {fields{field: []any{"https://" + strings.Repeat("a", 300)}}, refusal{field + "[0]", "272"}},
-		"origin twice":           {fields{field: []any{"https://a.example", "https://a.example"}}, refusal{field + "[1]", "Duplicate value"}},
+		"origins": {
+			fields{
+				field: []any{
+					"https://desk.acme.example",
+					"https://desk.acme.example:8443",
+					"http://localhost:5173",
+					"http://localhost",
+				},
+			},
+			refusal{},
+		},
+		"origin, an empty one": {fields{field: []any{""}}, refusal{field + "[0]", "at least 1"}},
+		"origin, too long": {
+			fields{field: []any{"https://" + strings.Repeat("a", 300)}},
+			refusal{field + "[0]", "272"},
+		},
+		"origin twice": {
+			fields{field: []any{"https://a.example", "https://a.example"}},
+			refusal{field + "[1]", "Duplicate value"},
+		},
 		"no origins":             {fields{field: []any{}}, refusal{field, "at least 1"}},
 		"as many origins as is":  {fields{field: many(32)}, refusal{}},
 		"more origins than is":   {fields{field: many(33)}, refusal{field, "32"}},
@@ -118,12 +161,24 @@ func originRules() map[string]ruleCase {
 func limitRules() map[string]ruleCase {
 	const field = "spec.auth.limits"
 	rules := map[string]ruleCase{
-		"limits of nothing":      {fields{field: map[string]any{}}, refusal{field, "at least 1"}},
-		"a limit's requests":     {fields{field + ".login": map[string]any{"window": "1m"}}, refusal{field + ".login.requests", "Required value"}},
-		"a limit's window":       {fields{field + ".login": map[string]any{"requests": int64(1)}}, refusal{field + ".login.window", "Required value"}},
-		"a limit of no requests": {fields{field + ".login": limit(0, "1m")}, refusal{field + ".login.requests", "greater than or equal to 1"}},
-		"a limit of most":        {fields{field + ".login": limit(1000, "24h")}, refusal{}},
-		"a limit of more":        {fields{field + ".login": limit(1001, "1m")}, refusal{field + ".login.requests", "less than or equal to 1000"}},
+		"limits of nothing": {fields{field: map[string]any{}}, refusal{field, "at least 1"}},
+		"a limit's requests": {
+			fields{field + ".login": map[string]any{"window": "1m"}},
+			refusal{field + ".login.requests", "Required value"},
+		},
+		"a limit's window": {
+			fields{field + ".login": map[string]any{"requests": int64(1)}},
+			refusal{field + ".login.window", "Required value"},
+		},
+		"a limit of no requests": {
+			fields{field + ".login": limit(0, "1m")},
+			refusal{field + ".login.requests", "greater than or equal to 1"},
+		},
+		"a limit of most": {fields{field + ".login": limit(1000, "24h")}, refusal{}},
+		"a limit of more": {
+			fields{field + ".login": limit(1001, "1m")},
+			refusal{field + ".login.requests", "less than or equal to 1000"},
+		},
 		"a limit's least window": {fields{field + ".login": limit(1, "1s")}, refusal{}},
 	}
 	// Each is there, and held to its bounds.

@@ -22,7 +22,10 @@ func TestCallRecordingRules(t *testing.T) {
 	ok := refusal{}
 	const call, source, tenant = "spec.callSID", "spec.sourceURL", "spec.tenantRef.name"
 	wantURL := refusal{source, "sourceURL must be an absolute http(s) URL"}
-	wantNoCredentials := refusal{source, "sourceURL must not carry credentials: the Tenant's Exotel credentials are used"}
+	wantNoCredentials := refusal{
+		source,
+		"sourceURL must not carry credentials: the Tenant's Exotel credentials are used",
+	}
 	for name, tc := range map[string]ruleCase{
 		"minimal":                    {nil, ok},
 		"no spec":                    {fields{"spec": nil}, refusal{"spec", "Required value"}},
@@ -51,7 +54,10 @@ func TestCallRecordingRules(t *testing.T) {
 
 func TestCallRecordingCannotBeChanged(t *testing.T) {
 	ns := kubetest.Get(t).NewNamespace(t)
-	changed := refusal{"spec", "spec of a CallRecording cannot be changed: apply a new CallRecording for another recording"}
+	changed := refusal{
+		"spec",
+		"spec of a CallRecording cannot be changed: apply a new CallRecording for another recording",
+	}
 	for name, tc := range map[string]ruleCase{
 		"another call":   {fields{"spec.callSID": "another"}, changed},
 		"another source": {fields{"spec.sourceURL": "https://recordings.exotel.com/acme1/another.mp3"}, changed},

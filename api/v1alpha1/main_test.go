@@ -75,7 +75,8 @@ func (want refusal) check(t *testing.T, err error) {
 		t.Fatalf("got %v, want a refusal of %s", err, want.field)
 	}
 	for _, c := range status.Status().Details.Causes {
-		if c.Field == want.field && strings.Contains(c.Message, want.message) && strings.Contains(err.Error(), want.field) {
+		if c.Field == want.field && strings.Contains(c.Message, want.message) &&
+			strings.Contains(err.Error(), want.field) {
 			return
 		}
 	}

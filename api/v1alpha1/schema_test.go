@@ -160,7 +160,14 @@ func TestRulesNameTheirField(t *testing.T) {
 				for _, r := range s.Rules {
 					rules++
 					if !strings.Contains(r.Message, field) {
-						t.Errorf("%s %s: the message of rule %q does not name %s: %q", kind, path, r.Rule, field, r.Message)
+						t.Errorf(
+							"%s %s: the message of rule %q does not name %s: %q",
+							kind,
+							path,
+							r.Rule,
+							field,
+							r.Message,
+						)
 					}
 				}
 			})

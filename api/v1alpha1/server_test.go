@@ -40,8 +40,10 @@ func TestDiscovery(t *testing.T) {
 		got[r.Name] = append(append([]string{r.Kind}, r.ShortNames...), r.Categories...)
 	}
 	want := map[string][]string{
-		"tenants": {"Tenant", "tnt", "caly"}, "tenants/status": {"Tenant"},
-		"callrecordings": {"CallRecording", "crec", "caly"}, "callrecordings/status": {"CallRecording"},
+		"tenants":               {"Tenant", "tnt", "caly"},
+		"tenants/status":        {"Tenant"},
+		"callrecordings":        {"CallRecording", "crec", "caly"},
+		"callrecordings/status": {"CallRecording"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("kind, short names and categories (-want +got):\n%s", diff)
@@ -75,8 +77,12 @@ func TestTable(t *testing.T) {
 		"lastTransitionTime": since,
 	}
 	tenant.Object["status"] = map[string]any{"backlog": int64(7), "conditions": append(ready, suspended)}
-	recording.Object["status"] = map[string]any{"phase": "Failed", "attempts": int64(3), "conditions": ready,
-		"object": map[string]any{"bucket": "acme", "key": "acme/k.mp3", "size": int64(11), "sha256": sha256hex}}
+	recording.Object["status"] = map[string]any{
+		"phase":      "Failed",
+		"attempts":   int64(3),
+		"conditions": ready,
+		"object":     map[string]any{"bucket": "acme", "key": "acme/k.mp3", "size": int64(11), "sha256": sha256hex},
+	}
 	for _, o := range []client.Object{tenant, recording} {
 		if err := env.Client.Status().Update(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -92,8 +98,16 @@ func TestTable(t *testing.T) {
 			"Backlog":   float64(7),
 			"Message":   "create it",
 		},
-		"callrecordings": {"Name": "by-hand", "Tenant": "support", "Call": "b6cf1d1c6ec8f9b1", "Phase": "Failed", "Attempts": float64(3),
-			"Size": float64(11), "Key": "acme/k.mp3", "Message": "create it"},
+		"callrecordings": {
+			"Name":     "by-hand",
+			"Tenant":   "support",
+			"Call":     "b6cf1d1c6ec8f9b1",
+			"Phase":    "Failed",
+			"Attempts": float64(3),
+			"Size":     float64(11),
+			"Key":      "acme/k.mp3",
+			"Message":  "create it",
+		},
 	}
 	for resource, cells := range want {
 		got := table(t, ns, resource)
@@ -112,8 +126,22 @@ const sha256hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b
 // table returns the cells of the only row.
 func table(t *testing.T, namespace, resource string) map[string]any {
 	t.Helper()
-	data, err := discover(t).RESTClient().Get().AbsPath("/apis", v1alpha1.GroupVersion.Group, v1alpha1.GroupVersion.Version, "namespaces", namespace, resource).
-		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Do(t.Context()).Raw()
+	data, err := discover(
+		t,
+	).RESTClient().Get().AbsPath(
+		"/apis",
+		v1alpha1.GroupVersion.Group,
+		v1alpha1.GroupVersion.Version,
+		"namespaces",
+		namespace,
+		resource,
+	).
+		SetHeader(
+			"Accept",
+			"application/json;as=Table;v=v1;g=meta.k8s.io",
+		).Do(
+		t.Context(),
+	).Raw()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +195,12 @@ func TestFieldSelectors(t *testing.T) {
 		})
 	}
 	t.Run("a field that is not selectable", func(t *testing.T) {
-		err := env.Client.List(t.Context(), &v1alpha1.CallRecordingList{}, client.InNamespace(ns), client.MatchingFields{"spec.sourceURL": "x"})
+		err := env.Client.List(
+			t.Context(),
+			&v1alpha1.CallRecordingList{},
+			client.InNamespace(ns),
+			client.MatchingFields{"spec.sourceURL": "x"},
+		)
 		if !apierrors.IsBadRequest(err) {
 			t.Errorf("got %v, want a refusal", err)
 		}

@@ -15,7 +15,9 @@ func main() {
 		debug.SetGCPercent(50) // little is allocated; memory is what a pod is paid for
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(1) // one core moves some 300 MB/s; a second one mostly wakes the first up, at 5 to 10 % more CPU a file
+		runtime.GOMAXPROCS(
+			1,
+		) // one core moves some 300 MB/s; a second one mostly wakes the first up, at 5 to 10 % more CPU a file
 	}
 	cmd := cli.NewUploadCommand()
 	cmd.Use = "caly-upload"

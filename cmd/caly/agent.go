@@ -13,7 +13,12 @@ import (
 )
 
 func newAgentCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "agent", Short: "Stand in for a tenant's agent, to try an installation", Args: cli.NoArgs, RunE: help}
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Stand in for a tenant's agent, to try an installation",
+		Args:  cli.NoArgs,
+		RunE:  help,
+	}
 	cmd.AddCommand(newAgentEchoCommand())
 	return cmd
 }
@@ -30,7 +35,11 @@ func newAgentEchoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			server, err := agentsim.NewServer(agentsim.Options{Listen: listen, Protocol: agent.Protocol(protocol), TLS: config})
+			server, err := agentsim.NewServer(agentsim.Options{
+				Listen:   listen,
+				Protocol: agent.Protocol(protocol),
+				TLS:      config,
+			})
 			if err != nil {
 				return err
 			}
@@ -38,7 +47,8 @@ func newAgentEchoCommand() *cobra.Command {
 			cmd.Printf("echoing at %s in the protocol %s\n", server.URL(), protocol)
 			<-cmd.Context().Done()
 			return nil
-		}}
+		},
+	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8091", "address")
 	cmd.Flags().StringVar(&protocol, "protocol", string(agent.Exotel), "exotel, twilio or pcm")
 	cmd.Flags().StringVar(&certFile, "tls-cert-file", "", "file with the certificate, for wss; plain ws if empty")

@@ -43,21 +43,52 @@ func newDataplaneCommand() *cobra.Command {
 		Use:   "dataplane",
 		Short: "Run the data plane: answer Exotel's webhooks and audio streams, and the tenants' API",
 		Args:  cli.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) }}
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) },
+	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)")
+	flags.StringVar(
+		&o.databaseURLFile,
+		"database-url-file",
+		"",
+		"file with the data plane's database URL (or CALY_DATABASE_URL)",
+	)
 	flags.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the tenant configs")
 	flags.StringVar(&o.listen, "listen", ":8080", "address for webhooks, audio streams and the API")
 	flags.StringVar(&o.internalListen, "internal-listen", ":8081", "address for probes, metrics and monitoring")
-	flags.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM while not ready")
+	flags.DurationVar(
+		&o.drainDelay,
+		"drain-delay",
+		5*time.Second,
+		"how long to go on serving after SIGTERM while not ready",
+	)
 	flags.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")
 	flags.Int64Var(&o.maxBody, "max-body-bytes", 1<<20, "largest body of a webhook")
-	flags.IntVar(&o.maxInFlight, "max-in-flight", 1024, "webhooks in work at once; those beyond are answered 503 before their body is read")
+	flags.IntVar(
+		&o.maxInFlight,
+		"max-in-flight",
+		1024,
+		"webhooks in work at once; those beyond are answered 503 before their body is read",
+	)
 	flags.IntVar(&o.commitWorkers, "commit-workers", 2, "transactions at the same time; each takes all waiting events")
-	flags.StringSliceVar(&o.trustedProxies, "trusted-proxies", nil, "address ranges of the proxies whose X-Forwarded headers are believed")
-	flags.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
+	flags.StringSliceVar(
+		&o.trustedProxies,
+		"trusted-proxies",
+		nil,
+		"address ranges of the proxies whose X-Forwarded headers are believed",
+	)
+	flags.StringSliceVar(
+		&o.sourceCIDRs,
+		"allowed-source-cidrs",
+		nil,
+		"private address ranges that recordings may come from",
+	)
 	flags.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow recordings over plain http")
-	flags.StringVar(&o.tlsCertFile, "tls-cert-file", "", "file with the certificate to speak TLS with; renewed files are live within seconds")
+	flags.StringVar(
+		&o.tlsCertFile,
+		"tls-cert-file",
+		"",
+		"file with the certificate to speak TLS with; renewed files are live within seconds",
+	)
 	flags.StringVar(&o.tlsKeyFile, "tls-key-file", "", "file with the certificate's key")
 	flags.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "",
 		"file with the token that allows /api/monitoring from outside")
@@ -128,10 +159,19 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	tenants.run(ctx, group)
 	group.Go(func() error { return streams.run(ctx) })
 	group.Go(func() error {
-		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, streams.handler, tenants.handler),
-			Internal:   internalHandler(registry, status, streams.janitor.Profile()),
-			Ready:      func(context.Context) error { return watcher.Ready() },
-			DrainDelay: o.drainDelay, Grace: o.grace, Finish: streams.drain, TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
+		return server.Run(ctx, server.Options{
+			Listen:         o.listen,
+			InternalListen: o.internalListen,
+			Public:         route(webhooks, streams.handler, tenants.handler),
+			Internal:       internalHandler(registry, status, streams.janitor.Profile()),
+			Ready:          func(context.Context) error { return watcher.Ready() },
+			DrainDelay:     o.drainDelay,
+			Grace:          o.grace,
+			Finish:         streams.drain,
+			TLSCertFile:    o.tlsCertFile,
+			TLSKeyFile:     o.tlsKeyFile,
+			Log:            log,
+		})
 	})
 	return group.Wait()
 }
@@ -147,15 +187,26 @@ func (o dataplaneOptions) webhookOptions() (webhook.Options, error) {
 		return webhook.Options{}, err
 	}
 	if o.maxInFlight < 1 || o.commitWorkers < 1 || o.maxBody < 1 {
-		return webhook.Options{}, &cli.ExitError{Code: cli.ExitUsage, Err: errors.New("--max-in-flight, --commit-workers and --max-body-bytes must be at least 1")}
+		return webhook.Options{}, &cli.ExitError{
+			Code: cli.ExitUsage,
+			Err:  errors.New("--max-in-flight, --commit-workers and --max-body-bytes must be at least 1"),
+		}
 	}
-	return webhook.Options{MaxBody: o.maxBody, MaxInFlight: o.maxInFlight, Workers: o.commitWorkers, TrustedProxies: proxies,
-		Sources: recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: sources}}, nil
+	return webhook.Options{
+		MaxBody:        o.maxBody,
+		MaxInFlight:    o.maxInFlight,
+		Workers:        o.commitWorkers,
+		TrustedProxies: proxies,
+		Sources:        recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: sources},
+	}, nil
 }
 
 func newMetricsRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
 	return registry
 }
 
@@ -165,11 +216,18 @@ func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
 	unreadable := func() float64 { _, unreadable := w.Counts(); return float64(unreadable) }
 	missing := func() float64 { return float64(w.Missing()) }
 	r.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs", Help: "Tenants whose config this pod knows."}, known),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs_missing",
-			Help: "Published tenant configs whose Secret this pod does not have."}, missing),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs_unreadable",
-			Help: "Tenant configs that this pod cannot read as they are now; the last good one stays in force."}, unreadable))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "caly_tenant_configs",
+			Help: "Tenants whose config this pod knows.",
+		}, known),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "caly_tenant_configs_missing",
+			Help: "Published tenant configs whose Secret this pod does not have.",
+		}, missing),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "caly_tenant_configs_unreadable",
+			Help: "Tenant configs that this pod cannot read as they are now; the last good one stays in force.",
+		}, unreadable))
 }
 
 // pingWithin bounds a question whether the database accepts writes.
@@ -198,8 +256,10 @@ func databaseMetrics(pools ...database) []prometheus.Collector {
 		return n
 	}
 	return []prometheus.Collector{
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_database_up",
-			Help: "1 while this pod reaches a PostgreSQL server that accepts writes within a second, else 0."}, up),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "caly_database_up",
+			Help: "1 while this pod reaches a PostgreSQL server that accepts writes within a second, else 0.",
+		}, up),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "caly_database_read_only_total",
 			Help: "Times that the server turned out to be read-only, and a pool's connections were made again.",

@@ -45,10 +45,25 @@ type apiOptions struct {
 }
 
 func (o *apiOptions) addTo(f *pflag.FlagSet) {
-	f.StringVar(&o.mode, "mode", string(api.Production), "production, or development: errors tell their causes and /api/test is there")
-	f.StringVar(&o.issuer, "token-issuer", "https://localhost", "who issues access tokens: where the data plane is reached")
+	f.StringVar(
+		&o.mode,
+		"mode",
+		string(api.Production),
+		"production, or development: errors tell their causes and /api/test is there",
+	)
+	f.StringVar(
+		&o.issuer,
+		"token-issuer",
+		"https://localhost",
+		"who issues access tokens: where the data plane is reached",
+	)
 	f.StringVar(&o.audience, "token-audience", "caly", "whom access tokens are for")
-	f.StringSliceVar(&o.tenantFrom, "tenant-from", []string{"path", "host", "header"}, "what may name a request's tenant")
+	f.StringSliceVar(
+		&o.tenantFrom,
+		"tenant-from",
+		[]string{"path", "host", "header"},
+		"what may name a request's tenant",
+	)
 	f.StringSliceVar(&o.hosts, "platform-hosts", nil,
 		"the platform's own hosts, which name no tenant; *.domain is every name below it")
 	f.StringArrayVar(&o.limit, "limit", nil, "overrides a built-in limit, for example login=6/15m; repeatable")
@@ -59,7 +74,12 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(&o.smtp.From, "smtp-from", "", "whom mail comes from")
 	f.StringVar(&o.smtp.HELO, "smtp-helo", "",
 		"host name for the greeting of the SMTP server (default: the machine's name with its domain, or its address)")
-	f.StringVar(&o.smtpTLS, "smtp-tls", string(mail.StartTLSMandatory), "starttls-mandatory, starttls-opportunistic, implicit or none")
+	f.StringVar(
+		&o.smtpTLS,
+		"smtp-tls",
+		string(mail.StartTLSMandatory),
+		"starttls-mandatory, starttls-opportunistic, implicit or none",
+	)
 	f.StringVar(&o.smtp.Username, "smtp-username", "", "user name at the SMTP server")
 	f.StringVar(&o.smtp.PasswordFile, "smtp-password-file", "", "file with the password for the SMTP server")
 	f.StringVar(&o.smtp.CAFile, "smtp-ca-file", "",
@@ -158,7 +178,14 @@ func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 		Log:      p.log,
 		Metrics:  p.registry,
 	})
-	a.tokens = token.New(token.Options{Issuer: o.issuer, Audience: o.audience, Ring: p.watcher.Ring, Revocations: a.revocations, Log: p.log, Metrics: p.registry})
+	a.tokens = token.New(token.Options{
+		Issuer:      o.issuer,
+		Audience:    o.audience,
+		Ring:        p.watcher.Ring,
+		Revocations: a.revocations,
+		Log:         p.log,
+		Metrics:     p.registry,
+	})
 	a.mail = outbox.New(outbox.Options{
 		Sender:     o.sender,
 		Key:        derived(p.watcher.Ring, keyring.PurposeMail),
@@ -245,11 +272,16 @@ func route(webhooks, streams, rest http.Handler) http.Handler {
 
 // monitoring is what the pod tells of itself at /api/monitoring/status.
 func (a *tenantAPI) monitoring(w *watch.Watcher, db *store.Dataplane) *monitoring.Handler {
-	return monitoring.New(0,
+	return monitoring.New(
+		0,
 		monitoring.NewSection("tenantConfigs", func(context.Context) any {
 			known, unreadable := w.Counts()
-			return map[string]int{"known": known, "missing": w.Missing(), "unreadable": unreadable,
-				"withAccounts": len(w.Snapshot().WithAccounts())}
+			return map[string]int{
+				"known":        known,
+				"missing":      w.Missing(),
+				"unreadable":   unreadable,
+				"withAccounts": len(w.Snapshot().WithAccounts()),
+			}
 		}),
 		monitoring.NewSection("database", func(ctx context.Context) any {
 			if err := pingDatabase(ctx, db); err != nil {
@@ -266,5 +298,9 @@ func (a *tenantAPI) monitoring(w *watch.Watcher, db *store.Dataplane) *monitorin
 		monitoring.NewSection("passwords", func(context.Context) any {
 			return map[string]int{"waiting": a.hasher.Waiting(), "atOnce": a.hasher.Slots()}
 		}),
-		monitoring.NewSection("mail", func(context.Context) any { return map[string]bool{"enabled": a.mail.Enabled()} }))
+		monitoring.NewSection(
+			"mail",
+			func(context.Context) any { return map[string]bool{"enabled": a.mail.Enabled()} },
+		),
+	)
 }

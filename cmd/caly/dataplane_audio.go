@@ -41,25 +41,52 @@ type audioOptions struct {
 }
 
 func (o *audioOptions) addTo(f *pflag.FlagSet) {
-	f.StringVar(&o.pod, "pod-name", "", "name that no other pod has, for the sessions of audio streams (default: POD_NAME, or the host's name)")
+	f.StringVar(
+		&o.pod,
+		"pod-name",
+		"",
+		"name that no other pod has, for the sessions of audio streams (default: POD_NAME, or the host's name)",
+	)
 	f.IntVar(&o.maxStreams, "max-streams", 2000,
 		"audio streams at once in this pod, three quarters for one namespace; those beyond are answered 503")
-	f.StringSliceVar(&o.agentCIDRs, "allowed-agent-cidrs", nil, "private address ranges that the tenants' agents may be in")
+	f.StringSliceVar(
+		&o.agentCIDRs,
+		"allowed-agent-cidrs",
+		nil,
+		"private address ranges that the tenants' agents may be in",
+	)
 	f.StringVar(&o.publicURL, "public-url", "",
 		"where Exotel reaches the data plane, for the URLs of streams (default: where a request says that it was sent)")
 	f.DurationVar(&o.grace, "stream-grace", time.Minute, "how long live audio streams may go on after SIGTERM")
-	f.DurationVar(&o.cleanup, "cleanup-interval", 30*time.Minute, "time between two cleanups of streams, sessions and memory")
-	f.StringVar(&o.captureDir, "capture-dir", "", "directory of this pod alone for the captures of audio streams on their way to buckets; without it no stream is captured")
+	f.DurationVar(
+		&o.cleanup,
+		"cleanup-interval",
+		30*time.Minute,
+		"time between two cleanups of streams, sessions and memory",
+	)
+	f.StringVar(
+		&o.captureDir,
+		"capture-dir",
+		"",
+		"directory of this pod alone for the captures of audio streams on their way to buckets; without it no stream is captured",
+	)
 	f.IntVar(&o.maxCaptures, "max-captures", 200,
 		"streams captured at once in this pod, three quarters for one namespace; those beyond go on uncaptured")
 	o.storage.AddTo(f)
-	f.Int64Var(&o.maxCaptureBytes, "max-capture-bytes", 2<<30, "bytes that --capture-dir may hold, half of them for one tenant; a capture that finds no room ends before its call")
+	f.Int64Var(
+		&o.maxCaptureBytes,
+		"max-capture-bytes",
+		2<<30,
+		"bytes that --capture-dir may hold, half of them for one tenant; a capture that finds no room ends before its call",
+	)
 }
 
 // check returns errors of usage, and fills in what the flags left open.
 func (o *audioOptions) check() (err error) {
 	if o.maxStreams < 1 || o.grace < 0 || o.cleanup < time.Second {
-		return usage("--max-streams must be at least 1, --stream-grace not negative, and --cleanup-interval at least 1s")
+		return usage(
+			"--max-streams must be at least 1, --stream-grace not negative, and --cleanup-interval at least 1s",
+		)
 	}
 	if o.maxCaptures < 1 || o.maxCaptureBytes < 16<<20 {
 		return usage("--max-captures must be at least 1, and --max-capture-bytes at least 16777216")
@@ -88,7 +115,9 @@ func parsePublicURL(flag string) (*url.URL, error) {
 		return nil, nil
 	}
 	address, err := url.Parse(flag)
-	if err != nil || (address.Scheme != "http" && address.Scheme != "https") || address.Host == "" || address.User != nil || address.RawQuery != "" {
+	if err != nil || (address.Scheme != "http" && address.Scheme != "https") || address.Host == "" ||
+		address.User != nil ||
+		address.RawQuery != "" {
 		return nil, usage("--public-url must be a URL such as https://voice.example.com")
 	}
 	return address, nil
@@ -142,9 +171,14 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 		Log:            p.log,
 		Metrics:        p.registry,
 	})
-	s.janitor = janitor.New(janitor.Options{Store: p.db.live, Registry: s.sessions,
-		Tenants: func() []string { return p.watcher.Snapshot().IDs() },
-		Every:   o.cleanup, Log: p.log, Registerer: p.registry})
+	s.janitor = janitor.New(janitor.Options{
+		Store:      p.db.live,
+		Registry:   s.sessions,
+		Tenants:    func() []string { return p.watcher.Snapshot().IDs() },
+		Every:      o.cleanup,
+		Log:        p.log,
+		Registerer: p.registry,
+	})
 	return s, nil
 }
 

@@ -12,7 +12,13 @@ import (
 )
 
 func TestDataplaneFlags(t *testing.T) {
-	good := dataplaneOptions{maxBody: 1, maxInFlight: 7, commitWorkers: 3, trustedProxies: []string{"10.0.0.0/8", "fd00::/8"}, sourceCIDRs: []string{"10.1.0.0/16"}}
+	good := dataplaneOptions{
+		maxBody:        1,
+		maxInFlight:    7,
+		commitWorkers:  3,
+		trustedProxies: []string{"10.0.0.0/8", "fd00::/8"},
+		sourceCIDRs:    []string{"10.1.0.0/16"},
+	}
 	got, err := good.webhookOptions()
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +27,11 @@ func TestDataplaneFlags(t *testing.T) {
 		t.Errorf("bounds: %+v", got)
 	}
 	prefix := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
-	if d := cmp.Diff([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}, got.TrustedProxies, prefix); d != "" {
+	if d := cmp.Diff(
+		[]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+		got.TrustedProxies,
+		prefix,
+	); d != "" {
 		t.Errorf("proxies (-want +got):\n%s", d)
 	}
 	for name, tc := range map[string]struct {
@@ -49,7 +59,8 @@ func TestCaptureFlags(t *testing.T) {
 	for _, arg := range []string{"--max-captures=0", "--max-capture-bytes=1000"} {
 		result := execute(t, "dataplane", "--work-namespace=w", arg)
 		var exit *cli.ExitError
-		if !errors.As(result.err, &exit) || exit.Code != cli.ExitUsage || !strings.Contains(result.err.Error(), "--max-capture") {
+		if !errors.As(result.err, &exit) || exit.Code != cli.ExitUsage ||
+			!strings.Contains(result.err.Error(), "--max-capture") {
 			t.Errorf("%s: %v", arg, result.err)
 		}
 	}

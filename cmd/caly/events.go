@@ -20,12 +20,21 @@ import (
 
 func newEventsCommand() *cobra.Command {
 	var file string
-	cmd := &cobra.Command{Use: "events",
-		Short: "Show stored events, and apply again those that could not be applied", Args: cli.NoArgs, RunE: help,
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Show stored events, and apply again those that could not be applied",
+		Args:  cli.NoArgs,
+		RunE:  help,
 		Long: "Every authenticated event is kept. One that cannot be applied is kept as dead, " +
 			"with its reason, until the cause is corrected and\n" +
-			"it is applied again. In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly events list"}
-	cmd.PersistentFlags().StringVar(&file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
+			"it is applied again. In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly events list",
+	}
+	cmd.PersistentFlags().StringVar(
+		&file,
+		"database-url-file",
+		"",
+		"file with the operator's database URL (or CALY_DATABASE_URL)",
+	)
 	cmd.AddCommand(newEventsListCommand(&file), newEventsShowCommand(&file), newEventsReplayCommand(&file))
 	return cmd
 }
@@ -97,7 +106,11 @@ func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--%s %q is neither a duration such as 24h nor a time such as 2026-01-31T10:00:00Z", flag, s)
+	return time.Time{}, fmt.Errorf(
+		"--%s %q is neither a duration such as 24h nor a time such as 2026-01-31T10:00:00Z",
+		flag,
+		s,
+	)
 }
 
 func checkOutput(output string) error {
@@ -110,7 +123,10 @@ func checkOutput(output string) error {
 func parseEventID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id < 1 {
-		return 0, cli.UsageError(nil, fmt.Errorf("%q is not the id of an event, a number that caly events list shows", s))
+		return 0, cli.UsageError(
+			nil,
+			fmt.Errorf("%q is not the id of an event, a number that caly events list shows", s),
+		)
 	}
 	return id, nil
 }
@@ -130,15 +146,27 @@ type eventView struct {
 }
 
 func viewOf(e store.KeptEvent) eventView {
-	return eventView{ID: e.ID, ReceivedAt: e.ReceivedAt.UTC(), Tenant: e.Tenant, CallSID: e.CallSID, Kind: e.Kind, EventType: e.EventType, Source: e.Source,
-		DeadReason: e.Reason, Unread: e.Unread}
+	return eventView{
+		ID:         e.ID,
+		ReceivedAt: e.ReceivedAt.UTC(),
+		Tenant:     e.Tenant,
+		CallSID:    e.CallSID,
+		Kind:       e.Kind,
+		EventType:  e.EventType,
+		Source:     e.Source,
+		DeadReason: e.Reason,
+		Unread:     e.Unread,
+	}
 }
 
 func newEventsListCommand(file *string) *cobra.Command {
 	var f eventFilter
 	var all bool
 	var output string
-	cmd := &cobra.Command{Use: "list", Short: "List dead or partial events, newest first", Args: cli.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List dead or partial events, newest first",
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := f.parse(time.Now())
 			if err == nil {
@@ -159,7 +187,8 @@ func newEventsListCommand(file *string) *cobra.Command {
 			}
 			defer db.Close()
 			return listEvents(cmd, db, filter, output)
-		}}
+		},
+	}
 	f.addTo(cmd, 100)
 	cmd.Flags().BoolVar(&all, "all", false, "list applied events too")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
@@ -193,8 +222,15 @@ func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter
 		}{views, next})
 	}
 	err := printTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON", views, func(v eventView) string {
-		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s", v.ID, v.ReceivedAt.Format(time.RFC3339), v.Tenant, clean(v.CallSID),
-			kindOf(v), dash(v.reason()))
+		return fmt.Sprintf(
+			"%d\t%s\t%s\t%s\t%s\t%s",
+			v.ID,
+			v.ReceivedAt.Format(time.RFC3339),
+			v.Tenant,
+			clean(v.CallSID),
+			kindOf(v),
+			dash(v.reason()),
+		)
 	})
 	if next > 0 {
 		cmd.PrintErrf("there may be more: add --before=%d\n", next)

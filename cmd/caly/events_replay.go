@@ -30,7 +30,8 @@ type replayOptions struct {
 
 func newEventsReplayCommand(file *string) *cobra.Command {
 	var o replayOptions
-	cmd := &cobra.Command{Use: "replay [ID...]",
+	cmd := &cobra.Command{
+		Use:   "replay [ID...]",
 		Short: "Apply dead or partial events again, by what their Tenants say now",
 		Long: "Applies the named events, or those that the flags choose, as if they came now. An event whose " +
 			"reason holds still stays dead.\n" +
@@ -39,13 +40,19 @@ func newEventsReplayCommand(file *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.databaseFile = *file
 			return replayEvents(cmd, o, args)
-		}}
+		},
+	}
 	o.filter.addTo(cmd, 1000)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.all, "all", false, "apply every dead event, up to the limit")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "show what would happen without changing anything")
 	flags.BoolVar(&o.http, "allow-http-sources", false, "allow recordings over plain http, as the operator does")
-	flags.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from, as the operator's")
+	flags.StringSliceVar(
+		&o.sourceCIDRs,
+		"allowed-source-cidrs",
+		nil,
+		"private address ranges that recordings may come from, as the operator's",
+	)
 	flags.StringVarP(&o.output, "output", "o", "table", "table or json")
 	return cmd
 }
@@ -58,7 +65,12 @@ func (o *replayOptions) choose(args []string) (ids []int64, filter store.EventFi
 	chosen := o.filter.tenant+o.filter.call+o.filter.reason+o.filter.since+o.filter.until != "" ||
 		o.filter.before > 0 || o.filter.partial || o.all
 	if chosen == (len(args) > 0) {
-		return nil, filter, cli.UsageError(nil, errors.New("give either ids of events, or flags that choose among the dead ones: --tenant, --reason, --since, or --all for every one"))
+		return nil, filter, cli.UsageError(
+			nil,
+			errors.New(
+				"give either ids of events, or flags that choose among the dead ones: --tenant, --reason, --since, or --all for every one",
+			),
+		)
 	}
 	for _, a := range args {
 		id, err := parseEventID(a)
@@ -89,7 +101,12 @@ func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := &replayer{db: db, tenants: tenants, sources: recording.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs}, dryRun: o.dryRun}
+	r := &replayer{
+		db:      db,
+		tenants: tenants,
+		sources: recording.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs},
+		dryRun:  o.dryRun,
+	}
 	if len(ids) > 0 {
 		err = r.each(cmd.Context(), ids)
 	} else {
@@ -285,7 +302,9 @@ func (t *tenants) get(ctx context.Context, id string) (foundTenant, error) {
 	}
 	ns, name, err := splitTenant(id)
 	if err != nil {
-		return foundTenant{gone: "its tenant's id cannot be a Tenant's"}, nil //nolint:nilerr // it is told of this event
+		return foundTenant{
+			gone: "its tenant's id cannot be a Tenant's",
+		}, nil //nolint:nilerr // it is told of this event
 	}
 	var tenant v1alpha1.Tenant
 	err = t.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, &tenant)

@@ -16,8 +16,11 @@ func TestReplayOfWhatWasApplied(t *testing.T) {
 		"before": {store.Replay{Outcome: store.Duplicate},
 			replayResult{Result: "duplicate", Message: "it was applied before"}},
 		"partial, and dead for this version": {store.Replay{Outcome: store.Duplicate, Reason: "stale"},
-			replayResult{Result: "duplicate", Reason: "stale",
-				Message: "it was applied before, and stays as it is: this version cannot apply it again"}},
+			replayResult{
+				Result:  "duplicate",
+				Reason:  "stale",
+				Message: "it was applied before, and stays as it is: this version cannot apply it again",
+			}},
 		"dead": {store.Replay{Outcome: store.Dead, Reason: "stale"}, replayResult{Result: "dead", Reason: "stale"}},
 	} {
 		var got replayResult

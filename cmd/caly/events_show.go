@@ -65,7 +65,10 @@ type requestView struct {
 
 func newEventsShowCommand(file *string) *cobra.Command {
 	var output string
-	cmd := &cobra.Command{Use: "show ID", Short: "Show an event, its request, and what to do about it", Args: oneEvent,
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show an event, its request, and what to do about it",
+		Args:  oneEvent,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := parseEventID(args[0])
 			if err == nil {
@@ -87,7 +90,8 @@ func newEventsShowCommand(file *string) *cobra.Command {
 				return err
 			}
 			return showEvent(cmd, keptEvent, output)
-		}}
+		},
+	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
 }
@@ -100,8 +104,14 @@ func oneEvent(cmd *cobra.Command, args []string) error {
 }
 
 func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
-	v := requestView{eventView: viewOf(e), ContentType: redact(e.ContentType), Query: redact(e.Query), Body: redact(strings.ToValidUTF8(string(e.Raw), "\uFFFD")),
-		CoversQuery: e.CoversQuery, CoversBody: e.CoversBody}
+	v := requestView{
+		eventView:   viewOf(e),
+		ContentType: redact(e.ContentType),
+		Query:       redact(e.Query),
+		Body:        redact(strings.ToValidUTF8(string(e.Raw), "\uFFFD")),
+		CoversQuery: e.CoversQuery,
+		CoversBody:  e.CoversBody,
+	}
 	if e.Reason != "" {
 		v.Advice = adviceOn(e.Reason)
 	}
@@ -112,8 +122,15 @@ func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 	if e.Reason != "" {
 		state = "dead: " + e.Reason
 	}
-	rows := [][2]string{{"Event", fmt.Sprint(e.ID)}, {"Received", v.ReceivedAt.Format(time.RFC3339)}, {"Tenant", e.Tenant}, {"Call", e.CallSID}, {"Kind", kindOf(v.eventView)},
-		{"Source", e.Source}, {"State", state}}
+	rows := [][2]string{
+		{"Event", fmt.Sprint(e.ID)},
+		{"Received", v.ReceivedAt.Format(time.RFC3339)},
+		{"Tenant", e.Tenant},
+		{"Call", e.CallSID},
+		{"Kind", kindOf(v.eventView)},
+		{"Source", e.Source},
+		{"State", state},
+	}
 	if len(e.Unread) > 0 {
 		rows = append(rows, [2]string{"Left out", v.reason()})
 		v.Advice = partialAdvice
@@ -121,8 +138,12 @@ func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 	if v.Advice != "" {
 		rows = append(rows, [2]string{"What to do", v.Advice})
 	}
-	rows = append(rows, [2]string{"Content-Type", dash(v.ContentType)}, [2]string{"Query" + notVerified(e.CoversQuery, e.Query), dash(v.Query)},
-		[2]string{"Body" + notVerified(e.CoversBody, v.Body), fmt.Sprintf("%d bytes", e.Size)})
+	rows = append(
+		rows,
+		[2]string{"Content-Type", dash(v.ContentType)},
+		[2]string{"Query" + notVerified(e.CoversQuery, e.Query), dash(v.Query)},
+		[2]string{"Body" + notVerified(e.CoversBody, v.Body), fmt.Sprintf("%d bytes", e.Size)},
+	)
 	for _, r := range rows {
 		cmd.Printf("%-14s %s\n", r[0]+":", clean(r[1]))
 	}
@@ -157,11 +178,26 @@ var secrets = []struct {
 	value       *regexp.Regexp
 	replacement string
 }{
-	{regexp.MustCompile(`(?is)(` + secretName + `"\r?\n(?:[^\r\n]+\r?\n)*\r?\n).*?(\r?\n--|$)`), "${1}redacted${2}"}, // multipart
-	{regexp.MustCompile(`(?i)(` + secretName + `\\*"\s*:[\s\[]*\\*")(?:[^"\\]|\\.)*`), "${1}redacted"},               // JSON, and JSON in a string
-	{regexp.MustCompile(`(?i)(` + secretName + `\\*"\s*:\s*)[-+.\w]+`), "${1}redacted"},                              // JSON, no string
-	{regexp.MustCompile(`(?i)(` + secretName + `(?:=|%3D))[^&\r\n"]+`), "${1}redacted"},                              // a form, a query, a URL in any of them
-	{regexp.MustCompile(`(?i)(://|%3A%2F%2F)[^/?#\s"&]*(@|%40)`), "${1}redacted${2}"},                                // a URL's user and password
+	{
+		regexp.MustCompile(`(?is)(` + secretName + `"\r?\n(?:[^\r\n]+\r?\n)*\r?\n).*?(\r?\n--|$)`),
+		"${1}redacted${2}",
+	}, // multipart
+	{
+		regexp.MustCompile(`(?i)(` + secretName + `\\*"\s*:[\s\[]*\\*")(?:[^"\\]|\\.)*`),
+		"${1}redacted",
+	}, // JSON, and JSON in a string
+	{
+		regexp.MustCompile(`(?i)(` + secretName + `\\*"\s*:\s*)[-+.\w]+`),
+		"${1}redacted",
+	}, // JSON, no string
+	{
+		regexp.MustCompile(`(?i)(` + secretName + `(?:=|%3D))[^&\r\n"]+`),
+		"${1}redacted",
+	}, // a form, a query, a URL in any of them
+	{
+		regexp.MustCompile(`(?i)(://|%3A%2F%2F)[^/?#\s"&]*(@|%40)`),
+		"${1}redacted${2}",
+	}, // a URL's user and password
 }
 
 // redact removes secrets from a request: it is kept as received, and not shown so.

@@ -83,7 +83,9 @@ func (d *deadLetters) allow(host string) {
 
 // terminal is the form of a call's end.
 func terminal(sid string) string {
-	return "CallSid=" + sid + "&EventType=terminal&Status=completed&RecordingUrl=" + url.QueryEscape("https://"+mediaHost+"/"+sid+".mp3")
+	return "CallSid=" + sid + "&EventType=terminal&Status=completed&RecordingUrl=" + url.QueryEscape(
+		"https://"+mediaHost+"/"+sid+".mp3",
+	)
 }
 
 // keep does what the data plane of an earlier version did with a verified request, and returns the event's id. An event
@@ -91,7 +93,11 @@ func terminal(sid string) string {
 func (d *deadLetters) keep(delivery ingest.Delivery) int64 {
 	d.t.Helper()
 	delivery.Kind, delivery.Source, delivery.ReceivedAt = exotel.KindStatus, ingest.SourceWebhook, time.Now()
-	tenant := &tenantconfig.Tenant{ID: d.tenant, TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts}
+	tenant := &tenantconfig.Tenant{
+		ID:                 d.tenant,
+		TimeZone:           "Asia/Kolkata",
+		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+	}
 	event := ingest.Build(tenant, recording.SourcePolicy{}, delivery)
 	if event.DeadReason == "" {
 		event.DeadReason = "source_refused"
@@ -105,7 +111,11 @@ func (d *deadLetters) keep(delivery ingest.Delivery) int64 {
 }
 
 func body(s string) ingest.Delivery {
-	return ingest.Delivery{ContentType: formType, Raw: []byte(s), Fields: exotel.Request{ContentType: formType, Body: []byte(s)}}
+	return ingest.Delivery{
+		ContentType: formType,
+		Raw:         []byte(s),
+		Fields:      exotel.Request{ContentType: formType, Body: []byte(s)},
+	}
 }
 
 func (d *deadLetters) count(sql string) (n int) {
@@ -140,9 +150,19 @@ func listed(t *testing.T, r result) (calls []string, before int64) {
 func TestEventsList(t *testing.T) {
 	deadLetters := newDeadLetters(t)
 	deadLetters.keep(body(terminal("c1")))
-	deadLetters.keep(ingest.Delivery{ContentType: "application/json", Raw: []byte("{"), Fields: exotel.Request{ContentType: "application/json", Body: []byte("{")}})
+	deadLetters.keep(ingest.Delivery{
+		ContentType: "application/json",
+		Raw:         []byte("{"),
+		Fields:      exotel.Request{ContentType: "application/json", Body: []byte("{")},
+	})
 	last := deadLetters.keep(body(terminal("c3")))
-	other := store.Event{Tenant: "other/tenant", CallSID: "c9", Kind: "status", Source: "webhook", DedupKey: [32]byte{1}}
+	other := store.Event{
+		Tenant:   "other/tenant",
+		CallSID:  "c9",
+		Kind:     "status",
+		Source:   "webhook",
+		DedupKey: [32]byte{1},
+	}
 	if _, err := deadLetters.db.Ingest(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +197,11 @@ func TestEventsList(t *testing.T) {
 	}
 	result := execute(t, "events", "list", "--limit=1")
 	lines := strings.Split(result.out, "\n")
-	if want := fmt.Sprintf("there may be more: add --before=%d\n", last); result.err != nil || result.errs != want || len(lines) != 3 {
+	if want := fmt.Sprintf(
+		"there may be more: add --before=%d\n",
+		last,
+	); result.err != nil || result.errs != want ||
+		len(lines) != 3 {
 		t.Fatalf("a table: %v, %q and %q, want %q", result.err, result.out, result.errs, want)
 	}
 	got := [][]string{strings.Fields(lines[0]), strings.Fields(lines[1])}
@@ -199,9 +223,11 @@ func TestPartialEvents(t *testing.T) {
 		t.Fatal(result.err)
 	}
 	for args, want := range map[string][]string{
-		"list": nil, "list --partial": {"c1"}, "list --partial --reason=unknown_value": {"c1"},
-		"list --partial --reason=too_large":    nil,
-		"list --partial --tenant=other/tenant": nil,
+		"list":                                  nil,
+		"list --partial":                        {"c1"},
+		"list --partial --reason=unknown_value": {"c1"},
+		"list --partial --reason=too_large":     nil,
+		"list --partial --tenant=other/tenant":  nil,
 	} {
 		got, _ := listed(t, execute(t, append([]string{"events"}, strings.Fields(args+" -o=json")...)...))
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -210,16 +236,31 @@ func TestPartialEvents(t *testing.T) {
 	}
 	const why = `CustomField: malformed, Direction: unknown_value "sideways", RecordingUrl: rejected`
 	for _, args := range [][]string{{"list", "--partial"}, {"show", fmt.Sprint(id)}} {
-		if result := execute(t, append([]string{"events"}, args...)...); result.err != nil || !strings.Contains(result.out, why) {
+		if result := execute(
+			t,
+			append([]string{"events"}, args...)...); result.err != nil ||
+			!strings.Contains(result.out, why) {
 			t.Errorf("%v: %v, %s", args, result.err, result.out)
 		}
 	}
 	deadLetters.allow(mediaHost)
-	if result := execute(t, "events", "replay", "--partial"); result.err != nil || !strings.Contains(result.out, " applied ") {
+	if result := execute(
+		t,
+		"events",
+		"replay",
+		"--partial",
+	); result.err != nil ||
+		!strings.Contains(result.out, " applied ") {
 		t.Errorf("%v, %s", result.err, result.out)
 	}
-	if result := execute(t, "events", "list", "--partial"); strings.Contains(result.out, "rejected") || !strings.Contains(result.out,
-		"sideways") {
+	if result := execute(
+		t,
+		"events",
+		"list",
+		"--partial",
+	); strings.Contains(result.out, "rejected") ||
+		!strings.Contains(result.out,
+			"sideways") {
 		t.Errorf("after the replay: %s", result.out)
 	}
 	if n := deadLetters.count("count(*)::int FROM recordings"); n != 1 {
@@ -248,7 +289,9 @@ func TestEventsShow(t *testing.T) {
 	if err := json.Unmarshal([]byte(result.out), &v); err != nil || result.err != nil {
 		t.Fatal(err, result.err)
 	}
-	if v.ID != id || v.DeadReason != "source_refused" || v.CoversQuery || !v.CoversBody || !strings.HasPrefix(v.Body, "CallSid=c1&") || strings.Contains(result.out, "topsecret") {
+	if v.ID != id || v.DeadReason != "source_refused" || v.CoversQuery || !v.CoversBody ||
+		!strings.HasPrefix(v.Body, "CallSid=c1&") ||
+		strings.Contains(result.out, "topsecret") {
 		t.Errorf("it prints %s", result.out)
 	}
 	checkFailure(t, execute(t, "events", "show", fmt.Sprint(id+1)), fmt.Sprintf("there is no event %d", id+1))
@@ -302,11 +345,19 @@ func TestEventsReplayMany(t *testing.T) {
 	}
 	for n := range 3 {
 		s := fmt.Sprint("{", n)
-		deadLetters.keep(ingest.Delivery{ContentType: "application/json", Raw: []byte(s), Fields: exotel.Request{ContentType: "application/json", Body: []byte(s)}})
+		deadLetters.keep(ingest.Delivery{
+			ContentType: "application/json",
+			Raw:         []byte(s),
+			Fields:      exotel.Request{ContentType: "application/json", Body: []byte(s)},
+		})
 	}
 	deadLetters.allow(mediaHost)
 	result := execute(t, "events", "replay", "--tenant="+deadLetters.tenant, "--limit=2000", "--dry-run")
-	if n := strings.Count(result.out, "would be applied"); n != good || !strings.Contains(result.errs+fmt.Sprint(result.err), "3 of 1053 events are not applied") {
+	if n := strings.Count(
+		result.out,
+		"would be applied",
+	); n != good ||
+		!strings.Contains(result.errs+fmt.Sprint(result.err), "3 of 1053 events are not applied") {
 		t.Errorf("a dry run: %d would be applied, %v", n, result.err)
 	}
 	result = execute(t, "events", "replay", "--since=1h", "--limit=10", "-o=json")
@@ -315,7 +366,12 @@ func TestEventsReplayMany(t *testing.T) {
 	}
 	result = execute(t, "events", "replay", "--all", "--limit=2000")
 	checkFailure(t, result, fmt.Sprintf("3 of %d events are not applied", good+3-7))
-	if dead, queued := deadLetters.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"), deadLetters.count("count(*)::int FROM recordings"); dead != 3 || queued != good {
+	if dead, queued := deadLetters.count(
+		"count(*)::int FROM call_events WHERE dead_reason IS NOT NULL",
+	), deadLetters.count(
+		"count(*)::int FROM recordings",
+	); dead != 3 ||
+		queued != good {
 		t.Errorf("%d dead and %d queued, want 3 and %d", dead, queued, good)
 	}
 }
@@ -354,9 +410,23 @@ func TestEventsReplayAtOnce(t *testing.T) {
 func TestEventsReplayFails(t *testing.T) {
 	deadLetters := newDeadLetters(t)
 	id := deadLetters.keep(body(terminal("c1")))
-	gone := store.Event{Tenant: "gone/tenant", CallSID: "c9", Kind: "status", Source: "webhook", DedupKey: [32]byte{1}, DeadReason: "stale"}
-	foreign := store.Event{Tenant: deadLetters.tenant, CallSID: "c8", Kind: "status", Source: "backfill", DedupKey: [32]byte{2}, DeadReason: "source_refused",
-		Raw: []byte(`{"Sid":"c8","AccountSid":"other","Status":"completed"}`)}
+	gone := store.Event{
+		Tenant:     "gone/tenant",
+		CallSID:    "c9",
+		Kind:       "status",
+		Source:     "webhook",
+		DedupKey:   [32]byte{1},
+		DeadReason: "stale",
+	}
+	foreign := store.Event{
+		Tenant:     deadLetters.tenant,
+		CallSID:    "c8",
+		Kind:       "status",
+		Source:     "backfill",
+		DedupKey:   [32]byte{2},
+		DeadReason: "source_refused",
+		Raw:        []byte(`{"Sid":"c8","AccountSid":"other","Status":"completed"}`),
+	}
 	if _, err := deadLetters.db.IngestBatch(t.Context(), []store.Event{gone, foreign}); err != nil {
 		t.Fatal(err)
 	}
@@ -388,8 +458,16 @@ func TestEventsReplayFails(t *testing.T) {
 	if strings.Count(result.out, "failed: its Tenant may not be read from here") != 2 {
 		t.Errorf("without rights it prints\n%s", result.out)
 	}
-	t.Setenv("KUBECONFIG", write(t, `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"x","cluster":{"server":"http://`+calytest.FreeAddress(t)+`"}}],
-		"contexts":[{"name":"x","context":{"cluster":"x"}}],"current-context":"x"}`))
+	t.Setenv(
+		"KUBECONFIG",
+		write(
+			t,
+			`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"x","cluster":{"server":"http://`+calytest.FreeAddress(
+				t,
+			)+`"}}],
+		"contexts":[{"name":"x","context":{"cluster":"x"}}],"current-context":"x"}`,
+		),
+	)
 	checkFailure(t, execute(t, "events", "replay", "--all"), "read the Tenant ")
 	if dead := deadLetters.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"); dead != 2 {
 		t.Errorf("%d dead, want 2", dead)
@@ -433,8 +511,11 @@ func TestEventsUsage(t *testing.T) {
 		})
 	}
 	// What the chart gives to the operator's pod, these commands find there.
-	for name, says := range map[string]string{"ALLOWED_SOURCE_CIDRS": "is not an address range", "ALLOW_HTTP_SOURCES": "cannot be read as a value",
-		"DATABASE_URL_FILE": "open everything"} {
+	for name, says := range map[string]string{
+		"ALLOWED_SOURCE_CIDRS": "is not an address range",
+		"ALLOW_HTTP_SOURCES":   "cannot be read as a value",
+		"DATABASE_URL_FILE":    "open everything",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("CALY_"+name, "everything")
 			checkFailure(t, execute(t, "events", "replay", "1"), says)

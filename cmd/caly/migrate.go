@@ -26,7 +26,12 @@ func newMigrateCommand() *cobra.Command {
 		Args:  cli.NoArgs,
 		RunE:  help,
 	}
-	cmd.PersistentFlags().StringVar(&file, "database-url-file", "", "file with the owner's database URL (or CALY_DATABASE_URL)")
+	cmd.PersistentFlags().StringVar(
+		&file,
+		"database-url-file",
+		"",
+		"file with the owner's database URL (or CALY_DATABASE_URL)",
+	)
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Apply pending migrations; safe to run repeatedly and concurrently",
@@ -40,17 +45,22 @@ func newMigrateCommand() *cobra.Command {
 				return usage("--wait must not be negative")
 			}
 			return migrateUp(cmd.Context(), dsn, wait)
-		}}
+		},
+	}
 	up.Flags().DurationVar(&wait, "wait", migrateWait,
 		"how long to wait for a database that accepts connections and writes; 0s: not at all")
-	status := &cobra.Command{Use: "status", Short: "Show which migrations are applied", Args: cli.NoArgs,
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "Show which migrations are applied",
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dsn, err := databaseURL(file)
 			if err != nil {
 				return err
 			}
 			return printStatus(cmd, dsn)
-		}}
+		},
+	}
 	cmd.AddCommand(up, status)
 	return cmd
 }

@@ -51,6 +51,10 @@ func TestOpenAPICopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(want, have) {
-		t.Errorf("%s is stale: go test ./cmd/caly -run TestOpenAPICopy -update (-want +got):\n%s", file, cmp.Diff(string(want), string(have)))
+		t.Errorf(
+			"%s is stale: go test ./cmd/caly -run TestOpenAPICopy -update (-want +got):\n%s",
+			file,
+			cmp.Diff(string(want), string(have)),
+		)
 	}
 }

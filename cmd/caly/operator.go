@@ -70,10 +70,21 @@ func newOperatorCommand() *cobra.Command {
 		Use:   "operator",
 		Short: "Run the operator: compile Tenants, manage upload Jobs and CallRecordings",
 		Args:  cli.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) }}
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) },
+	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
-	flags.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the configs that the data plane reads")
+	flags.StringVar(
+		&o.databaseURLFile,
+		"database-url-file",
+		"",
+		"file with the operator's database URL (or CALY_DATABASE_URL)",
+	)
+	flags.StringVar(
+		&o.workNamespace,
+		"work-namespace",
+		"caly-work",
+		"namespace of the configs that the data plane reads",
+	)
 	flags.StringVar(&o.uploadNamespace, "upload-namespace", "caly-uploads",
 		"namespace of upload configs and upload Jobs; the data plane must not be able to read it")
 	flags.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "namespaces that Tenants live in (default: all)")
@@ -84,7 +95,12 @@ func newOperatorCommand() *cobra.Command {
 		"hosts of exotel.apiBaseURL whose answers prove access to an account, in addition to Exotel's own")
 	flags.StringVar(&o.uploadImage, "upload-image", "caly:dev", "image of the upload pods")
 	flags.StringVar(&o.uploadPullPolicy, "upload-pull-policy", "IfNotPresent", "pull policy of the upload pods")
-	flags.StringVar(&o.uploadServiceAccount, "upload-service-account", "caly-upload", "service account of the upload pods, without rights")
+	flags.StringVar(
+		&o.uploadServiceAccount,
+		"upload-service-account",
+		"caly-upload",
+		"service account of the upload pods, without rights",
+	)
 	flags.StringVar(&o.uploadPodTemplate, "upload-pod-template", "",
 		"file with a strategic merge patch of the upload pods' template: resources, placement, labels, environment")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address for metrics")
@@ -208,8 +224,14 @@ func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 		return nil, err
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme, LeaderElection: o.leaderElect, LeaderElectionID: "caly-operator", LeaderElectionReleaseOnCancel: true,
-		Metrics:                server.Options{BindAddress: o.metricsAddress, ExtraHandlers: map[string]http.Handler{monitoring.RetryStatsPath: stats}},
+		Scheme:                        scheme,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "caly-operator",
+		LeaderElectionReleaseOnCancel: true,
+		Metrics: server.Options{
+			BindAddress:   o.metricsAddress,
+			ExtraHandlers: map[string]http.Handler{monitoring.RetryStatsPath: stats},
+		},
 		HealthProbeBindAddress: o.probeAddress,
 		Cache:                  cacheOptions(o),
 		// Secrets are other people's: they are read when needed and never kept.
@@ -226,10 +248,12 @@ func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 
 // cacheOptions narrow the caches to where Tenants live, and that of Jobs to the upload namespace.
 func cacheOptions(o operatorOptions) cache.Options {
-	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields(),
+	options := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&batchv1.Job{}: {Namespaces: map[string]cache.Config{o.uploadNamespace: {}}},
-		}}
+		},
+	}
 	for _, ns := range o.watchNamespaces {
 		if options.DefaultNamespaces == nil {
 			options.DefaultNamespaces = map[string]cache.Config{}
@@ -252,20 +276,35 @@ func addControllers(
 	if err != nil {
 		return cli.UsageError(nil, fmt.Errorf("--platform-hosts: %w", err))
 	}
-	configs := &tenant.ConfigList{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), WorkNamespace: o.workNamespace}
+	configs := &tenant.ConfigList{
+		Client:        mgr.GetClient(),
+		APIReader:     mgr.GetAPIReader(),
+		WorkNamespace: o.workNamespace,
+	}
 	if err := mgr.Add(configs); err != nil {
 		return err
 	}
-	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
-		Buckets: buckets, WorkNamespace: o.workNamespace, UploadNamespace: o.uploadNamespace,
-		PublicURL: o.publicURL, PlatformHosts: hosts,
-		Ceilings: o.ceilings(), SecretLabel: o.secretLabel, Configs: configs, Identities: o.identities(mgr),
+	tenants := &tenant.Reconciler{
+		Client:          mgr.GetClient(),
+		APIReader:       mgr.GetAPIReader(),
+		Recorder:        recorder,
+		Store:           db,
+		Buckets:         buckets,
+		WorkNamespace:   o.workNamespace,
+		UploadNamespace: o.uploadNamespace,
+		PublicURL:       o.publicURL,
+		PlatformHosts:   hosts,
+		Ceilings:        o.ceilings(),
+		SecretLabel:     o.secretLabel,
+		Configs:         configs,
+		Identities:      o.identities(mgr),
 		Accounts: tenant.ExotelAccounts{
 			Registry:     registry,
 			Transport:    netguard.NewTransport(cidrs, storage.Egress, 8),
 			TrustedHosts: o.trustedExotelHosts,
 			AllowHTTP:    o.allowHTTP,
-		}}
+		},
+	}
 	if err := tenants.SetupWithManager(mgr); err != nil {
 		return err
 	}
@@ -287,21 +326,39 @@ func addControllers(
 	if err := recordings.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	fill := &backfill.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db, Registry: registry,
-		Sources:   recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
-		Transport: netguard.NewTransport(cidrs, storage.Egress, 8),
-		Metrics:   backfill.NewMetrics(metrics.Registry), SecretLabel: o.secretLabel, MinInterval: o.minBackfillInterval}
+	fill := &backfill.Reconciler{
+		Client:      mgr.GetClient(),
+		APIReader:   mgr.GetAPIReader(),
+		Recorder:    recorder,
+		Store:       db,
+		Registry:    registry,
+		Sources:     recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
+		Transport:   netguard.NewTransport(cidrs, storage.Egress, 8),
+		Metrics:     backfill.NewMetrics(metrics.Registry),
+		SecretLabel: o.secretLabel,
+		MinInterval: o.minBackfillInterval,
+	}
 	if err := fill.SetupWithManager(mgr); err != nil {
 		return err
 	}
 	if err := mgr.Add(&tenant.PartialCounter{Client: mgr.GetClient(), Store: db}); err != nil {
 		return err
 	}
-	if err := mgr.Add(&intake.Intake{Client: mgr.GetClient(), Store: db, MaxTotal: o.maxViews, MaxPerTenant: o.maxViewsPerTenant}); err != nil {
+	if err := mgr.Add(&intake.Intake{
+		Client:       mgr.GetClient(),
+		Store:        db,
+		MaxTotal:     o.maxViews,
+		MaxPerTenant: o.maxViewsPerTenant,
+	}); err != nil {
 		return err
 	}
-	if err := mgr.Add(&keyringctl.Keeper{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), WorkNamespace: o.workNamespace,
-		Policy: keyring.Policy{Period: o.signingKeyPeriod}, Metrics: keyringctl.NewMetrics(metrics.Registry)}); err != nil {
+	if err := mgr.Add(&keyringctl.Keeper{
+		Client:        mgr.GetClient(),
+		APIReader:     mgr.GetAPIReader(),
+		WorkNamespace: o.workNamespace,
+		Policy:        keyring.Policy{Period: o.signingKeyPeriod},
+		Metrics:       keyringctl.NewMetrics(metrics.Registry),
+	}); err != nil {
 		return err
 	}
 	for _, keep := range []manager.Runnable{keepPartitions(db), retention.New(db, metrics.Registry)} {
@@ -392,7 +449,12 @@ func keepPartitions(db *store.Operator) manager.RunnableFunc {
 	return func(ctx context.Context) error {
 		wait.UntilWithContext(ctx, func(ctx context.Context) {
 			if err := db.EnsureHistoryPartitions(ctx, 3); err != nil && ctx.Err() == nil {
-				log.FromContext(ctx).Error(err, "make the partitions of the history; tried again tomorrow, rows go to the default one until then")
+				log.FromContext(
+					ctx,
+				).Error(
+					err,
+					"make the partitions of the history; tried again tomorrow, rows go to the default one until then",
+				)
 			}
 		}, 24*time.Hour)
 		return nil

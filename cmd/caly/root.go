@@ -31,8 +31,18 @@ func newRootCommand() *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(cli.UsageError)
 	cmd.SetOut(os.Stdout) // results are for pipes; cobra would send them to stderr
-	cmd.AddCommand(newOperatorCommand(), newDataplaneCommand(), cli.NewUploadCommand(), newMigrateCommand(), newSimulateCommand(), newAgentCommand(),
-		newEventsCommand(), newUserCommand(), newSessionsCommand(), newVersionCommand())
+	cmd.AddCommand(
+		newOperatorCommand(),
+		newDataplaneCommand(),
+		cli.NewUploadCommand(),
+		newMigrateCommand(),
+		newSimulateCommand(),
+		newAgentCommand(),
+		newEventsCommand(),
+		newUserCommand(),
+		newSessionsCommand(),
+		newVersionCommand(),
+	)
 	return cmd
 }
 
@@ -41,9 +51,14 @@ func newRootCommand() *cobra.Command {
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cli.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
-		cmd.Println(version)
-	}}
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cli.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			cmd.Println(version)
+		},
+	}
 }
 
 // openOperator connects as the operator does, for a command that people run; PostgreSQL shows it by the name.

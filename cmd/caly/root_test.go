@@ -36,7 +36,8 @@ func checkFailure(t *testing.T, r result, says string) {
 	if r.err == nil {
 		t.Fatalf("it succeeds, and prints %q", r.out)
 	}
-	if s := r.err.Error(); !strings.Contains(s, says) || strings.ContainsAny(s, "\n\r") || strings.Contains(s+r.out+r.errs, "topsecret") {
+	if s := r.err.Error(); !strings.Contains(s, says) || strings.ContainsAny(s, "\n\r") ||
+		strings.Contains(s+r.out+r.errs, "topsecret") {
 		t.Errorf("it says %q, want %q in one line without secrets", s, says)
 	}
 }
@@ -80,7 +81,10 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 				t.Errorf("%s %s prints %q and %q besides", name, word, result.out, result.errs)
 			}
 		}
-		if result := execute(t, append(append([]string{}, path...), "--help")...); result.err != nil || !strings.Contains(result.out, "Usage:") {
+		if result := execute(
+			t,
+			append(append([]string{}, path...), "--help")...); result.err != nil ||
+			!strings.Contains(result.out, "Usage:") {
 			t.Errorf("%s --help: %v, %q", name, result.err, result.out)
 		}
 	}
@@ -107,7 +111,10 @@ func TestVersionAndHelp(t *testing.T) {
 		t.Errorf("version: %v, %q", result.err, result.out)
 	}
 	for _, group := range []string{"", "migrate", "simulate", "agent", "events", "user", "sessions"} {
-		if result := execute(t, strings.Fields(group)...); result.err != nil || !strings.Contains(result.out, "Available Commands:") {
+		if result := execute(
+			t,
+			strings.Fields(group)...); result.err != nil ||
+			!strings.Contains(result.out, "Available Commands:") {
 			t.Errorf("caly %s: %v, %q", group, result.err, result.out)
 		}
 	}
@@ -148,7 +155,8 @@ func TestDatabaseURL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("CALY_DATABASE_URL", tc.env)
 			got, err := databaseURL(tc.file)
-			if got != tc.want || (err == nil) != (tc.says == "") || err != nil && !strings.Contains(err.Error(), tc.says) {
+			if got != tc.want || (err == nil) != (tc.says == "") ||
+				err != nil && !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("got %q, %v; want %q, %q", got, err, tc.want, tc.says)
 			}
 		})

@@ -15,9 +15,19 @@ import (
 
 func newSessionsCommand() *cobra.Command {
 	o := &sessionsOptions{}
-	cmd := &cobra.Command{Use: "sessions", Short: "Show and close live audio streams", Args: cli.NoArgs, RunE: help,
-		Long: "In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly sessions list --tenant=acme/support"}
-	cmd.PersistentFlags().StringVar(&o.file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
+	cmd := &cobra.Command{
+		Use:   "sessions",
+		Short: "Show and close live audio streams",
+		Args:  cli.NoArgs,
+		RunE:  help,
+		Long:  "In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly sessions list --tenant=acme/support",
+	}
+	cmd.PersistentFlags().StringVar(
+		&o.file,
+		"database-url-file",
+		"",
+		"file with the operator's database URL (or CALY_DATABASE_URL)",
+	)
 	cmd.PersistentFlags().StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant")
 	cmd.AddCommand(newSessionsListCommand(o), newSessionsCloseCommand(o))
 	return cmd
@@ -42,7 +52,10 @@ const maxSessionsListed = 10_000
 func newSessionsListCommand(o *sessionsOptions) *cobra.Command {
 	var output string
 	var limit int
-	cmd := &cobra.Command{Use: "list", Short: "List the live streams, oldest first: of a tenant, or of all", Args: cli.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the live streams, oldest first: of a tenant, or of all",
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err
@@ -60,7 +73,8 @@ func newSessionsListCommand(o *sessionsOptions) *cobra.Command {
 				return err
 			}
 			return printSessions(cmd, list, limit, output)
-		}}
+		},
+	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	cmd.Flags().IntVar(&limit, "limit", 1000, "maximum number of streams")
 	return cmd
@@ -93,9 +107,19 @@ type countsView struct {
 func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, output string) error {
 	views := []streamView{}
 	for _, s := range list[:min(len(list), limit)] {
-		views = append(views, streamView{ID: s.ID, Tenant: s.Tenant, CallSID: s.CallSID, StreamSID: s.StreamSID, Pod: s.Pod, Agent: s.Agent,
-			StartedAt: s.StartedAt.UTC(), LastSeenAt: s.LastSeenAt.UTC(), Closing: s.Closing,
-			ToAgent: countsView(s.ToAgent), ToExotel: countsView(s.ToExotel)})
+		views = append(views, streamView{
+			ID:         s.ID,
+			Tenant:     s.Tenant,
+			CallSID:    s.CallSID,
+			StreamSID:  s.StreamSID,
+			Pod:        s.Pod,
+			Agent:      s.Agent,
+			StartedAt:  s.StartedAt.UTC(),
+			LastSeenAt: s.LastSeenAt.UTC(),
+			Closing:    s.Closing,
+			ToAgent:    countsView(s.ToAgent),
+			ToExotel:   countsView(s.ToExotel),
+		})
 	}
 	more := len(list) > limit
 	if output == "json" {
@@ -104,11 +128,27 @@ func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, ou
 			More     bool         `json:"more,omitempty"`
 		}{views, more})
 	}
-	err := printTable(cmd.OutOrStdout(), "TENANT\tCALL\tPOD\tAGENT\tSTARTED\tSEEN\tTO AGENT\tTO EXOTEL\tDROPPED\tCLOSING\tID", views, func(v streamView) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%t\t%s", clean(v.Tenant), clean(v.CallSID), clean(v.Pod), clean(v.Agent),
-			v.StartedAt.Format(time.RFC3339), v.LastSeenAt.Format(time.RFC3339), v.ToAgent.Frames, v.ToExotel.Frames,
-			v.ToAgent.Dropped+v.ToExotel.Dropped, v.Closing, v.ID)
-	})
+	err := printTable(
+		cmd.OutOrStdout(),
+		"TENANT\tCALL\tPOD\tAGENT\tSTARTED\tSEEN\tTO AGENT\tTO EXOTEL\tDROPPED\tCLOSING\tID",
+		views,
+		func(v streamView) string {
+			return fmt.Sprintf(
+				"%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%t\t%s",
+				clean(v.Tenant),
+				clean(v.CallSID),
+				clean(v.Pod),
+				clean(v.Agent),
+				v.StartedAt.Format(time.RFC3339),
+				v.LastSeenAt.Format(time.RFC3339),
+				v.ToAgent.Frames,
+				v.ToExotel.Frames,
+				v.ToAgent.Dropped+v.ToExotel.Dropped,
+				v.Closing,
+				v.ID,
+			)
+		},
+	)
 	if more {
 		cmd.PrintErrln("there are more: raise --limit, or give --tenant")
 	}
@@ -117,7 +157,9 @@ func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, ou
 
 func newSessionsCloseCommand(o *sessionsOptions) *cobra.Command {
 	var all bool
-	cmd := &cobra.Command{Use: "close [ID...]", Short: "Close live streams by their ids, or with --all those of a tenant",
+	cmd := &cobra.Command{
+		Use:   "close [ID...]",
+		Short: "Close live streams by their ids, or with --all those of a tenant",
 		Long: "The pods that have the streams close them within a second or two. Exotel gets a " +
 			"normal close, so its flow continues.",
 		RunE: func(cmd *cobra.Command, ids []string) error {
@@ -137,7 +179,8 @@ func newSessionsCloseCommand(o *sessionsOptions) *cobra.Command {
 				return err
 			}
 			return closeSessions(cmd, db, o.tenant, ids)
-		}}
+		},
+	}
 	cmd.Flags().BoolVar(&all, "all", false, "all live streams of the tenant")
 	return cmd
 }
@@ -150,7 +193,10 @@ func checkClose(tenant string, all bool, ids []string) error {
 	case all && tenant == "":
 		return cli.UsageError(nil, errors.New("--all needs --tenant: the namespace/name of a Tenant"))
 	case !all && len(ids) == 0:
-		return cli.UsageError(nil, errors.New("give the ids of streams, which caly sessions list shows, or --tenant and --all"))
+		return cli.UsageError(
+			nil,
+			errors.New("give the ids of streams, which caly sessions list shows, or --tenant and --all"),
+		)
 	}
 	for _, id := range ids {
 		if !store.ValidID(id) {
@@ -175,7 +221,10 @@ func closeSessions(cmd *cobra.Command, db *store.Operator, tenant string, ids []
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("no live stream has the id %s: caly sessions list shows those that there are", strings.Join(missing, ", "))
+		return fmt.Errorf(
+			"no live stream has the id %s: caly sessions list shows those that there are",
+			strings.Join(missing, ", "),
+		)
 	}
 	return nil
 }

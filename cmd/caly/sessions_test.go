@@ -19,8 +19,16 @@ import (
 // streams of two tenants on a pod that is at work.
 func (a *accounts) streams() (acme, acme2, globex *registry.Live) {
 	a.t.Helper()
-	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support"}, &tenantconfig.Tenant{ID: "globex/sales"})
-	pod := registry.New(registry.Options{Store: a.db, Pod: "pod-1", HeartbeatEvery: 50 * time.Millisecond, Tenants: func() *tenantconfig.Snapshot { return snapshot }})
+	snapshot := tenantconfig.NewSnapshot(
+		&tenantconfig.Tenant{ID: "acme/support"},
+		&tenantconfig.Tenant{ID: "globex/sales"},
+	)
+	pod := registry.New(registry.Options{
+		Store:          a.db,
+		Pod:            "pod-1",
+		HeartbeatEvery: 50 * time.Millisecond,
+		Tenants:        func() *tenantconfig.Snapshot { return snapshot },
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = pod.Run(ctx) })
@@ -39,7 +47,13 @@ func (a *accounts) streams() (acme, acme2, globex *registry.Live) {
 
 func TestSessionsList(t *testing.T) {
 	accounts := newAccounts(t)
-	if result := execute(t, "sessions", "list", "-ojson"); result.err != nil || strings.Join(strings.Fields(result.out), "") != `{"sessions":[]}` {
+	if result := execute(
+		t,
+		"sessions",
+		"list",
+		"-ojson",
+	); result.err != nil ||
+		strings.Join(strings.Fields(result.out), "") != `{"sessions":[]}` {
 		t.Errorf("without any: %q, %v", result.out, result.err)
 	}
 	first, second, theirs := accounts.streams()
@@ -56,7 +70,8 @@ func TestSessionsList(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			result := execute(t, append([]string{"sessions", "list"}, tc.args...)...)
-			if result.err != nil || result.errs != tc.wantErrs || !strings.HasPrefix(result.out, "TENANT") || strings.Count(result.out, "bot.example") != len(tc.want) {
+			if result.err != nil || result.errs != tc.wantErrs || !strings.HasPrefix(result.out, "TENANT") ||
+				strings.Count(result.out, "bot.example") != len(tc.want) {
 				t.Errorf("%q, %q, %v", result.out, result.errs, result.err)
 			}
 			for _, l := range tc.want {
@@ -79,21 +94,39 @@ func TestSessionsList(t *testing.T) {
 	if err := json.Unmarshal([]byte(result.out), &out); err != nil || len(out.Sessions) != 2 || !out.More {
 		t.Fatalf("%q, %v", result.out, err)
 	}
-	if v := out.Sessions[0]; v.ID != first.ID() || v.Tenant != "acme/support" || v.CallSID != "call-1" || v.Pod != "pod-1" || v.Agent != "bot.example" ||
-		time.Since(v.StartedAt).Abs() > time.Minute || v.Closing {
+	if v := out.Sessions[0]; v.ID != first.ID() || v.Tenant != "acme/support" || v.CallSID != "call-1" ||
+		v.Pod != "pod-1" ||
+		v.Agent != "bot.example" ||
+		time.Since(v.StartedAt).Abs() > time.Minute ||
+		v.Closing {
 		t.Errorf("%+v", v)
 	}
 	first.Measured(func() (toAgent, toExotel bridge.Counts) {
 		return bridge.Counts{Frames: 11, Bytes: 12, Dropped: 13}, bridge.Counts{Frames: 14, Bytes: 15, Dropped: 16}
 	})
 	eventually.Holds(t, "the heartbeat has written the counts", func() bool {
-		return accounts.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`, first.ID()) == 1
+		return accounts.count(
+			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`,
+			first.ID(),
+		) == 1
 	})
 	result = execute(t, "sessions", "list", "--output=json", "--limit=1")
-	if err := json.Unmarshal([]byte(result.out), &out); err != nil || out.Sessions[0].ToAgent != (countsView{11, 12, 13}) || out.Sessions[0].ToExotel != (countsView{14, 15, 16}) {
+	if err := json.Unmarshal(
+		[]byte(result.out),
+		&out,
+	); err != nil || out.Sessions[0].ToAgent != (countsView{11, 12, 13}) ||
+		out.Sessions[0].ToExotel != (countsView{14, 15, 16}) {
 		t.Errorf("%q, %v", result.out, err)
 	}
-	if result := execute(t, "sessions", "list", "--limit=1"); !slices.Equal([]string{"11", "14", "29", "false", first.ID()}, lastFields(result.out, 5)) {
+	if result := execute(
+		t,
+		"sessions",
+		"list",
+		"--limit=1",
+	); !slices.Equal(
+		[]string{"11", "14", "29", "false", first.ID()},
+		lastFields(result.out, 5),
+	) {
 		t.Errorf("the table is %q", result.out)
 	}
 }
@@ -122,7 +155,11 @@ func TestSessionsClose(t *testing.T) {
 	accounts := newAccounts(t)
 	first, second, theirs := accounts.streams()
 	unknown := store.NewID()
-	checkFailure(t, execute(t, "sessions", "close", "--tenant=globex/sales", first.ID()), "no live stream has the id "+first.ID())
+	checkFailure(
+		t,
+		execute(t, "sessions", "close", "--tenant=globex/sales", first.ID()),
+		"no live stream has the id "+first.ID(),
+	)
 	result := execute(t, "sessions", "close", unknown, first.ID())
 	checkFailure(t, result, "no live stream has the id "+unknown)
 	if result.out != "the stream "+first.ID()+" of acme/support will be closed\n" {
@@ -133,18 +170,35 @@ func TestSessionsClose(t *testing.T) {
 		t.Error("others were closed too")
 	}
 	checkFailure(t, execute(t, "sessions", "close", first.ID()), "no live stream has the id")
-	if result := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); result.err != nil || result.out != "1 streams of acme/support will be closed\n" {
+	if result := execute(
+		t,
+		"sessions",
+		"close",
+		"--tenant=acme/support",
+		"--all",
+	); result.err != nil ||
+		result.out != "1 streams of acme/support will be closed\n" {
 		t.Errorf("%q, %v", result.out, result.err)
 	}
 	accounts.waitEnd(second)
-	if result := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); result.err != nil || result.out != "0 streams of acme/support will be closed\n" {
+	if result := execute(
+		t,
+		"sessions",
+		"close",
+		"--tenant=acme/support",
+		"--all",
+	); result.err != nil ||
+		result.out != "0 streams of acme/support will be closed\n" {
 		t.Errorf("%q, %v", result.out, result.err)
 	}
 	if theirs.Context().Err() != nil {
 		t.Error("another tenant's was closed too")
 	}
-	if n := accounts.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND actor_id IS NULL AND outcome = 'success' AND
-		(action = 'stream_closed' AND reason = 'stream ' || $1 OR action = 'streams_closed' AND reason = 'live streams: 1')`, first.ID()); n != 2 {
+	if n := accounts.count(
+		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND actor_id IS NULL AND outcome = 'success' AND
+		(action = 'stream_closed' AND reason = 'stream ' || $1 OR action = 'streams_closed' AND reason = 'live streams: 1')`,
+		first.ID(),
+	); n != 2 {
 		t.Errorf("%d rows of the audit log tell of it, want 2", n)
 	}
 	if n := accounts.count(`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`); n != 2 {

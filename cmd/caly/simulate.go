@@ -11,14 +11,27 @@ import (
 )
 
 func newSimulateCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "simulate", Short: "Stand in for Exotel, to try an installation", Args: cli.NoArgs, RunE: help}
-	cmd.AddCommand(newSimulateServerCommand(), newSimulateCallCommand(), newSimulateVerifyCommand(), newSimulateStreamCommand())
+	cmd := &cobra.Command{
+		Use:   "simulate",
+		Short: "Stand in for Exotel, to try an installation",
+		Args:  cli.NoArgs,
+		RunE:  help,
+	}
+	cmd.AddCommand(
+		newSimulateServerCommand(),
+		newSimulateCallCommand(),
+		newSimulateVerifyCommand(),
+		newSimulateStreamCommand(),
+	)
 	return cmd
 }
 
 func newSimulateServerCommand() *cobra.Command {
 	var listen, keyFile, tokenFile string
-	cmd := &cobra.Command{Use: "server", Short: "Serve recordings as Exotel does, until interrupted", Args: cli.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Serve recordings as Exotel does, until interrupted",
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := readLine(keyFile)
 			if err != nil {
@@ -36,7 +49,8 @@ func newSimulateServerCommand() *cobra.Command {
 			cmd.Printf("serving recordings at %s/exotelrecordings/{account}/{call}.mp3?size={bytes}\n", server.URL())
 			<-cmd.Context().Done()
 			return nil
-		}}
+		},
+	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "address")
 	cmd.Flags().StringVar(&keyFile, "api-key-file", "", "file with the API key that clients must send; none if empty")
 	cmd.Flags().StringVar(&tokenFile, "api-token-file", "", "file with the API token")

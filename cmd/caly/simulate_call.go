@@ -40,24 +40,43 @@ type callOptions struct {
 
 func newSimulateCallCommand() *cobra.Command {
 	var o callOptions
-	cmd := &cobra.Command{Use: "call", Short: "Place calls: send the webhooks that Exotel would", Args: cli.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "call",
+		Short: "Place calls: send the webhooks that Exotel would",
+		Args:  cli.NoArgs,
 		Long: "Sends an answered and a terminal StatusCallback for each call, or the events that --event names, proven and repeated as Exotel does.\n" +
 			"With --tenant the address and what the Tenant's verifiers ask for are read from the cluster of the current kubeconfig:\n" +
 			"the first secret of each verifier is used. With --secret-file the events are signed with HMAC-SHA1.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return placeCalls(cmd, o) }}
+		RunE: func(cmd *cobra.Command, _ []string) error { return placeCalls(cmd, o) },
+	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to read address and secrets of")
 	flags.StringVar(&o.webhookURL, "webhook-url", "", "address of the webhook, for the event that is sent")
 	flags.StringVar(&o.secretFile, "secret-file", "", "file with the signing secret")
 	flags.StringVar(&o.account, "account-sid", "simulated", "Exotel account in the recordings' URLs and in leg events")
-	flags.StringVar(&o.recordings, "recordings-base-url", "", "where the recordings are served; without it the calls have none")
-	flags.StringVar(&o.event, "event", eventStatus, "status (two StatusCallbacks), passthru, leg, or stream (a passthru after an audio stream)")
+	flags.StringVar(
+		&o.recordings,
+		"recordings-base-url",
+		"",
+		"where the recordings are served; without it the calls have none",
+	)
+	flags.StringVar(
+		&o.event,
+		"event",
+		eventStatus,
+		"status (two StatusCallbacks), passthru, leg, or stream (a passthru after an audio stream)",
+	)
 	flags.StringVar(&o.spelling, "spelling", "mixed", "mixed, multipart, form, json or query, of a StatusCallback")
 	flags.IntVar(&o.replay, "replay", 1, "how often each event is sent")
 	flags.StringVar(&o.output, "output", "", "file to write a ledger of the calls to, for simulate verify")
 	flags.IntVar(&o.calls, "calls", 1, "how many calls")
 	flags.IntVar(&o.concurrency, "concurrency", 4, "number at the same time")
-	flags.Int64Var(&o.size, "size", 64<<10, "bytes of the smallest recording; each is a little larger than the one before")
+	flags.Int64Var(
+		&o.size,
+		"size",
+		64<<10,
+		"bytes of the smallest recording; each is a little larger than the one before",
+	)
 	flags.DurationVar(&o.wait, "retry-interval", 2*time.Second, "wait before a second attempt; Exotel's own is 5m")
 	return cmd
 }
@@ -138,8 +157,15 @@ func placeCall(ctx context.Context, o callOptions, to target, i int) (ledgerEntr
 	_, _ = rand.Read(sid) // never fails
 	e := ledgerEntry{CallSID: hex.EncodeToString(sid), Size: o.size + int64(i)*1021}
 	now := time.Now()
-	call := exotelsim.Call{SID: e.CallSID, From: "09876543210", To: "09123456789", Started: now.Add(-time.Minute), Ended: now,
-		Account: o.account, Zone: to.zone}
+	call := exotelsim.Call{
+		SID:     e.CallSID,
+		From:    "09876543210",
+		To:      "09123456789",
+		Started: now.Add(-time.Minute),
+		Ended:   now,
+		Account: o.account,
+		Zone:    to.zone,
+	}
 	if o.recordings != "" && o.event != eventLeg {
 		e.SourceURL = exotelsim.RecordingURL(o.recordings, o.account, e.CallSID, e.Size)
 		e.Path = fmt.Sprintf("/exotelrecordings/%s/%s.mp3", o.account, e.CallSID)

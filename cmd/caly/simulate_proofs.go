@@ -60,9 +60,14 @@ func proofs(ctx context.Context, c client.Reader, t *v1alpha1.Tenant) ([]exotels
 }
 
 func signature(spec *v1alpha1.SignatureSpec, secret string) exotelsim.Signature {
-	s := exotelsim.Signature{Secret: secret, SHA256: spec.Scheme == v1alpha1.SignatureSchemeHMACSHA256,
-		Base64: spec.Encoding == v1alpha1.SignatureEncodingBase64, Header: spec.Header, Prefix: spec.Prefix,
-		Content: exotelsim.Content(spec.SignedContent)}
+	s := exotelsim.Signature{
+		Secret:  secret,
+		SHA256:  spec.Scheme == v1alpha1.SignatureSchemeHMACSHA256,
+		Base64:  spec.Encoding == v1alpha1.SignatureEncodingBase64,
+		Header:  spec.Header,
+		Prefix:  spec.Prefix,
+		Content: exotelsim.Content(spec.SignedContent),
+	}
 	if spec.Timestamp != nil {
 		s.TimestampHeader = spec.Timestamp.Header
 	}
@@ -70,7 +75,13 @@ func signature(spec *v1alpha1.SignatureSpec, secret string) exotelsim.Signature 
 }
 
 // firstSecret is the first key of a verifier's Secret, each of which is active, and its value.
-func firstSecret(ctx context.Context, c client.Reader, t *v1alpha1.Tenant, ref v1alpha1.SecretReference, what string) (key, value string, err error) {
+func firstSecret(
+	ctx context.Context,
+	c client.Reader,
+	t *v1alpha1.Tenant,
+	ref v1alpha1.SecretReference,
+	what string,
+) (key, value string, err error) {
 	var s corev1.Secret
 	if err := c.Get(ctx, client.ObjectKey{Namespace: t.Namespace, Name: ref.Name}, &s); err != nil {
 		return "", "", err
@@ -100,7 +111,10 @@ func checkHeaders(spec v1alpha1.WebhooksSpec) error {
 	}
 	for i, n := range names {
 		if slices.Contains(own, n) || slices.Contains(names[:i], n) {
-			return fmt.Errorf("its signature is expected in the header %s, which carries something else: name another", n)
+			return fmt.Errorf(
+				"its signature is expected in the header %s, which carries something else: name another",
+				n,
+			)
 		}
 	}
 	return nil

@@ -51,14 +51,30 @@ func newSimulateStreamCommand() *cobra.Command {
 			"With --tenant the address and the first secrets that let streams in are read from the cluster of the current kubeconfig;\n" +
 			"with --server besides, the address is made without one, and --secret-file has the Tenant's token.\n" +
 			"Another address with credentials or a token belongs into --url-file, or CALY_URL: others can see arguments.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return stream(cmd, o) }}
+		RunE: func(cmd *cobra.Command, _ []string) error { return stream(cmd, o) },
+	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.url, "url", "", "address as in Exotel's applet: ws, wss, or http, https of an endpoint that answers with one")
+	flags.StringVar(
+		&o.url,
+		"url",
+		"",
+		"address as in Exotel's applet: ws, wss, or http, https of an endpoint that answers with one",
+	)
 	flags.StringVar(&o.urlFile, "url-file", "", "file with that address")
 	flags.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to stream to, in place of an address")
-	flags.StringVar(&o.server, "server", "", "where the data plane of --tenant is reached, such as wss://caly.example.com; without it, as the cluster says")
+	flags.StringVar(
+		&o.server,
+		"server",
+		"",
+		"where the data plane of --tenant is reached, such as wss://caly.example.com; without it, as the cluster says",
+	)
 	flags.StringVar(&o.secretFile, "secret-file", "", "file with a token of --tenant, for --server")
-	flags.BoolVar(&o.oneTime, "one-time", false, "ask for an address with a one-time token before each call of --tenant, as Exotel does with a dynamic URL")
+	flags.BoolVar(
+		&o.oneTime,
+		"one-time",
+		false,
+		"ask for an address with a one-time token before each call of --tenant, as Exotel does with a dynamic URL",
+	)
 	flags.StringVar(&o.caFile, "ca-file", "", "file with certificates to trust in addition to the system's")
 	flags.StringVar(&o.wav, "wav", "", "file to play: PCM, 16 bits, mono, at 8, 16 or 24 kHz; noise without")
 	flags.IntVar(&o.calls, "calls", 1, "number of calls at the same time")
@@ -67,9 +83,19 @@ func newSimulateStreamCommand() *cobra.Command {
 	flags.DurationVar(&o.pace, "pace", 20*time.Millisecond, "length of a frame: 20ms or 100ms in Exotel's")
 	flags.IntVar(&o.rate, "rate", 0, "samples a second: 8000, 16000 or 24000; the file's without, 8000 without a file")
 	flags.StringVar(&o.quoting, "quoting", string(exotelsim.Numbers), "numbers or strings: how numbers are written")
-	flags.StringSliceVar(&o.quirks, "quirks", nil, "oddities of Exotel's: camel-case, no-connected, binary, extra-keys, odd-sizes")
+	flags.StringSliceVar(
+		&o.quirks,
+		"quirks",
+		nil,
+		"oddities of Exotel's: camel-case, no-connected, binary, extra-keys, odd-sizes",
+	)
 	flags.StringVar(&o.digits, "digits", "", "digits to press")
-	flags.StringVar(&o.expectEcho, "expect-echo", "", "compare what comes back: exact, or mulaw behind an agent that hears in mu-law at 8 kHz")
+	flags.StringVar(
+		&o.expectEcho,
+		"expect-echo",
+		"",
+		"compare what comes back: exact, or mulaw behind an agent that hears in mu-law at 8 kHz",
+	)
 	flags.Lookup("expect-echo").NoOptDefVal = echoExact
 	flags.DurationVar(&o.linger, "linger", 2*time.Second, "how long to wait for the rest of the echo")
 	return cmd
@@ -111,7 +137,14 @@ func runStreams(ctx context.Context, s exotelsim.Stream, o streamOptions) []outc
 
 // stream is what every call does.
 func (o streamOptions) stream(ctx context.Context) (exotelsim.Stream, error) {
-	s := exotelsim.Stream{Rate: o.rate, Pace: o.pace, Duration: o.duration, Linger: o.linger, Digits: o.digits, Quoting: exotelsim.Quoting(o.quoting)}
+	s := exotelsim.Stream{
+		Rate:     o.rate,
+		Pace:     o.pace,
+		Duration: o.duration,
+		Linger:   o.linger,
+		Digits:   o.digits,
+		Quoting:  exotelsim.Quoting(o.quoting),
+	}
 	if o.calls < 1 {
 		return s, errors.New("--calls must be at least 1")
 	}
@@ -162,7 +195,9 @@ func (o streamOptions) address(ctx context.Context) (string, error) {
 		return o.tenantAddress(ctx)
 	}
 	if u, err := url.Parse(o.url); err == nil && u.User != nil && os.Getenv("CALY_URL") != o.url {
-		return "", errors.New("--url carries credentials, which others can see: put it into a file, and give that with --url-file")
+		return "", errors.New(
+			"--url carries credentials, which others can see: put it into a file, and give that with --url-file",
+		)
 	}
 	return address + o.url, nil
 }
@@ -244,7 +279,9 @@ func (o streamOptions) expect(s exotelsim.Stream) ([]byte, error) {
 	case o.expectEcho != echoULaw:
 		return nil, fmt.Errorf("--expect-echo %q is neither exact nor mulaw", o.expectEcho)
 	case s.Rate != 8000:
-		return nil, errors.New("--expect-echo=mulaw needs --rate=8000: a converted rate does not come back sample by sample")
+		return nil, errors.New(
+			"--expect-echo=mulaw needs --rate=8000: a converted rate does not come back sample by sample",
+		)
 	}
 	return exotelsim.PCM(g711.AppendDecode(nil, g711.AppendEncode(nil, exotelsim.Samples(s.Audio)))), nil
 }

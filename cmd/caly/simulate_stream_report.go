@@ -44,9 +44,22 @@ type figures struct {
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("sent %d frames (%d bytes), received %d (%d): %d equal, %d wrong, %d lost, %d missing, %d extra; latency p50 %s p99 %s; %d gaps, longest %s",
-		f.sent.Frames, f.sent.Bytes, f.received.Frames, f.received.Bytes, f.echo.Equal, f.echo.Wrong, f.echo.Lost, f.echo.Missing, f.echo.Extra,
-		quantile(f.latency, 0.5), quantile(f.latency, 0.99), len(f.gaps), quantile(f.gaps, 1))
+	return fmt.Sprintf(
+		"sent %d frames (%d bytes), received %d (%d): %d equal, %d wrong, %d lost, %d missing, %d extra; latency p50 %s p99 %s; %d gaps, longest %s",
+		f.sent.Frames,
+		f.sent.Bytes,
+		f.received.Frames,
+		f.received.Bytes,
+		f.echo.Equal,
+		f.echo.Wrong,
+		f.echo.Lost,
+		f.echo.Missing,
+		f.echo.Extra,
+		quantile(f.latency, 0.5),
+		quantile(f.latency, 0.99),
+		len(f.gaps),
+		quantile(f.gaps, 1),
+	)
 }
 
 func (f *figures) add(r exotelsim.Report) {

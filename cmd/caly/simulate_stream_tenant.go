@@ -43,7 +43,13 @@ func (o streamOptions) tenantAddress(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return entrance{server: o.server, token: token, query: tenantconfig.DefaultTokenQuery, oneTime: o.oneTime, tenantID: o.tenant}.url()
+	return entrance{
+		server:   o.server,
+		token:    token,
+		query:    tenantconfig.DefaultTokenQuery,
+		oneTime:  o.oneTime,
+		tenantID: o.tenant,
+	}.url()
 }
 
 // url is the address, for the scheme that asks for a stream or for its URL.
@@ -53,7 +59,9 @@ func (e entrance) url() (string, error) {
 		return "", errors.New("--server must be an address such as wss://caly.example.com")
 	}
 	if address.User != nil {
-		return "", errors.New("--server must carry no credentials, which others can see: give --secret-file, or the whole address in --url-file")
+		return "", errors.New(
+			"--server must carry no credentials, which others can see: give --secret-file, or the whole address in --url-file",
+		)
 	}
 	secure := map[string]bool{"wss": true, "https": true, "ws": false, "http": false}
 	tls, known := secure[address.Scheme]
@@ -89,7 +97,12 @@ func lookUpEntrance(ctx context.Context, id string) (entrance, error) {
 	}
 	base, _, ok := strings.Cut(webhookURL(t, eventStatus), v1alpha1.WebhookPathPrefix)
 	if !ok {
-		return entrance{}, fmt.Errorf("tenant %s has no address yet: see kubectl describe tenant -n %s %s, or give --server", id, t.Namespace, t.Name)
+		return entrance{}, fmt.Errorf(
+			"tenant %s has no address yet: see kubectl describe tenant -n %s %s, or give --server",
+			id,
+			t.Namespace,
+			t.Name,
+		)
 	}
 	e := entrance{server: base, tenantID: id, query: tenantconfig.DefaultTokenQuery}
 	token := t.Spec.Webhooks.Token
@@ -114,7 +127,13 @@ func ownVerifiers(v *v1alpha1.AudioVerification) (token *v1alpha1.TokenSpec, bas
 }
 
 // with adds the secrets of all verifiers, so that they do whether any or all of them must accept.
-func (e entrance) with(ctx context.Context, c client.Reader, t *v1alpha1.Tenant, token *v1alpha1.TokenSpec, basic *v1alpha1.BasicAuthSpec) (entrance, error) {
+func (e entrance) with(
+	ctx context.Context,
+	c client.Reader,
+	t *v1alpha1.Tenant,
+	token *v1alpha1.TokenSpec,
+	basic *v1alpha1.BasicAuthSpec,
+) (entrance, error) {
 	if token != nil {
 		_, value, err := firstSecret(ctx, c, t, token.SecretRef, "token")
 		if err != nil {

@@ -17,7 +17,10 @@ import (
 func TestSimulateStreamToTenant(t *testing.T) {
 	server := newAgent(t, agentsim.Options{})
 	dataPlane := calytest.NewDataPlane(t, pgtest.New(t))
-	dataPlane.WithAudio(server.URL(), 4) // the row of a call ends a moment after the call, so the next case may find it still live
+	dataPlane.WithAudio(
+		server.URL(),
+		4,
+	) // the row of a call ends a moment after the call, so the next case may find it still live
 	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8")
 	calytest.WriteKeyring(t, dataPlane.Namespace) // one-time tokens need it
 	dataPlane.Run()
@@ -46,7 +49,8 @@ func TestSimulateStreamToTenant(t *testing.T) {
 			case result.err != nil || !strings.Contains(result.out, "0 failed, 0 ended early, 0 incomplete"):
 				t.Errorf("%v, it prints %q", result.err, result.out)
 			}
-			if said := result.out + result.errs; strings.Contains(said, calytest.AudioToken) || strings.Contains(said, "topsecret") {
+			if said := result.out + result.errs; strings.Contains(said, calytest.AudioToken) ||
+				strings.Contains(said, "topsecret") {
 				t.Errorf("a secret is told: %s", said)
 			}
 		})
@@ -107,20 +111,58 @@ func TestTenantAddress(t *testing.T) {
 		want     string // behind the namespace, of wss://caly.example.com/base/audio/exotel/
 		wantErr  string
 	}{
-		"of-webhooks": {webhooks: token, audio: &v1alpha1.AudioSpec{AgentURL: "wss://bot.example"}, want: "wss /of-webhooks?t=a%2Btoken%2Fof%3Dacme%2526%3D%3D"},
-		"own-token":   {webhooks: token, audio: verified(v1alpha1.AudioVerification{TokenSecretRef: &plain}), want: "wss /own-token/a%20token%20+%20more"},
-		"own-users": {webhooks: token, audio: verified(v1alpha1.AudioVerification{BasicAuthSecretRef: &users}),
-			want: "wss alice:pass%3Aword%20&%20more@/own-users"},
-		"own-range": {webhooks: token, audio: verified(v1alpha1.AudioVerification{AllowedCIDRs: []string{"203.0.113.0/24"}}), want: "wss /own-range"},
-		"one-time": {webhooks: token, audio: verified(v1alpha1.AudioVerification{TokenSecretRef: &plain, OneTimeToken: ptr.To(true)}),
-			want: "https /one-time/url/a%20token%20+%20more"},
-		"one-time-by-webhooks": {webhooks: token, audio: verified(v1alpha1.AudioVerification{OneTimeToken: ptr.To(true)}),
-			want: "https /one-time-by-webhooks/url?t=a%2Btoken%2Fof%3Dacme%2526%3D%3D"},
-		"no-audio":   {webhooks: token, wantErr: "takes no audio streams: give it spec.audio"},
-		"no-secret":  {webhooks: token, audio: verified(v1alpha1.AudioVerification{TokenSecretRef: &v1alpha1.SecretReference{Name: "nowhere"}}), wantErr: `"nowhere" not found`},
-		"no-token":   {webhooks: token, audio: verified(v1alpha1.AudioVerification{TokenSecretRef: &empty}), wantErr: "holds no token"},
-		"no-users":   {webhooks: token, audio: verified(v1alpha1.AudioVerification{BasicAuthSecretRef: &empty}), wantErr: "holds no password"},
-		"no-address": {webhooks: token, audio: verified(v1alpha1.AudioVerification{TokenSecretRef: &plain}), prefix: "http://127.0.0.1:1/", wantErr: "has no address yet"},
+		"of-webhooks": {
+			webhooks: token,
+			audio:    &v1alpha1.AudioSpec{AgentURL: "wss://bot.example"},
+			want:     "wss /of-webhooks?t=a%2Btoken%2Fof%3Dacme%2526%3D%3D",
+		},
+		"own-token": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{TokenSecretRef: &plain}),
+			want:     "wss /own-token/a%20token%20+%20more",
+		},
+		"own-users": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{BasicAuthSecretRef: &users}),
+			want:     "wss alice:pass%3Aword%20&%20more@/own-users",
+		},
+		"own-range": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{AllowedCIDRs: []string{"203.0.113.0/24"}}),
+			want:     "wss /own-range",
+		},
+		"one-time": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{TokenSecretRef: &plain, OneTimeToken: ptr.To(true)}),
+			want:     "https /one-time/url/a%20token%20+%20more",
+		},
+		"one-time-by-webhooks": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{OneTimeToken: ptr.To(true)}),
+			want:     "https /one-time-by-webhooks/url?t=a%2Btoken%2Fof%3Dacme%2526%3D%3D",
+		},
+		"no-audio": {webhooks: token, wantErr: "takes no audio streams: give it spec.audio"},
+		"no-secret": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{TokenSecretRef: &v1alpha1.SecretReference{Name: "nowhere"}}),
+			wantErr:  `"nowhere" not found`,
+		},
+		"no-token": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{TokenSecretRef: &empty}),
+			wantErr:  "holds no token",
+		},
+		"no-users": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{BasicAuthSecretRef: &empty}),
+			wantErr:  "holds no password",
+		},
+		"no-address": {
+			webhooks: token,
+			audio:    verified(v1alpha1.AudioVerification{TokenSecretRef: &plain}),
+			prefix:   "http://127.0.0.1:1/",
+			wantErr:  "has no address yet",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tenant := newTenant(ns, name, tc.webhooks)
@@ -139,7 +181,8 @@ func TestTenantAddress(t *testing.T) {
 			}
 			scheme, rest, _ := strings.Cut(tc.want, " ")
 			user, path, _ := strings.Cut(rest, "/")
-			if want := scheme + "://" + user + "caly.example.com/base/audio/exotel/" + ns + "/" + path; err != nil || got != want {
+			if want := scheme + "://" + user + "caly.example.com/base/audio/exotel/" + ns + "/" + path; err != nil ||
+				got != want {
 				t.Errorf("the address is %q, %v, want %q", got, err, want)
 			}
 		})

@@ -118,7 +118,8 @@ func TestSimulateStream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			result := execute(t, append([]string{"simulate", "stream"}, tc.args...)...)
 			lines := strings.Split(strings.TrimSuffix(result.out, "\n"), "\n")
-			if result.err != nil || !strings.HasPrefix(lines[len(lines)-1], tc.want) || strings.Contains(result.out+result.errs, "topsecret") {
+			if result.err != nil || !strings.HasPrefix(lines[len(lines)-1], tc.want) ||
+				strings.Contains(result.out+result.errs, "topsecret") {
 				t.Errorf("%v; it prints %q, want %q", result.err, lines[len(lines)-1], tc.want)
 			}
 			for _, line := range lines[:len(lines)-1] {
@@ -152,7 +153,9 @@ func TestSimulateStreamFinds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newAgent(t, tc.o)
-			result := execute(t, append([]string{"simulate", "stream", "--url=" + server.URL(), eightKHz, "--ramp=0"}, tc.args...)...)
+			result := execute(
+				t,
+				append([]string{"simulate", "stream", "--url=" + server.URL(), eightKHz, "--ramp=0"}, tc.args...)...)
 			checkFailure(t, result, tc.says)
 			if !strings.Contains(result.out, tc.line) || !strings.Contains(result.out, " calls, ") {
 				t.Errorf("it prints %q, want %q", result.out, tc.line)
@@ -199,7 +202,8 @@ func TestSimulateStreamFromTheEnvironment(t *testing.T) {
 	result := execute(t, "simulate", "stream", "--duration=40ms")
 	server.Close()
 	request := http.Request{Header: server.Calls()[0].Header}
-	if _, password, _ := request.BasicAuth(); result.err != nil || password != "topsecret" || strings.Contains(result.out, "topsecret") {
+	if _, password, _ := request.BasicAuth(); result.err != nil || password != "topsecret" ||
+		strings.Contains(result.out, "topsecret") {
 		t.Errorf("%v, %q; the password was %q", result.err, result.out, password)
 	}
 }
@@ -219,15 +223,35 @@ func TestAgentEchoFails(t *testing.T) {
 		"no such certificate":      {[]string{"--tls-cert-file=/nowhere/cert", "--tls-key-file=" + key}, "/nowhere/cert"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkFailure(t, execute(t, append([]string{"agent", "echo", "--listen=127.0.0.1:0"}, tc.args...)...), tc.says)
+			checkFailure(
+				t,
+				execute(t, append([]string{"agent", "echo", "--listen=127.0.0.1:0"}, tc.args...)...),
+				tc.says,
+			)
 		})
 	}
 }
 
 func TestQuantile(t *testing.T) {
 	list := []time.Duration{5 * time.Second, time.Second, 3 * time.Second, 2 * time.Second}
-	got := []time.Duration{quantile(nil, 0.5), quantile(list, 0), quantile(list, 0.25), quantile(list, 0.5), quantile(list, 0.51), quantile(list, 0.99), quantile(list, 1)}
-	want := []time.Duration{0, time.Second, time.Second, 2 * time.Second, 3 * time.Second, 5 * time.Second, 5 * time.Second}
+	got := []time.Duration{
+		quantile(nil, 0.5),
+		quantile(list, 0),
+		quantile(list, 0.25),
+		quantile(list, 0.5),
+		quantile(list, 0.51),
+		quantile(list, 0.99),
+		quantile(list, 1),
+	}
+	want := []time.Duration{
+		0,
+		time.Second,
+		time.Second,
+		2 * time.Second,
+		3 * time.Second,
+		5 * time.Second,
+		5 * time.Second,
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -257,7 +281,13 @@ func TestTotalOfStreams(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}
-	if s := totalOf(outcomes, true).String(); !strings.Contains(s, "closed: 2 with 1000, 1 with 1006; sender at most 1s late") {
+	if s := totalOf(
+		outcomes,
+		true,
+	).String(); !strings.Contains(
+		s,
+		"closed: 2 with 1000, 1 with 1006; sender at most 1s late",
+	) {
 		t.Errorf("the sum is %q", s)
 	}
 }
@@ -271,8 +301,20 @@ func TestStreamProcesses(t *testing.T) {
 		code, _ := calytest.Fetch("http://" + address)
 		return code != 0
 	})
-	good := calytest.Start(t, nil, "simulate", "stream", to, "--calls=20", "--ramp=100ms", "--duration=500ms", "--expect-echo", "--linger=20s")
-	if code := good.End(); code != 0 || !strings.Contains(good.Out(), "20 calls, 0 failed, 0 ended early, 0 incomplete: sent 500 frames") {
+	good := calytest.Start(
+		t,
+		nil,
+		"simulate",
+		"stream",
+		to,
+		"--calls=20",
+		"--ramp=100ms",
+		"--duration=500ms",
+		"--expect-echo",
+		"--linger=20s",
+	)
+	if code := good.End(); code != 0 ||
+		!strings.Contains(good.Out(), "20 calls, 0 failed, 0 ended early, 0 incomplete: sent 500 frames") {
 		t.Errorf("ends with %d, prints %q and %q", code, good.Out(), good.Errs())
 	}
 	a := newAgent(t, agentsim.Options{})

@@ -30,7 +30,10 @@ func reachable(t *testing.T, c client.Client, tenant *v1alpha1.Tenant, prefix st
 		t.Fatal(err)
 	}
 	for _, event := range []string{"passthru", "status"} {
-		tenant.Status.WebhookURLs = append(tenant.Status.WebhookURLs, v1alpha1.WebhookURL{Event: event, URL: prefix + tenant.ID() + "/" + event})
+		tenant.Status.WebhookURLs = append(tenant.Status.WebhookURLs, v1alpha1.WebhookURL{
+			Event: event,
+			URL:   prefix + tenant.ID() + "/" + event,
+		})
 	}
 	if err := c.Status().Update(t.Context(), tenant); err != nil {
 		t.Fatal(err)
@@ -39,7 +42,10 @@ func reachable(t *testing.T, c client.Client, tenant *v1alpha1.Tenant, prefix st
 
 func keep(t *testing.T, c client.Client, ns, name string, data map[string]string) v1alpha1.SecretReference {
 	t.Helper()
-	if err := c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, StringData: data}); err != nil {
+	if err := c.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+		StringData: data,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return v1alpha1.SecretReference{Name: name}
@@ -69,8 +75,14 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	signed := func(spec v1alpha1.SignatureSpec) verifierCase {
 		spec.SecretRef = signing
-		config := &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Encoding: string(spec.Encoding), Header: spec.Header, Prefix: spec.Prefix,
-			SignedContent: string(spec.SignedContent), Secrets: []secret.Sensitive{calytest.SigningSecret}}
+		config := &tenantconfig.Signature{
+			Scheme:        tenantconfig.SchemeHMACSHA1,
+			Encoding:      string(spec.Encoding),
+			Header:        spec.Header,
+			Prefix:        spec.Prefix,
+			SignedContent: string(spec.SignedContent),
+			Secrets:       []secret.Sensitive{calytest.SigningSecret},
+		}
 		if spec.Scheme != "" {
 			config.Scheme = string(spec.Scheme)
 		}
@@ -89,20 +101,41 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 	everything.spec.BasicAuth = &v1alpha1.BasicAuthSpec{SecretRef: basic}
 	everything.spec.AllowedCIDRs = []string{"127.0.0.0/8"}
 	everything.spec.Require = v1alpha1.RequireAll
-	everything.config = tenantconfig.Webhooks{RequireAll: true, Signature: everything.config.Signature, Standard: standard, Token: tokens, Basic: users,
-		AllowedCIDRs: loopback}
+	everything.config = tenantconfig.Webhooks{
+		RequireAll:   true,
+		Signature:    everything.config.Signature,
+		Standard:     standard,
+		Token:        tokens,
+		Basic:        users,
+		AllowedCIDRs: loopback,
+	}
 	return map[string]verifierCase{
-		"signature":   signed(v1alpha1.SignatureSpec{}),
-		"sha256":      signed(v1alpha1.SignatureSpec{Scheme: v1alpha1.SignatureSchemeHMACSHA256}),
-		"hex":         signed(v1alpha1.SignatureSpec{Encoding: v1alpha1.SignatureEncodingHex}),
-		"base64":      signed(v1alpha1.SignatureSpec{Encoding: v1alpha1.SignatureEncodingBase64, Scheme: v1alpha1.SignatureSchemeHMACSHA256}),
-		"header":      signed(v1alpha1.SignatureSpec{Header: "X-Relay-Signature", Prefix: "v1="}),
-		"url":         signed(v1alpha1.SignatureSpec{SignedContent: v1alpha1.SignedContentURLAndParameters}),
-		"timestamp":   signed(v1alpha1.SignatureSpec{SignedContent: v1alpha1.SignedContentTimestampAndBody, Timestamp: &v1alpha1.TimestampSpec{Header: "X-Relay-Time"}}),
-		"standard":    {v1alpha1.WebhooksSpec{StandardWebhooks: everything.spec.StandardWebhooks}, tenantconfig.Webhooks{Standard: standard}},
-		"token":       {v1alpha1.WebhooksSpec{Token: everything.spec.Token}, tenantconfig.Webhooks{Token: tokens}},
-		"basic":       {v1alpha1.WebhooksSpec{BasicAuth: everything.spec.BasicAuth}, tenantconfig.Webhooks{Basic: users}},
-		"address":     {v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"127.0.0.0/8"}}, tenantconfig.Webhooks{AllowedCIDRs: loopback}},
+		"signature": signed(v1alpha1.SignatureSpec{}),
+		"sha256":    signed(v1alpha1.SignatureSpec{Scheme: v1alpha1.SignatureSchemeHMACSHA256}),
+		"hex":       signed(v1alpha1.SignatureSpec{Encoding: v1alpha1.SignatureEncodingHex}),
+		"base64": signed(v1alpha1.SignatureSpec{
+			Encoding: v1alpha1.SignatureEncodingBase64,
+			Scheme:   v1alpha1.SignatureSchemeHMACSHA256,
+		}),
+		"header": signed(v1alpha1.SignatureSpec{Header: "X-Relay-Signature", Prefix: "v1="}),
+		"url":    signed(v1alpha1.SignatureSpec{SignedContent: v1alpha1.SignedContentURLAndParameters}),
+		"timestamp": signed(v1alpha1.SignatureSpec{
+			SignedContent: v1alpha1.SignedContentTimestampAndBody,
+			Timestamp:     &v1alpha1.TimestampSpec{Header: "X-Relay-Time"},
+		}),
+		"standard": {
+			v1alpha1.WebhooksSpec{StandardWebhooks: everything.spec.StandardWebhooks},
+			tenantconfig.Webhooks{Standard: standard},
+		},
+		"token": {v1alpha1.WebhooksSpec{Token: everything.spec.Token}, tenantconfig.Webhooks{Token: tokens}},
+		"basic": {
+			v1alpha1.WebhooksSpec{BasicAuth: everything.spec.BasicAuth},
+			tenantconfig.Webhooks{Basic: users},
+		},
+		"address": {
+			v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"127.0.0.0/8"}},
+			tenantconfig.Webhooks{AllowedCIDRs: loopback},
+		},
 		"all-of-them": everything,
 	}
 }
@@ -116,8 +149,13 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 	cases := verifierCases(t, env.Client, ns)
 	var tenants []*tenantconfig.Tenant
 	for name, tc := range cases {
-		tenants = append(tenants, &tenantconfig.Tenant{ID: ns + "/" + name, TimeZone: "Asia/Singapore", Freshness: 5 * time.Minute,
-			AllowedSourceHosts: []string{"127.0.0.1:1"}, Webhooks: &tc.config})
+		tenants = append(tenants, &tenantconfig.Tenant{
+			ID:                 ns + "/" + name,
+			TimeZone:           "Asia/Singapore",
+			Freshness:          5 * time.Minute,
+			AllowedSourceHosts: []string{"127.0.0.1:1"},
+			Webhooks:           &tc.config,
+		})
 	}
 	prefix, count := dataPlaneOf(t, tenants...)
 	for name, tc := range cases {
@@ -137,8 +175,17 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 			} {
 				before := count("call_events" + of + " AND kind = '" + want.kind + "'")
 				recordings := count("recordings" + of)
-				result := execute(t, "simulate", "call", "--tenant="+tenant.ID(), "--event="+event, "--replay=2", "--calls=4",
-					"--retry-interval=1ms", "--recordings-base-url=http://127.0.0.1:1")
+				result := execute(
+					t,
+					"simulate",
+					"call",
+					"--tenant="+tenant.ID(),
+					"--event="+event,
+					"--replay=2",
+					"--calls=4",
+					"--retry-interval=1ms",
+					"--recordings-base-url=http://127.0.0.1:1",
+				)
 				if result.err != nil || !strings.HasPrefix(result.out, "4 of 4 calls were accepted by "+prefix) {
 					t.Fatalf("%s: %v, %q", event, result.err, result.out)
 				}
@@ -149,7 +196,11 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 					t.Errorf("%s: %d recordings, want %d", event, got, want.recordings)
 				}
 			}
-			for sql, want := range map[string]int{"call_events" + of + " AND dead_reason IS NOT NULL": 0, "call_streams" + of: 4, "calls" + of: 16} {
+			for sql, want := range map[string]int{
+				"call_events" + of + " AND dead_reason IS NOT NULL": 0,
+				"call_streams" + of: 4,
+				"calls" + of:        16,
+			} {
 				if got := count(sql); got != want {
 					t.Errorf("%d %s, want %d", got, sql, want)
 				}
@@ -175,20 +226,32 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 	timed := at("Webhook-Timestamp")
 	timed.SignedContent = v1alpha1.SignedContentTimestampAndBody
 	timed.Timestamp = &v1alpha1.TimestampSpec{Header: "webhook-timestamp"}
-	prefix, _ := dataPlaneOf(t, &tenantconfig.Tenant{ID: ns + "/elsewhere", Webhooks: &tenantconfig.Webhooks{AllowedCIDRs: elsewhere}},
-		&tenantconfig.Tenant{ID: ns + "/rotated", Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "t", Secrets: []secret.Sensitive{forgotten}}}})
+	prefix, _ := dataPlaneOf(t, &tenantconfig.Tenant{
+		ID:       ns + "/elsewhere",
+		Webhooks: &tenantconfig.Webhooks{AllowedCIDRs: elsewhere},
+	},
+		&tenantconfig.Tenant{
+			ID: ns + "/rotated",
+			Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{
+				Query:   "t",
+				Secrets: []secret.Sensitive{forgotten},
+			}},
+		})
 	for name, tc := range map[string]struct {
 		spec v1alpha1.WebhooksSpec
 		at   string
 		says string
 	}{
-		"elsewhere":     {v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"192.0.2.0/24"}}, prefix, "answered 401: tenant " + ns + "/elsewhere takes webhooks from 192.0.2.0/24"},
-		"rotated":       {v1alpha1.WebhooksSpec{Token: token}, prefix, "the webhook was answered 401"},
-		"nobody":        {v1alpha1.WebhooksSpec{Token: token}, "http://" + calytest.FreeAddress(t) + "/", "connection refused"},
-		"no-secret":     {v1alpha1.WebhooksSpec{Token: &v1alpha1.TokenSpec{SecretRef: v1alpha1.SecretReference{Name: "nowhere"}}}, prefix, `"nowhere" not found`},
-		"empty-secret":  {v1alpha1.WebhooksSpec{BasicAuth: &v1alpha1.BasicAuthSpec{SecretRef: none}}, prefix, "the Secret " + ns + "/none holds no password"},
-		"no-whsec":      {v1alpha1.WebhooksSpec{StandardWebhooks: &v1alpha1.StandardWebhooksSpec{SecretRef: signing}}, prefix, "signing does not begin with whsec_"},
-		"one-header":    {v1alpha1.WebhooksSpec{Signature: at("authorization"), BasicAuth: basic}, prefix, "header Authorization, which carries something else"},
+		"elsewhere":    {v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"192.0.2.0/24"}}, prefix, "answered 401: tenant " + ns + "/elsewhere takes webhooks from 192.0.2.0/24"},
+		"rotated":      {v1alpha1.WebhooksSpec{Token: token}, prefix, "the webhook was answered 401"},
+		"nobody":       {v1alpha1.WebhooksSpec{Token: token}, "http://" + calytest.FreeAddress(t) + "/", "connection refused"},
+		"no-secret":    {v1alpha1.WebhooksSpec{Token: &v1alpha1.TokenSpec{SecretRef: v1alpha1.SecretReference{Name: "nowhere"}}}, prefix, `"nowhere" not found`},
+		"empty-secret": {v1alpha1.WebhooksSpec{BasicAuth: &v1alpha1.BasicAuthSpec{SecretRef: none}}, prefix, "the Secret " + ns + "/none holds no password"},
+		"no-whsec":     {v1alpha1.WebhooksSpec{StandardWebhooks: &v1alpha1.StandardWebhooksSpec{SecretRef: signing}}, prefix, "signing does not begin with whsec_"},
+		"one-header": {v1alpha1.WebhooksSpec{
+			Signature: at("authorization"),
+			BasicAuth: basic,
+		}, prefix, "header Authorization, which carries something else"},
 		"header-of-own": {v1alpha1.WebhooksSpec{Signature: at("host")}, prefix, "header Host, which carries something else"},
 		"time-in-it":    {v1alpha1.WebhooksSpec{Signature: timed}, prefix, "header Webhook-Timestamp, which carries something else"},
 	} {
@@ -214,12 +277,22 @@ func TestSimulateCallOfTenant(t *testing.T) {
 	call := func() result { return execute(t, "simulate", "call", "--tenant="+ns+"/support") }
 	checkFailure(t, call(), `"support" not found`)
 
-	tenant := newTenant(ns, "support", v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}})
+	tenant := newTenant(
+		ns,
+		"support",
+		v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}},
+	)
 	if err := env.Client.Create(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
 	checkFailure(t, call(), "has no webhook address yet: see kubectl describe tenant -n "+ns+" support")
-	tenant.Status.WebhookURLs = []v1alpha1.WebhookURL{{Event: "passthru", URL: "http://127.0.0.1:1/"}, {Event: "status", URL: hook}}
+	tenant.Status.WebhookURLs = []v1alpha1.WebhookURL{{
+		Event: "passthru",
+		URL:   "http://127.0.0.1:1/",
+	}, {
+		Event: "status",
+		URL:   hook,
+	}}
 	if err := env.Client.Status().Update(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +302,10 @@ func TestSimulateCallOfTenant(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFailure(t, call(), "holds no signing secret")
-	secret.Data = map[string][]byte{"b-old": []byte("topsecret, not active any more"), "a-new": []byte(calytest.SigningSecret)}
+	secret.Data = map[string][]byte{
+		"b-old": []byte("topsecret, not active any more"),
+		"a-new": []byte(calytest.SigningSecret),
+	}
 	if err := env.Client.Update(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}

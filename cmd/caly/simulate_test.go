@@ -66,10 +66,18 @@ func TestSimulateServer(t *testing.T) {
 		t.Errorf("without credentials: %d", code)
 	}
 	code, body := calytest.Fetch(url, func(r *http.Request) { r.SetBasicAuth("key", "token") })
-	if want := exotelsim.SHA256("/exotelrecordings/acme1/c1.mp3", 1000); code != http.StatusOK || len(body) != 1000 || sum(body) != want {
+	if want := exotelsim.SHA256(
+		"/exotelrecordings/acme1/c1.mp3",
+		1000,
+	); code != http.StatusOK || len(body) != 1000 ||
+		sum(body) != want {
 		t.Errorf("with them: %d, %d bytes", code, len(body))
 	}
-	checkFailure(t, execute(t, "simulate", "server", "--listen="+strings.TrimPrefix(base, "http://")), "listen as Exotel")
+	checkFailure(
+		t,
+		execute(t, "simulate", "server", "--listen="+strings.TrimPrefix(base, "http://")),
+		"listen as Exotel",
+	)
 	checkFailure(t, execute(t, "simulate", "server", "--api-key-file=/nowhere/key"), "/nowhere/key")
 }
 
@@ -78,9 +86,15 @@ func sum(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 // dataPlane is the real webhook handler over a real database, for one tenant that allows recordings from one host.
 func dataPlane(t *testing.T, sources string) (url string, count func(sql string) int) {
 	t.Helper()
-	url, count = dataPlaneOf(t, &tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{strings.TrimPrefix(sources, "http://")},
-		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-			Secrets: []secret.Sensitive{calytest.SigningSecret}}}})
+	url, count = dataPlaneOf(t, &tenantconfig.Tenant{
+		ID:                 "acme/support",
+		TimeZone:           "Asia/Kolkata",
+		AllowedSourceHosts: []string{strings.TrimPrefix(sources, "http://")},
+		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+			Scheme:  tenantconfig.SchemeHMACSHA1,
+			Secrets: []secret.Sensitive{calytest.SigningSecret},
+		}},
+	})
 	return url + "acme/support/status", count
 }
 
@@ -94,9 +108,16 @@ func dataPlaneOf(t *testing.T, tenants ...*tenantconfig.Tenant) (url string, cou
 	}
 	t.Cleanup(db.Close)
 	snapshot := tenantconfig.NewSnapshot(tenants...)
-	handler := webhook.New(webhook.Options{Tenants: func() *tenantconfig.Snapshot { return snapshot }, Store: db,
-		Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
-		Log:     slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	handler := webhook.New(webhook.Options{
+		Tenants: func() *tenantconfig.Snapshot { return snapshot },
+		Store:   db,
+		Sources: recording.SourcePolicy{
+			AllowHTTP:    true,
+			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		},
+		Log:     slog.New(slog.DiscardHandler),
+		Metrics: prometheus.NewRegistry(),
+	})
 	t.Cleanup(handler.Close)
 	srv := httptest.NewServer(handler)
 	t.Cleanup(srv.Close)
@@ -120,13 +141,33 @@ func TestSimulateCall(t *testing.T) {
 			const calls = 5
 			hook, count := dataPlane(t, base)
 			ledger := filepath.Join(t.TempDir(), "ledger")
-			result := execute(t, "simulate", "call", "--webhook-url="+hook, "--secret-file="+write(t, calytest.SigningSecret+"\n"), "--recordings-base-url="+base,
-				"--spelling="+spelling, "--output="+ledger, "--size=1000", fmt.Sprint("--calls=", calls))
-			if want := fmt.Sprintf("%d of %d calls were accepted by %s\n", calls, calls, hook); result.err != nil || result.out != want {
+			result := execute(
+				t,
+				"simulate",
+				"call",
+				"--webhook-url="+hook,
+				"--secret-file="+write(t, calytest.SigningSecret+"\n"),
+				"--recordings-base-url="+base,
+				"--spelling="+spelling,
+				"--output="+ledger,
+				"--size=1000",
+				fmt.Sprint("--calls=", calls),
+			)
+			if want := fmt.Sprintf(
+				"%d of %d calls were accepted by %s\n",
+				calls,
+				calls,
+				hook,
+			); result.err != nil ||
+				result.out != want {
 				t.Fatalf("%v, %q; want %q", result.err, result.out, want)
 			}
-			for sql, want := range map[string]int{"call_events": 2 * calls, "call_events WHERE dead_reason IS NOT NULL": 0,
-				"calls WHERE state = 4 AND started_at IS NOT NULL": calls, "recordings": calls} {
+			for sql, want := range map[string]int{
+				"call_events": 2 * calls,
+				"call_events WHERE dead_reason IS NOT NULL":        0,
+				"calls WHERE state = 4 AND started_at IS NOT NULL": calls,
+				"recordings": calls,
+			} {
 				if got := count(sql); got != want {
 					t.Errorf("%d %s, want %d", got, sql, want)
 				}
@@ -136,10 +177,14 @@ func TestSimulateCall(t *testing.T) {
 				t.Fatalf("the ledger has %d entries: %v", len(entries), err)
 			}
 			for id, e := range entries {
-				if count("recordings WHERE id = '"+id+"' AND source_url = '"+e.SourceURL+"'") != 1 || e.Status != 200 || e.Attempts != 1 {
+				if count("recordings WHERE id = '"+id+"' AND source_url = '"+e.SourceURL+"'") != 1 || e.Status != 200 ||
+					e.Attempts != 1 {
 					t.Errorf("%+v is not what the database has", e)
 				}
-				if code, body := calytest.Fetch(e.SourceURL); code != 200 || int64(len(body)) != e.Size || sum(body) != e.SHA256 {
+				if code, body := calytest.Fetch(
+					e.SourceURL,
+				); code != 200 || int64(len(body)) != e.Size ||
+					sum(body) != e.SHA256 {
 					t.Errorf("the recording of %+v: %d, %d bytes", e, code, len(body))
 				}
 			}
@@ -195,25 +240,46 @@ func newVerification(t *testing.T, s *s3test.Server) verification {
 	t.Helper()
 	v := verification{t: t, bucket: s.NewBucket(t)}
 	var err error
-	v.s3, err = minio.New(strings.TrimPrefix(s.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
+	v.s3, err = minio.New(strings.TrimPrefix(s.Endpoint, "http://"), &minio.Options{
+		Creds:  credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
+		Region: s.Region,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, sid := range []string{"c-1", "c_2"} {
 		path := "/exotelrecordings/acme1/" + sid + ".mp3"
-		v.entries = append(v.entries, ledgerEntry{CallSID: sid, Path: path, SourceURL: "http://x" + path, Size: 5000, SHA256: exotelsim.SHA256(path, 5000)})
+		v.entries = append(v.entries, ledgerEntry{
+			CallSID:   sid,
+			Path:      path,
+			SourceURL: "http://x" + path,
+			Size:      5000,
+			SHA256:    exotelsim.SHA256(path, 5000),
+		})
 	}
 	ledger := filepath.Join(t.TempDir(), "ledger")
 	if err := writeLedger(ledger, v.entries); err != nil {
 		t.Fatal(err)
 	}
-	v.args = []string{"simulate", "verify", "--ledger=" + ledger, "--tenant=acme/support", "--endpoint=" + s.Endpoint, "--bucket=" + v.bucket, "--region=" + s.Region,
-		"--access-key-file=" + write(t, s.AccessKey), "--secret-key-file=" + write(t, s.SecretKey)}
+	v.args = []string{
+		"simulate",
+		"verify",
+		"--ledger=" + ledger,
+		"--tenant=acme/support",
+		"--endpoint=" + s.Endpoint,
+		"--bucket=" + v.bucket,
+		"--region=" + s.Region,
+		"--access-key-file=" + write(t, s.AccessKey),
+		"--secret-key-file=" + write(t, s.SecretKey),
+	}
 	return v
 }
 
 func (v verification) key(i int) string {
-	return "acme/support/" + v.entries[i].CallSID + "-" + recording.ID(v.entries[i].CallSID, v.entries[i].SourceURL) + ".mp3"
+	return "acme/support/" + v.entries[i].CallSID + "-" + recording.ID(
+		v.entries[i].CallSID,
+		v.entries[i].SourceURL,
+	) + ".mp3"
 }
 
 func (v verification) recording(i int) []byte {
@@ -226,7 +292,14 @@ func (v verification) recording(i int) []byte {
 
 func (v verification) put(key string, data []byte) {
 	v.t.Helper()
-	if _, err := v.s3.PutObject(v.t.Context(), v.bucket, key, bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{}); err != nil {
+	if _, err := v.s3.PutObject(
+		v.t.Context(),
+		v.bucket,
+		key,
+		bytes.NewReader(data),
+		int64(len(data)),
+		minio.PutObjectOptions{},
+	); err != nil {
 		v.t.Fatal(err)
 	}
 }
@@ -263,7 +336,8 @@ func TestSimulateVerify(t *testing.T) {
 			}
 			tc.change(v)
 			result := execute(t, v.args...)
-			if result.out != tc.wantOut || !strings.Contains(result.errs, tc.wantErrs) || (result.err != nil) != tc.wantFailed {
+			if result.out != tc.wantOut || !strings.Contains(result.errs, tc.wantErrs) ||
+				(result.err != nil) != tc.wantFailed {
 				t.Errorf("prints %q and %q, %v", result.out, result.errs, result.err)
 			}
 			if tc.wantFailed {
@@ -296,7 +370,11 @@ func TestSimulateVerifyFails(t *testing.T) {
 			"--access-key-file=" + write(t, "a"), "--secret-key-file=" + write(t, "topsecret")}, "list acme-recordings"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkFailure(t, execute(t, append([]string{"simulate", "verify", "--tenant=acme/support"}, tc.args...)...), tc.says)
+			checkFailure(
+				t,
+				execute(t, append([]string{"simulate", "verify", "--tenant=acme/support"}, tc.args...)...),
+				tc.says,
+			)
 		})
 	}
 }

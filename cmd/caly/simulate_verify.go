@@ -27,9 +27,13 @@ type verifyOptions struct {
 
 func newSimulateVerifyCommand() *cobra.Command {
 	var o verifyOptions
-	cmd := &cobra.Command{Use: "verify", Short: "Compare a bucket with the ledger of the calls that were placed", Args: cli.NoArgs,
-		Long: "Reads every object of the tenant and compares it with its source, byte for byte by SHA-256: each recording must be there\nexactly once, and nothing else.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return verify(cmd, o) }}
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Compare a bucket with the ledger of the calls that were placed",
+		Args:  cli.NoArgs,
+		Long:  "Reads every object of the tenant and compares it with its source, byte for byte by SHA-256: each recording must be there\nexactly once, and nothing else.",
+		RunE:  func(cmd *cobra.Command, _ []string) error { return verify(cmd, o) },
+	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.ledger, "ledger", "", "file that simulate call wrote")
 	flags.StringVar(&o.tenant, "tenant", "", "namespace/name")
@@ -55,7 +59,10 @@ func verify(cmd *cobra.Command, o verifyOptions) error {
 	}
 	verified := 0
 	problems := []string{}
-	for obj := range s3.ListObjects(cmd.Context(), o.bucket, minio.ListObjectsOptions{Prefix: recording.KeyPrefix(o.tenant), Recursive: true}) {
+	for obj := range s3.ListObjects(cmd.Context(), o.bucket, minio.ListObjectsOptions{
+		Prefix:    recording.KeyPrefix(o.tenant),
+		Recursive: true,
+	}) {
 		if obj.Err != nil {
 			return fmt.Errorf("list %s: %w", o.bucket, obj.Err)
 		}
@@ -131,7 +138,11 @@ func openStore(o verifyOptions) (*minio.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return minio.New(address.Host, &minio.Options{Creds: credentials.NewStaticV4(access, secret, ""), Secure: address.Scheme == "https", Region: o.region})
+	return minio.New(address.Host, &minio.Options{
+		Creds:  credentials.NewStaticV4(access, secret, ""),
+		Secure: address.Scheme == "https",
+		Region: o.region,
+	})
 }
 
 func compare(ctx context.Context, s3 *minio.Client, bucket, key string, e ledgerEntry) error {

@@ -22,10 +22,22 @@ func newUserCommand() *cobra.Command {
 		Long: "Create the first admin of a tenant here; admins invite the others. A change " +
 			"takes effect at once: within a second or two no\n" +
 			"earlier token is valid any more. In a cluster: " +
-			"kubectl -n caly-system exec -i deploy/caly-operator -- /caly user list --tenant=acme/support"}
-	cmd.PersistentFlags().StringVar(&o.file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
+			"kubectl -n caly-system exec -i deploy/caly-operator -- /caly user list --tenant=acme/support",
+	}
+	cmd.PersistentFlags().StringVar(
+		&o.file,
+		"database-url-file",
+		"",
+		"file with the operator's database URL (or CALY_DATABASE_URL)",
+	)
 	cmd.PersistentFlags().StringVar(&o.tenant, "tenant", "", "namespace/name of the Tenant; required")
-	cmd.AddCommand(newUserCreateCommand(o), newUserListCommand(o), newUserDisableCommand(o), newUserEnableCommand(o), newUserRevokeCommand(o))
+	cmd.AddCommand(
+		newUserCreateCommand(o),
+		newUserListCommand(o),
+		newUserDisableCommand(o),
+		newUserEnableCommand(o),
+		newUserRevokeCommand(o),
+	)
 	return cmd
 }
 
@@ -93,7 +105,10 @@ func userViewOf(u store.User) userView {
 func newUserListCommand(o *userOptions) *cobra.Command {
 	var output, after string
 	var limit int
-	cmd := &cobra.Command{Use: "list", Short: "List a tenant's accounts by their emails", Args: cli.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List a tenant's accounts by their emails",
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err
@@ -111,7 +126,8 @@ func newUserListCommand(o *userOptions) *cobra.Command {
 				return err
 			}
 			return printUsers(cmd, list, limit, output)
-		}}
+		},
+	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	cmd.Flags().StringVar(&after, "after", "", "only emails after this one: the next page")
 	cmd.Flags().IntVar(&limit, "limit", 1000, "maximum number of accounts")
@@ -137,7 +153,14 @@ func printUsers(cmd *cobra.Command, list []store.User, limit int, output string)
 		}{views, next})
 	}
 	err := printTable(cmd.OutOrStdout(), "EMAIL\tROLE\tSTATE\tCREATED\tID", views, func(v userView) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", clean(v.Email), v.Role, v.State, v.CreatedAt.Format(time.RFC3339), v.ID)
+		return fmt.Sprintf(
+			"%s\t%s\t%s\t%s\t%s",
+			clean(v.Email),
+			v.Role,
+			v.State,
+			v.CreatedAt.Format(time.RFC3339),
+			v.ID,
+		)
 	})
 	if next != "" {
 		cmd.PrintErrf("there are more: add --after=%s\n", clean(next))

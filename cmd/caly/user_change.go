@@ -45,29 +45,32 @@ func newUserRevokeCommand(o *userOptions) *cobra.Command {
 
 // userChange is a command that does something to the user of an email, and says what it did.
 func userChange(o *userOptions, do func(*cobra.Command, *store.Operator, store.User) (string, error)) *cobra.Command {
-	return &cobra.Command{Args: oneEmail, RunE: func(cmd *cobra.Command, args []string) error {
-		email, err := parseEmail(args[0])
-		if err != nil {
+	return &cobra.Command{
+		Args: oneEmail,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			email, err := parseEmail(args[0])
+			if err != nil {
+				return err
+			}
+			db, err := o.open(cmd)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			user, err := db.UserByEmail(cmd.Context(), o.tenant, email)
+			if errors.Is(err, store.ErrNotFound) {
+				return fmt.Errorf("%s has no account of %s: caly user list shows those that it has", o.tenant, email)
+			}
+			if err != nil {
+				return err
+			}
+			done, err := do(cmd, db, user)
+			if err == nil {
+				cmd.Printf("%s of %s: %s\n", email, o.tenant, done)
+			}
 			return err
-		}
-		db, err := o.open(cmd)
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		user, err := db.UserByEmail(cmd.Context(), o.tenant, email)
-		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("%s has no account of %s: caly user list shows those that it has", o.tenant, email)
-		}
-		if err != nil {
-			return err
-		}
-		done, err := do(cmd, db, user)
-		if err == nil {
-			cmd.Printf("%s of %s: %s\n", email, o.tenant, done)
-		}
-		return err
-	}}
+		},
+	}
 }
 
 func oneEmail(_ *cobra.Command, args []string) error {

@@ -33,13 +33,17 @@ type createOptions struct {
 
 func newUserCreateCommand(o *userOptions) *cobra.Command {
 	c := createOptions{userOptions: o}
-	cmd := &cobra.Command{Use: "create", Short: "Create an account", Args: cli.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Create an account",
+		Args:  cli.NoArgs,
 		Long: "Creates an account with the password in the first line of standard input. If " +
 			"standard input is a terminal or empty, and with\n" +
 			"--invite, it creates a token instead and prints it once. " +
 			"The person who gets the token sets the password within a week with\n" +
 			"POST /api/auth/reset-password. The account can be used at once, whatever the Tenant's allowedEmailDomains.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) }}
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+	}
 	cmd.Flags().StringVar(&c.email, "email", "", "email of the account; required")
 	cmd.Flags().StringVar(&c.role, "role", "", "admin, agent or viewer; required")
 	cmd.Flags().BoolVar(&c.stdin, "password-stdin", false, "read the password from standard input, whatever that is")
@@ -113,7 +117,12 @@ func (c *createOptions) readPassword(cmd *cobra.Command) (string, error) {
 	pw = strings.TrimSuffix(pw, "\r")
 	switch why := password.Check(pw, c.email, c.tenant); {
 	case pw == "":
-		return "", cli.UsageError(nil, errors.New("standard input has no password in its first line: pipe one in (kubectl exec needs -i for that), or give --invite"))
+		return "", cli.UsageError(
+			nil,
+			errors.New(
+				"standard input has no password in its first line: pipe one in (kubectl exec needs -i for that), or give --invite",
+			),
+		)
 	case strings.TrimSpace(rest) != "":
 		return "", cli.UsageError(nil, errors.New("standard input has more than one line: a password is one"))
 	case why != "":
@@ -162,7 +171,13 @@ func (c *createOptions) print(cmd *cobra.Command, out created) error {
 		cmd.Printf("%s is %s of %s\n", out.Email, out.Role, c.tenant)
 		return nil
 	}
-	cmd.PrintErrf("%s is %s of %s. This token sets the password until %s, and is not shown again:\n", out.Email, out.Role, c.tenant, out.ExpiresAt.Format(time.RFC3339))
+	cmd.PrintErrf(
+		"%s is %s of %s. This token sets the password until %s, and is not shown again:\n",
+		out.Email,
+		out.Role,
+		c.tenant,
+		out.ExpiresAt.Format(time.RFC3339),
+	)
 	cmd.Println(out.ResetToken)
 	return nil
 }

@@ -71,7 +71,12 @@ func (a *accounts) user(in io.Reader, args ...string) result {
 
 func (a *accounts) create(email, role string) {
 	a.t.Helper()
-	if result := a.user(strings.NewReader(goodPassword+"\n"), "create", "--email="+email, "--role="+role); result.err != nil {
+	if result := a.user(
+		strings.NewReader(goodPassword+"\n"),
+		"create",
+		"--email="+email,
+		"--role="+role,
+	); result.err != nil {
 		a.t.Fatal(result.err)
 	}
 }
@@ -92,26 +97,51 @@ func (a *accounts) count(sql string, args ...any) (n int) {
 
 func TestUserCreate(t *testing.T) {
 	accounts := newAccounts(t)
-	result := accounts.user(strings.NewReader(goodPassword+"\r\n"), "create", "--email= Jane@Acme.example", "--role=admin")
-	if result.err != nil || result.out != "jane@acme.example is admin of acme/support\n" || strings.Contains(result.out+result.errs, "topsecret") {
+	result := accounts.user(
+		strings.NewReader(goodPassword+"\r\n"),
+		"create",
+		"--email= Jane@Acme.example",
+		"--role=admin",
+	)
+	if result.err != nil || result.out != "jane@acme.example is admin of acme/support\n" ||
+		strings.Contains(result.out+result.errs, "topsecret") {
 		t.Fatalf("%q, %q, %v", result.out, result.errs, result.err)
 	}
 	credentials, err := accounts.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
 	if err != nil || !credentials.User.Verified() || credentials.User.Role != store.RoleAdmin {
 		t.Fatalf("%+v, %v", credentials.User, err)
 	}
-	if ok, _, err := password.NewHasher(password.Options{}).Verify(t.Context(), goodPassword, credentials.PasswordHash); err != nil || !ok {
+	if ok, _, err := password.NewHasher(
+		password.Options{},
+	).Verify(
+		t.Context(),
+		goodPassword,
+		credentials.PasswordHash,
+	); err != nil ||
+		!ok {
 		t.Errorf("the password is not the one: %v", err)
 	}
-	if n := accounts.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'user_created' AND actor_id IS NULL`); n != 1 {
+	if n := accounts.count(
+		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'user_created' AND actor_id IS NULL`,
+	); n != 1 {
 		t.Errorf("%d rows in the audit log", n)
 	}
 	// The same email in another tenant is another account.
-	if result := accounts.user(strings.NewReader(goodPassword), "create", "--tenant=globex/sales", "--email=jane@acme.example", "--role=viewer", "--password-stdin"); result.err != nil {
+	if result := accounts.user(
+		strings.NewReader(goodPassword),
+		"create",
+		"--tenant=globex/sales",
+		"--email=jane@acme.example",
+		"--role=viewer",
+		"--password-stdin",
+	); result.err != nil {
 		t.Error(result.err)
 	}
-	checkFailure(t, accounts.user(strings.NewReader(goodPassword), "create", "--email=JANE@acme.example", "--role=viewer"),
-		"acme/support has an account of jane@acme.example already: caly user list shows it")
+	checkFailure(
+		t,
+		accounts.user(strings.NewReader(goodPassword), "create", "--email=JANE@acme.example", "--role=viewer"),
+		"acme/support has an account of jane@acme.example already: caly user list shows it",
+	)
 }
 
 // TestUserToken : what is printed sets a password as what is mailed does, once.
@@ -125,14 +155,24 @@ func TestUserToken(t *testing.T) {
 	for name, tc := range map[string]struct {
 		in   io.Reader
 		args []string
-	}{"asked for": {strings.NewReader("ignored"), []string{"--invite"}}, "without input": {null, nil}, "json": {null, []string{"-ojson"}}} {
+	}{
+		"asked for":     {strings.NewReader("ignored"), []string{"--invite"}},
+		"without input": {null, nil},
+		"json":          {null, []string{"-ojson"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			email := strings.ReplaceAll(name, " ", "-") + "@acme.example"
-			result := accounts.user(tc.in, append([]string{"create", "--role=agent", "--email=" + email}, tc.args...)...)
+			result := accounts.user(
+				tc.in,
+				append([]string{"create", "--role=agent", "--email=" + email}, tc.args...)...)
 			token := strings.TrimSuffix(result.out, "\n")
 			if name == "json" {
 				var out created
-				if err := json.Unmarshal([]byte(result.out), &out); err != nil || out.Email != email || out.Role != "agent" || !store.ValidID(out.ID) ||
+				if err := json.Unmarshal(
+					[]byte(result.out),
+					&out,
+				); err != nil || out.Email != email || out.Role != "agent" ||
+					!store.ValidID(out.ID) ||
 					time.Until(*out.ExpiresAt) < 6*24*time.Hour {
 					t.Fatalf("%q, %v", result.out, err)
 				}
@@ -177,7 +217,12 @@ func (unlimited) Return(context.Context, *tenantconfig.Tenant, ratelimit.Decisio
 func (a *accounts) setPassword(t *testing.T, token string) error {
 	t.Helper()
 	ring := keyring.New(time.Now())
-	service := account.New(account.Options{Store: a.db, Limiter: unlimited{}, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
+	service := account.New(account.Options{
+		Store:   a.db,
+		Limiter: unlimited{},
+		Hasher:  password.NewHasher(password.Options{}),
+		Ring:    func() *keyring.Ring { return ring },
+	})
 	tenant := &tenantconfig.Tenant{ID: "acme/support", Auth: &tenantconfig.Auth{}}
 	return service.ResetPassword(t.Context(), tenant, token, goodPassword)
 }
@@ -229,16 +274,30 @@ func TestUserList(t *testing.T) {
 	for i, email := range []string{"c@acme.example", "a@acme.example", "b@acme.example", "d@acme.example"} {
 		accounts.create(email, []string{"admin", "agent", "viewer", "viewer"}[i])
 	}
-	if result := accounts.user(nil, "create", "--invite", "--tenant=globex/sales", "--email=x@globex.example", "--role=admin"); result.err != nil {
+	if result := accounts.user(
+		nil,
+		"create",
+		"--invite",
+		"--tenant=globex/sales",
+		"--email=x@globex.example",
+		"--role=admin",
+	); result.err != nil {
 		t.Fatal(result.err)
 	}
 	if result := accounts.user(nil, "create", "--invite", "--email=e@acme.example", "--role=admin"); result.err != nil {
 		t.Fatal(result.err)
 	}
-	if result := accounts.user(nil, "disable", "B@acme.example"); result.err != nil || result.out != "b@acme.example of acme/support: disabled, and signed out everywhere\n" {
+	if result := accounts.user(
+		nil,
+		"disable",
+		"B@acme.example",
+	); result.err != nil ||
+		result.out != "b@acme.example of acme/support: disabled, and signed out everywhere\n" {
 		t.Fatalf("%q, %v", result.out, result.err)
 	}
-	accounts.count(`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1) SELECT count(*)::int FROM x`)
+	accounts.count(
+		`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1) SELECT count(*)::int FROM x`,
+	)
 	var got struct {
 		Users []userView
 		After string
@@ -265,7 +324,13 @@ func TestUserList(t *testing.T) {
 		!strings.HasPrefix(table[1], "b@acme.example  viewer  disabled  ") {
 		t.Errorf("%q, heading (-want +got):\n%s", table[1], diff)
 	}
-	if result := accounts.user(nil, "list", "--tenant=nobody/here", "-ojson"); result.err != nil || !strings.Contains(result.out, `"users": []`) {
+	if result := accounts.user(
+		nil,
+		"list",
+		"--tenant=nobody/here",
+		"-ojson",
+	); result.err != nil ||
+		!strings.Contains(result.out, `"users": []`) {
 		t.Errorf("%q, %v", result.out, result.err)
 	}
 	for _, limit := range []string{"0", "-1", "10001"} {
@@ -299,12 +364,20 @@ func TestUserChange(t *testing.T) {
 		if want := "jane@acme.example of acme/support: " + step.says + "\n"; result.err != nil || result.out != want {
 			t.Errorf("%d, %s: %q, %v; want %q", i, step.command, result.out, result.err, want)
 		}
-		counts := fmt.Sprint(accounts.count(`SELECT count(*)::int FROM revocations`), " ",
-			accounts.count(`SELECT count(*)::int FROM audit_log WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`))
+		counts := fmt.Sprint(
+			accounts.count(`SELECT count(*)::int FROM revocations`),
+			" ",
+			accounts.count(
+				`SELECT count(*)::int FROM audit_log WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`,
+			),
+		)
 		if counts != step.counts {
 			t.Errorf("%d, %s: %s revocations and rows in the audit log, want %s", i, step.command, counts, step.counts)
 		}
-		if n := accounts.count(`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`); step.command != "enable" && n != 0 {
+		if n := accounts.count(
+			`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`,
+		); step.command != "enable" &&
+			n != 0 {
 			t.Errorf("%d, %s leaves %d sessions", i, step.command, n)
 		}
 		accounts.signIn(t, credentials, step.signsIn)
@@ -314,8 +387,13 @@ func TestUserChange(t *testing.T) {
 // signIn begins a session, or is refused.
 func (a *accounts) signIn(t *testing.T, c store.Credentials, want bool) {
 	t.Helper()
-	_, err := a.db.StartSession(t.Context(), "acme/support", store.NewSession{ID: store.NewID(), UserID: c.User.ID, Key: make([]byte, 32), Lifetime: time.Hour,
-		SeenHash: c.PasswordHash}, store.Origin{})
+	_, err := a.db.StartSession(t.Context(), "acme/support", store.NewSession{
+		ID:       store.NewID(),
+		UserID:   c.User.ID,
+		Key:      make([]byte, 32),
+		Lifetime: time.Hour,
+		SeenHash: c.PasswordHash,
+	}, store.Origin{})
 	if (err == nil) != want {
 		t.Errorf("signing in: %v, want it to succeed: %v", err, want)
 	}
@@ -325,8 +403,16 @@ func TestUserChangeRefuses(t *testing.T) {
 	accounts := newAccounts(t)
 	accounts.create("jane@acme.example", "admin")
 	for _, command := range []string{"disable", "enable", "revoke"} {
-		checkFailure(t, accounts.user(nil, command, "nobody@acme.example"), "acme/support has no account of nobody@acme.example: caly user list")
-		checkFailure(t, accounts.user(nil, command, "--tenant=globex/sales", "jane@acme.example"), "globex/sales has no account")
+		checkFailure(
+			t,
+			accounts.user(nil, command, "nobody@acme.example"),
+			"acme/support has no account of nobody@acme.example: caly user list",
+		)
+		checkFailure(
+			t,
+			accounts.user(nil, command, "--tenant=globex/sales", "jane@acme.example"),
+			"globex/sales has no account",
+		)
 		checkFailure(t, accounts.user(nil, command), "one email is needed, and 0 are given")
 		checkFailure(t, accounts.user(nil, command, "a@b.example", "topsecret"), "one email is needed, and 2 are given")
 		checkFailure(t, accounts.user(nil, command, "--tenant=", "jane@acme.example"), "--tenant is needed")

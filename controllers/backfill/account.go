@@ -32,8 +32,12 @@ type credentials struct {
 // readCredentials returns nil where the Secret is not as it must be: then the Tenant is not ready for long, and says why.
 func (r *Reconciler) readCredentials(ctx context.Context, t *v1alpha1.Tenant) (*credentials, error) {
 	var object corev1.Secret
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: t.Namespace, Name: t.Spec.Exotel.CredentialsSecretRef.Name}, &object)
-	if apierrors.IsNotFound(err) || (err == nil && (len(object.Data["apiKey"]) == 0 || len(object.Data["apiToken"]) == 0)) {
+	err := r.APIReader.Get(ctx, client.ObjectKey{
+		Namespace: t.Namespace,
+		Name:      t.Spec.Exotel.CredentialsSecretRef.Name,
+	}, &object)
+	if apierrors.IsNotFound(err) ||
+		(err == nil && (len(object.Data["apiKey"]) == 0 || len(object.Data["apiToken"]) == 0)) {
 		return nil, nil
 	}
 	if err != nil || !r.SecretLabel.Allows(object.Labels) {
@@ -66,24 +70,55 @@ func accountKey(t *v1alpha1.Tenant) string {
 
 // digest changes when the Secret or the spec does.
 func (c *credentials) digest(t *v1alpha1.Tenant) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %q", t.Generation, c.base, t.Spec.Exotel.AccountSID, string(c.key), string(c.token)))
+	return sha256.Sum256(
+		fmt.Appendf(
+			nil,
+			"%d %q %q %q %q",
+			t.Generation,
+			c.base,
+			t.Spec.Exotel.AccountSID,
+			string(c.key),
+			string(c.token),
+		),
+	)
 }
 
 // newClient makes the run's client. Its errors are mistakes in the spec.
-func (r *Reconciler) newClient(t *v1alpha1.Tenant, c *credentials, pace *calldetails.Pacer, count *counter) (*calldetails.Client, error) {
+func (r *Reconciler) newClient(
+	t *v1alpha1.Tenant,
+	c *credentials,
+	pace *calldetails.Pacer,
+	count *counter,
+) (*calldetails.Client, error) {
 	address, err := url.Parse(c.base)
 	if err != nil {
-		return nil, fmt.Errorf("spec.exotel.apiBaseURL is no URL: use the scheme and host of Exotel's API, such as %s", calldetails.BaseURL(""))
+		return nil, fmt.Errorf(
+			"spec.exotel.apiBaseURL is no URL: use the scheme and host of Exotel's API, such as %s",
+			calldetails.BaseURL(""),
+		)
 	}
 	policy := r.Sources
 	policy.Hosts = []string{address.Host} // whichever it is: what matters is the scheme, and no private address
 	if err := policy.Validate(c.base); err != nil {
-		return nil, fmt.Errorf("spec.exotel.apiBaseURL may not be asked, by the policy for recordings' sources: %w", err)
+		return nil, fmt.Errorf(
+			"spec.exotel.apiBaseURL may not be asked, by the policy for recordings' sources: %w",
+			err,
+		)
 	}
-	made, err := calldetails.New(calldetails.Config{BaseURL: c.base, AllowHTTP: r.Sources.AllowHTTP, Account: t.Spec.Exotel.AccountSID,
-		Key: c.key, Token: c.token, Location: location(t), Pace: pace, Patience: patience, Transport: count,
+	made, err := calldetails.New(calldetails.Config{
+		BaseURL:   c.base,
+		AllowHTTP: r.Sources.AllowHTTP,
+		Account:   t.Spec.Exotel.AccountSID,
+		Key:       c.key,
+		Token:     c.token,
+		Location:  location(t),
+		Pace:      pace,
+		Patience:  patience,
+		Transport: count,
 		// By address, so that the breaker which a wrong one opened is not in the way of the right one.
-		Registry: r.Registry, Tenant: t.ID() + " " + address.Host})
+		Registry: r.Registry,
+		Tenant:   t.ID() + " " + address.Host,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("spec.exotel: %w", err)
 	}

@@ -56,7 +56,10 @@ func (r *rig) complete(t *testing.T, tenant *v1alpha1.Tenant, n int) error {
 func (r *rig) poke(t *testing.T, tenant *v1alpha1.Tenant, times int) {
 	t.Helper()
 	for i := range times {
-		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"poked":"%d"}}}`, i))
+		patch := client.RawPatch(
+			types.MergePatchType,
+			fmt.Appendf(nil, `{"metadata":{"annotations":{"poked":"%d"}}}`, i),
+		)
 		if err := r.Client.Patch(t.Context(), tenant, patch); err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +135,12 @@ func TestRefused(t *testing.T) {
 			wantNext := tc.wantReason != v1alpha1.ReasonInvalidSpec
 			ready := apimeta.IsStatusConditionTrue(tenant.Status.Conditions, v1alpha1.ConditionReady)
 			if (backfillStatus.NextRunTime != nil) != wantNext || !ready {
-				t.Errorf("next run at %v, want one: %v; Ready %v, want it untouched", backfillStatus.NextRunTime, wantNext, ready)
+				t.Errorf(
+					"next run at %v, want one: %v; Ready %v, want it untouched",
+					backfillStatus.NextRunTime,
+					wantNext,
+					ready,
+				)
 			}
 			condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
 			if !strings.Contains(condition.Message, tc.wantMessage) {
@@ -148,7 +156,10 @@ func TestRefused(t *testing.T) {
 				t.Error(err)
 			}
 			eventually.Within(soon).Succeeds(t, func(context.Context) error {
-				if d := cmp.Diff(map[string]int{"Warning " + tc.wantReason: 1, "Normal BackfillSucceeded": 1}, r.events(t)); d != "" {
+				if d := cmp.Diff(map[string]int{
+					"Warning " + tc.wantReason: 1,
+					"Normal BackfillSucceeded": 1,
+				}, r.events(t)); d != "" {
 					return fmt.Errorf("events (-want +got):\n%s", d)
 				}
 				return nil
@@ -172,7 +183,11 @@ func TestPolicy(t *testing.T) {
 			rig := newRig(t, exotelsim.Options{})
 			rig.placeMany(1)
 			rig.change = tc.change
-			tenant := rig.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = tc.url(tenant.Spec.Exotel.APIBaseURL) })
+			tenant := rig.tenant(
+				t,
+				"acme",
+				func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = tc.url(tenant.Spec.Exotel.APIBaseURL) },
+			)
 			rig.start(t)
 			rig.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
 			if n := rig.exotel.Requests(listPath); n != 0 {
@@ -185,7 +200,10 @@ func TestPolicy(t *testing.T) {
 // TestUnavailable : what time may mend is tried again at the next interval, or once the spec changes, from where it was.
 func TestUnavailable(t *testing.T) {
 	for name, quirks := range map[string]exotelsim.DetailQuirks{
-		"an outage": {Status: 503}, "a page": {HTML: true}, "asked for too much patience": {TooMany: 9, RetryAfter: 2 * time.Minute}, "a circle": {SamePage: true},
+		"an outage":                   {Status: 503},
+		"a page":                      {HTML: true},
+		"asked for too much patience": {TooMany: 9, RetryAfter: 2 * time.Minute},
+		"a circle":                    {SamePage: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t, exotelsim.Options{})
@@ -219,7 +237,10 @@ func TestAskedToWait(t *testing.T) {
 	rig := newRig(t, exotelsim.Options{})
 	rig.placeMany(5)
 	rig.exotel.SetDetails(listPath, exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
-	rig.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
+	rig.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exotelsim.DetailQuirks{
+		TooMany:    1,
+		RetryAfter: time.Second,
+	})
 	tenant := rig.tenant(t, "acme")
 	rig.start(t)
 	rig.succeeded(t, tenant)
@@ -229,7 +250,11 @@ func TestAskedToWait(t *testing.T) {
 	rig.sent.mu.Lock()
 	defer rig.sent.mu.Unlock()
 	if len(rig.sent.times) != 8 || rig.sent.times[7].Sub(rig.sent.times[0]) < 2*time.Second {
-		t.Errorf("%d requests within %s, want 8 and two seconds of waiting", len(rig.sent.times), rig.sent.times[len(rig.sent.times)-1].Sub(rig.sent.times[0]))
+		t.Errorf(
+			"%d requests within %s, want 8 and two seconds of waiting",
+			len(rig.sent.times),
+			rig.sent.times[len(rig.sent.times)-1].Sub(rig.sent.times[0]),
+		)
 	}
 	if n, _ := rig.metric(t, "caly_backfill_requests_total", ""); n != 8 {
 		t.Errorf("%v requests were counted", n)
@@ -324,12 +349,19 @@ func TestBounds(t *testing.T) {
 			tenant := rig.tenant(t, "acme")
 			stop := rig.start(t)
 			backfillStatus := rig.succeeded(t, tenant)
-			if backfillStatus.PendingFrom == nil || !backfillStatus.PendingFrom.Equal(backfillStatus.WindowEnd) || backfillStatus.NextRunTime.Sub(backfillStatus.LastRunTime.Time) != catchUp || rig.runs(t, resultPending) != 1 {
+			if backfillStatus.PendingFrom == nil || !backfillStatus.PendingFrom.Equal(backfillStatus.WindowEnd) ||
+				backfillStatus.NextRunTime.Sub(backfillStatus.LastRunTime.Time) != catchUp ||
+				rig.runs(t, resultPending) != 1 {
 				t.Fatalf("status %+v; want it to go on soon", backfillStatus)
 			}
 			for runs := 1; backfillStatus.PendingFrom != nil; runs++ {
 				before := backfillStatus
-				if backfillStatus, stop = rig.again(t, tenant, stop); runs > 6 || !backfillStatus.WindowStart.Equal(before.PendingFrom) || backfillStatus.WindowEnd.Before(before.WindowEnd) {
+				if backfillStatus, stop = rig.again(
+					t,
+					tenant,
+					stop,
+				); runs > 6 || !backfillStatus.WindowStart.Equal(before.PendingFrom) ||
+					backfillStatus.WindowEnd.Before(before.WindowEnd) {
 					t.Fatalf("run %d: status %+v after %+v; want it to go on from there", runs, backfillStatus, before)
 				}
 			}
@@ -456,7 +488,13 @@ func TestTurnedOff(t *testing.T) {
 	tenant := rig.tenant(t, "acme")
 	rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
-	if at, _ := rig.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID()); at != float64(backfillStatus.LastSuccessTime.Unix()) {
+	if at, _ := rig.metric(
+		t,
+		"caly_backfill_last_success_timestamp_seconds",
+		tenant.ID(),
+	); at != float64(
+		backfillStatus.LastSuccessTime.Unix(),
+	) {
 		t.Errorf("last success at %v by the metric, %v by the status", at, backfillStatus.LastSuccessTime)
 	}
 	rig.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
@@ -465,7 +503,9 @@ func TestTurnedOff(t *testing.T) {
 			return err
 		}
 		_, there := rig.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID())
-		if tenant.Status.Backfill != nil || apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded) != nil || there {
+		if tenant.Status.Backfill != nil ||
+			apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded) != nil ||
+			there {
 			return fmt.Errorf("status %+v, metric %v", tenant.Status, there)
 		}
 		return nil
@@ -481,7 +521,10 @@ func TestPoison(t *testing.T) {
 	full := rig.placed("full", begun(2))
 	for i := range 16 {
 		u := exotelsim.RecordingURL(rig.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
-		if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{ID: recording.ID("full", u), SourceURL: u}); err != nil {
+		if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{
+			ID:        recording.ID("full", u),
+			SourceURL: u,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -493,7 +536,11 @@ func TestPoison(t *testing.T) {
 	got := rows(t, rig.pg)
 	_, there := got[tenant.ID()+" evil"]
 	if !there || *backfillStatus.FoundMissing != 7 || len(got) != 7 || len(got[tenant.ID()+" full"].Queued) != 16 {
-		t.Errorf("found %d, %d calls; want seven found, and 16 recordings of the full one", *backfillStatus.FoundMissing, len(got))
+		t.Errorf(
+			"found %d, %d calls; want seven found, and 16 recordings of the full one",
+			*backfillStatus.FoundMissing,
+			len(got),
+		)
 	}
 	api, err := store.OpenDataplane(t.Context(), rig.pg.DataplaneDSN, store.Options{})
 	if err != nil {

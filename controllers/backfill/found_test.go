@@ -60,11 +60,18 @@ func TestWhatWasLostIsFound(t *testing.T) {
 	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
 		t.Fatalf("calls (-all came +found again):\n%s", d)
 	}
-	if *backfillStatus.FoundMissing != int32(lost) || *backfillStatus.Checked < calls || backfillStatus.PendingFrom != nil || !backfillStatus.NextRunTime.After(backfillStatus.LastRunTime.Time) {
+	if *backfillStatus.FoundMissing != int32(lost) || *backfillStatus.Checked < calls ||
+		backfillStatus.PendingFrom != nil ||
+		!backfillStatus.NextRunTime.After(backfillStatus.LastRunTime.Time) {
 		t.Errorf("status %+v; want %d found, at least %d checked and a next run", backfillStatus, lost, calls)
 	}
 	if n, single := rig.sent.count(); n > 3+lost+1 || single != lost {
-		t.Errorf("%d requests, %d about single calls; want a page each hundred and one for each of the %d", n, single, lost)
+		t.Errorf(
+			"%d requests, %d about single calls; want a page each hundred and one for each of the %d",
+			n,
+			single,
+			lost,
+		)
 	}
 
 	for i := range placed {
@@ -78,7 +85,12 @@ func TestWhatWasLostIsFound(t *testing.T) {
 	rig.sent.reset()
 	backfillStatus, _ = rig.again(t, tenant, stop)
 	if n, single := rig.sent.count(); *backfillStatus.FoundMissing != 0 || n != 3 || single != 0 {
-		t.Errorf("the next run found %d with %d requests, %d about single calls; want none, and three pages", *backfillStatus.FoundMissing, n, single)
+		t.Errorf(
+			"the next run found %d with %d requests, %d about single calls; want none, and three pages",
+			*backfillStatus.FoundMissing,
+			n,
+			single,
+		)
 	}
 	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
 		t.Errorf("calls, after the next run (-want +got):\n%s", d)
@@ -112,7 +124,11 @@ func TestNotYet(t *testing.T) {
 	backfillStatus := rig.succeeded(t, tenant)
 	got := rows(t, rig.pg)
 	if len(got) != 2 || got[tenant.ID()+" missed"].State != 6 || *backfillStatus.FoundMissing != 1 {
-		t.Errorf("found %d: %+v; want the one that nobody took, and no more of the started one than before", *backfillStatus.FoundMissing, got)
+		t.Errorf(
+			"found %d: %+v; want the one that nobody took, and no more of the started one than before",
+			*backfillStatus.FoundMissing,
+			got,
+		)
 	}
 	if n := rig.exotel.Requests("/v1/Accounts/acme1/Calls/ended-just-now.json"); n != 0 {
 		t.Errorf("the call that ended just now was asked for %d times", n)
@@ -150,7 +166,8 @@ func TestSuspectsBeyondTheLookback(t *testing.T) {
 	rig.exotel.Place(accountSID, placedCall)
 	rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
-	if got := rows(t, rig.pg)[tenant.ID()+" two-days-ago"]; got.State != 4 || len(got.Queued) != 1 || *backfillStatus.FoundMissing != 1 {
+	if got := rows(t, rig.pg)[tenant.ID()+" two-days-ago"]; got.State != 4 || len(got.Queued) != 1 ||
+		*backfillStatus.FoundMissing != 1 {
 		t.Errorf("found %d: %+v; want it completed, with its recording", *backfillStatus.FoundMissing, got)
 	}
 }
@@ -170,8 +187,13 @@ func TestZones(t *testing.T) {
 			})
 			now := time.Now().Truncate(time.Second)
 			want := map[string]bool{}
-			for sid, ago := range map[string]time.Duration{"now": 2 * time.Second, "hour": time.Hour, "edge1": 24 * time.Hour, "edge2": 48 * time.Hour,
-				"first": 50*time.Hour - time.Minute} {
+			for sid, ago := range map[string]time.Duration{
+				"now":   2 * time.Second,
+				"hour":  time.Hour,
+				"edge1": 24 * time.Hour,
+				"edge2": 48 * time.Hour,
+				"first": 50*time.Hour - time.Minute,
+			} {
 				rig.exotel.Place(accountSID, rig.placed(sid, now.Add(-ago)))
 				want[tenant.ID()+" "+sid] = true
 			}
@@ -203,10 +225,18 @@ func TestSuspectsTakeTurns(t *testing.T) {
 			rig.exotel.Place(accountSID, placedCall)
 		}
 	}
-	fill := &Reconciler{Client: rig.Client, Store: rig.db, Metrics: NewMetrics(prometheus.NewRegistry()),
-		Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}}
+	fill := &Reconciler{
+		Client:  rig.Client,
+		Store:   rig.db,
+		Metrics: NewMetrics(prometheus.NewRegistry()),
+		Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback},
+	}
 	count := &counter{next: rig.sent, metrics: fill.Metrics}
-	api, err := fill.newClient(tenant, &credentials{base: rig.exotel.URL(), key: key, token: token}, calldetails.NewPacer(-1), count)
+	api, err := fill.newClient(tenant, &credentials{
+		base:  rig.exotel.URL(),
+		key:   key,
+		token: token,
+	}, calldetails.NewPacer(-1), count)
 	if err != nil {
 		t.Fatal(err)
 	}

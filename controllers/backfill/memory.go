@@ -37,7 +37,8 @@ type remembered struct {
 func (m *remembered) due(t *v1alpha1.Tenant, interval time.Duration) time.Time {
 	backfillStatus := m.status
 	failed := m.condition != nil && m.condition.Status == metav1.ConditionFalse
-	if backfillStatus.LastRunTime == nil || backfillStatus.NextRunTime == nil || (failed && m.condition.ObservedGeneration != t.Generation) {
+	if backfillStatus.LastRunTime == nil || backfillStatus.NextRunTime == nil ||
+		(failed && m.condition.ObservedGeneration != t.Generation) {
 		return time.Time{}
 	}
 	// The interval may have been shortened since.
@@ -76,7 +77,10 @@ func (m *memory) of(t *v1alpha1.Tenant) *remembered {
 	if backfillStatus := t.Status.Backfill; backfillStatus != nil {
 		fresh.status = *backfillStatus.DeepCopy()
 	}
-	if condition := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionBackfillSucceeded); condition != nil {
+	if condition := apimeta.FindStatusCondition(
+		t.Status.Conditions,
+		v1alpha1.ConditionBackfillSucceeded,
+	); condition != nil {
 		fresh.condition = condition.DeepCopy()
 	}
 	if m.byID == nil {

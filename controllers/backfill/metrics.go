@@ -25,17 +25,27 @@ type Metrics struct {
 // NewMetrics registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	metrics := &Metrics{
-		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_backfill_runs_total",
-			Help: "Looks at Exotel's Call Details, by how they ended."}, []string{"result"}),
-		unread: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_backfill_unread_fields_total",
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "caly_backfill_runs_total",
+			Help: "Looks at Exotel's Call Details, by how they ended.",
+		}, []string{"result"}),
+		unread: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "caly_backfill_unread_fields_total",
 			Help: "Fields of calls from Call Details that were left out, by field (a known one, or other) and " +
-				"reason."}, []string{"field", "reason"}),
-		found: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_backfill_found_total",
-			Help: "Calls that were missing, unfinished or without their recording, and were filled in."}),
-		requests: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_backfill_requests_total",
-			Help: "Requests to Exotel's Call Details, repeated tries included."}),
-		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "caly_backfill_last_success_timestamp_seconds",
-			Help: "When a Tenant's look at Exotel's Call Details last succeeded."}, []string{"tenant"}),
+				"reason.",
+		}, []string{"field", "reason"}),
+		found: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "caly_backfill_found_total",
+			Help: "Calls that were missing, unfinished or without their recording, and were filled in.",
+		}),
+		requests: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "caly_backfill_requests_total",
+			Help: "Requests to Exotel's Call Details, repeated tries included.",
+		}),
+		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "caly_backfill_last_success_timestamp_seconds",
+			Help: "When a Tenant's look at Exotel's Call Details last succeeded.",
+		}, []string{"tenant"}),
 	}
 	for _, result := range []string{resultSucceeded, resultPending, resultRefused, resultUnavailable, resultStopped} {
 		metrics.runs.WithLabelValues(result)

@@ -67,9 +67,15 @@ func (slowAPI) RoundTrip(req *http.Request) (*http.Response, error) {
 func p99(t *testing.T, noisy int) (quiet time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		reconciler := &Reconciler{APIReader: oneSecret{}, Store: noCalls{}, Transport: slowAPI{}, Interval: -1,
-			Metrics: NewMetrics(prometheus.NewRegistry()), Recorder: events.NewFakeRecorder(100_000),
-			Sources: recording.SourcePolicy{AllowHTTP: true}}
+		reconciler := &Reconciler{
+			APIReader: oneSecret{},
+			Store:     noCalls{},
+			Transport: slowAPI{},
+			Interval:  -1,
+			Metrics:   NewMetrics(prometheus.NewRegistry()),
+			Recorder:  events.NewFakeRecorder(100_000),
+			Sources:   recording.SourcePolicy{AllowHTTP: true},
+		}
 		limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, time.Second)
 		q := turns.NewQueue("", limiter)
 		var mu sync.Mutex

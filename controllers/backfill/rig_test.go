@@ -80,9 +80,14 @@ type rig struct {
 func newRig(t *testing.T, o exotelsim.Options) *rig {
 	t.Helper()
 	env := kubetest.Get(t)
-	r := &rig{Env: env, ns: env.NewNamespace(t), pg: pgtest.New(t),
-		sent: &recorder{next: netguard.NewTransport(loopback, nil, 8)}, logs: &safeBuffer{},
-		change: func(*Reconciler) {}}
+	r := &rig{
+		Env:    env,
+		ns:     env.NewNamespace(t),
+		pg:     pgtest.New(t),
+		sent:   &recorder{next: netguard.NewTransport(loopback, nil, 8)},
+		logs:   &safeBuffer{},
+		change: func(*Reconciler) {},
+	}
 	r.db = open(t, r.pg)
 	o.Key = key
 	o.Token = token
@@ -107,20 +112,36 @@ func open(t *testing.T, pg *pgtest.Server) *store.Operator {
 // start runs an operator as cmd/caly does, without Exotel's pace. The test ends it, or stop does.
 func (r *rig) start(t *testing.T) (stop func()) {
 	t.Helper()
-	mgr, err := manager.New(r.Config, manager.Options{Scheme: r.Scheme, Metrics: server.Options{BindAddress: "0"},
+	mgr, err := manager.New(r.Config, manager.Options{
+		Scheme:     r.Scheme,
+		Metrics:    server.Options{BindAddress: "0"},
 		Logger:     logr.FromSlogHandler(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
 		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}}},
-		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}})
+		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.gathered = prometheus.NewRegistry()
 	r.metrics = NewMetrics(r.gathered)
 	// Few and quick tries, so that what is away is found away at once.
-	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 2, BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}, nil)
-	fill := &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
-		Registry: registry, Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, Transport: r.sent, Metrics: r.metrics, Interval: -1}
+	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{
+		MaxAttempts: 2,
+		BaseDelay:   time.Millisecond,
+		MaxDelay:    10 * time.Millisecond,
+	}}, nil)
+	fill := &Reconciler{
+		Client:    mgr.GetClient(),
+		APIReader: mgr.GetAPIReader(),
+		Recorder:  mgr.GetEventRecorder("caly-operator"),
+		Store:     r.db,
+		Registry:  registry,
+		Sources:   recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback},
+		Transport: r.sent,
+		Metrics:   r.metrics,
+		Interval:  -1,
+	}
 	r.change(fill)
 	if err := fill.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
@@ -144,7 +165,10 @@ func (r *rig) verify(t *testing.T) {
 	ctx := context.Background()
 	var tenants v1alpha1.TenantList
 	var events eventsv1.EventList
-	if err := errors.Join(r.Client.List(ctx, &tenants, client.InNamespace(r.ns)), r.Client.List(ctx, &events, client.InNamespace(r.ns))); err != nil {
+	if err := errors.Join(
+		r.Client.List(ctx, &tenants, client.InNamespace(r.ns)),
+		r.Client.List(ctx, &events, client.InNamespace(r.ns)),
+	); err != nil {
 		t.Fatal(err)
 	}
 	for i := range tenants.Items {
@@ -165,8 +189,12 @@ func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)
 	t.Helper()
 	r.putSecret(t, name, token)
 	usual := func(tenant *v1alpha1.Tenant) {
-		tenant.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: accountSID, APIBaseURL: r.exotel.URL(),
-			CredentialsSecretRef: v1alpha1.SecretReference{Name: name}, Backfill: &v1alpha1.BackfillSpec{}}
+		tenant.Spec.Exotel = v1alpha1.ExotelSpec{
+			AccountSID:           accountSID,
+			APIBaseURL:           r.exotel.URL(),
+			CredentialsSecretRef: v1alpha1.SecretReference{Name: name},
+			Backfill:             &v1alpha1.BackfillSpec{},
+		}
 		tenant.Spec.Recordings.AllowedSourceHosts = []string{r.exotel.Addr()}
 	}
 	tenant := tenanttest.New(r.ns, name, append([]func(*v1alpha1.Tenant){usual}, change...)...)
@@ -218,7 +246,10 @@ func (r *rig) setReady(t *testing.T, tenant *v1alpha1.Tenant, ready bool) {
 
 func (r *rig) putSecret(t *testing.T, name, token string) {
 	t.Helper()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: map[string]string{"apiKey": key, "apiToken": token}}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name},
+		StringData: map[string]string{"apiKey": key, "apiToken": token},
+	}
 	err := r.Client.Create(t.Context(), secret)
 	if apierrors.IsAlreadyExists(err) {
 		err = r.Client.Update(t.Context(), secret)
@@ -233,7 +264,11 @@ func (r *rig) annotate(t *testing.T, key, value string) {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.ns}}
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, key, value)
-	if err := r.Client.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+	if err := r.Client.Patch(
+		t.Context(),
+		ns,
+		client.RawPatch("application/merge-patch+json", []byte(patch)),
+	); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -260,8 +295,16 @@ func (r *rig) until(
 			return err
 		}
 		condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
-		if condition == nil || condition.Status != status || condition.Reason != reason || condition.ObservedGeneration != tenant.Generation || tenant.Status.Backfill == nil {
-			return fmt.Errorf("want %s %s at generation %d: %v", status, reason, tenant.Generation, tenant.Status.Conditions)
+		if condition == nil || condition.Status != status || condition.Reason != reason ||
+			condition.ObservedGeneration != tenant.Generation ||
+			tenant.Status.Backfill == nil {
+			return fmt.Errorf(
+				"want %s %s at generation %d: %v",
+				status,
+				reason,
+				tenant.Generation,
+				tenant.Status.Conditions,
+			)
 		}
 		return nil
 	})
@@ -331,8 +374,19 @@ func begun(i int) time.Time {
 
 // placed is a call with a recording at the stand-in.
 func (r *rig) placed(sid string, started time.Time) exotelsim.PlacedCall {
-	placedCall := exotelsim.PlacedCall{Call: exotelsim.Call{SID: sid, From: "09876543210", To: "09123456789", Started: started, Ended: started.Add(77 * time.Second),
-		RecordingURL: exotelsim.RecordingURL(r.exotel.URL(), accountSID, sid, 64)}, PhoneNumber: "08047491899", ConversationSeconds: 77, Price: "1.500"}
+	placedCall := exotelsim.PlacedCall{
+		Call: exotelsim.Call{
+			SID:          sid,
+			From:         "09876543210",
+			To:           "09123456789",
+			Started:      started,
+			Ended:        started.Add(77 * time.Second),
+			RecordingURL: exotelsim.RecordingURL(r.exotel.URL(), accountSID, sid, 64),
+		},
+		PhoneNumber:         "08047491899",
+		ConversationSeconds: 77,
+		Price:               "1.500",
+	}
 	return placedCall
 }
 
@@ -342,8 +396,11 @@ func (r *rig) deliver(t *testing.T, db *store.Operator, tenant *v1alpha1.Tenant,
 	cfg := compile.Tenant(tenant)
 	cfg.TimeZone = "Asia/Kolkata"
 	event := ingest.Build(cfg, recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, ingest.Delivery{
-		Kind:   exotel.KindStatus,
-		Source: ingest.SourceWebhook, Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
+		Kind:       exotel.KindStatus,
+		Source:     ingest.SourceWebhook,
+		Fields:     exotel.Request{RawQuery: fields.Encode()},
+		ReceivedAt: time.Now(),
+	})
 	if _, err := db.Ingest(t.Context(), event); err != nil || event.DeadReason != "" {
 		t.Fatal(err, event.DeadReason)
 	}
@@ -366,20 +423,43 @@ func rows(t *testing.T, pg *pgtest.Server) map[string]row {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	got, err := conn.Query(t.Context(), `SELECT tenant, call_sid, direction, from_number, to_number, custom_field, state, conversation_seconds,
+	got, err := conn.Query(
+		t.Context(),
+		`SELECT tenant, call_sid, direction, from_number, to_number, custom_field, state, conversation_seconds,
 		direction_rank, from_rank, to_rank, custom_rank, coalesce(started_at, 'epoch'), coalesce(ended_at, 'epoch'), recording_ids,
-		ARRAY(SELECT id || ' ' || source_url FROM recordings r WHERE r.tenant = c.tenant AND r.call_sid = c.call_sid ORDER BY id) FROM calls c`)
+		ARRAY(SELECT id || ' ' || source_url FROM recordings r WHERE r.tenant = c.tenant AND r.call_sid = c.call_sid ORDER BY id) FROM calls c`,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]row{}
 	var w row
-	_, err = pgx.ForEachRow(got, []any{&w.Tenant, &w.SID, &w.Direction, &w.From, &w.To, &w.Custom, &w.State, &w.Seconds, &w.Ranks[0], &w.Ranks[1],
-		&w.Ranks[2], &w.Ranks[3], &w.Started, &w.Ended, &w.Recordings, &w.Queued}, func() error {
-		all[w.Tenant+" "+w.SID] = w
-		w = row{}
-		return nil
-	})
+	_, err = pgx.ForEachRow(
+		got,
+		[]any{
+			&w.Tenant,
+			&w.SID,
+			&w.Direction,
+			&w.From,
+			&w.To,
+			&w.Custom,
+			&w.State,
+			&w.Seconds,
+			&w.Ranks[0],
+			&w.Ranks[1],
+			&w.Ranks[2],
+			&w.Ranks[3],
+			&w.Started,
+			&w.Ended,
+			&w.Recordings,
+			&w.Queued,
+		},
+		func() error {
+			all[w.Tenant+" "+w.SID] = w
+			w = row{}
+			return nil
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,19 @@ func (n *run) ask(ctx context.Context, sid string) (*calldetails.Call, error) {
 	call, err := n.client.Call(ctx, sid)
 	switch {
 	case errors.Is(err, calldetails.ErrNotFound), errors.Is(err, calldetails.ErrUnreadable):
-		log.FromContext(ctx).V(1).Info("Exotel does not tell of a call; asked again in the next run", "tenant", n.tenant.ID(), "call", sid, "why", err.Error())
+		log.FromContext(
+			ctx,
+		).V(
+			1,
+		).Info(
+			"Exotel does not tell of a call; asked again in the next run",
+			"tenant",
+			n.tenant.ID(),
+			"call",
+			sid,
+			"why",
+			err.Error(),
+		)
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -190,7 +202,11 @@ func (n *run) take(ctx context.Context, calls []calldetails.Call) error {
 }
 
 // collect makes events of the calls of which something is missing, until an error ends it. done of them were looked at.
-func (n *run) collect(ctx context.Context, calls []calldetails.Call, known map[string]store.Known) (done int, found []store.Event, err error) {
+func (n *run) collect(
+	ctx context.Context,
+	calls []calldetails.Call,
+	known map[string]store.Known,
+) (done int, found []store.Event, err error) {
 	for i := range calls {
 		if n.checked >= n.limits.Calls {
 			return i, found, errBounds
@@ -233,5 +249,8 @@ func hasRecordings(k store.Known, c *calldetails.Call) bool {
 
 // failed puts an error of the run into words for its condition.
 func failed(err error) string {
-	return fmt.Sprintf("%v. Webhooks are taken as ever; only calls whose webhooks were lost stay missing meanwhile", err)
+	return fmt.Sprintf(
+		"%v. Webhooks are taken as ever; only calls whose webhooks were lost stay missing meanwhile",
+		err,
+	)
 }

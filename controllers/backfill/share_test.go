@@ -55,7 +55,15 @@ func TestNamespaceHoldsAQuarterOfTheRuns(t *testing.T) {
 		s := &scope{tenant: tenant(tc.namespace), memory: &remembered{}}
 		got, err := s.Result(reconciler.look(t.Context(), s))
 		if err != nil || got != tc.want || secrets.asked != tc.wantAsked {
-			t.Errorf("%s: %+v, %v, %d Secrets read; want %+v, %d", tc.namespace, got, err, secrets.asked, tc.want, tc.wantAsked)
+			t.Errorf(
+				"%s: %+v, %v, %d Secrets read; want %+v, %d",
+				tc.namespace,
+				got,
+				err,
+				secrets.asked,
+				tc.want,
+				tc.wantAsked,
+			)
 		}
 	}
 	leave[0]()

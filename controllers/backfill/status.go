@@ -131,14 +131,26 @@ type verdict struct{ result, reason, message string }
 func judge(err error) verdict {
 	switch {
 	case err == nil:
-		return verdict{resultSucceeded, v1alpha1.ReasonBackfillSucceeded, "every call that Exotel listed is here, with its recording"}
+		return verdict{
+			resultSucceeded,
+			v1alpha1.ReasonBackfillSucceeded,
+			"every call that Exotel listed is here, with its recording",
+		}
 	case errors.Is(err, calldetails.ErrUnauthorized):
 		return verdict{resultRefused, v1alpha1.ReasonBackfillCredentialsRefused, failed(err) +
 			". It is tried again at the next interval, and at once when the Secret or the spec changes"}
 	case errors.Is(err, errBounds):
-		return verdict{resultPending, v1alpha1.ReasonBackfillSucceeded, "there are more calls to look at than one run may: it goes on within a minute"}
+		return verdict{
+			resultPending,
+			v1alpha1.ReasonBackfillSucceeded,
+			"there are more calls to look at than one run may: it goes on within a minute",
+		}
 	}
-	return verdict{resultUnavailable, v1alpha1.ReasonBackfillUnavailable, failed(err) + ". It is tried again at the next interval"}
+	return verdict{
+		resultUnavailable,
+		v1alpha1.ReasonBackfillUnavailable,
+		failed(err) + ". It is tried again at the next interval",
+	}
 }
 
 // conclude remembers how the run ended, for its status.
@@ -183,8 +195,13 @@ func (r *Reconciler) conclude(s *scope, v verdict) {
 	if before != nil {
 		list = append(list, *before)
 	}
-	apimeta.SetStatusCondition(&list, metav1.Condition{Type: v1alpha1.ConditionBackfillSucceeded, Status: status, Reason: v.reason,
-		Message: v.message + run.incomplete(), ObservedGeneration: t.Generation})
+	apimeta.SetStatusCondition(&list, metav1.Condition{
+		Type:               v1alpha1.ConditionBackfillSucceeded,
+		Status:             status,
+		Reason:             v.reason,
+		Message:            v.message + run.incomplete(),
+		ObservedGeneration: t.Generation,
+	})
 	remembered.status = next
 	remembered.condition = &list[0]
 	remembered.unwritten = true
@@ -219,7 +236,8 @@ func (r *Reconciler) write(ctx context.Context, t *v1alpha1.Tenant, m *remembere
 
 // clear removes what an earlier spec left in the status.
 func (r *Reconciler) clear(ctx context.Context, t *v1alpha1.Tenant) error {
-	if t.Status.Backfill == nil && apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionBackfillSucceeded) == nil {
+	if t.Status.Backfill == nil &&
+		apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionBackfillSucceeded) == nil {
 		return nil
 	}
 	return r.patch(ctx, t, func(live *v1alpha1.Tenant) {
@@ -245,7 +263,17 @@ func (r *Reconciler) patch(ctx context.Context, t *v1alpha1.Tenant, change func(
 		return err
 	})
 	if err != nil {
-		log.FromContext(ctx).V(1).Info("the status of the last run could not be written; tried again", "tenant", t.ID(), "why", err.Error())
+		log.FromContext(
+			ctx,
+		).V(
+			1,
+		).Info(
+			"the status of the last run could not be written; tried again",
+			"tenant",
+			t.ID(),
+			"why",
+			err.Error(),
+		)
 	}
 	return client.IgnoreNotFound(err)
 }

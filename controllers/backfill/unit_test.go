@@ -34,11 +34,14 @@ func TestStart(t *testing.T) {
 		status   v1alpha1.BackfillStatus
 		want     time.Duration // before noon
 	}{
-		"the first time":                 {0, v1alpha1.BackfillStatus{}, defaultLookback},
-		"as usual":                       {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)}, time.Hour},
-		"after a gap":                    {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-72 * time.Hour)}, 72*time.Hour + overlap},
-		"a lookback below the interval":  {5 * time.Minute, v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)}, 15*time.Minute + overlap},
-		"in the middle":                  {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-20 * time.Minute), PendingFrom: at(-20 * time.Minute)}, 20 * time.Minute},
+		"the first time":                {0, v1alpha1.BackfillStatus{}, defaultLookback},
+		"as usual":                      {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)}, time.Hour},
+		"after a gap":                   {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-72 * time.Hour)}, 72*time.Hour + overlap},
+		"a lookback below the interval": {5 * time.Minute, v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)}, 15*time.Minute + overlap},
+		"in the middle": {time.Hour, v1alpha1.BackfillStatus{
+			WindowEnd:   at(-20 * time.Minute),
+			PendingFrom: at(-20 * time.Minute),
+		}, 20 * time.Minute},
 		"in the middle, long ago":        {time.Hour, v1alpha1.BackfillStatus{PendingFrom: at(-72 * time.Hour)}, 72 * time.Hour},
 		"suspended for longer than kept": {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-400 * 24 * time.Hour)}, noon.Sub(noon.AddDate(0, -6, 0)) - 2*time.Hour},
 	} {
@@ -65,13 +68,22 @@ func TestDue(t *testing.T) {
 		"ran":                              {time.Hour, ranAtNoon, noon.Add(time.Hour)},
 		"a shorter interval now":           {10 * time.Minute, ranAtNoon, noon.Add(10 * time.Minute)},
 		"shorter than the platform allows": {time.Minute, ranAtNoon, noon.Add(5 * time.Minute)},
-		"goes on": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(catchUp)}},
+		"goes on": {time.Hour, remembered{status: v1alpha1.BackfillStatus{
+			LastRunTime: at(0),
+			NextRunTime: at(catchUp),
+		}},
 			noon.Add(catchUp)},
 		"failed": {time.Hour, remembered{status: ranAtNoon.status, condition: failedAt(2)},
 			noon.Add(time.Hour)},
-		"failed with an old spec": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(time.Hour)}, condition: failedAt(1)},
+		"failed with an old spec": {time.Hour, remembered{
+			status:    v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(time.Hour)},
+			condition: failedAt(1),
+		},
 			time.Time{}},
-		"refused": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0)}, condition: failedAt(2)}, time.Time{}},
+		"refused": {time.Hour, remembered{
+			status:    v1alpha1.BackfillStatus{LastRunTime: at(0)},
+			condition: failedAt(2),
+		}, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reconciler := &Reconciler{MinInterval: 5 * time.Minute}
@@ -88,7 +100,13 @@ func TestWindows(t *testing.T) {
 	for name, tc := range map[string]struct {
 		length time.Duration
 		want   int
-	}{"nothing": {0, 0}, "an hour": {time.Hour, 1}, "a day": {24 * time.Hour, 1}, "a day and a second": {24*time.Hour + time.Second, 2}, "a month": {720 * time.Hour, 30}} {
+	}{
+		"nothing":            {0, 0},
+		"an hour":            {time.Hour, 1},
+		"a day":              {24 * time.Hour, 1},
+		"a day and a second": {24*time.Hour + time.Second, 2},
+		"a month":            {720 * time.Hour, 30},
+	} {
 		t.Run(name, func(t *testing.T) {
 			list := windows(noon, noon.Add(tc.length))
 			at := noon
@@ -117,7 +135,10 @@ func TestFilter(t *testing.T) {
 		want calldetails.Filter
 	}{
 		"no such clocks": {calldetails.IST, calldetails.Filter{CreatedFrom: w.from, CreatedTo: w.to}},
-		"New York":       {newYork, calldetails.Filter{CreatedFrom: w.from.Add(-time.Hour), CreatedTo: w.to.Add(time.Hour)}},
+		"New York": {newYork, calldetails.Filter{
+			CreatedFrom: w.from.Add(-time.Hour),
+			CreatedTo:   w.to.Add(time.Hour),
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := w.filter(tc.loc)
@@ -139,12 +160,21 @@ func TestOwner(t *testing.T) {
 		known bool
 		want  bool
 	}{
-		"alone":                     {owner{mine: []string{"+918047491899"}}, "08000000000", false, true},
-		"mine":                      {owner{shared: true, mine: []string{"+918047491899"}}, "08047491899", false, true},
-		"theirs":                    {owner{shared: true, mine: []string{"+918047491899"}}, "08047491900", false, false},
-		"nobody's":                  {owner{shared: true, mine: []string{"+918047491899"}}, "08000000000", false, false},
+		"alone": {owner{mine: []string{"+918047491899"}}, "08000000000", false, true},
+		"mine":  {owner{shared: true, mine: []string{"+918047491899"}}, "08047491899", false, true},
+		"theirs": {owner{
+			shared: true,
+			mine:   []string{"+918047491899"},
+		}, "08047491900", false, false},
+		"nobody's": {owner{
+			shared: true,
+			mine:   []string{"+918047491899"},
+		}, "08000000000", false, false},
 		"nobody's, but it is known": {owner{shared: true}, "08000000000", true, true},
-		"hidden":                    {owner{shared: true, mine: []string{"+918047491899"}}, "0XXXXXX1899", false, false},
+		"hidden": {owner{
+			shared: true,
+			mine:   []string{"+918047491899"},
+		}, "0XXXXXX1899", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tc.owner.owns(&calldetails.Call{PhoneNumber: tc.phone}, tc.known); got != tc.want {

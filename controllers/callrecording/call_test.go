@@ -14,16 +14,22 @@ import (
 
 func TestCallOutcome(t *testing.T) {
 	at := ptr.To(metav1.NewTime(noon).Rfc3339Copy())
-	got := callOutcome(store.CallFacts{Outcome: store.CallCompleted, Legs: []store.Leg{
-		{Kind: store.LegDial, Number: "0911", State: store.CallNoAnswer, At: noon},
-		{Kind: store.LegAgent, Agent: "a@acme.example", Presence: store.PresenceFree},
-		{Kind: store.LegDial, Number: "0912", State: store.CallCompleted, Seconds: 40},
-	}})
-	want := &v1alpha1.CallOutcome{Outcome: "completed", Legs: []v1alpha1.CallLeg{
-		{Kind: "dial", Number: "0911", Result: "no-answer", OnCallSeconds: ptr.To[int32](0), ReportedTime: at},
-		{Kind: "agent", Agent: "a@acme.example", Result: "free"},
-		{Kind: "dial", Number: "0912", Result: "completed", OnCallSeconds: ptr.To[int32](40)},
-	}}
+	got := callOutcome(store.CallFacts{
+		Outcome: store.CallCompleted,
+		Legs: []store.Leg{
+			{Kind: store.LegDial, Number: "0911", State: store.CallNoAnswer, At: noon},
+			{Kind: store.LegAgent, Agent: "a@acme.example", Presence: store.PresenceFree},
+			{Kind: store.LegDial, Number: "0912", State: store.CallCompleted, Seconds: 40},
+		},
+	})
+	want := &v1alpha1.CallOutcome{
+		Outcome: "completed",
+		Legs: []v1alpha1.CallLeg{
+			{Kind: "dial", Number: "0911", Result: "no-answer", OnCallSeconds: ptr.To[int32](0), ReportedTime: at},
+			{Kind: "agent", Agent: "a@acme.example", Result: "free"},
+			{Kind: "dial", Number: "0912", Result: "completed", OnCallSeconds: ptr.To[int32](40)},
+		},
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("call (-want +got):\n%s", d)
 	}
@@ -48,9 +54,16 @@ func TestCallIsShown(t *testing.T) {
 		'{"dial:7/1": {"number": "0912", "weight": 4, "seconds": 40, "called": true,
 			"at": "2026-03-01T12:00:00Z"}}')`, callRecording.TenantID())
 	now, _ := rig.reconcile(t, callRecording)
-	want := &v1alpha1.CallOutcome{Outcome: "completed", Legs: []v1alpha1.CallLeg{{Kind: "dial", Number: "0912",
-		Result:        "completed",
-		OnCallSeconds: ptr.To[int32](40), ReportedTime: ptr.To(metav1.NewTime(noon).Rfc3339Copy())}}}
+	want := &v1alpha1.CallOutcome{
+		Outcome: "completed",
+		Legs: []v1alpha1.CallLeg{{
+			Kind:          "dial",
+			Number:        "0912",
+			Result:        "completed",
+			OnCallSeconds: ptr.To[int32](40),
+			ReportedTime:  ptr.To(metav1.NewTime(noon).Rfc3339Copy()),
+		}},
+	}
 	if d := cmp.Diff(want, now.Status.Call); d != "" {
 		t.Errorf("call (-want +got):\n%s", d)
 	}

@@ -205,7 +205,10 @@ func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
 		return err
 	}
 	key := keyOf(s.obj)
-	_, err := r.Store.Enqueue(ctx, key.Tenant, s.obj.Spec.CallSID, store.NewRecording{ID: key.ID, SourceURL: s.obj.Spec.SourceURL})
+	_, err := r.Store.Enqueue(ctx, key.Tenant, s.obj.Spec.CallSID, store.NewRecording{
+		ID:        key.ID,
+		SourceURL: s.obj.Spec.SourceURL,
+	})
 	if errors.Is(err, store.ErrTooManyRecordings) {
 		return reconcile.Stalled(v1alpha1.ReasonSourceRefused,
 			"spec.callSID: the call has as many recordings as Caly keeps of one call (16)")
@@ -278,7 +281,12 @@ func keyOf(o *v1alpha1.CallRecording) store.RecordingKey {
 // SetupWithManager watches CallRecordings, their Tenants, and through the poller their rows.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	index := func(o client.Object) []string { return []string{o.(*v1alpha1.CallRecording).Spec.TenantRef.Name} }
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.CallRecording{}, tenantIndex, index); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(
+		context.Background(),
+		&v1alpha1.CallRecording{},
+		tenantIndex,
+		index,
+	); err != nil {
 		return err
 	}
 	var err error
@@ -290,7 +298,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("callrecording").For(&v1alpha1.CallRecording{}).
-		Watches(&v1alpha1.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.ofTenant), builder.WithPredicates(tenantChanged)).
+		Watches(
+			&v1alpha1.Tenant{},
+			handler.EnqueueRequestsFromMapFunc(r.ofTenant),
+			builder.WithPredicates(tenantChanged),
+		).
 		WatchesRawSource(source.Channel(r.poller.changed, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
 			NewQueue:                turns.NewQueue,
@@ -316,7 +328,12 @@ var tenantChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 // ofTenant maps a Tenant to its CallRecordings: those that wait for it, those that must say it is gone, those whose time it sets.
 func (r *Reconciler) ofTenant(ctx context.Context, o client.Object) []ctrl.Request {
 	var list v1alpha1.CallRecordingList
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{tenantIndex: o.GetName()}); err != nil {
+	if err := r.Client.List(
+		ctx,
+		&list,
+		client.InNamespace(o.GetNamespace()),
+		client.MatchingFields{tenantIndex: o.GetName()},
+	); err != nil {
 		return nil // the cache is stopping
 	}
 	reqs := make([]ctrl.Request, len(list.Items))

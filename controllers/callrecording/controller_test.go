@@ -47,19 +47,38 @@ func TestRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, nil, "TenantNotReady", "Reconciling", "being deleted"},
-		"a private address": {func(t *testing.T, r *rig) { r.tenant(t) },
-			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://169.254.169.254/latest" }, "SourceRefused", "Stalled", "--allowed-source-cidrs"},
-		"a host off the list": {func(t *testing.T, r *rig) { r.tenant(t) },
-			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://example.com/a.mp3" }, "SourceRefused", "Stalled", "spec.recordings.allowedSourceHosts"},
+		"a private address": {
+			func(t *testing.T, r *rig) { r.tenant(t) },
+			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://169.254.169.254/latest" },
+			"SourceRefused",
+			"Stalled",
+			"--allowed-source-cidrs",
+		},
+		"a host off the list": {
+			func(t *testing.T, r *rig) { r.tenant(t) },
+			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://example.com/a.mp3" },
+			"SourceRefused",
+			"Stalled",
+			"spec.recordings.allowedSourceHosts",
+		},
 		"a default host off a list of one's own": {func(t *testing.T, r *rig) {
 			r.tenant(t, func(o *v1alpha1.Tenant) { o.Spec.Recordings.AllowedSourceHosts = []string{"example.com"} })
 		}, nil, "SourceRefused", "Stalled", "spec.recordings.allowedSourceHosts"},
-		"plain http": {func(t *testing.T, r *rig) { r.tenant(t) },
-			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "http://recordings.exotel.com/a.mp3" }, "SourceRefused", "Stalled", "must be https"},
+		"plain http": {
+			func(t *testing.T, r *rig) { r.tenant(t) },
+			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "http://recordings.exotel.com/a.mp3" },
+			"SourceRefused",
+			"Stalled",
+			"must be https",
+		},
 		"the seventeenth of its call": {func(t *testing.T, r *rig) {
 			callRecording := &v1alpha1.CallRecording{ObjectMeta: r.tenant(t).ObjectMeta}
 			for i := range 16 {
-				callRecording.Spec = v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: "call-1", SourceURL: fmt.Sprintf("https://x/%d", i)}
+				callRecording.Spec = v1alpha1.CallRecordingSpec{
+					TenantRef: v1alpha1.TenantReference{Name: "support"},
+					CallSID:   "call-1",
+					SourceURL: fmt.Sprintf("https://x/%d", i),
+				}
 				r.enqueue(t, callRecording)
 			}
 		}, nil, "SourceRefused", "Stalled", "(16)"},
@@ -78,7 +97,11 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%s is %+v, want reason %s and %q", tt.condition, c, tt.want, tt.message)
 			}
 			if callRecording.Status.Phase != "" || callRecording.Status.RecordingID == "" {
-				t.Errorf("phase %q and id %q, want none and its id", callRecording.Status.Phase, callRecording.Status.RecordingID)
+				t.Errorf(
+					"phase %q and id %q, want none and its id",
+					callRecording.Status.Phase,
+					callRecording.Status.RecordingID,
+				)
 			}
 			if _, ok := r.row(t, callRecording); ok {
 				t.Error("it was queued all the same")
@@ -186,14 +209,18 @@ func TestRetry(t *testing.T) {
 		values []string // one after the other, each looked at
 		want   result
 	}{
-		"failed":                           {rowFailed, []string{"1"}, result{rowPending, 0, "Pending", "1", 1}},
-		"failed, the same value again":     {rowFailed, []string{"1", "1"}, result{rowPending, 0, "Pending", "1", 1}},
-		"failed, a value longer than fits": {rowFailed, []string{novel, novel}, result{rowPending, 0, "Pending", novel[:256], 1}},
-		"pending":                          {rowPending, []string{"1"}, result{rowPending, 0, "Pending", "1", 1}},
-		"leased":                           {rowLeased, []string{"1"}, result{rowLeased, 0, "Uploading", "1", 0}},
-		"uploaded":                         {rowUploaded, []string{"1"}, result{rowUploaded, 1, "Uploaded", "1", 0}},
-		"taken away again":                 {rowFailed, []string{"1", ""}, result{rowPending, 0, "Pending", "1", 1}},
-		"no annotation":                    {rowFailed, []string{""}, result{rowFailed, 1, "Failed", "", 0}},
+		"failed":                       {rowFailed, []string{"1"}, result{rowPending, 0, "Pending", "1", 1}},
+		"failed, the same value again": {rowFailed, []string{"1", "1"}, result{rowPending, 0, "Pending", "1", 1}},
+		"failed, a value longer than fits": {
+			rowFailed,
+			[]string{novel, novel},
+			result{rowPending, 0, "Pending", novel[:256], 1},
+		},
+		"pending":          {rowPending, []string{"1"}, result{rowPending, 0, "Pending", "1", 1}},
+		"leased":           {rowLeased, []string{"1"}, result{rowLeased, 0, "Uploading", "1", 0}},
+		"uploaded":         {rowUploaded, []string{"1"}, result{rowUploaded, 1, "Uploaded", "1", 0}},
+		"taken away again": {rowFailed, []string{"1", ""}, result{rowPending, 0, "Pending", "1", 1}},
+		"no annotation":    {rowFailed, []string{""}, result{rowFailed, 1, "Failed", "", 0}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +235,13 @@ func TestRetry(t *testing.T) {
 				callRecording, _ = rig.reconcile(t, callRecording)
 			}
 			row, _ := rig.row(t, callRecording)
-			got := result{row.State, row.Attempts, callRecording.Status.Phase, callRecording.Status.LastHandledRetry, rig.db.retries.Load()}
+			got := result{
+				row.State,
+				row.Attempts,
+				callRecording.Status.Phase,
+				callRecording.Status.LastHandledRetry,
+				rig.db.retries.Load(),
+			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("result (-want +got):\n%s", diff)
 			}
@@ -225,7 +258,11 @@ func TestEachRetryActsOnce(t *testing.T) {
 	rig := newRig(t)
 	rig.tenant(t)
 	pods := rig.pods(t)
-	callRecording := rig.apply(t, "by-hand", func(o *v1alpha1.CallRecording) { o.Annotations = map[string]string{v1alpha1.AnnotationRetry: "0"} })
+	callRecording := rig.apply(
+		t,
+		"by-hand",
+		func(o *v1alpha1.CallRecording) { o.Annotations = map[string]string{v1alpha1.AnnotationRetry: "0"} },
+	)
 	rig.reconcile(t, callRecording)
 	pods.fail(t)
 	callRecording, _ = rig.reconcile(t, callRecording)
@@ -246,7 +283,10 @@ func TestEachRetryActsOnce(t *testing.T) {
 			t.Errorf("the round begins with %d attempts", row.Attempts)
 		}
 		pods.fail(t)
-		if callRecording, _ = rig.reconcile(t, callRecording); callRecording.Status.Phase != v1alpha1.RecordingPhaseFailed {
+		if callRecording, _ = rig.reconcile(
+			t,
+			callRecording,
+		); callRecording.Status.Phase != v1alpha1.RecordingPhaseFailed {
 			t.Errorf("after value %q it is %s", step.value, callRecording.Status.Phase)
 		}
 	}
@@ -265,13 +305,26 @@ func TestRetryOfAWaitingOne(t *testing.T) {
 	callRecording := rig.apply(t, "by-hand")
 	rig.reconcile(t, callRecording)
 	pods.later(t, pods.claim(t), time.Now().Add(time.Hour))
-	if callRecording, _ = rig.reconcile(t, callRecording); callRecording.Status.Phase != v1alpha1.RecordingPhaseWaiting || *callRecording.Status.Attempts != 1 {
+	if callRecording, _ = rig.reconcile(
+		t,
+		callRecording,
+	); callRecording.Status.Phase != v1alpha1.RecordingPhaseWaiting ||
+		*callRecording.Status.Attempts != 1 {
 		t.Fatalf("it is %s after %d attempts", callRecording.Status.Phase, *callRecording.Status.Attempts)
 	}
 	rig.annotate(t, callRecording, "now")
 	callRecording, _ = rig.reconcile(t, callRecording)
-	if row, _ := rig.row(t, callRecording); row.Attempts != 0 || time.Until(row.AvailableAt) > 0 || *callRecording.Status.Attempts != 0 {
-		t.Errorf("the row has %d attempts and is due at %s; shown are %d", row.Attempts, row.AvailableAt, *callRecording.Status.Attempts)
+	if row, _ := rig.row(
+		t,
+		callRecording,
+	); row.Attempts != 0 || time.Until(row.AvailableAt) > 0 ||
+		*callRecording.Status.Attempts != 0 {
+		t.Errorf(
+			"the row has %d attempts and is due at %s; shown are %d",
+			row.Attempts,
+			row.AvailableAt,
+			*callRecording.Status.Attempts,
+		)
 	}
 	pods.upload(t)
 }
@@ -299,16 +352,26 @@ func TestTTL(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, time.Hour},
-		"a retry that was handled and taken away": {hour(2), rowUploaded, func(t *testing.T, r *rig, o *v1alpha1.CallRecording) {
-			for _, v := range []string{"1", ""} {
-				r.annotate(t, o, v)
-				r.reconcile(t, o)
-			}
-		}, 2 * time.Hour},
+		"a retry that was handled and taken away": {
+			hour(2),
+			rowUploaded,
+			func(t *testing.T, r *rig, o *v1alpha1.CallRecording) {
+				for _, v := range []string{"1", ""} {
+					r.annotate(t, o, v)
+					r.reconcile(t, o)
+				}
+			},
+			2 * time.Hour,
+		},
 		"a retry longer than the status": {hour(2), rowUploaded, func(t *testing.T, r *rig, o *v1alpha1.CallRecording) {
 			r.annotate(t, o, strings.Repeat("x", 300))
 		}, 2 * time.Hour},
-		"a retry asked for in the last moment": {hour(0), rowFailed, func(t *testing.T, r *rig, o *v1alpha1.CallRecording) { r.annotate(t, o, "1") }, -1},
+		"a retry asked for in the last moment": {
+			hour(0),
+			rowFailed,
+			func(t *testing.T, r *rig, o *v1alpha1.CallRecording) { r.annotate(t, o, "1") },
+			-1,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -317,7 +380,10 @@ func TestTTL(t *testing.T) {
 			callRecording := r.apply(t, "by-hand")
 			r.reconcile(t, callRecording)
 			r.pods(t).drive(t, tt.state)
-			if _, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)}); err != nil { // shows the end
+			if _, err := r.rec.Reconcile(
+				t.Context(),
+				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
+			); err != nil { // shows the end
 				t.Fatal(err)
 			}
 			if tt.before != nil {
@@ -339,14 +405,20 @@ func TestTTL(t *testing.T) {
 
 // Applied again, a recording shows at once how it ended, however long ago, and stays as long as a new one.
 func TestAppliedAgain(t *testing.T) {
-	for state, want := range map[store.RecordingState]v1alpha1.RecordingPhase{rowUploaded: "Uploaded", rowFailed: "Failed"} {
+	for state, want := range map[store.RecordingState]v1alpha1.RecordingPhase{
+		rowUploaded: "Uploaded",
+		rowFailed:   "Failed",
+	} {
 		t.Run(string(state), func(t *testing.T) {
 			rig := newRig(t)
 			rig.tenant(t)
 			callRecording := rig.apply(t, "by-hand")
 			rig.reconcile(t, callRecording)
 			rig.pods(t).drive(t, state)
-			if err := rig.Delete(t.Context(), callRecording); err != nil { // by a person: nothing holds it, and the row stays
+			if err := rig.Delete(
+				t.Context(),
+				callRecording,
+			); err != nil { // by a person: nothing holds it, and the row stays
 				t.Fatal(err)
 			}
 			if now, _ := rig.reconcile(t, callRecording); now != nil {
@@ -380,14 +452,20 @@ func TestRowIsNoLongerKept(t *testing.T) {
 		t.Errorf("the one that saw it end says %s", first.Status.Phase)
 	}
 	second, _ := rig.reconcile(t, rig.apply(t, "second"))
-	if condition := apimeta.FindStatusCondition(second.Status.Conditions, v1alpha1.ConditionStalled); condition == nil || condition.Reason != v1alpha1.ReasonFailed || second.Status.Phase != "" {
+	if condition := apimeta.FindStatusCondition(
+		second.Status.Conditions,
+		v1alpha1.ConditionStalled,
+	); condition == nil || condition.Reason != v1alpha1.ReasonFailed ||
+		second.Status.Phase != "" {
 		t.Errorf("a new one says %q with %+v", second.Status.Phase, condition)
 	}
 }
 
 // Whoever made the row, a CallRecording of intake is told of in events only when it failed.
 func TestEvents(t *testing.T) {
-	warning := []string{"Warning UploadFailed the source says 410; mend that and set the annotation voice.caly.dev/retry to a new value to try again"}
+	warning := []string{
+		"Warning UploadFailed the source says 410; mend that and set the annotation voice.caly.dev/retry to a new value to try again",
+	}
 	tests := map[string]struct {
 		origin string
 		state  store.RecordingState
@@ -435,7 +513,10 @@ func TestQueuedByHandIsViewed(t *testing.T) {
 }
 
 func TestTenantChanged(t *testing.T) {
-	was := v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{UID: "u", Generation: 2}, Status: v1alpha1.TenantStatus{ConfigDigest: "d", Backlog: ptr.To[int32](3)}}
+	was := v1alpha1.Tenant{
+		ObjectMeta: metav1.ObjectMeta{UID: "u", Generation: 2},
+		Status:     v1alpha1.TenantStatus{ConfigDigest: "d", Backlog: ptr.To[int32](3)},
+	}
 	tests := map[string]struct {
 		change func(*v1alpha1.Tenant)
 		want   bool

@@ -68,7 +68,8 @@ func TestJourney(t *testing.T) {
 	due := time.Now().Add(time.Hour).Truncate(time.Second)
 	pods.later(t, id, due)
 	waits := rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseWaiting, v1alpha1.ReasonWaiting)
-	if !waits.Status.NextAttemptTime.Time.Equal(due) || waits.Status.LastError != "the source says 503" || *waits.Status.Attempts != 1 {
+	if !waits.Status.NextAttemptTime.Time.Equal(due) || waits.Status.LastError != "the source says 503" ||
+		*waits.Status.Attempts != 1 {
 		t.Errorf("it waits: %+v, want the next attempt at %s", waits.Status, due)
 	}
 	rig.annotate(t, waits, "now")
@@ -81,10 +82,18 @@ func TestJourney(t *testing.T) {
 	pods.upload(t)
 	done := rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
 	size := int64(7)
-	if diff := cmp.Diff(&v1alpha1.ObjectStatus{Bucket: "acme", Key: "k", Size: &size, SHA256: sha256}, done.Status.Object); diff != "" {
+	if diff := cmp.Diff(&v1alpha1.ObjectStatus{
+		Bucket: "acme",
+		Key:    "k",
+		Size:   &size,
+		SHA256: sha256,
+	}, done.Status.Object); diff != "" {
 		t.Errorf("object (-want +got):\n%s", diff)
 	}
-	if s := done.Status; s.ObservedGeneration != 1 || s.FinishedTime == nil || s.NextAttemptTime != nil || s.LastError != "" || s.RecordingID != id || s.LastHandledRetry != "now" {
+	if s := done.Status; s.ObservedGeneration != 1 || s.FinishedTime == nil || s.NextAttemptTime != nil ||
+		s.LastError != "" ||
+		s.RecordingID != id ||
+		s.LastHandledRetry != "now" {
 		t.Errorf("it ends as %+v", s)
 	}
 	var told []string
@@ -113,7 +122,8 @@ func TestFailsAndIsRetried(t *testing.T) {
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 	pods.upload(t)
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
-	if got := rig.told(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning UploadFailed") || !strings.HasPrefix(got[1], "Normal Uploaded") {
+	if got := rig.told(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning UploadFailed") ||
+		!strings.HasPrefix(got[1], "Normal Uploaded") {
 		t.Errorf("events: %q", got)
 	}
 }
@@ -123,7 +133,11 @@ func TestFollowsItsTenant(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t)
 	rig.start(t)
-	callRecording := rig.apply(t, "by-hand", func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://media.example.com/a.mp3" })
+	callRecording := rig.apply(
+		t,
+		"by-hand",
+		func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://media.example.com/a.mp3" },
+	)
 	rig.waitFor(t, callRecording, "", v1alpha1.ReasonTenantNotFound)
 	tenant := rig.tenant(t)
 	rig.waitFor(t, callRecording, "", v1alpha1.ReasonSourceRefused)
@@ -193,7 +207,11 @@ func TestFewWritesAndQueries(t *testing.T) {
 	const n = 12
 	all := make([]*v1alpha1.CallRecording, n)
 	for i := range all {
-		all[i] = rig.apply(t, fmt.Sprintf("by-hand-%02d", i), func(o *v1alpha1.CallRecording) { o.Spec.CallSID = fmt.Sprintf("call-%d", i) })
+		all[i] = rig.apply(
+			t,
+			fmt.Sprintf("by-hand-%02d", i),
+			func(o *v1alpha1.CallRecording) { o.Spec.CallSID = fmt.Sprintf("call-%d", i) },
+		)
 	}
 	for _, o := range all {
 		rig.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)

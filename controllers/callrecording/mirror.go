@@ -39,8 +39,12 @@ func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 	case store.StateFailed:
 		st.Phase = v1alpha1.RecordingPhaseFailed
 		st.FinishedTime = ptr.To(metav1.NewTime(row.FinishedAt).Rfc3339Copy())
-		conditions.MarkStalled(o, v1alpha1.ReasonFailed, fmt.Sprintf("%s; mend that and set the annotation %s to a new value to try again",
-			orElse(row.LastError, "no reason was recorded"), v1alpha1.AnnotationRetry))
+		conditions.MarkStalled(
+			o,
+			v1alpha1.ReasonFailed,
+			fmt.Sprintf("%s; mend that and set the annotation %s to a new value to try again",
+				orElse(row.LastError, "no reason was recorded"), v1alpha1.AnnotationRetry),
+		)
 	case store.StateLeased:
 		st.Phase = v1alpha1.RecordingPhaseUploading
 		conditions.MarkReconciling(o, v1alpha1.ReasonUploading, "an upload pod is working on it")
@@ -53,7 +57,12 @@ func uploaded(o *v1alpha1.CallRecording, row store.Recording) {
 	o.Status.Phase = v1alpha1.RecordingPhaseUploaded
 	o.Status.LastError = ""
 	o.Status.FinishedTime = ptr.To(metav1.NewTime(row.FinishedAt).Rfc3339Copy())
-	o.Status.Object = &v1alpha1.ObjectStatus{Bucket: row.Bucket, Key: row.Key, Size: ptr.To(row.Size), SHA256: row.SHA256}
+	o.Status.Object = &v1alpha1.ObjectStatus{
+		Bucket: row.Bucket,
+		Key:    row.Key,
+		Size:   ptr.To(row.Size),
+		SHA256: row.SHA256,
+	}
 	conditions.MarkReady(o, v1alpha1.ReasonUploaded, fmt.Sprintf("uploaded to %s/%s and verified", row.Bucket, row.Key))
 }
 
@@ -65,7 +74,11 @@ func pending(o *v1alpha1.CallRecording, row store.Recording) {
 	}
 	o.Status.Phase = v1alpha1.RecordingPhaseWaiting
 	o.Status.NextAttemptTime = ptr.To(metav1.NewTime(row.AvailableAt).Rfc3339Copy())
-	conditions.MarkReconciling(o, v1alpha1.ReasonWaiting, fmt.Sprintf("%s; tried again at %s", row.LastError, row.AvailableAt.UTC().Format(time.RFC3339)))
+	conditions.MarkReconciling(
+		o,
+		v1alpha1.ReasonWaiting,
+		fmt.Sprintf("%s; tried again at %s", row.LastError, row.AvailableAt.UTC().Format(time.RFC3339)),
+	)
 }
 
 // maxLegs is how many legs a CallRecording shows, the last ones. The row has them all.

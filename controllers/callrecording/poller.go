@@ -52,7 +52,8 @@ func (p *poller) poll(ctx context.Context) error {
 	}
 	var open []*v1alpha1.CallRecording
 	for i := range list.Items {
-		if callRecording := &list.Items[i]; callRecording.Status.Phase != "" && callRecording.Status.FinishedTime == nil {
+		if callRecording := &list.Items[i]; callRecording.Status.Phase != "" &&
+			callRecording.Status.FinishedTime == nil {
 			open = append(open, callRecording)
 		}
 	}

@@ -23,8 +23,11 @@ func (r *rig) pollerOf(items *[]v1alpha1.CallRecording) *poller {
 		into.(*v1alpha1.CallRecordingList).Items = *items
 		return nil
 	}
-	return &poller{client: interceptor.NewClient(r.Client.(client.WithWatch), interceptor.Funcs{List: list}), store: r.db,
-		changed: make(chan event.GenericEvent, 2000)}
+	return &poller{
+		client:  interceptor.NewClient(r.Client.(client.WithWatch), interceptor.Funcs{List: list}),
+		store:   r.db,
+		changed: make(chan event.GenericEvent, 2000),
+	}
 }
 
 // woken polls once and returns the names of those it woke.
@@ -40,8 +43,15 @@ func woken(t *testing.T, p *poller) (names []string) {
 }
 
 func (r *rig) item(name string, phase v1alpha1.RecordingPhase) v1alpha1.CallRecording {
-	return v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name, UID: types.UID(name)}, Spec: v1alpha1.CallRecordingSpec{
-		TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: name, SourceURL: "https://x/" + name}, Status: v1alpha1.CallRecordingStatus{Phase: phase}}
+	return v1alpha1.CallRecording{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name, UID: types.UID(name)},
+		Spec: v1alpha1.CallRecordingSpec{
+			TenantRef: v1alpha1.TenantReference{Name: "support"},
+			CallSID:   name,
+			SourceURL: "https://x/" + name,
+		},
+		Status: v1alpha1.CallRecordingStatus{Phase: phase},
+	}
 }
 
 func TestPollWakesWhoseRowChanged(t *testing.T) {
@@ -54,7 +64,11 @@ func TestPollWakesWhoseRowChanged(t *testing.T) {
 	for i := range items {
 		rig.enqueue(t, &items[i])
 	}
-	rig.exec(t, `UPDATE recordings SET available_at = CASE WHEN id = $1 THEN now() ELSE now() + interval '1 day' END`, keyOf(&waits).ID)
+	rig.exec(
+		t,
+		`UPDATE recordings SET available_at = CASE WHEN id = $1 THEN now() ELSE now() + interval '1 day' END`,
+		keyOf(&waits).ID,
+	)
 	poller := rig.pollerOf(&items)
 	pods := rig.pods(t)
 	steps := []struct {
@@ -70,7 +84,11 @@ func TestPollWakesWhoseRowChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, nil},
-		{"an attempt failed", func() { pods.later(t, keyOf(&waits).ID, time.Now().Add(-time.Hour)) }, []string{"waits"}},
+		{
+			"an attempt failed",
+			func() { pods.later(t, keyOf(&waits).ID, time.Now().Add(-time.Hour)) },
+			[]string{"waits"},
+		},
 		{"claimed and done between two polls", func() { pods.upload(t) }, []string{"waits"}},
 		{"done, and not shown yet", func() {}, nil},
 		{"made anew under its name", func() { items[0].UID = "another" }, []string{"waits"}},
@@ -93,7 +111,12 @@ func TestPollAsksForManyAtOnce(t *testing.T) {
 		open, ended int
 		queries     int64
 	}{
-		"none": {0, 0, 0}, "ended ones only": {0, 1000, 0}, "one": {1, 10, 1}, "a chunk": {500, 0, 1}, "one more": {501, 0, 2}, "many": {1700, 300, 4},
+		"none":            {0, 0, 0},
+		"ended ones only": {0, 1000, 0},
+		"one":             {1, 10, 1},
+		"a chunk":         {500, 0, 1},
+		"one more":        {501, 0, 2},
+		"many":            {1700, 300, 4},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -92,12 +92,14 @@ func newRig(t *testing.T) *rig {
 }
 
 func (r *rig) count() interceptor.Funcs {
-	return interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-		r.mu.Lock()
-		r.writes = append(r.writes, string(o.(*v1alpha1.CallRecording).Status.Phase))
-		r.mu.Unlock()
-		return c.SubResource(sub).Patch(ctx, o, p, opts...)
-	}}
+	return interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			r.mu.Lock()
+			r.writes = append(r.writes, string(o.(*v1alpha1.CallRecording).Status.Phase))
+			r.mu.Unlock()
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	}
 }
 
 func (r *rig) written() []string {
@@ -110,13 +112,18 @@ func (r *rig) written() []string {
 func (r *rig) start(t *testing.T) {
 	t.Helper()
 	env := kubetest.Get(t)
-	mgr, err := ctrl.NewManager(env.Config, ctrl.Options{Scheme: env.Scheme,
-		Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}}}, // other tests have CallRecordings too
+	mgr, err := ctrl.NewManager(env.Config, ctrl.Options{
+		Scheme:     env.Scheme,
+		Metrics:    server.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{r.ns: {}},
+		}, // other tests have CallRecordings too
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
 			withWatch, err := client.NewWithWatch(cfg, o)
 			return interceptor.NewClient(withWatch, r.count()), err
-		}})
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,8 +165,14 @@ func (r *rig) compiled(t *testing.T, o *v1alpha1.Tenant) {
 // apply makes a CallRecording as a person would.
 func (r *rig) apply(t *testing.T, name string, change ...func(*v1alpha1.CallRecording)) *v1alpha1.CallRecording {
 	t.Helper()
-	callRecording := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, Spec: v1alpha1.CallRecordingSpec{
-		TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: "call-1", SourceURL: "https://recordings.exotel.com/" + "call-1.mp3"}}
+	callRecording := &v1alpha1.CallRecording{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name},
+		Spec: v1alpha1.CallRecordingSpec{
+			TenantRef: v1alpha1.TenantReference{Name: "support"},
+			CallSID:   "call-1",
+			SourceURL: "https://recordings.exotel.com/" + "call-1.mp3",
+		},
+	}
 	for _, f := range change {
 		f(callRecording)
 	}
@@ -259,7 +272,10 @@ func (r *rig) row(t *testing.T, o *v1alpha1.CallRecording) (row store.Recording,
 func (r *rig) enqueue(t *testing.T, o *v1alpha1.CallRecording) string {
 	t.Helper()
 	id := recording.ID(o.Spec.CallSID, o.Spec.SourceURL)
-	if _, err := r.db.Enqueue(t.Context(), o.TenantID(), o.Spec.CallSID, store.NewRecording{ID: id, SourceURL: o.Spec.SourceURL}); err != nil {
+	if _, err := r.db.Enqueue(t.Context(), o.TenantID(), o.Spec.CallSID, store.NewRecording{
+		ID:        id,
+		SourceURL: o.Spec.SourceURL,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -310,7 +326,12 @@ func (p *pods) later(t *testing.T, id string, at time.Time) {
 func (p *pods) upload(t *testing.T) {
 	t.Helper()
 	id := p.claim(t)
-	if err := p.db.Complete(t.Context(), "pod", id, store.Result{Bucket: "acme", Key: "k", SHA256: sha256, Size: 7}); err != nil {
+	if err := p.db.Complete(t.Context(), "pod", id, store.Result{
+		Bucket: "acme",
+		Key:    "k",
+		SHA256: sha256,
+		Size:   7,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

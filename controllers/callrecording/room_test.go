@@ -127,7 +127,13 @@ func startRoom(t testing.TB, config *rest.Config, o cache.Options, then func(cac
 // TestRoomNotCounted queues nothing before the CallRecordings that exist are counted.
 func TestRoomNotCounted(t *testing.T) {
 	reconciler := &Reconciler{MaxPerNamespace: 1, room: &room{synced: func() bool { return false }}}
-	if err := reconciler.checkRoom(t.Context(), &scope{obj: &v1alpha1.CallRecording{}}); !errors.Is(err, errNotCounted) {
+	if err := reconciler.checkRoom(
+		t.Context(),
+		&scope{obj: &v1alpha1.CallRecording{}},
+	); !errors.Is(
+		err,
+		errNotCounted,
+	) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -192,15 +198,23 @@ func serveCallRecordings(n int) http.HandlerFunc {
 	}
 	for i := range n {
 		list.Items = append(list.Items, v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "acme", Name: fmt.Sprint("r", i), UID: types.UID(fmt.Sprint(i)), ResourceVersion: "1"}})
+			Namespace:       "acme",
+			Name:            fmt.Sprint("r", i),
+			UID:             types.UID(fmt.Sprint(i)),
+			ResourceVersion: "1",
+		}})
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case r.URL.Query().Get("sendInitialEvents") != "": // as API servers that do not stream lists
 			w.WriteHeader(http.StatusUnprocessableEntity)
-			_ = json.NewEncoder(w).Encode(metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonInvalid,
-				Code: http.StatusUnprocessableEntity, TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}})
+			_ = json.NewEncoder(w).Encode(metav1.Status{
+				Status:   metav1.StatusFailure,
+				Reason:   metav1.StatusReasonInvalid,
+				Code:     http.StatusUnprocessableEntity,
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+			})
 		case r.URL.Query().Get("watch") != "":
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()

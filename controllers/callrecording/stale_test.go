@@ -42,7 +42,10 @@ func TestStaleCache(t *testing.T) {
 	now, _ := rig.reconcile(t, callRecording)
 	rig.told()
 	rig.remember(old)
-	if _, err := rig.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)}); err != nil {
+	if _, err := rig.rec.Reconcile(
+		t.Context(),
+		ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
+	); err != nil {
 		t.Errorf("a lagging cache is an error: %v", err)
 	}
 	if diff := cmp.Diff(now, rig.read(t, callRecording)); diff != "" {
@@ -66,7 +69,10 @@ func TestStaleCacheDeletesNothing(t *testing.T) {
 	old.Status.FinishedTime = &old.CreationTimestamp
 	rig.annotate(t, rig.read(t, callRecording), "again")
 	rig.remember(old)
-	if _, err := rig.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)}); err != nil {
+	if _, err := rig.rec.Reconcile(
+		t.Context(),
+		ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
+	); err != nil {
 		t.Errorf("a lagging cache is an error: %v", err)
 	}
 	if rig.read(t, callRecording) == nil {

@@ -152,7 +152,8 @@ func (i *Intake) wanted(t *v1alpha1.Tenant, has counts) store.Wanted {
 		Queued: recordingsSpec.Resources != v1alpha1.ResourcesFailed,
 		Failed: true,
 	}
-	if w.Queued && (recordingsSpec.TTLAfterFinished == nil || recordingsSpec.TTLAfterFinished.Duration > 0) { // else it would be deleted at once
+	if w.Queued &&
+		(recordingsSpec.TTLAfterFinished == nil || recordingsSpec.TTLAfterFinished.Duration > 0) { // else it would be deleted at once
 		w.Uploaded = min(i.MaxPerTenant/2-own, has.room(t.Namespace, i.MaxTotal/2))
 		w.Since = uploadedSince
 	}
@@ -187,7 +188,16 @@ func (i *Intake) make(ctx context.Context, t *v1alpha1.Tenant, w store.Wanted) (
 func (i *Intake) apply(ctx context.Context, t *v1alpha1.Tenant, row store.Recording) (bool, error) {
 	err := i.Client.Apply(ctx, view(t, row), fieldOwner, client.ForceOwnership)
 	if apierrors.IsInvalid(err) {
-		log.FromContext(ctx).Error(err, "this recording gets no CallRecording and is uploaded without", "tenant", t.ID(), "recording", row.ID)
+		log.FromContext(
+			ctx,
+		).Error(
+			err,
+			"this recording gets no CallRecording and is uploaded without",
+			"tenant",
+			t.ID(),
+			"recording",
+			row.ID,
+		)
 		return false, nil
 	}
 	return err == nil, err
@@ -197,7 +207,9 @@ func view(t *v1alpha1.Tenant, row store.Recording) *v1alpha1ac.CallRecordingAppl
 	return v1alpha1ac.CallRecording(Name(t.Name, row.ID), t.Namespace).
 		WithLabels(map[string]string{v1alpha1.LabelTenant: t.Name, v1alpha1.LabelOrigin: v1alpha1.OriginIntake}).
 		WithSpec(v1alpha1ac.CallRecordingSpec().WithTenantRef(v1alpha1ac.TenantReference().WithName(t.Name)).
-			WithCallSID(row.CallSID).WithSourceURL(exotel.WithoutQuery(row.SourceURL))) // a signature would admit every reader
+			WithCallSID(
+				row.CallSID,
+			).WithSourceURL(exotel.WithoutQuery(row.SourceURL))) // a signature would admit every reader
 }
 
 // Name of the CallRecording that intake makes of a recording: the same every time.

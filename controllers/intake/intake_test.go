@@ -32,7 +32,12 @@ func TestBounds(t *testing.T) {
 		maxTotal, maxPerTenant int
 		want                   []map[string]int // after each round
 	}{
-		"a round's": {map[string]int{"a": 45}, 1000, 1000, []map[string]int{{"a": 20}, {"a": 40}, {"a": 45}, {"a": 45}}},
+		"a round's": {
+			map[string]int{"a": 45},
+			1000,
+			1000,
+			[]map[string]int{{"a": 20}, {"a": 40}, {"a": 45}, {"a": 45}},
+		},
 		"a tenant's": {map[string]int{"a": 45, "b": 3}, 1000, 25,
 			[]map[string]int{{"a": 20, "b": 3}, {"a": 25, "b": 3}, {"a": 25, "b": 3}}},
 		"a namespace's": {map[string]int{"a": 12, "b": 12}, 20, 1000,
@@ -98,10 +103,16 @@ func TestResources(t *testing.T) {
 		"by default": {func(*v1alpha1.Tenant) {}, []string{"failed", "leased", "pending", "uploaded"}},
 		"All": {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesAll },
 			[]string{"failed", "leased", "pending", "uploaded"}},
-		"All, for a moment": {func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = &metav1.Duration{} }, []string{"failed", "leased", "pending"}},
-		"Failed":            {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesFailed }, []string{"failed"}},
-		"None":              {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesNone }, nil},
-		"being deleted":     {func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} }, nil},
+		"All, for a moment": {
+			func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = &metav1.Duration{} },
+			[]string{"failed", "leased", "pending"},
+		},
+		"Failed": {
+			func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesFailed },
+			[]string{"failed"},
+		},
+		"None":          {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesNone }, nil},
+		"being deleted": {func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} }, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -133,9 +144,21 @@ func TestUploadedLeaveRoom(t *testing.T) {
 		maxTotal, maxPerTenant int
 		want                   []map[string]int // CallRecordings by the state of their recordings, after each round
 	}{
-		"room for all":      {5, 3, 1000, 1000, []map[string]int{{"pending": 3, "uploaded": 5}}},
-		"more than a round": {15, 15, 1000, 1000, []map[string]int{{"pending": 15, "uploaded": 5}, {"pending": 15, "uploaded": 15}}},
-		"a tenant's bound":  {15, 3, 1000, 20, []map[string]int{{"pending": 3, "uploaded": 10}, {"pending": 3, "uploaded": 10}}},
+		"room for all": {5, 3, 1000, 1000, []map[string]int{{"pending": 3, "uploaded": 5}}},
+		"more than a round": {15, 15, 1000, 1000, []map[string]int{{
+			"pending":  15,
+			"uploaded": 5,
+		}, {
+			"pending":  15,
+			"uploaded": 15,
+		}}},
+		"a tenant's bound": {15, 3, 1000, 20, []map[string]int{{
+			"pending":  3,
+			"uploaded": 10,
+		}, {
+			"pending":  3,
+			"uploaded": 10,
+		}}},
 		"a namespace's": {15, 3, 26, 1000, []map[string]int{
 			{"pending": 3, "uploaded": 10},
 			{"pending": 3, "uploaded": 10},
@@ -157,7 +180,11 @@ func TestUploadedLeaveRoom(t *testing.T) {
 				if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 					t.Fatal(err)
 				}
-				if err := pods.Complete(t.Context(), "pod", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}); err != nil {
+				if err := pods.Complete(t.Context(), "pod", id, store.Result{
+					Bucket: "b",
+					Key:    "k",
+					SHA256: strings.Repeat("a", 64),
+				}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -196,7 +223,11 @@ func (r *rig) oneOfEach(t *testing.T, tenant string) map[string]string {
 		var err error
 		switch s {
 		case "uploaded":
-			err = pods.Complete(t.Context(), "pod", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)})
+			err = pods.Complete(t.Context(), "pod", id, store.Result{
+				Bucket: "b",
+				Key:    "k",
+				SHA256: strings.Repeat("a", 64),
+			})
 		case "failed":
 			err = pods.Fail(t.Context(), "pod", id, "gone", "the source says 410")
 		}
@@ -217,8 +248,11 @@ func TestView(t *testing.T) {
 	if !ok {
 		t.Fatalf("made %v, want %s-%s", slices.Collect(maps.Keys(rig.views(t, longest))), longest, id)
 	}
-	want := v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: longest}, CallSID: "call-1",
-		SourceURL: "https://recordings.exotel.com/call-1.mp3"}
+	want := v1alpha1.CallRecordingSpec{
+		TenantRef: v1alpha1.TenantReference{Name: longest},
+		CallSID:   "call-1",
+		SourceURL: "https://recordings.exotel.com/call-1.mp3",
+	}
 	if diff := cmp.Diff(want, got.Spec); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
 	}
@@ -236,8 +270,10 @@ func TestViewHasNoSignature(t *testing.T) {
 	const plain = "https://s3-ap-south-1.amazonaws.com/exotelrecordings/call-1.mp3"
 	const signed = plain + "?X-Amz-Credential=AKIA&X-Amz-Signature=SECRET#SECRET"
 	id := recording.ID("call-1", signed)
-	if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "call-1", store.NewRecording{ID: id,
-		SourceURL: signed}); err != nil {
+	if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "call-1", store.NewRecording{
+		ID:        id,
+		SourceURL: signed,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	rig.round(t)
@@ -249,7 +285,11 @@ func TestViewHasNoSignature(t *testing.T) {
 		t.Errorf("%s, %v; want no part of the signature", text, err)
 	}
 	key := store.RecordingKey{Tenant: tenant.ID(), ID: id}
-	if rows, err := rig.db.Recordings(t.Context(), []store.RecordingKey{key}); err != nil || rows[key].SourceURL != signed {
+	if rows, err := rig.db.Recordings(
+		t.Context(),
+		[]store.RecordingKey{key},
+	); err != nil ||
+		rows[key].SourceURL != signed {
 		t.Errorf("the row has %q, %v; want %q", rows[key].SourceURL, err, signed)
 	}
 }
@@ -275,7 +315,10 @@ func TestEndedBetweenApplyAndMark(t *testing.T) {
 	tenant := rig.tenant(t, "support")
 	rig.enqueueMany(t, tenant.ID(), 5)
 	rig.in.Store = &failingStore{Store: rig.db, failures: 1}
-	if err := rig.in.round(t.Context()); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), tenant.ID()) {
+	if err := rig.in.round(
+		t.Context(),
+	); !errors.Is(err, store.ErrUnavailable) ||
+		!strings.Contains(err.Error(), tenant.ID()) {
 		t.Fatalf("the round that was cut off: %v, want one that names %s", err, tenant.ID())
 	}
 	first := rig.views(t, "support")
@@ -322,10 +365,19 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 		sid   string
 		taken func(*v1alpha1.CallRecordingSpec) // what a person made under the same name, if any
 	}{
-		"the name is another recording's":       {"call-1", func(s *v1alpha1.CallRecordingSpec) { s.CallSID = "other" }},
-		"the name is another tenant's":          {"call-1", func(s *v1alpha1.CallRecordingSpec) { s.TenantRef.Name = "other" }},
-		"the same recording under a signed URL": {"call-1", func(s *v1alpha1.CallRecordingSpec) { s.SourceURL += "?X-Amz-Signature=x" }},
-		"a call id that the CRD refuses":        {"call 1", nil},
+		"the name is another recording's": {
+			"call-1",
+			func(s *v1alpha1.CallRecordingSpec) { s.CallSID = "other" },
+		},
+		"the name is another tenant's": {
+			"call-1",
+			func(s *v1alpha1.CallRecordingSpec) { s.TenantRef.Name = "other" },
+		},
+		"the same recording under a signed URL": {
+			"call-1",
+			func(s *v1alpha1.CallRecordingSpec) { s.SourceURL += "?X-Amz-Signature=x" },
+		},
+		"a call id that the CRD refuses": {"call 1", nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -334,9 +386,14 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 			id := rig.enqueue(t, tenant.ID(), tt.sid)
 			rig.enqueueMany(t, tenant.ID(), 30)
 			rig.enqueueMany(t, other.ID(), 3)
-			persons := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: Name("support", id)},
-				Spec: v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: tt.sid,
-					SourceURL: "https://recordings.exotel.com/" + tt.sid + ".mp3"}}
+			persons := &v1alpha1.CallRecording{
+				ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: Name("support", id)},
+				Spec: v1alpha1.CallRecordingSpec{
+					TenantRef: v1alpha1.TenantReference{Name: "support"},
+					CallSID:   tt.sid,
+					SourceURL: "https://recordings.exotel.com/" + tt.sid + ".mp3",
+				},
+			}
 			if tt.taken != nil {
 				tt.taken(&persons.Spec)
 				if err := rig.Create(t.Context(), persons); err != nil {
@@ -351,14 +408,22 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 					t.Errorf("%d rows of %s are still to be looked at", n, o.Name)
 				}
 			}
-			if diff := cmp.Diff([]string{persons.Name}, slices.DeleteFunc(slices.Clone(rig.applied), func(s string) bool { return s != persons.Name })); diff != "" {
+			if diff := cmp.Diff(
+				[]string{persons.Name},
+				slices.DeleteFunc(slices.Clone(rig.applied), func(s string) bool { return s != persons.Name }),
+			); diff != "" {
 				t.Errorf("tries of the impossible one (-want +got):\n%s", diff)
 			}
 			if tt.taken == nil {
 				return
 			}
 			var now v1alpha1.CallRecording
-			if err := rig.Get(t.Context(), client.ObjectKeyFromObject(persons), &now); err != nil || now.ResourceVersion != persons.ResourceVersion {
+			if err := rig.Get(
+				t.Context(),
+				client.ObjectKeyFromObject(persons),
+				&now,
+			); err != nil ||
+				now.ResourceVersion != persons.ResourceVersion {
 				t.Errorf("the person's CallRecording was changed: %v", err)
 			}
 		})
@@ -378,7 +443,11 @@ func TestRefusedForNow(t *testing.T) {
 			return nil
 		}
 		if left--; left < 0 {
-			return apierrors.NewForbidden(schema.GroupResource{Resource: "callrecordings"}, *o.Name, errors.New("exceeded quota"))
+			return apierrors.NewForbidden(
+				schema.GroupResource{Resource: "callrecordings"},
+				*o.Name,
+				errors.New("exceeded quota"),
+			)
 		}
 		return nil
 	}
@@ -393,7 +462,11 @@ func TestRefusedForNow(t *testing.T) {
 	rig.refuse = nil
 	rig.round(t)
 	if got := len(rig.views(t, "a")); got != 4 || rig.unviewed(t, tenant.ID()) != 0 {
-		t.Errorf("%d CallRecordings and %d rows left once there is room, want 4 and 0", got, rig.unviewed(t, tenant.ID()))
+		t.Errorf(
+			"%d CallRecordings and %d rows left once there is room, want 4 and 0",
+			got,
+			rig.unviewed(t, tenant.ID()),
+		)
 	}
 	if got := len(slices.Compact(slices.Sorted(slices.Values(rig.applied)))); len(rig.applied)-got != 2 {
 		t.Errorf("%d applies for %d CallRecordings, want two in vain", len(rig.applied), got)

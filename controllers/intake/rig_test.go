@@ -177,7 +177,13 @@ func (r *rig) views(t *testing.T, tenant string) map[string]v1alpha1.CallRecordi
 // unviewed counts the tenant's rows that intake would still look at.
 func (r *rig) unviewed(t *testing.T, tenant string) int {
 	t.Helper()
-	rows, err := r.db.Unviewed(t.Context(), tenant, store.Wanted{Queued: true, Failed: true, Uploaded: 1000, Since: uploadedSince, Limit: 1000})
+	rows, err := r.db.Unviewed(t.Context(), tenant, store.Wanted{
+		Queued:   true,
+		Failed:   true,
+		Uploaded: 1000,
+		Since:    uploadedSince,
+		Limit:    1000,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

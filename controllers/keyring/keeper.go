@@ -57,7 +57,16 @@ func (k *Keeper) Start(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			k.Metrics.failures.Inc()
 			if err.Error() != said { // once, not at every look
-				log.FromContext(ctx).Error(err, "keep the keyring; it is tried again", "secret", k.WorkNamespace+"/"+keyring.SecretName, "after", every)
+				log.FromContext(
+					ctx,
+				).Error(
+					err,
+					"keep the keyring; it is tried again",
+					"secret",
+					k.WorkNamespace+"/"+keyring.SecretName,
+					"after",
+					every,
+				)
 			}
 		}
 		said = text(err)
@@ -133,7 +142,16 @@ func (k *Keeper) clear(ctx context.Context, s *corev1.Secret) error {
 
 // tell says what was written.
 func (k *Keeper) tell(ctx context.Context, f found, ring *keyring.Ring, next time.Time) {
-	log := log.FromContext(ctx).WithValues("secret", k.WorkNamespace+"/"+keyring.SecretName, "keys", len(ring.Keys), "next", next)
+	log := log.FromContext(
+		ctx,
+	).WithValues(
+		"secret",
+		k.WorkNamespace+"/"+keyring.SecretName,
+		"keys",
+		len(ring.Keys),
+		"next",
+		next,
+	)
 	if f.ring != nil {
 		k.Metrics.rotations.Inc()
 		log.Info("the keys of access tokens were rotated")
@@ -154,8 +172,11 @@ func (k *Keeper) write(ctx context.Context, s *corev1.Secret, ring *keyring.Ring
 		return err
 	}
 	if s == nil {
-		return k.Client.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.WorkNamespace, Name: keyring.SecretName, Labels: labels()},
-			Type: v1alpha1.SecretTypeKeyring, Data: map[string][]byte{keyring.DataKey: data}})
+		return k.Client.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: k.WorkNamespace, Name: keyring.SecretName, Labels: labels()},
+			Type:       v1alpha1.SecretTypeKeyring,
+			Data:       map[string][]byte{keyring.DataKey: data},
+		})
 	}
 	base := s.DeepCopy()
 	s.Data = map[string][]byte{keyring.DataKey: data}

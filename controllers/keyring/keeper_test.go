@@ -67,9 +67,18 @@ func (b *buffer) String() string {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, env: kubetest.Get(t), reg: prometheus.NewRegistry(), log: &buffer{}, now: time.Now().Truncate(time.Second)}
+	r := &rig{
+		t:   t,
+		env: kubetest.Get(t),
+		reg: prometheus.NewRegistry(),
+		log: &buffer{},
+		now: time.Now().Truncate(time.Second),
+	}
 	r.Keeper = r.another(r.env.NewNamespace(t), r.env.Client)
-	r.ctx = log.IntoContext(t.Context(), logr.FromSlogHandler(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	r.ctx = log.IntoContext(
+		t.Context(),
+		logr.FromSlogHandler(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	)
 	r.Metrics = NewMetrics(r.reg)
 	t.Cleanup(r.verify)
 	return r
@@ -77,7 +86,14 @@ func newRig(t *testing.T) *rig {
 
 // another keeper of the same Secret, as a second operator has one.
 func (r *rig) another(namespace string, c client.Client) *Keeper {
-	return &Keeper{Client: c, APIReader: c, WorkNamespace: namespace, Now: r.clock, Every: 20 * time.Millisecond, Metrics: NewMetrics(prometheus.NewRegistry())}
+	return &Keeper{
+		Client:        c,
+		APIReader:     c,
+		WorkNamespace: namespace,
+		Now:           r.clock,
+		Every:         20 * time.Millisecond,
+		Metrics:       NewMetrics(prometheus.NewRegistry()),
+	}
 }
 
 func (r *rig) clock() time.Time {
@@ -95,7 +111,10 @@ func (r *rig) pass(d time.Duration) {
 func (r *rig) secret() *corev1.Secret {
 	r.t.Helper()
 	var s corev1.Secret
-	if err := r.env.Client.Get(context.Background(), client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}, &s); err != nil {
+	if err := r.env.Client.Get(context.Background(), client.ObjectKey{
+		Namespace: r.WorkNamespace,
+		Name:      keyring.SecretName,
+	}, &s); err != nil {
 		r.t.Fatal(err)
 	}
 	return &s
@@ -137,7 +156,10 @@ func (r *rig) remove() {
 // verify runs after each test: no key of the ring that is there at the end is in the log.
 func (r *rig) verify() {
 	var s corev1.Secret
-	err := r.env.Client.Get(context.Background(), client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}, &s)
+	err := r.env.Client.Get(context.Background(), client.ObjectKey{
+		Namespace: r.WorkNamespace,
+		Name:      keyring.SecretName,
+	}, &s)
 	ring, bad := keyring.Decode(s.Data[keyring.DataKey])
 	if err != nil || bad != nil {
 		return
@@ -178,7 +200,8 @@ func TestMakesAndRotates(t *testing.T) {
 	rig.mustKeep()
 	secret := rig.secret()
 	first := rig.ring()
-	if string(secret.Type) != v1alpha1.SecretTypeKeyring || len(secret.Data) != 1 || secret.Labels[v1alpha1.LabelComponent] != "keyring" {
+	if string(secret.Type) != v1alpha1.SecretTypeKeyring || len(secret.Data) != 1 ||
+		secret.Labels[v1alpha1.LabelComponent] != "keyring" {
 		t.Errorf("Secret of type %s, %d data, labels %v", secret.Type, len(secret.Data), secret.Labels)
 	}
 	rig.pass(29 * 24 * time.Hour)
@@ -193,7 +216,13 @@ func TestMakesAndRotates(t *testing.T) {
 	}
 	rig.pass(keyring.DefaultLead + time.Minute)
 	rig.mustKeep()
-	want := map[string]float64{"signing_key_age_seconds": 60, "made_total missing": 1, "made_total unreadable": 0, "rotations_total": 1, "failures_total": 0}
+	want := map[string]float64{
+		"signing_key_age_seconds": 60,
+		"made_total missing":      1,
+		"made_total unreadable":   0,
+		"rotations_total":         1,
+		"failures_total":          0,
+	}
 	if d := cmp.Diff(want, rig.metrics()); d != "" {
 		t.Errorf("metrics (-want +got):\n%s", d)
 	}
@@ -216,7 +245,10 @@ func TestMends(t *testing.T) {
 		"another type": {func(r *rig) {
 			secret := r.secret()
 			r.remove()
-			secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: secret.Namespace, Name: secret.Name}, Data: secret.Data}
+			secret = &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: secret.Namespace, Name: secret.Name},
+				Data:       secret.Data,
+			}
 			if err := r.env.Client.Create(r.t.Context(), secret); err != nil {
 				r.t.Fatal(err)
 			}
@@ -326,18 +358,35 @@ func TestRuns(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	goleak.VerifyNone(t, ignore, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"), goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"))
+	goleak.VerifyNone(
+		t,
+		ignore,
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.IgnoreAnyFunction(
+			"golang.org/x/net/http2.(*ClientConn).readLoop",
+		),
+		goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"),
+	)
 }
 
 // asOperator is a client with the rights that config/rbac gives in the work namespace.
 func (r *rig) asOperator() client.Client {
 	r.t.Helper()
 	meta := metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: "operator"}
-	role := &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"},
-		Verbs: []string{"get", "list", "watch", "create", "patch", "delete"}}}}
-	binding := &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "operator"},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "operator-" + r.WorkNamespace}}}
+	role := &rbacv1.Role{
+		ObjectMeta: meta,
+		Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{""},
+			Resources: []string{"secrets"},
+			Verbs:     []string{"get", "list", "watch", "create", "patch", "delete"},
+		}},
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: meta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "operator"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "operator-" + r.WorkNamespace}},
+	}
 	for _, o := range []client.Object{role, binding} {
 		if err := r.env.Client.Create(r.t.Context(), o); err != nil {
 			r.t.Fatal(err)

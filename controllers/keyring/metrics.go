@@ -24,15 +24,23 @@ type Metrics struct {
 // NewMetrics registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	metrics := &Metrics{
-		age: prometheus.NewGauge(prometheus.GaugeOpts{Name: "caly_keyring_signing_key_age_seconds",
-			Help: "For how long the key that signs access tokens has done so."}),
-		made: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_keyring_made_total",
-			Help: "Keyrings that were made anew, by cause: missing (at the first start, or deleted), unreadable. Everybody must log in again."},
+		age: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "caly_keyring_signing_key_age_seconds",
+			Help: "For how long the key that signs access tokens has done so.",
+		}),
+		made: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "caly_keyring_made_total",
+			Help: "Keyrings that were made anew, by cause: missing (at the first start, or deleted), unreadable. Everybody must log in again.",
+		},
 			[]string{"cause"}),
-		rotations: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_keyring_rotations_total",
-			Help: "Changes of the keys of a keyring: one published, brought forward or dropped."}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_keyring_failures_total",
-			Help: "Looks at the keyring that failed; the keys stay as they are."}),
+		rotations: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "caly_keyring_rotations_total",
+			Help: "Changes of the keys of a keyring: one published, brought forward or dropped.",
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "caly_keyring_failures_total",
+			Help: "Looks at the keyring that failed; the keys stay as they are.",
+		}),
 	}
 	metrics.made.WithLabelValues(missing)
 	metrics.made.WithLabelValues(unreadable)

@@ -65,7 +65,11 @@ func sweeps(db Store) []sweep {
 
 // redactURL removes the query of a source URL from a stored event.
 func redactURL(e store.RawEvent, source string) (store.RawEvent, bool) {
-	request, changed := exotel.RedactURL(exotel.Request{ContentType: e.ContentType, RawQuery: e.Query, Body: e.Raw}, source)
+	request, changed := exotel.RedactURL(exotel.Request{
+		ContentType: e.ContentType,
+		RawQuery:    e.Query,
+		Body:        e.Raw,
+	}, source)
 	return store.RawEvent{ContentType: e.ContentType, Query: request.RawQuery, Raw: request.Body}, changed
 }
 

@@ -50,8 +50,15 @@ func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
 		return err
 	}
 	if n := len(object.Data); n == 0 || n > tenantconfig.MaxHeaders {
-		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.%s, has %d keys and may have 1 to %d, each the name of a header",
-			object.Name, fieldAudioHeaders, n, tenantconfig.MaxHeaders)
+		return invalidCredentials(
+			s,
+			v1alpha1.ReasonSecretKeyMissing,
+			"Secret %q, named by spec.%s, has %d keys and may have 1 to %d, each the name of a header",
+			object.Name,
+			fieldAudioHeaders,
+			n,
+			tenantconfig.MaxHeaders,
+		)
 	}
 	for _, name := range slices.Sorted(maps.Keys(object.Data)) {
 		value := string(object.Data[name])
@@ -79,8 +86,12 @@ func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, erro
 	if spec == nil {
 		return nil, nil
 	}
-	a := &tenantconfig.Audio{AgentURL: spec.AgentURL, Protocol: string(orDefault(spec.Protocol, defaultProtocol)),
-		Reconnect: spec.Reconnect != nil && *spec.Reconnect, MaxStreams: int(spec.MaxStreams)}
+	a := &tenantconfig.Audio{
+		AgentURL:   spec.AgentURL,
+		Protocol:   string(orDefault(spec.Protocol, defaultProtocol)),
+		Reconnect:  spec.Reconnect != nil && *spec.Reconnect,
+		MaxStreams: int(spec.MaxStreams),
+	}
 	if a.MaxStreams == 0 {
 		a.MaxStreams = defaultMaxStreams
 	}
@@ -119,7 +130,10 @@ func audioVerifiers(s *scope, spec *v1alpha1.AudioVerification) (*tenantconfig.W
 		return nil, err
 	}
 	if spec.TokenSecretRef != nil {
-		webhooks.Token = &tenantconfig.Token{Query: tenantconfig.DefaultTokenQuery, Secrets: values(s.verifiers[fieldAudioToken])}
+		webhooks.Token = &tenantconfig.Token{
+			Query:   tenantconfig.DefaultTokenQuery,
+			Secrets: values(s.verifiers[fieldAudioToken]),
+		}
 	}
 	if spec.BasicAuthSecretRef != nil {
 		webhooks.Basic = basicAuth(s.verifiers[fieldAudioBasic])

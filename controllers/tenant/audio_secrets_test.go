@@ -19,8 +19,12 @@ import (
 // withAgent names every Secret that audio may have.
 func withAgent(t *v1alpha1.Tenant) {
 	ref := func(name string) *v1alpha1.SecretReference { return &v1alpha1.SecretReference{Name: "agent-" + name} }
-	t.Spec.Audio = &v1alpha1.AudioSpec{AgentURL: "wss://bot.acme.example/stream", HeadersSecretRef: ref("headers"), CASecretRef: ref("ca"),
-		Verification: &v1alpha1.AudioVerification{TokenSecretRef: ref("tokens"), BasicAuthSecretRef: ref("users")}}
+	t.Spec.Audio = &v1alpha1.AudioSpec{
+		AgentURL:         "wss://bot.acme.example/stream",
+		HeadersSecretRef: ref("headers"),
+		CASecretRef:      ref("ca"),
+		Verification:     &v1alpha1.AudioVerification{TokenSecretRef: ref("tokens"), BasicAuthSecretRef: ref("users")},
+	}
 }
 
 func agentSecrets(t *testing.T) map[string]map[string]string {
@@ -45,7 +49,8 @@ func TestAudioStalls(t *testing.T) {
 	}
 	tenant := rig.ready(t, "support", withAgent)
 	inForce := rig.config(t, tenant).Audio
-	if inForce == nil || inForce.CABundle != good["ca"]["ca.crt"] || inForce.Headers["X-Agent-Key"].Reveal() != "opens-the-agent" {
+	if inForce == nil || inForce.CABundle != good["ca"]["ca.crt"] ||
+		inForce.Headers["X-Agent-Key"].Reveal() != "opens-the-agent" {
 		t.Fatalf("as compiled: %+v", inForce)
 	}
 	many := map[string]string{}
@@ -79,7 +84,11 @@ func TestAudioStalls(t *testing.T) {
 		parts := slices.Concat(step.want, []string{fmt.Sprintf("%q", "agent-"+step.secret), "spec.audio."})
 		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
-		if now := rig.config(t, tenant).Audio; now == nil || now.CABundle != inForce.CABundle || !maps.Equal(now.Headers, inForce.Headers) {
+		if now := rig.config(
+			t,
+			tenant,
+		).Audio; now == nil || now.CABundle != inForce.CABundle ||
+			!maps.Equal(now.Headers, inForce.Headers) {
 			t.Errorf("%s: not the last good config", step.secret)
 		}
 		rig.putSecret(t, "agent-"+step.secret, good[step.secret])
@@ -101,8 +110,14 @@ func TestAudioRotates(t *testing.T) {
 	rig.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
 	eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 		audio := rig.config(t, tenant).Audio
-		if got := audio.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(audio.Headers) != 1 || audio.CABundle != ca {
-			return fmt.Errorf("the config has %d headers, the old ones: %t, the old authority: %t", len(audio.Headers), strings.HasSuffix(got, "agent"), audio.CABundle != ca)
+		if got := audio.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(audio.Headers) != 1 ||
+			audio.CABundle != ca {
+			return fmt.Errorf(
+				"the config has %d headers, the old ones: %t, the old authority: %t",
+				len(audio.Headers),
+				strings.HasSuffix(got, "agent"),
+				audio.CABundle != ca,
+			)
 		}
 		return nil
 	})
@@ -117,7 +132,16 @@ func TestAudioSecretMissing(t *testing.T) {
 	withAgent(tenant)
 	rig.create(t, tenant)
 	for _, name := range []string{"tokens", "users", "headers", "ca"} {
-		rig.until(t, tenant, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "spec.audio."))
+		rig.until(
+			t,
+			tenant,
+			has(
+				v1alpha1.ConditionCredentialsValid,
+				metav1.ConditionFalse,
+				v1alpha1.ReasonSecretNotFound,
+				"spec.audio.",
+			),
+		)
 		rig.putSecret(t, "agent-"+name, agentSecrets(t)[name])
 	}
 	rig.until(t, tenant, isReady)

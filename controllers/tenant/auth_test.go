@@ -25,7 +25,13 @@ func wantAuth() *tenantconfig.Auth {
 
 // wantStorage is where the recordings of newScope's Tenant lie.
 func wantStorage() *tenantconfig.Storage {
-	return &tenantconfig.Storage{Bucket: "b", Endpoint: "https://s3.test", Region: "r", AccessKeyID: "a", SecretAccessKey: "s"}
+	return &tenantconfig.Storage{
+		Bucket:          "b",
+		Endpoint:        "https://s3.test",
+		Region:          "r",
+		AccessKeyID:     "a",
+		SecretAccessKey: "s",
+	}
 }
 
 // fullAuth says all that can be said, each limit another one.
@@ -35,15 +41,37 @@ func fullAuth() *v1alpha1.AuthSpec {
 		n++
 		return &v1alpha1.RateLimitSpec{Requests: n, Window: &metav1.Duration{Duration: time.Minute}}
 	}
-	return &v1alpha1.AuthSpec{Registration: v1alpha1.RegistrationOpen, AccessTokenLifetime: &metav1.Duration{Duration: time.Minute},
-		SessionLifetime: &metav1.Duration{Duration: time.Hour}, AllowedEmailDomains: []string{"acme.example"}, Hosts: []string{"voice.acme.example"},
-		AllowedOrigins: []string{"https://desk.acme.example"}, Limits: &v1alpha1.AuthLimitsSpec{Login: next(), LoginFailures: next(), Register: next(),
-			Verify: next(), Resend: next(), Forgot: next(), Reset: next(), Refresh: next(), API: next()}}
+	return &v1alpha1.AuthSpec{
+		Registration:        v1alpha1.RegistrationOpen,
+		AccessTokenLifetime: &metav1.Duration{Duration: time.Minute},
+		SessionLifetime:     &metav1.Duration{Duration: time.Hour},
+		AllowedEmailDomains: []string{"acme.example"},
+		Hosts:               []string{"voice.acme.example"},
+		AllowedOrigins:      []string{"https://desk.acme.example"},
+		Limits: &v1alpha1.AuthLimitsSpec{
+			Login:         next(),
+			LoginFailures: next(),
+			Register:      next(),
+			Verify:        next(),
+			Resend:        next(),
+			Forgot:        next(),
+			Reset:         next(),
+			Refresh:       next(),
+			API:           next(),
+		},
+	}
 }
 
 func wantFullAuth() *tenantconfig.Auth {
-	auth := &tenantconfig.Auth{OpenRegistration: true, AccessTokenLifetime: time.Minute, SessionLifetime: time.Hour, AllowedEmailDomains: []string{"acme.example"},
-		Hosts: []string{"voice.acme.example"}, AllowedOrigins: []string{"https://desk.acme.example"}, Limits: map[string]tenantconfig.Limit{}}
+	auth := &tenantconfig.Auth{
+		OpenRegistration:    true,
+		AccessTokenLifetime: time.Minute,
+		SessionLifetime:     time.Hour,
+		AllowedEmailDomains: []string{"acme.example"},
+		Hosts:               []string{"voice.acme.example"},
+		AllowedOrigins:      []string{"https://desk.acme.example"},
+		Limits:              map[string]tenantconfig.Limit{},
+	}
 	for i, name := range []string{"login", "loginFailures", "register", "verify", "resend", "forgot", "reset", "refresh", "api"} {
 		auth.Limits[name] = tenantconfig.Limit{Requests: i + 1, Window: time.Minute}
 	}
@@ -75,14 +103,25 @@ func TestAccounts(t *testing.T) {
 		t.Fatalf("a Tenant without accounts hands out %+v and %+v", c.Auth, c.Storage)
 	}
 	without := tenant.Status.ConfigDigest
-	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Auth = &v1alpha1.AuthSpec{Hosts: []string{"voice.acme.example"}} })
+	rig.change(
+		t,
+		tenant,
+		func(t *v1alpha1.Tenant) { t.Spec.Auth = &v1alpha1.AuthSpec{Hosts: []string{"voice.acme.example"}} },
+	)
 	rig.until(t, tenant, isReady)
 	want := wantAuth()
 	want.Hosts = []string{"voice.acme.example"}
-	storage := &tenantconfig.Storage{Bucket: rig.bucket, Endpoint: rig.s3.Endpoint, Region: rig.s3.Region, AccessKeyID: secret.Sensitive(rig.s3.AccessKey),
+	storage := &tenantconfig.Storage{
+		Bucket:          rig.bucket,
+		Endpoint:        rig.s3.Endpoint,
+		Region:          rig.s3.Region,
+		AccessKeyID:     secret.Sensitive(rig.s3.AccessKey),
 		SecretAccessKey: secret.Sensitive(rig.s3.SecretKey),
-		Options: objectstore.Options{Addressing: objectstore.AddressingAuto,
-			Checksum: objectstore.ChecksumSHA256}}
+		Options: objectstore.Options{
+			Addressing: objectstore.AddressingAuto,
+			Checksum:   objectstore.ChecksumSHA256,
+		},
+	}
 	rig.accounts(t, tenant, want, storage)
 
 	data := maps.Clone(rig.goodSecrets()["bucket"])
@@ -104,8 +143,17 @@ func TestAccounts(t *testing.T) {
 	}
 
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
-	rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
-	rig.accounts(t, tenant, want, storage) // whoever asks is to be told that the Tenant is suspended, not that it is unknown
+	rig.until(
+		t,
+		tenant,
+		both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)),
+	)
+	rig.accounts(
+		t,
+		tenant,
+		want,
+		storage,
+	) // whoever asks is to be told that the Tenant is suspended, not that it is unknown
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) {
 		t.Spec.Auth = nil
 		t.Spec.Suspend = nil

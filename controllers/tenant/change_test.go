@@ -28,8 +28,20 @@ func TestSuspend(t *testing.T) {
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
-	rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend"),
-		has(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "suspended: webhooks are refused and uploads wait")))
+	rig.until(
+		t,
+		tenant,
+		both(
+			isReady,
+			has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend"),
+			has(
+				v1alpha1.ConditionReady,
+				metav1.ConditionTrue,
+				v1alpha1.ReasonReady,
+				"suspended: webhooks are refused and uploads wait",
+			),
+		),
+	)
 	rig.suspended(t, tenant, true)
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) })
 	rig.until(t, tenant, isReady)
@@ -98,14 +110,21 @@ func TestRotation(t *testing.T) {
 		data map[string]string
 		want []secret.Sensitive
 	}{
-		{"a second secret beside it", map[string]string{"current": current, "next": next}, []secret.Sensitive{current, next}},
+		{"a second secret beside it", map[string]string{
+			"current": current,
+			"next":    next,
+		}, []secret.Sensitive{current, next}},
 		{"in the order of their keys", map[string]string{"b": current, "a": next}, []secret.Sensitive{next, current}},
 		{"the first one is gone", map[string]string{"next": next}, []secret.Sensitive{next}},
 	} {
 		digest := rig.config(t, tenant).Digest()
 		rig.putSecret(t, "support-webhook", step.data)
 		eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
-			if diff := cmp.Diff(step.want, rig.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", secret.Sensitive.Reveal)); diff != "" {
+			if diff := cmp.Diff(
+				step.want,
+				rig.config(t, tenant).Webhooks.Signature.Secrets,
+				cmp.Transformer("reveal", secret.Sensitive.Reveal),
+			); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.name, diff)
 			}
 			return nil
@@ -145,7 +164,10 @@ func TestRestart(t *testing.T) {
 			}
 		}, false},
 		"a Secret was rotated": {func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
-			r.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
+			r.putSecret(t, "support-exotel", map[string]string{
+				"apiKey":   "exotel-key-7f3a",
+				"apiToken": "exotel-token-new",
+			})
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -186,9 +208,16 @@ func (r *rig) direct() *Reconciler {
 			return c.List(ctx, list, &o)
 		},
 	})
-	return &Reconciler{Client: unindexed, APIReader: r.Client, Recorder: events.NewFakeRecorder(16), Store: r.db,
-		Buckets:       r.buckets,
-		WorkNamespace: r.work, UploadNamespace: r.uploads, PublicURL: "https://voice.example"}
+	return &Reconciler{
+		Client:          unindexed,
+		APIReader:       r.Client,
+		Recorder:        events.NewFakeRecorder(16),
+		Store:           r.db,
+		Buckets:         r.buckets,
+		WorkNamespace:   r.work,
+		UploadNamespace: r.uploads,
+		PublicURL:       "https://voice.example",
+	}
 }
 
 // TestEndedBetweenSteps ends the operator after each of its steps; the next one brings the Tenant to the same end.
@@ -221,7 +250,10 @@ func TestEndedBetweenSteps(t *testing.T) {
 			if err := reconcile.Run(ctx, s, steps[:done]...); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := rig.direct().Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}); err != nil {
+			if _, err := rig.direct().Reconcile(
+				ctx,
+				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)},
+			); err != nil {
 				t.Fatal(err)
 			}
 			rig.until(t, tenant, isReady)
@@ -267,7 +299,10 @@ func TestDatabaseAway(t *testing.T) {
 // TestGoneMeanwhile : a Tenant that is deleted before its turn comes is no error.
 func TestGoneMeanwhile(t *testing.T) {
 	rig := newRig(t)
-	res, err := rig.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: rig.ns, Name: "gone"}})
+	res, err := rig.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{
+		Namespace: rig.ns,
+		Name:      "gone",
+	}})
 	if err != nil || res != (ctrl.Result{}) {
 		t.Errorf("got %v, %v; want nothing", res, err)
 	}
@@ -320,7 +355,12 @@ func TestReadTooEarly(t *testing.T) {
 				t.Errorf("on the old one: %+v, %v; want another turn", res, err)
 			}
 			var now v1alpha1.Tenant
-			if err := rig.Client.Get(t.Context(), req.NamespacedName, &now); err != nil || now.ResourceVersion != tenant.ResourceVersion {
+			if err := rig.Client.Get(
+				t.Context(),
+				req.NamespacedName,
+				&now,
+			); err != nil ||
+				now.ResourceVersion != tenant.ResourceVersion {
 				t.Errorf("the Tenant was written: %v", err)
 			}
 			if res, err := rig.direct().Reconcile(ctx, req); err != nil {

@@ -43,23 +43,50 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 	return nil
 }
 
-func (r *Reconciler) readSecret(ctx context.Context, s *scope, field string, ref v1alpha1.SecretReference, keys ...string) (*corev1.Secret, error) {
+func (r *Reconciler) readSecret(
+	ctx context.Context,
+	s *scope,
+	field string,
+	ref v1alpha1.SecretReference,
+	keys ...string,
+) (*corev1.Secret, error) {
 	var object corev1.Secret
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.tenant.Namespace, Name: ref.Name}, &object)
 	if apierrors.IsNotFound(err) {
-		return nil, invalidCredentials(s, v1alpha1.ReasonSecretNotFound, "Secret %q, named by spec.%s, does not exist in namespace %q: create it", ref.Name, field, s.tenant.Namespace)
+		return nil, invalidCredentials(
+			s,
+			v1alpha1.ReasonSecretNotFound,
+			"Secret %q, named by spec.%s, does not exist in namespace %q: create it",
+			ref.Name,
+			field,
+			s.tenant.Namespace,
+		)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !r.SecretLabel.Allows(object.Labels) {
-		return nil, invalidCredentials(s, v1alpha1.ReasonSecretNotLabelled,
+		return nil, invalidCredentials(
+			s,
+			v1alpha1.ReasonSecretNotLabelled,
 			"Secret %q, named by spec.%s, lacks the label that allows a Tenant to use it: kubectl -n %s label secret %s %s",
-			ref.Name, field, s.tenant.Namespace, ref.Name, r.SecretLabel)
+			ref.Name,
+			field,
+			s.tenant.Namespace,
+			ref.Name,
+			r.SecretLabel,
+		)
 	}
 	for _, k := range keys {
 		if len(object.Data[k]) == 0 {
-			return nil, invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.%s, lacks the key %q or it is empty: add it", ref.Name, field, k)
+			return nil, invalidCredentials(
+				s,
+				v1alpha1.ReasonSecretKeyMissing,
+				"Secret %q, named by spec.%s, lacks the key %q or it is empty: add it",
+				ref.Name,
+				field,
+				k,
+			)
 		}
 	}
 	return &object, nil

@@ -79,7 +79,9 @@ func TestListOfConfigs(t *testing.T) {
 
 	// A new installation: the work namespace is empty, the Tenants exist and their status says Ready.
 	stop()
-	if err := errors.Join(rig.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(rig.work))); err != nil {
+	if err := errors.Join(
+		rig.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(rig.work)),
+	); err != nil {
 		t.Fatal(err)
 	}
 	rig.start(t)

@@ -187,7 +187,11 @@ func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
 	base := s.tenant.DeepCopy()
 	controllerutil.AddFinalizer(s.tenant, v1alpha1.FinalizerTenant)
 	// A merge patch replaces the whole list, so it must not be based on an old one.
-	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := r.Client.Patch(
+		ctx,
+		s.tenant,
+		client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}),
+	); err != nil {
 		return stale(err)
 	}
 	s.Before.ObjectMeta = *s.tenant.ObjectMeta.DeepCopy()
@@ -200,7 +204,13 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) (err error) {
 		return err
 	}
 	if s.suspended() {
-		conditions.Set(s.tenant, v1alpha1.ConditionSuspended, metav1.ConditionTrue, s.suspension.Reason, s.suspension.Message)
+		conditions.Set(
+			s.tenant,
+			v1alpha1.ConditionSuspended,
+			metav1.ConditionTrue,
+			s.suspension.Reason,
+			s.suspension.Message,
+		)
 	} else {
 		conditions.Delete(s.tenant, v1alpha1.ConditionSuspended)
 	}
@@ -225,7 +235,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	// same a loop.
 	changed := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, uploadsChanged)
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}, builder.WithPredicates(changed)).
-		Named("tenant").WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
+		Named(
+			"tenant",
+		).WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tenantsIn),
 			builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
 		WatchesRawSource(source.Channel(r.woken, &handler.EnqueueRequestForObject{})).
@@ -246,7 +258,12 @@ func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []ctrl.Requ
 		}}}
 	}
 	var list v1alpha1.TenantList
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()}); err != nil {
+	if err := r.Client.List(
+		ctx,
+		&list,
+		client.InNamespace(o.GetNamespace()),
+		client.MatchingFields{secretIndex: o.GetName()},
+	); err != nil {
 		log.FromContext(ctx).Error(err, "list the Tenants that name a Secret", "secret", o.GetName())
 		return nil
 	}

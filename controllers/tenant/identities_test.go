@@ -58,10 +58,12 @@ func TestIdentitiesDoubt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			i := &Identities{}
 			now := issued.Add(tc.after)
-			i.keep("acme/support", &heldKey{Temporary: tenantconfig.Temporary{Identity: "d",
-				Issued:  issued,
-				Renew:   issued.Add(tc.renew),
-				Expires: issued.Add(time.Hour)}})
+			i.keep("acme/support", &heldKey{Temporary: tenantconfig.Temporary{
+				Identity: "d",
+				Issued:   issued,
+				Renew:    issued.Add(tc.renew),
+				Expires:  issued.Add(time.Hour),
+			}})
 			i.doubt("acme/support", now)
 			if got := !now.Before(i.get("acme/support", "d").Renew); got != tc.want {
 				t.Errorf("renewed now: %t, want %t", got, tc.want)

@@ -16,14 +16,16 @@ type IdentityMetrics struct{ exchanges *prometheus.CounterVec }
 func NewIdentityMetrics(reg prometheus.Registerer, i *Identities) *IdentityMetrics {
 	m := &IdentityMetrics{exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caly_web_identity_exchanges_total",
-		Help: "Exchanges of ServiceAccount tokens for temporary credentials of tenants' buckets, by how they ended."},
+		Help: "Exchanges of ServiceAccount tokens for temporary credentials of tenants' buckets, by how they ended.",
+	},
 		[]string{"result"})}
 	for _, result := range []string{resultIssued, resultDenied, resultFailed} {
 		m.exchanges.WithLabelValues(result)
 	}
 	reg.MustRegister(m.exchanges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "caly_web_identity_earliest_expiry_timestamp_seconds",
-		Help: "When the first of the tenants' temporary credentials expires; 0 if there are none."},
+		Help: "When the first of the tenants' temporary credentials expires; 0 if there are none.",
+	},
 		func() float64 {
 			if first := i.earliest(); !first.IsZero() {
 				return float64(first.Unix())

@@ -72,8 +72,11 @@ func (r *identityRig) clusterIssuer(t *testing.T) (issuer string, keys jose.JSON
 // account makes the ServiceAccount that the Tenants use.
 func (r *identityRig) account(t *testing.T, annotations map[string]string) *corev1.ServiceAccount {
 	t.Helper()
-	serviceAccount := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "recordings",
-		Annotations: annotations}}
+	serviceAccount := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace:   r.ns,
+		Name:        "recordings",
+		Annotations: annotations,
+	}}
 	r.create(t, serviceAccount)
 	return serviceAccount
 }
@@ -132,8 +135,13 @@ func TestWebIdentity(t *testing.T) {
 	}
 	form := maps.Clone(identityRig.sts.Requests()[0])
 	form.Del("WebIdentityToken")
-	want := url.Values{"Action": {"AssumeRoleWithWebIdentity"}, "Version": {"2011-06-15"}, "RoleArn": {identityRole},
-		"RoleSessionName": {sessionName(tenant)}, "DurationSeconds": {"3600"}}
+	want := url.Values{
+		"Action":          {"AssumeRoleWithWebIdentity"},
+		"Version":         {"2011-06-15"},
+		"RoleArn":         {identityRole},
+		"RoleSessionName": {sessionName(tenant)},
+		"DurationSeconds": {"3600"},
+	}
 	if diff := cmp.Diff(want, form); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
@@ -141,7 +149,11 @@ func TestWebIdentity(t *testing.T) {
 
 	// Another operator takes over: it asks no STS while more than half of the lifetime remains.
 	stop()
-	identityRig.identities = &Identities{Audiences: []string{defaultAudience}, Client: identityRig.Client, Config: identityRig.Config}
+	identityRig.identities = &Identities{
+		Audiences: []string{defaultAudience},
+		Client:    identityRig.Client,
+		Config:    identityRig.Config,
+	}
 	identityRig.start(t)
 	identityRig.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 2 })
 	identityRig.until(t, tenant, both(isReady, observed))
@@ -257,17 +269,31 @@ func TestWebIdentityRefused(t *testing.T) {
 		parts       []string
 		asked       int // requests at the STS; -1: any number
 	}{
-		"the platform has not enabled it": {off: true, want: v1alpha1.ReasonWebIdentityDisabled,
-			parts: []string{"storage.webIdentity.enabled"}},
-		"no ServiceAccount": {noAccount: true, want: v1alpha1.ReasonServiceAccountNotFound,
-			parts: []string{"create it"}},
-		"another workload's ServiceAccount": {account: map[string]string{annotationRole: identityRole},
-			want: v1alpha1.ReasonServiceAccountNotAllowed, parts: []string{"annotate serviceaccount recordings"}},
-		"another Tenant's ServiceAccount": {account: allowedAccount("sales"),
-			want: v1alpha1.ReasonServiceAccountNotAllowed, parts: []string{"is for another Tenant", `"sales"`}},
+		"the platform has not enabled it": {
+			off:   true,
+			want:  v1alpha1.ReasonWebIdentityDisabled,
+			parts: []string{"storage.webIdentity.enabled"},
+		},
+		"no ServiceAccount": {
+			noAccount: true,
+			want:      v1alpha1.ReasonServiceAccountNotFound,
+			parts:     []string{"create it"},
+		},
+		"another workload's ServiceAccount": {
+			account: map[string]string{annotationRole: identityRole},
+			want:    v1alpha1.ReasonServiceAccountNotAllowed,
+			parts:   []string{"annotate serviceaccount recordings"},
+		},
+		"another Tenant's ServiceAccount": {
+			account: allowedAccount("sales"),
+			want:    v1alpha1.ReasonServiceAccountNotAllowed,
+			parts:   []string{"is for another Tenant", `"sales"`},
+		},
 		"an annotation that is not a role": {
-			account: map[string]string{v1alpha1.AnnotationServiceAccountTenant: "support",
-				annotationRole: "arn:aws:iam::123456789012:role/a\nb"},
+			account: map[string]string{
+				v1alpha1.AnnotationServiceAccountTenant: "support",
+				annotationRole:                          "arn:aws:iam::123456789012:role/a\nb",
+			},
 			want:  v1alpha1.ReasonInvalidSpec,
 			parts: []string{annotationRole, `ServiceAccount "recordings"`},
 		},
@@ -278,16 +304,25 @@ func TestWebIdentityRefused(t *testing.T) {
 			want:  v1alpha1.ReasonAudienceNotAllowed,
 			parts: []string{"kubernetes.default.svc", "storage.webIdentity.audiences"},
 		},
-		"an audience of the API server": {apiAudience: true, want: v1alpha1.ReasonAudienceNotAllowed,
-			parts: []string{"would give access to the cluster"}},
-		"a role that does not trust it": {rules: func(r *s3test.STSRules) { r.Subject = "another" }, asked: -1,
+		"an audience of the API server": {
+			apiAudience: true,
+			want:        v1alpha1.ReasonAudienceNotAllowed,
+			parts:       []string{"would give access to the cluster"},
+		},
+		"a role that does not trust it": {
+			rules: func(r *s3test.STSRules) { r.Subject = "another" },
+			asked: -1,
 			want:  v1alpha1.ReasonWebIdentityRefused,
-			parts: []string{"AccessDenied", "Not authorized to perform", ":recordings", identityRole}},
-		"a session that is too long": {asked: -1, want: v1alpha1.ReasonWebIdentityRefused,
+			parts: []string{"AccessDenied", "Not authorized to perform", ":recordings", identityRole},
+		},
+		"a session that is too long": {
+			asked: -1,
+			want:  v1alpha1.ReasonWebIdentityRefused,
 			parts: []string{"MaxSessionDuration"},
 			change: func(t *v1alpha1.Tenant) {
 				t.Spec.Recordings.WebIdentity.SessionDuration = &metav1.Duration{Duration: 2 * time.Hour}
-			}},
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			identityRig := newIdentityRig(t)

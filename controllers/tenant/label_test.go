@@ -17,7 +17,11 @@ func (r *rig) setLabel(t *testing.T, secret, value string) {
 	t.Helper()
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, secretlabel.Default.Key, value)
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: secret}}
-	if err := r.Client.Patch(t.Context(), s, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+	if err := r.Client.Patch(
+		t.Context(),
+		s,
+		client.RawPatch("application/merge-patch+json", []byte(patch)),
+	); err != nil {
 		t.Fatal(err)
 	}
 }

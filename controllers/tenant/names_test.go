@@ -43,8 +43,13 @@ func lacks(reason string, parts ...string) func(*v1alpha1.Tenant) error {
 		if t.Status.ConfigDigest == "" {
 			return fmt.Errorf("no config is published")
 		}
-		return both(stalledFor(reason, parts...), has(v1alpha1.ConditionNamesHeld, metav1.ConditionFalse, reason, parts...),
-			has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable))(t)
+		return both(
+			stalledFor(reason, parts...),
+			has(v1alpha1.ConditionNamesHeld, metav1.ConditionFalse, reason, parts...),
+			has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable),
+		)(
+			t,
+		)
 	}
 }
 
@@ -263,7 +268,12 @@ func TestUpgradeKeepsNames(t *testing.T) {
 	}
 	rig.wantNames(t, first, "acme1", "+918047491899", "voice.acme.example")
 	rig.wantNames(t, second, "acme1", "+918047491900")
-	rig.publish(t, "third", lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"), withExotel("acme1", "+918047491901"))
+	rig.publish(
+		t,
+		"third",
+		lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"),
+		withExotel("acme1", "+918047491901"),
+	)
 }
 
 // TestNamesOfADeletedTenant are released by the sweeper when the finalizer was removed by hand.
@@ -325,7 +335,12 @@ func TestNamesProperty(t *testing.T) {
 	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a test that can be repeated
 		alive := map[string]*v1alpha1.Tenant{}
-		reconciler := &Reconciler{Client: rig.listing(alive), APIReader: rig.Client, Store: rig.db, WorkNamespace: rig.work}
+		reconciler := &Reconciler{
+			Client:        rig.listing(alive),
+			APIReader:     rig.Client,
+			Store:         rig.db,
+			WorkNamespace: rig.work,
+		}
 		holder := map[store.Name]string{}
 		for step := range 60 {
 			name := fmt.Sprintf("s%d-t%d", seed, random.IntN(5))

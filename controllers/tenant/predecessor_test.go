@@ -102,11 +102,17 @@ func TestPredecessor(t *testing.T) {
 		"a decision about another UID": {decision: "adopt:0a3ac4a8", wantUsers: 1, wantCalls: 2},
 		"an unknown decision":          {decision: "keep:$UID", wantUsers: 1, wantCalls: 2},
 		"adopt": {
-			decision: "adopt:$UID", wantReady: true, wantUsers: 1, wantCalls: 2,
+			decision:  "adopt:$UID",
+			wantReady: true,
+			wantUsers: 1,
+			wantCalls: 2,
 			wantAudit: "predecessor_adopted",
 		},
 		"adopt, next to another decision": {
-			decision: "delete:0a3a, adopt:$UID", wantReady: true, wantUsers: 1, wantCalls: 2,
+			decision:  "delete:0a3a, adopt:$UID",
+			wantReady: true,
+			wantUsers: 1,
+			wantCalls: 2,
 			wantAudit: "predecessor_adopted",
 		},
 		"delete": {decision: "delete:$UID", wantReady: true, wantAudit: "predecessor_deleted"},
@@ -115,7 +121,11 @@ func TestPredecessor(t *testing.T) {
 			rig := newRig(t)
 			stop := rig.start(t)
 			tenant, predecessor := rig.replaced(t, v1alpha1.DeletionPolicyRetain)
-			rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor, "annotate", "adopt:", "delete:"))
+			rig.until(
+				t,
+				tenant,
+				stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor, "annotate", "adopt:", "delete:"),
+			)
 			if !tc.wantReady {
 				stop() // the next reconcile is the one that sees the decision
 			}

@@ -34,9 +34,16 @@ func newProber(t *testing.T, rules s3test.Rules) *prober {
 	t.Helper()
 	store := s3test.NewStrict(t, rules, nil)
 	p := &prober{t: t, store: store, r: &Reconciler{Buckets: S3{Transport: loopback()}}}
-	p.u = tenantconfig.Upload{ID: "acme/support", Storage: tenantconfig.Storage{Endpoint: store.URL, Region: "us-east-1",
-		Bucket: store.Bucket, AccessKeyID: secret.Sensitive(store.AccessKey),
-		SecretAccessKey: secret.Sensitive(store.SecretKey)}}
+	p.u = tenantconfig.Upload{
+		ID: "acme/support",
+		Storage: tenantconfig.Storage{
+			Endpoint:        store.URL,
+			Region:          "us-east-1",
+			Bucket:          store.Bucket,
+			AccessKeyID:     secret.Sensitive(store.AccessKey),
+			SecretAccessKey: secret.Sensitive(store.SecretKey),
+		},
+	}
 	return p
 }
 
@@ -68,8 +75,16 @@ func (p *prober) check() (sent int, err error) {
 
 // TestPublicEndpoint has links be made with plain http, which the platform must allow as for the endpoint.
 func TestPublicEndpoint(t *testing.T) {
-	upload := &tenantconfig.Upload{ID: "acme/support", Storage: tenantconfig.Storage{Endpoint: "https://127.0.0.1:1",
-		Region: "us-east-1", Bucket: "bucket", AccessKeyID: "k", SecretAccessKey: "s"}}
+	upload := &tenantconfig.Upload{
+		ID: "acme/support",
+		Storage: tenantconfig.Storage{
+			Endpoint:        "https://127.0.0.1:1",
+			Region:          "us-east-1",
+			Bucket:          "bucket",
+			AccessKeyID:     "k",
+			SecretAccessKey: "s",
+		},
+	}
 	for name, tc := range map[string]struct {
 		public  string
 		allowed bool
@@ -81,8 +96,10 @@ func TestPublicEndpoint(t *testing.T) {
 		"http that is allowed": {"http://media.test", true, objectstore.EndpointUnreachable},
 	} {
 		upload.PublicEndpoint = tc.public
-		policy := objectstore.Policy{AllowHTTP: tc.allowed,
-			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+		policy := objectstore.Policy{
+			AllowHTTP:    tc.allowed,
+			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		}
 		_, err := S3{Transport: objectstore.NewTransport(policy, 1)}.Probe(t.Context(), upload, true)
 		var p *objectstore.ProbeError
 		if !errors.As(err, &p) || p.Reason != tc.want {
@@ -135,7 +152,11 @@ func TestLinkEndpoint(t *testing.T) {
 				t.Errorf("link %.40s, %v; want one below %s", link, err, tc.want)
 			}
 			if scope.upload.Endpoint != tc.endpoint || scope.upload.PublicEndpoint != tc.public {
-				t.Errorf("the check sees %s and %s; want those of the spec", scope.upload.Endpoint, scope.upload.PublicEndpoint)
+				t.Errorf(
+					"the check sees %s and %s; want those of the spec",
+					scope.upload.Endpoint,
+					scope.upload.PublicEndpoint,
+				)
 			}
 		})
 	}
@@ -197,12 +218,15 @@ func TestKeptIsRemembered(t *testing.T) {
 // TestFailedWriteIsSpaced checks a bucket that keeps what is written and whose key must not read it. Each write leaves
 // a version.
 func TestFailedWriteIsSpaced(t *testing.T) {
-	prober := newProber(t, s3test.Rules{Lock: true, Refuse: func(r *http.Request) *s3test.Refusal {
-		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".caly-probe") && r.URL.RawQuery == "" {
-			return &s3test.Refusal{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
-		}
-		return nil
-	}})
+	prober := newProber(t, s3test.Rules{
+		Lock: true,
+		Refuse: func(r *http.Request) *s3test.Refusal {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".caly-probe") && r.URL.RawQuery == "" {
+				return &s3test.Refusal{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
+			}
+			return nil
+		},
+	})
 	sent, first := prober.check()
 	if first == nil || sent == 0 {
 		t.Fatalf("%d bodies, %v; want an error", sent, first)
@@ -306,7 +330,8 @@ func TestOutageLeavesFewVersions(t *testing.T) {
 func TestJudgedOnce(t *testing.T) {
 	t.Parallel()
 	for name, rules := range map[string]func(*s3test.Rules){
-		"no s3:GetObject": refuseReads(403, "AccessDenied"), "an outage": refuseReads(503, "SlowDown"),
+		"no s3:GetObject": refuseReads(403, "AccessDenied"),
+		"an outage":       refuseReads(503, "SlowDown"),
 	} {
 		prober := newProber(t, s3test.Rules{NoSHA256: true})
 		prober.store.SetRules(rules)
@@ -322,8 +347,13 @@ func TestJudgedOnce(t *testing.T) {
 		}
 		prober.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
 		if sent, err := prober.check(); err != nil || sent > 2 || prober.u.Checksum != objectstore.ChecksumCRC64NVME {
-			t.Errorf("%s: in the end: checksum %s, %d bodies, %v; want CRC64NVME with at most 2", name, prober.u.Checksum,
-				sent, err)
+			t.Errorf(
+				"%s: in the end: checksum %s, %d bodies, %v; want CRC64NVME with at most 2",
+				name,
+				prober.u.Checksum,
+				sent,
+				err,
+			)
 		}
 	}
 }

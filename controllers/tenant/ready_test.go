@@ -37,7 +37,13 @@ func TestReady(t *testing.T) {
 		t.Error("no finalizer")
 	}
 	base := "https://voice.example/webhooks/exotel/" + tenant.ID()
-	wantURLs := []v1alpha1.WebhookURL{{Event: "passthru", URL: base + "/passthru"}, {Event: "status", URL: base + "/status"}}
+	wantURLs := []v1alpha1.WebhookURL{{
+		Event: "passthru",
+		URL:   base + "/passthru",
+	}, {
+		Event: "status",
+		URL:   base + "/status",
+	}}
 	if diff := cmp.Diff(wantURLs, tenant.Status.WebhookURLs); diff != "" {
 		t.Errorf("webhookURLs (-want +got):\n%s", diff)
 	}
@@ -67,13 +73,27 @@ func TestReady(t *testing.T) {
 	if tenant.Status.ConfigDigest != config.Digest() {
 		t.Errorf("configDigest %q, and the config's is %q", tenant.Status.ConfigDigest, config.Digest())
 	}
-	wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant.ID(), ExotelKey: "exotel-key-7f3a", ExotelToken: "exotel-token-91bc",
+	wantUpload := &tenantconfig.Upload{
+		Version:            tenantconfig.Version,
+		ID:                 tenant.ID(),
+		ExotelKey:          "exotel-key-7f3a",
+		ExotelToken:        "exotel-token-91bc",
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Storage: tenantconfig.Storage{Bucket: rig.bucket, Endpoint: rig.s3.Endpoint, Region: rig.s3.Region,
-			AccessKeyID: secret.Sensitive(rig.s3.AccessKey), SecretAccessKey: secret.Sensitive(rig.s3.SecretKey),
-			Options: objectstore.Options{Addressing: "Auto", Checksum: "SHA256"}},
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
-	if diff := cmp.Diff(wantUpload, rig.upload(t, tenant), cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL")); diff != "" {
+		Storage: tenantconfig.Storage{
+			Bucket:          rig.bucket,
+			Endpoint:        rig.s3.Endpoint,
+			Region:          rig.s3.Region,
+			AccessKeyID:     secret.Sensitive(rig.s3.AccessKey),
+			SecretAccessKey: secret.Sensitive(rig.s3.SecretKey),
+			Options:         objectstore.Options{Addressing: "Auto", Checksum: "SHA256"},
+		},
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}",
+	}
+	if diff := cmp.Diff(
+		wantUpload,
+		rig.upload(t, tenant),
+		cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL"),
+	); diff != "" {
 		t.Errorf("upload config (-want +got):\n%s", diff)
 	}
 	rig.loginWorks(t, tenant)
@@ -121,14 +141,23 @@ func TestWorkSecrets(t *testing.T) {
 	} {
 		t.Run(prefix, func(t *testing.T) {
 			secret := rig.secret(t, prefix, tenant)
-			wantLabels := map[string]string{v1alpha1.LabelTenant: "support", v1alpha1.LabelTenantNamespace: rig.ns,
-				v1alpha1.LabelComponent: want.component, "app.kubernetes.io/managed-by": "caly"}
+			wantLabels := map[string]string{
+				v1alpha1.LabelTenant:           "support",
+				v1alpha1.LabelTenantNamespace:  rig.ns,
+				v1alpha1.LabelComponent:        want.component,
+				"app.kubernetes.io/managed-by": "caly",
+			}
 			if diff := cmp.Diff(wantLabels, secret.Labels); diff != "" {
 				t.Errorf("labels (-want +got):\n%s", diff)
 			}
 			if secret.Type != want.kind || len(secret.Data) != 1 || len(secret.OwnerReferences) != 0 {
-				t.Errorf("type %s, %d keys, owners %v; want %s, one key, and no owner, since none may be in another namespace",
-					secret.Type, len(secret.Data), secret.OwnerReferences, want.kind)
+				t.Errorf(
+					"type %s, %d keys, owners %v; want %s, one key, and no owner, since none may be in another namespace",
+					secret.Type,
+					len(secret.Data),
+					secret.OwnerReferences,
+					want.kind,
+				)
 			}
 			// Removed or changed by hand, it comes back.
 			rig.delete(t, secret)
@@ -156,16 +185,22 @@ func TestSecretFaults(t *testing.T) {
 		reason string
 		parts  []string
 	}{
-		"exotel, missing":       {"exotel", nil, notFound, []string{exotel, "create it"}},
-		"exotel, no token":      {"exotel", map[string]string{"apiKey": "exotel-key"}, keyMissing, []string{exotel, `"apiToken"`, "add it"}},
-		"exotel, empty key":     {"exotel", map[string]string{"apiKey": "", "apiToken": "x"}, keyMissing, []string{exotel, `"apiKey"`, "empty"}},
+		"exotel, missing":  {"exotel", nil, notFound, []string{exotel, "create it"}},
+		"exotel, no token": {"exotel", map[string]string{"apiKey": "exotel-key"}, keyMissing, []string{exotel, `"apiToken"`, "add it"}},
+		"exotel, empty key": {"exotel", map[string]string{
+			"apiKey":   "",
+			"apiToken": "x",
+		}, keyMissing, []string{exotel, `"apiKey"`, "empty"}},
 		"bucket, missing":       {"bucket", nil, notFound, []string{bucket, "create it"}},
 		"bucket, no secret key": {"bucket", map[string]string{"accessKeyID": "access-id-5c"}, keyMissing, []string{bucket, `"secretAccessKey"`}},
 		"bucket, no access key": {"bucket", map[string]string{"secretAccessKey": "hidden-one"}, keyMissing, []string{bucket, `"accessKeyID"`}},
 		"webhook, missing":      {"webhook", nil, notFound, []string{webhook, "create it"}},
 		"webhook, empty":        {"webhook", map[string]string{}, keyMissing, []string{webhook, "add a signing secret"}},
 		"webhook, too short":    {"webhook", map[string]string{"current": "fifteen-bytes-x"}, keyMissing, []string{`"current"`, "shorter than 16 bytes"}},
-		"webhook, one too short": {"webhook", map[string]string{"a": "webhook-secret-0123456789", "b": "short-one"}, keyMissing,
+		"webhook, one too short": {"webhook", map[string]string{
+			"a": "webhook-secret-0123456789",
+			"b": "short-one",
+		}, keyMissing,
 			[]string{`"b"`, "shorter than 16 bytes"}},
 		"exotel, token with a line break": {"exotel",
 			map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-91bc\n"}, keyMissing,
@@ -197,12 +232,27 @@ func TestSecretFaults(t *testing.T) {
 			tenant := rig.newTenant(id)
 			rig.create(t, tenant)
 			parts := append(slices.Clone(tc.parts), fmt.Sprintf("%q", id+"-"+tc.secret))
-			rig.until(t, tenant, both(stalledFor(tc.reason, parts...), has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, tc.reason, parts...)))
-			if rig.secret(t, tenantconfig.PrefixTenant, tenant) != nil || rig.secret(t, tenantconfig.PrefixUpload, tenant) != nil {
+			rig.until(
+				t,
+				tenant,
+				both(
+					stalledFor(tc.reason, parts...),
+					has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, tc.reason, parts...),
+				),
+			)
+			if rig.secret(t, tenantconfig.PrefixTenant, tenant) != nil ||
+				rig.secret(t, tenantconfig.PrefixUpload, tenant) != nil {
 				t.Error("a config was written all the same")
 			}
 			rig.putSecret(t, id+"-"+tc.secret, good)
-			rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid)))
+			rig.until(
+				t,
+				tenant,
+				both(
+					isReady,
+					has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid),
+				),
+			)
 		})
 	}
 	rig.hasEvent(t, corev1.EventTypeWarning, v1alpha1.ReasonSecretNotFound)
@@ -252,18 +302,36 @@ func TestStorageFaults(t *testing.T) {
 		stall  bool
 		parts  []string
 	}{
-		"no-such-bucket": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Bucket = "no-such-bucket" },
-			reason: v1alpha1.ReasonBucketNotFound, stall: true, parts: []string{`"no-such-bucket"`, "create it, or correct spec.recordings.bucket"}},
-		"wrong-secret-key": {secret: bucketSecret(rig.s3.AccessKey, "not-the-secret-key"),
-			reason: v1alpha1.ReasonCredentialsRefused, stall: true, parts: []string{rig.bucket,
-				"correct the Secret that spec.recordings.credentialsSecretRef names"}},
-		"unknown-access-key": {secret: bucketSecret("nobody", "not-the-secret-key"),
-			reason: v1alpha1.ReasonCredentialsRefused, stall: true, parts: []string{rig.bucket,
-				"spec.recordings.credentialsSecretRef"}},
-		"closed-port": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = closed },
-			reason: v1alpha1.ReasonEndpointUnreachable, parts: []string{closed[len("http://"):], "correct spec.recordings.endpoint"}},
-		"connection-breaks": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = broken },
-			reason: v1alpha1.ReasonEndpointUnreachable, parts: []string{broken[len("http://"):]}},
+		"no-such-bucket": {
+			breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Bucket = "no-such-bucket" },
+			reason: v1alpha1.ReasonBucketNotFound,
+			stall:  true,
+			parts:  []string{`"no-such-bucket"`, "create it, or correct spec.recordings.bucket"},
+		},
+		"wrong-secret-key": {
+			secret: bucketSecret(rig.s3.AccessKey, "not-the-secret-key"),
+			reason: v1alpha1.ReasonCredentialsRefused,
+			stall:  true,
+			parts: []string{rig.bucket,
+				"correct the Secret that spec.recordings.credentialsSecretRef names"},
+		},
+		"unknown-access-key": {
+			secret: bucketSecret("nobody", "not-the-secret-key"),
+			reason: v1alpha1.ReasonCredentialsRefused,
+			stall:  true,
+			parts: []string{rig.bucket,
+				"spec.recordings.credentialsSecretRef"},
+		},
+		"closed-port": {
+			breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = closed },
+			reason: v1alpha1.ReasonEndpointUnreachable,
+			parts:  []string{closed[len("http://"):], "correct spec.recordings.endpoint"},
+		},
+		"connection-breaks": {
+			breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = broken },
+			reason: v1alpha1.ReasonEndpointUnreachable,
+			parts:  []string{broken[len("http://"):]},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each mostly waits
@@ -281,7 +349,14 @@ func TestStorageFaults(t *testing.T) {
 			if tc.stall {
 				want = stalledFor
 			}
-			rig.until(t, tenant, both(want(tc.reason, tc.parts...), has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, tc.reason, tc.parts...)))
+			rig.until(
+				t,
+				tenant,
+				both(
+					want(tc.reason, tc.parts...),
+					has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, tc.reason, tc.parts...),
+				),
+			)
 			rig.config(t, tenant)
 			rig.loginWorks(t, tenant)
 			rig.quiet(t, tenant)
@@ -290,7 +365,19 @@ func TestStorageFaults(t *testing.T) {
 				t.Spec.Recordings.Bucket = rig.bucket
 				t.Spec.Recordings.Endpoint = rig.s3.Endpoint
 			})
-			rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable, rig.bucket)))
+			rig.until(
+				t,
+				tenant,
+				both(
+					isReady,
+					has(
+						v1alpha1.ConditionStorageReachable,
+						metav1.ConditionTrue,
+						v1alpha1.ReasonBucketReachable,
+						rig.bucket,
+					),
+				),
+			)
 		})
 	}
 }
@@ -350,11 +437,18 @@ func TestWriteChecks(t *testing.T) {
 			if r.Method != http.MethodPut {
 				return nil
 			}
-			return &s3test.Refusal{Status: 403, Code: "QuotaExceeded",
-				Message: "Your request was denied due to quota exceeded."}
+			return &s3test.Refusal{
+				Status:  403,
+				Code:    "QuotaExceeded",
+				Message: "Your request was denied due to quota exceeded.",
+			}
 		}}, nil)
 		tenant := rig.strictTenant(t, "full", strict)
-		rig.until(t, tenant, stalledFor(v1alpha1.ReasonQuotaExceeded, "denied due to quota exceeded", "raise the quota"))
+		rig.until(
+			t,
+			tenant,
+			stalledFor(v1alpha1.ReasonQuotaExceeded, "denied due to quota exceeded", "raise the quota"),
+		)
 		rig.config(t, tenant) // webhooks are taken all the same
 	})
 }

@@ -17,9 +17,18 @@ import (
 // uploadPod makes an upload pod of the Tenant on a node.
 func (r *rig) uploadPod(t *testing.T, tenant *v1alpha1.Tenant, name, node string) *corev1.Pod {
 	t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.uploads, Name: name, Labels: map[string]string{
-		v1alpha1.LabelTenant: tenant.Name, v1alpha1.LabelTenantNamespace: tenant.Namespace,
-		v1alpha1.LabelComponent: "upload"}}, Spec: podSpec()}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.uploads,
+			Name:      name,
+			Labels: map[string]string{
+				v1alpha1.LabelTenant:          tenant.Name,
+				v1alpha1.LabelTenantNamespace: tenant.Namespace,
+				v1alpha1.LabelComponent:       "upload",
+			},
+		},
+		Spec: podSpec(),
+	}
 	pod.Spec.NodeName = node
 	r.create(t, pod)
 	return pod
@@ -33,7 +42,11 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	rig := newRig(t)
 	rig.abandon = 5 * time.Second
 	rig.start(t)
-	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	tenant := rig.ready(
+		t,
+		"support",
+		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+	)
 	rig.fill(t, tenant)
 	queued := store.NewRecording{ID: "00000000000000f1", SourceURL: "https://recordings.exotel.com/f1.mp3"}
 	if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "f1", queued); err != nil {
@@ -95,8 +108,10 @@ func TestDeletionReadsTheSpec(t *testing.T) {
 		},
 		"Secret": {
 			breaks: func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
-				r.putSecret(t, "support-bucket", map[string]string{"accessKeyID": r.s3.AccessKey,
-					"secretAccessKey": "of-another"})
+				r.putSecret(t, "support-bucket", map[string]string{
+					"accessKeyID":     r.s3.AccessKey,
+					"secretAccessKey": "of-another",
+				})
 			},
 			corrects: func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
 				r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])

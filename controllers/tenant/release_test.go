@@ -31,7 +31,10 @@ import (
 // objects looks into the bucket behind the operator's back.
 func (r *rig) objects(t *testing.T) *minio.Core {
 	t.Helper()
-	core, err := minio.NewCore(r.s3.Endpoint[len("http://"):], &minio.Options{Creds: credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""), Region: r.s3.Region})
+	core, err := minio.NewCore(r.s3.Endpoint[len("http://"):], &minio.Options{
+		Creds:  credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""),
+		Region: r.s3.Region,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +44,10 @@ func (r *rig) objects(t *testing.T) *minio.Core {
 func (r *rig) countObjects(t *testing.T, tenant string) (n int) {
 	t.Helper()
 	core := r.objects(t)
-	for o := range core.Client.ListObjects(t.Context(), r.bucket, minio.ListObjectsOptions{Prefix: tenant + "/", Recursive: true}) {
+	for o := range core.Client.ListObjects(t.Context(), r.bucket, minio.ListObjectsOptions{
+		Prefix:    tenant + "/",
+		Recursive: true,
+	}) {
 		if o.Err != nil {
 			t.Fatal(o.Err)
 		}
@@ -57,9 +63,13 @@ func (r *rig) countObjects(t *testing.T, tenant string) (n int) {
 // countRows is every row of the tenant, its own one too.
 func (r *rig) countRows(t *testing.T, tenant string) int {
 	t.Helper()
-	return r.one(t, `SELECT (SELECT count(*) FROM recordings WHERE tenant = $1) + (SELECT count(*) FROM recording_history WHERE tenant = $1)
+	return r.one(
+		t,
+		`SELECT (SELECT count(*) FROM recordings WHERE tenant = $1) + (SELECT count(*) FROM recording_history WHERE tenant = $1)
 		+ (SELECT count(*) FROM calls WHERE tenant = $1) + (SELECT count(*) FROM call_events WHERE tenant = $1)
-		+ (SELECT count(*) FROM tenants WHERE tenant = $1)`, tenant)
+		+ (SELECT count(*) FROM tenants WHERE tenant = $1)`,
+		tenant,
+	)
 }
 
 // fill gives a tenant two objects, an unfinished upload, a call with its event, a queued recording and an uploaded one.
@@ -68,12 +78,24 @@ func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 	id := tenant.ID()
 	core := r.objects(t)
 	for _, key := range []string{"a.mp3", "2026/01/02/b.mp3"} {
-		_, err := core.Client.PutObject(t.Context(), r.bucket, id+"/"+key, bytes.NewReader([]byte("audio")), 5, minio.PutObjectOptions{})
+		_, err := core.Client.PutObject(
+			t.Context(),
+			r.bucket,
+			id+"/"+key,
+			bytes.NewReader([]byte("audio")),
+			5,
+			minio.PutObjectOptions{},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := core.NewMultipartUpload(t.Context(), r.bucket, id+"/unfinished.mp3", minio.PutObjectOptions{}); err != nil {
+	if _, err := core.NewMultipartUpload(
+		t.Context(),
+		r.bucket,
+		id+"/unfinished.mp3",
+		minio.PutObjectOptions{},
+	); err != nil {
 		t.Fatal(err)
 	}
 	r.ingest(t, id, "uploaded")
@@ -86,7 +108,13 @@ func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claim: %v, %v", claimed, err)
 	}
-	result := store.Result{Bucket: r.bucket, Key: id + "/a.mp3", SHA256: strings.Repeat("0", 64), MD5: strings.Repeat("0", 32), Size: 5}
+	result := store.Result{
+		Bucket: r.bucket,
+		Key:    id + "/a.mp3",
+		SHA256: strings.Repeat("0", 64),
+		MD5:    strings.Repeat("0", 32),
+		Size:   5,
+	}
 	if err := pod.Complete(t.Context(), "pod", claimed[0].ID, result); err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +133,17 @@ func (r *rig) ingest(t *testing.T, tenant, call string) {
 	}
 	defer dataplane.Close()
 	url := "https://recordings.exotel.com/" + call + ".mp3"
-	event := store.Event{Tenant: tenant, Kind: "status", CallSID: call, EventType: "terminal", Source: "webhook", Raw: []byte("raw"),
-		DedupKey: sha256.Sum256([]byte(tenant + call)), Call: store.Call{State: store.CallCompleted},
-		Recordings: []store.NewRecording{{ID: recording.ID(call, url), SourceURL: url}}}
+	event := store.Event{
+		Tenant:     tenant,
+		Kind:       "status",
+		CallSID:    call,
+		EventType:  "terminal",
+		Source:     "webhook",
+		Raw:        []byte("raw"),
+		DedupKey:   sha256.Sum256([]byte(tenant + call)),
+		Call:       store.Call{State: store.CallCompleted},
+		Recordings: []store.NewRecording{{ID: recording.ID(call, url), SourceURL: url}},
+	}
 	if _, err := dataplane.Ingest(t.Context(), event); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +185,10 @@ func (r *rig) uploadJob(t *testing.T, tenant *v1alpha1.Tenant) *batchv1.Job {
 }
 
 func podSpec() corev1.PodSpec {
-	return corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "upload", Image: "caly:dev"}}}
+	return corev1.PodSpec{
+		RestartPolicy: corev1.RestartPolicyNever,
+		Containers:    []corev1.Container{{Name: "upload", Image: "caly:dev"}},
+	}
 }
 
 func TestDeletion(t *testing.T) {
@@ -174,7 +213,10 @@ func TestDeletion(t *testing.T) {
 			rig.uploadJob(t, tenant)
 			if tc.secretsGone {
 				for kind := range rig.goodSecrets() {
-					rig.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: "support-" + kind}})
+					rig.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+						Namespace: rig.ns,
+						Name:      "support-" + kind,
+					}})
 				}
 				rig.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
 			}
@@ -183,7 +225,12 @@ func TestDeletion(t *testing.T) {
 			rig.untilGone(t, tenant)
 			rig.nothingLeft(t, id)
 			rig.until(t, other, isReady)
-			got := []int{rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()), rig.countRows(t, other.ID()), rig.countObjects(t, other.ID())}
+			got := []int{
+				rig.countRows(t, id.ID()),
+				rig.countObjects(t, id.ID()),
+				rig.countRows(t, other.ID()),
+				rig.countObjects(t, other.ID()),
+			}
 			if diff := cmp.Diff([]int{tc.wantRows, tc.wantObjects, 7, 3}, got); diff != "" {
 				t.Errorf("rows and objects, then another tenant's (-want +got):\n%s", diff)
 			}
@@ -247,8 +294,18 @@ func testDeletionWaits(t *testing.T, r *rig, namespace string) {
 	r.start(t)
 	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
 	r.fill(t, tenant)
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "upload-1", Labels: map[string]string{
-		v1alpha1.LabelTenant: "support", v1alpha1.LabelTenantNamespace: r.ns, v1alpha1.LabelComponent: "upload"}}, Spec: podSpec()}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace,
+			Name:      "upload-1",
+			Labels: map[string]string{
+				v1alpha1.LabelTenant:          "support",
+				v1alpha1.LabelTenantNamespace: r.ns,
+				v1alpha1.LabelComponent:       "upload",
+			},
+		},
+		Spec: podSpec(),
+	}
 	other := pod.DeepCopy()
 	other.Name, other.Labels[v1alpha1.LabelTenant] = "upload-2", "another" // keeps nobody waiting
 	r.create(t, pod)
@@ -277,7 +334,11 @@ func testDeletionWaits(t *testing.T, r *rig, namespace string) {
 func TestDeletionWaitsForCaptures(t *testing.T) {
 	rig := newRig(t)
 	rig.start(t)
-	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	tenant := rig.ready(
+		t,
+		"support",
+		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+	)
 	rig.one(t, `INSERT INTO captures (tenant, id, session, pod, state, bucket, object_key)
 		VALUES ($1, '00000000000000a1', gen_random_uuid(), 'pod', 'recording', 'b', 'k') RETURNING 1`, tenant.ID())
 	id := tenant.DeepCopy()
@@ -295,7 +356,11 @@ func TestDeletionWaitsForCaptures(t *testing.T) {
 func TestDeletionWithoutTheStore(t *testing.T) {
 	rig := newRig(t)
 	rig.start(t)
-	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	tenant := rig.ready(
+		t,
+		"support",
+		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+	)
 	rig.fill(t, tenant)
 	rig.s3.Stop(t)
 	id := tenant.DeepCopy()
@@ -326,7 +391,11 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t)
 			stop := rig.start(t)
-			tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+			tenant := rig.ready(
+				t,
+				"support",
+				func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+			)
 			rig.fill(t, tenant)
 			stop() // it would write the config again
 			config := rig.secret(t, tenantconfig.PrefixUpload, tenant)
@@ -345,7 +414,16 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 			rig.delete(t, tenant)
 			rig.start(t)
 			if tc.secretsGone {
-				rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, rig.bucket, "support-bucket", "set spec.deletionPolicy to Retain"))
+				rig.until(
+					t,
+					tenant,
+					reconcilingFor(
+						v1alpha1.ReasonDeleting,
+						rig.bucket,
+						"support-bucket",
+						"set spec.deletionPolicy to Retain",
+					),
+				)
 				if rows, objects := rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()); rows != 7 || objects != 3 {
 					t.Errorf("%d rows and %d objects, want all 7 and 3", rows, objects)
 				}
@@ -373,8 +451,18 @@ func TestDeletionTakesItsViews(t *testing.T) {
 	tenant := rig.ready(t, "support")
 	other := rig.ready(t, "support-2")
 	view := func(name, of, origin string) *v1alpha1.CallRecording {
-		callRecording := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: name, Labels: map[string]string{v1alpha1.LabelTenant: of}},
-			Spec: v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: of}, CallSID: name, SourceURL: "https://recordings.exotel.com/a.mp3"}}
+		callRecording := &v1alpha1.CallRecording{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: rig.ns,
+				Name:      name,
+				Labels:    map[string]string{v1alpha1.LabelTenant: of},
+			},
+			Spec: v1alpha1.CallRecordingSpec{
+				TenantRef: v1alpha1.TenantReference{Name: of},
+				CallSID:   name,
+				SourceURL: "https://recordings.exotel.com/a.mp3",
+			},
+		}
 		if origin != "" {
 			callRecording.Labels[v1alpha1.LabelOrigin] = origin
 		}
@@ -397,7 +485,11 @@ func TestDeletionTakesItsViews(t *testing.T) {
 func TestDeletionEndedOnTheWay(t *testing.T) {
 	rig := newRig(t)
 	stop := rig.start(t)
-	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	tenant := rig.ready(
+		t,
+		"support",
+		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+	)
 	rig.fill(t, tenant)
 	stop()
 	id := tenant.DeepCopy()
@@ -423,7 +515,11 @@ func TestDeletionEndedOnTheWay(t *testing.T) {
 func TestReleaseOfAnOldReading(t *testing.T) {
 	rig := newRig(t)
 	stop := rig.start(t)
-	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	tenant := rig.ready(
+		t,
+		"support",
+		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+	)
 	old := tenant.DeepCopy()
 	old.DeletionTimestamp = &metav1.Time{Time: time.Now()}
 	rig.delete(t, tenant)
@@ -485,7 +581,8 @@ func TestSweeperMovesUploads(t *testing.T) {
 			t.Errorf("%T is left in the work namespace (%v)", o, err)
 		}
 	}
-	if rig.secret(t, tenantconfig.PrefixTenant, tenant) == nil || rig.secret(t, tenantconfig.PrefixUpload, tenant) == nil {
+	if rig.secret(t, tenantconfig.PrefixTenant, tenant) == nil ||
+		rig.secret(t, tenantconfig.PrefixUpload, tenant) == nil {
 		t.Error("a Secret of the Tenant was removed")
 	}
 	rig.loginWorks(t, tenant)
@@ -512,7 +609,11 @@ func TestSweeper(t *testing.T) {
 	living := rig.ready(t, "living")
 	job := rig.uploadJob(t, gone)
 	livingJob := rig.uploadJob(t, living)
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: "foreign", Labels: map[string]string{"app.kubernetes.io/managed-by": "caly"}}}
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: rig.work,
+		Name:      "foreign",
+		Labels:    map[string]string{"app.kubernetes.io/managed-by": "caly"},
+	}}
 	rig.create(t, foreign)
 	stop()
 	id := gone.DeepCopy()
@@ -536,12 +637,22 @@ func TestSweeper(t *testing.T) {
 	}
 	rig.nothingLeft(t, id)
 	for _, o := range []client.Object{foreign, livingJob, rig.secret(t, tenantconfig.PrefixTenant, living), rig.secret(t, tenantconfig.PrefixUpload, living)} {
-		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil || !o.GetDeletionTimestamp().IsZero() {
+		if err := rig.Client.Get(
+			t.Context(),
+			client.ObjectKeyFromObject(o),
+			o,
+		); err != nil ||
+			!o.GetDeletionTimestamp().IsZero() {
 			t.Errorf("%s is not the gone Tenant's and was removed (%v)", o.GetName(), err)
 		}
 	}
 	rig.loginWorks(t, living)
-	if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(job), job); err == nil && job.DeletionTimestamp.IsZero() {
+	if err := rig.Client.Get(
+		t.Context(),
+		client.ObjectKeyFromObject(job),
+		job,
+	); err == nil &&
+		job.DeletionTimestamp.IsZero() {
 		t.Error("its upload Job is left")
 	}
 }

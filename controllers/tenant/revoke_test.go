@@ -144,14 +144,27 @@ func TestVerifierCloses(t *testing.T) {
 			r.start(t)
 			tenant := r.allVerified(t, tc.spec)
 			tc.revoke(t, r)
-			r.until(t, tenant, both(isStalled,
-				has(v1alpha1.ConditionVerifierMissing, metav1.ConditionTrue, v1alpha1.ReasonVerifierClosed, "spec."+tc.wantField)))
+			r.until(t, tenant, both(
+				isStalled,
+				has(
+					v1alpha1.ConditionVerifierMissing,
+					metav1.ConditionTrue,
+					v1alpha1.ReasonVerifierClosed,
+					"spec."+tc.wantField,
+				),
+			))
 			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				config := r.config(t, tenant)
 				got := names(config.Webhooks)
 				audio := names(config.Audio.Verifiers)
 				if got != tc.wantWebhooks || audio != tc.wantAudio {
-					return fmt.Errorf("webhooks accept %q and audio %q, want %q and %q", got, audio, tc.wantWebhooks, tc.wantAudio)
+					return fmt.Errorf(
+						"webhooks accept %q and audio %q, want %q and %q",
+						got,
+						audio,
+						tc.wantWebhooks,
+						tc.wantAudio,
+					)
 				}
 				return nil
 			})

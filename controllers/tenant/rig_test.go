@@ -77,8 +77,10 @@ type rig struct {
 
 // loopback allows the stores of tests.
 func loopback() *objectstore.Transport {
-	return objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
-		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, 2)
+	return objectstore.NewTransport(objectstore.Policy{
+		AllowHTTP:    true,
+		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}, 2)
 }
 
 func newRig(t *testing.T) *rig {
@@ -96,7 +98,10 @@ func newRig(t *testing.T) *rig {
 	r.db = r.openStore(t)
 	r.bucket = r.s3.NewBucket(t)
 	// Few and quick tries, so that what is away is found away at once.
-	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 2, BaseDelay: time.Millisecond}}, nil)
+	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{
+		MaxAttempts: 2,
+		BaseDelay:   time.Millisecond,
+	}}, nil)
 	r.buckets = &counting{S3: S3{Registry: registry, Transport: loopback()}, probes: map[string]int{}}
 	return r
 }
@@ -114,7 +119,10 @@ func (r *rig) openStore(t *testing.T) *store.Operator {
 // start runs an operator as cmd/caly does, over the rig's namespaces alone. The test ends it, or stop does.
 func (r *rig) start(t *testing.T) (stop func()) {
 	t.Helper()
-	mgr, err := manager.New(r.Config, manager.Options{Scheme: r.Scheme, Logger: r.logger(), Metrics: server.Options{BindAddress: "0"},
+	mgr, err := manager.New(r.Config, manager.Options{
+		Scheme:     r.Scheme,
+		Logger:     r.logger(),
+		Metrics:    server.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}, r.uploads: {}}},
 		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
@@ -142,11 +150,23 @@ func (r *rig) start(t *testing.T) (stop func()) {
 }
 
 func (r *rig) reconciler(mgr ctrl.Manager) *Reconciler {
-	return &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
-		Buckets: r.buckets, WorkNamespace: r.work, UploadNamespace: r.uploads, PublicURL: "https://voice.example/",
-		VerifierGrace: r.grace, AbandonAfter: r.abandon, SecretLabel: r.label,
-		Identities: r.identities, clock: r.clock,
-		Accounts: r.prover, PlatformHosts: tenantconfig.HostPatterns{"voice.example", "*.platform.example"}}
+	return &Reconciler{
+		Client:          mgr.GetClient(),
+		APIReader:       mgr.GetAPIReader(),
+		Recorder:        mgr.GetEventRecorder("caly-operator"),
+		Store:           r.db,
+		Buckets:         r.buckets,
+		WorkNamespace:   r.work,
+		UploadNamespace: r.uploads,
+		PublicURL:       "https://voice.example/",
+		VerifierGrace:   r.grace,
+		AbandonAfter:    r.abandon,
+		SecretLabel:     r.label,
+		Identities:      r.identities,
+		clock:           r.clock,
+		Accounts:        r.prover,
+		PlatformHosts:   tenantconfig.HostPatterns{"voice.example", "*.platform.example"},
+	}
 }
 
 func (r *rig) logger() logr.Logger {
@@ -158,7 +178,10 @@ func (r *rig) verify(t *testing.T) {
 	ctx := context.Background()
 	var tenants v1alpha1.TenantList
 	var events eventsv1.EventList
-	if err := errors.Join(r.Client.List(ctx, &tenants, client.InNamespace(r.ns)), r.Client.List(ctx, &events, client.InNamespace(r.ns))); err != nil {
+	if err := errors.Join(
+		r.Client.List(ctx, &tenants, client.InNamespace(r.ns)),
+		r.Client.List(ctx, &events, client.InNamespace(r.ns)),
+	); err != nil {
 		t.Fatal(err)
 	}
 	for i := range tenants.Items {
@@ -253,8 +276,12 @@ func (r *rig) newTenant(name string) *v1alpha1.Tenant {
 		t.Spec.Exotel.PhoneNumbers[0] = fmt.Sprintf("+9180%08d", crc32.ChecksumIEEE([]byte(name))%1e8)
 	}
 	t.Spec.Webhooks.Signature.SecretRef = ref(tenanttest.WebhookSecret)
-	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
-		CredentialsSecretRef: ptr.To(ref(tenanttest.BucketSecret))}
+	t.Spec.Recordings = v1alpha1.RecordingsSpec{
+		Bucket:               r.bucket,
+		Endpoint:             r.s3.Endpoint,
+		Region:               r.s3.Region,
+		CredentialsSecretRef: ptr.To(ref(tenanttest.BucketSecret)),
+	}
 	return t
 }
 
@@ -330,7 +357,8 @@ func isReady(t *v1alpha1.Tenant) error {
 func has(kind string, status metav1.ConditionStatus, reason string, parts ...string) func(*v1alpha1.Tenant) error {
 	return func(t *v1alpha1.Tenant) error {
 		condition := find(t, kind)
-		if condition == nil || condition.Status != status || condition.Reason != reason || condition.ObservedGeneration != t.Generation {
+		if condition == nil || condition.Status != status || condition.Reason != reason ||
+			condition.ObservedGeneration != t.Generation {
 			return fmt.Errorf("no condition %s %s for %s at generation %d", kind, status, reason, t.Generation)
 		}
 		for _, p := range parts {
@@ -344,12 +372,18 @@ func has(kind string, status metav1.ConditionStatus, reason string, parts ...str
 
 // stalledFor wants Stalled and Ready to say the same.
 func stalledFor(reason string, parts ...string) func(*v1alpha1.Tenant) error {
-	return both(has(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, parts...), has(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, parts...))
+	return both(
+		has(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, parts...),
+		has(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, parts...),
+	)
 }
 
 // reconcilingFor wants Reconciling and Ready to say the same.
 func reconcilingFor(reason string, parts ...string) func(*v1alpha1.Tenant) error {
-	return both(has(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, parts...), has(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, parts...))
+	return both(
+		has(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, parts...),
+		has(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, parts...),
+	)
 }
 
 func both(wants ...func(*v1alpha1.Tenant) error) func(*v1alpha1.Tenant) error {

@@ -17,7 +17,11 @@ func TestConnectionsOfUploadRole(t *testing.T) {
 	tenant := rig.ready(t, "support")
 	limit := func(want int) func(*v1alpha1.Tenant) error {
 		return func(*v1alpha1.Tenant) error {
-			got := rig.one(t, `SELECT rolconnlimit FROM pg_roles WHERE rolname = caly_upload_role_name($1)`, tenant.ID())
+			got := rig.one(
+				t,
+				`SELECT rolconnlimit FROM pg_roles WHERE rolname = caly_upload_role_name($1)`,
+				tenant.ID(),
+			)
 			if got != want {
 				return fmt.Errorf("the role has %d connections, want %d", got, want)
 			}
@@ -47,16 +51,22 @@ func TestLimitOfRoleRefused(t *testing.T) {
 		err       error
 		wantError bool
 	}{
-		"limited":                {},
-		"of another owner":       {err: &store.ServerError{Code: "42501", Message: "must have admin option"}},
-		"another refusal":        {err: &store.ServerError{Code: "42883", Message: "no such function"}, wantError: true},
+		"limited":          {},
+		"of another owner": {err: &store.ServerError{Code: "42501", Message: "must have admin option"}},
+		"another refusal": {
+			err:       &store.ServerError{Code: "42883", Message: "no such function"},
+			wantError: true,
+		},
 		"the database is down":   {err: store.ErrUnavailable, wantError: true},
 		"something unforeseen":   {err: errors.New("unforeseen"), wantError: true},
 		"the operator shut down": {err: context.Canceled, wantError: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reconciler := &Reconciler{Store: unlimited{err: tc.err}}
-			if err := reconciler.limitRole(t.Context(), &scope{tenant: &v1alpha1.Tenant{}}); (err != nil) != tc.wantError {
+			if err := reconciler.limitRole(
+				t.Context(),
+				&scope{tenant: &v1alpha1.Tenant{}},
+			); (err != nil) != tc.wantError {
 				t.Errorf("%v, want an error: %v", err, tc.wantError)
 			}
 		})

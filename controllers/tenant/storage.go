@@ -91,7 +91,8 @@ func storage(s *scope) (tenantconfig.Storage, error) {
 		st.Encryption = objectstore.Encryption(e.Type)
 		st.KMSKeyID = e.KMSKeyID
 	}
-	if found := s.tenant.Status.Storage; found != nil && found.Endpoint == spec.Endpoint && found.Bucket == spec.Bucket {
+	if found := s.tenant.Status.Storage; found != nil && found.Endpoint == spec.Endpoint &&
+		found.Bucket == spec.Bucket {
 		st.Checksum = objectstore.Checksum(found.Checksum)
 	}
 	return st, nil

@@ -53,8 +53,13 @@ func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 			time.AfterFunc(after, func() { queue <- k })
 		}
 		work := func(k task) {
-			s := &scope{tenant: k.tenant, upload: &tenantconfig.Upload{ID: k.tenant.ID(),
-				Storage: tenantconfig.Storage{Bucket: k.bucket}}}
+			s := &scope{
+				tenant: k.tenant,
+				upload: &tenantconfig.Upload{
+					ID:      k.tenant.ID(),
+					Storage: tenantconfig.Storage{Bucket: k.bucket},
+				},
+			}
 			err := reconciler.probe(ctx, s)
 			stop, _ := reconcile.StopOf(err)
 			switch {

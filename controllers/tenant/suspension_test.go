@@ -27,7 +27,11 @@ func (r *rig) annotate(t *testing.T, key, value string) {
 	if value == "" {
 		patch = fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, key)
 	}
-	if err := r.Client.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+	if err := r.Client.Patch(
+		t.Context(),
+		ns,
+		client.RawPatch("application/merge-patch+json", []byte(patch)),
+	); err != nil {
 		t.Fatal(err)
 	}
 }

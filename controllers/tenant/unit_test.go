@@ -30,10 +30,22 @@ import (
 // newScope is what the steps before compile leave.
 func newScope() *scope {
 	t := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support", UID: "u", Generation: 3}}
-	t.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: "acme1", TimeZone: "Asia/Kolkata", CredentialsSecretRef: v1alpha1.SecretReference{Name: "e"}}
-	t.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{Scheme: v1alpha1.SignatureSchemeHMACSHA1, SecretRef: v1alpha1.SecretReference{Name: "w"}}
-	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: "b", Endpoint: "https://s3.test", Region: "r", KeyTemplate: "{{.RecordingID}}",
-		CredentialsSecretRef: &v1alpha1.SecretReference{Name: "s"}}
+	t.Spec.Exotel = v1alpha1.ExotelSpec{
+		AccountSID:           "acme1",
+		TimeZone:             "Asia/Kolkata",
+		CredentialsSecretRef: v1alpha1.SecretReference{Name: "e"},
+	}
+	t.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{
+		Scheme:    v1alpha1.SignatureSchemeHMACSHA1,
+		SecretRef: v1alpha1.SecretReference{Name: "w"},
+	}
+	t.Spec.Recordings = v1alpha1.RecordingsSpec{
+		Bucket:               "b",
+		Endpoint:             "https://s3.test",
+		Region:               "r",
+		KeyTemplate:          "{{.RecordingID}}",
+		CredentialsSecretRef: &v1alpha1.SecretReference{Name: "s"},
+	}
 	secret := func(data ...string) *corev1.Secret {
 		s := &corev1.Secret{Data: map[string][]byte{}}
 		for i := 0; i < len(data); i += 2 {
@@ -42,9 +54,14 @@ func newScope() *scope {
 		return s
 	}
 	none := nameClaims{held: map[store.Name]bool{}}
-	return &scope{Scope: reconcile.Begin(t), tenant: t, names: none, exotel: secret("apiKey", "k", "apiToken", "t"),
+	return &scope{
+		Scope:     reconcile.Begin(t),
+		tenant:    t,
+		names:     none,
+		exotel:    secret("apiKey", "k", "apiToken", "t"),
 		bucket:    secret("accessKeyID", "a", "secretAccessKey", "s"),
-		verifiers: map[string]*corev1.Secret{fieldSignature: secret("z", "last", "a", "first")}}
+		verifiers: map[string]*corev1.Secret{fieldSignature: secret("z", "last", "a", "first")},
+	}
 }
 
 func capturing(yes bool) *v1alpha1.AudioSpec {
@@ -59,73 +76,139 @@ func TestCompile(t *testing.T) {
 		wantError  string
 	}{
 		"as it is": {},
-		"suspended": {change: func(s *scope) { s.suspension.Reason = v1alpha1.ReasonSuspended },
-			wantTenant: func(c *tenantconfig.Tenant) { c.Suspended = true }},
+		"suspended": {
+			change:     func(s *scope) { s.suspension.Reason = v1alpha1.ReasonSuspended },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Suspended = true },
+		},
 		"an API of its own": {
 			change:     func(s *scope) { s.tenant.Spec.Exotel.APIBaseURL = "https://exotel.example" },
 			wantUpload: func(u *tenantconfig.Upload) { u.ExotelAPI = "https://exotel.example" },
 		},
-		"hosts of its own": {change: func(s *scope) { s.tenant.Spec.Recordings.AllowedSourceHosts = []string{"a.test"} },
+		"hosts of its own": {
+			change:     func(s *scope) { s.tenant.Spec.Recordings.AllowedSourceHosts = []string{"a.test"} },
 			wantTenant: func(c *tenantconfig.Tenant) { c.AllowedSourceHosts = []string{"a.test"} },
-			wantUpload: func(u *tenantconfig.Upload) { u.AllowedSourceHosts = []string{"a.test"} }},
-		"no verifier": {change: func(s *scope) { s.tenant.Spec.Webhooks.Signature = nil },
-			wantTenant: func(c *tenantconfig.Tenant) { c.Webhooks = nil }},
-		"freshness": {change: func(s *scope) { s.tenant.Spec.Webhooks.Freshness = &metav1.Duration{Duration: time.Hour} },
-			wantTenant: func(c *tenantconfig.Tenant) { c.Freshness = time.Hour }},
-		"a range that is none": {change: func(s *scope) { s.tenant.Spec.Webhooks.AllowedCIDRs = []string{"203.0.113.0/24", "203.0.113.1"} },
-			wantError: `spec.webhooks.allowedCIDRs: "203.0.113.1" is not a range such as 203.0.113.0/24`},
-		"phone numbers": {change: func(s *scope) { s.tenant.Spec.Exotel.PhoneNumbers = []string{"+911"} },
-			wantTenant: func(c *tenantconfig.Tenant) { c.PhoneNumbers = []string{"+911"} }},
-		"time zone": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "IST5" },
-			wantError: `spec.exotel.timeZone "IST5" is not a name of the IANA time zone database`},
-		"time zone is a path": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "../../etc/passwd" }, wantError: "spec.exotel.timeZone"},
-		"time zone is where the pod happens to be": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "Local" },
-			wantError: `spec.exotel.timeZone "Local" is not a name`},
-		"accounts": {change: func(s *scope) { s.tenant.Spec.Auth = &v1alpha1.AuthSpec{} },
-			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantAuth(), wantStorage() }},
-		"accounts, all said": {change: func(s *scope) { s.tenant.Spec.Auth = fullAuth() },
-			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantFullAuth(), wantStorage() }},
-		"capture": {change: func(s *scope) { s.tenant.Spec.Audio = capturing(true) }, wantTenant: func(c *tenantconfig.Tenant) {
-			c.Storage = wantStorage()
-			c.Audio = &tenantconfig.Audio{AgentURL: "wss://bot.test", Protocol: "exotel", MaxStreams: 200, Capture: &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}}
-		}},
-		"no capture": {change: func(s *scope) { s.tenant.Spec.Audio = capturing(false) }, wantTenant: func(c *tenantconfig.Tenant) {
-			c.Audio = &tenantconfig.Audio{AgentURL: "wss://bot.test", Protocol: "exotel", MaxStreams: 200}
-		}},
-		"an origin that is none": {change: func(s *scope) {
-			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{AllowedOrigins: []string{"https://desk.acme.example:99999"}}
-		}, wantError: `spec.auth.allowedOrigins: "https://desk.acme.example:99999" names a port above 65535`},
-		"a limit of nothing": {change: func(s *scope) {
-			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{Limits: &v1alpha1.AuthLimitsSpec{Login: &v1alpha1.RateLimitSpec{}}}
-		}, wantError: "spec.auth.limits.login: 0 requests"},
-		"options of the bucket": {change: func(s *scope) {
-			recordingsSpec := &s.tenant.Spec.Recordings
-			recordingsSpec.Addressing, recordingsSpec.DualStack = v1alpha1.BucketAddressingVirtualHost, new(true)
-			recordingsSpec.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionKMS, KMSKeyID: "k"}
-			recordingsSpec.StorageClass = "STANDARD_IA"
-			recordingsSpec.Tags = []v1alpha1.BucketTag{{Name: "team", Value: "voice"}}
-			recordingsSpec.PublicEndpoint = "https://media.test"
-			s.bucketCA = "PEM"
-			s.bucket.Data["sessionToken"] = []byte("t")
-			s.tenant.Status.Storage = &v1alpha1.StorageStatus{Endpoint: recordingsSpec.Endpoint, Bucket: recordingsSpec.Bucket, Checksum: "MD5"}
-		}, wantUpload: func(u *tenantconfig.Upload) {
-			u.SessionToken = "t"
-			u.Options = objectstore.Options{Addressing: "VirtualHost", DualStack: true, Encryption: "SSE-KMS",
-				KMSKeyID:     "k",
-				StorageClass: "STANDARD_IA", Tags: map[string]string{"team": "voice"},
-				PublicEndpoint: "https://media.test",
-				CABundle:       "PEM", Checksum: "MD5"}
-		}},
+			wantUpload: func(u *tenantconfig.Upload) { u.AllowedSourceHosts = []string{"a.test"} },
+		},
+		"no verifier": {
+			change:     func(s *scope) { s.tenant.Spec.Webhooks.Signature = nil },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Webhooks = nil },
+		},
+		"freshness": {
+			change:     func(s *scope) { s.tenant.Spec.Webhooks.Freshness = &metav1.Duration{Duration: time.Hour} },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Freshness = time.Hour },
+		},
+		"a range that is none": {
+			change:    func(s *scope) { s.tenant.Spec.Webhooks.AllowedCIDRs = []string{"203.0.113.0/24", "203.0.113.1"} },
+			wantError: `spec.webhooks.allowedCIDRs: "203.0.113.1" is not a range such as 203.0.113.0/24`,
+		},
+		"phone numbers": {
+			change:     func(s *scope) { s.tenant.Spec.Exotel.PhoneNumbers = []string{"+911"} },
+			wantTenant: func(c *tenantconfig.Tenant) { c.PhoneNumbers = []string{"+911"} },
+		},
+		"time zone": {
+			change:    func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "IST5" },
+			wantError: `spec.exotel.timeZone "IST5" is not a name of the IANA time zone database`,
+		},
+		"time zone is a path": {
+			change:    func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "../../etc/passwd" },
+			wantError: "spec.exotel.timeZone",
+		},
+		"time zone is where the pod happens to be": {
+			change:    func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "Local" },
+			wantError: `spec.exotel.timeZone "Local" is not a name`,
+		},
+		"accounts": {
+			change:     func(s *scope) { s.tenant.Spec.Auth = &v1alpha1.AuthSpec{} },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantAuth(), wantStorage() },
+		},
+		"accounts, all said": {
+			change:     func(s *scope) { s.tenant.Spec.Auth = fullAuth() },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantFullAuth(), wantStorage() },
+		},
+		"capture": {
+			change: func(s *scope) { s.tenant.Spec.Audio = capturing(true) },
+			wantTenant: func(c *tenantconfig.Tenant) {
+				c.Storage = wantStorage()
+				c.Audio = &tenantconfig.Audio{
+					AgentURL:   "wss://bot.test",
+					Protocol:   "exotel",
+					MaxStreams: 200,
+					Capture:    &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"},
+				}
+			},
+		},
+		"no capture": {
+			change: func(s *scope) { s.tenant.Spec.Audio = capturing(false) },
+			wantTenant: func(c *tenantconfig.Tenant) {
+				c.Audio = &tenantconfig.Audio{AgentURL: "wss://bot.test", Protocol: "exotel", MaxStreams: 200}
+			},
+		},
+		"an origin that is none": {
+			change: func(s *scope) {
+				s.tenant.Spec.Auth = &v1alpha1.AuthSpec{AllowedOrigins: []string{"https://desk.acme.example:99999"}}
+			},
+			wantError: `spec.auth.allowedOrigins: "https://desk.acme.example:99999" names a port above 65535`,
+		},
+		"a limit of nothing": {
+			change: func(s *scope) {
+				s.tenant.Spec.Auth = &v1alpha1.AuthSpec{Limits: &v1alpha1.AuthLimitsSpec{Login: &v1alpha1.RateLimitSpec{}}}
+			},
+			wantError: "spec.auth.limits.login: 0 requests",
+		},
+		"options of the bucket": {
+			change: func(s *scope) {
+				recordingsSpec := &s.tenant.Spec.Recordings
+				recordingsSpec.Addressing, recordingsSpec.DualStack = v1alpha1.BucketAddressingVirtualHost, new(true)
+				recordingsSpec.Encryption = &v1alpha1.BucketEncryption{
+					Type:     v1alpha1.BucketEncryptionKMS,
+					KMSKeyID: "k",
+				}
+				recordingsSpec.StorageClass = "STANDARD_IA"
+				recordingsSpec.Tags = []v1alpha1.BucketTag{{Name: "team", Value: "voice"}}
+				recordingsSpec.PublicEndpoint = "https://media.test"
+				s.bucketCA = "PEM"
+				s.bucket.Data["sessionToken"] = []byte("t")
+				s.tenant.Status.Storage = &v1alpha1.StorageStatus{
+					Endpoint: recordingsSpec.Endpoint,
+					Bucket:   recordingsSpec.Bucket,
+					Checksum: "MD5",
+				}
+			},
+			wantUpload: func(u *tenantconfig.Upload) {
+				u.SessionToken = "t"
+				u.Options = objectstore.Options{
+					Addressing:     "VirtualHost",
+					DualStack:      true,
+					Encryption:     "SSE-KMS",
+					KMSKeyID:       "k",
+					StorageClass:   "STANDARD_IA",
+					Tags:           map[string]string{"team": "voice"},
+					PublicEndpoint: "https://media.test",
+					CABundle:       "PEM",
+					Checksum:       "MD5",
+				}
+			},
+		},
 		"checksum of another bucket": {change: func(s *scope) {
-			s.tenant.Status.Storage = &v1alpha1.StorageStatus{Endpoint: "https://s3.test", Bucket: "old",
-				Checksum: "MD5"}
+			s.tenant.Status.Storage = &v1alpha1.StorageStatus{
+				Endpoint: "https://s3.test",
+				Bucket:   "old",
+				Checksum: "MD5",
+			}
 		}},
-		"a KMS key for SSE-S3": {change: func(s *scope) {
-			s.tenant.Spec.Recordings.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionS3,
-				KMSKeyID: "k"}
-		}, wantError: "spec.recordings.encryption.kmsKeyID needs the type SSE-KMS"},
-		"key template": {change: func(s *scope) { s.tenant.Spec.Recordings.KeyTemplate = "{{.CallSID}}" },
-			wantError: "spec.recordings.keyTemplate must contain {{.RecordingID}}"},
+		"a KMS key for SSE-S3": {
+			change: func(s *scope) {
+				s.tenant.Spec.Recordings.Encryption = &v1alpha1.BucketEncryption{
+					Type:     v1alpha1.BucketEncryptionS3,
+					KMSKeyID: "k",
+				}
+			},
+			wantError: "spec.recordings.encryption.kmsKeyID needs the type SSE-KMS",
+		},
+		"key template": {
+			change:    func(s *scope) { s.tenant.Spec.Recordings.KeyTemplate = "{{.CallSID}}" },
+			wantError: "spec.recordings.keyTemplate must contain {{.RecordingID}}",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScope()
@@ -143,13 +226,32 @@ func TestCompile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantTenant := &tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support", UID: "u", Generation: 3, AccountSID: "acme1",
-				TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-				Freshness: 72 * time.Hour, Webhooks: signedWith("first", "last")}
-			wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", ExotelKey: "k", ExotelToken: "t",
-				AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Storage: tenantconfig.Storage{Bucket: "b",
-					Endpoint: "https://s3.test", Region: "r", AccessKeyID: "a", SecretAccessKey: "s"},
-				KeyTemplate: "{{.RecordingID}}"}
+			wantTenant := &tenantconfig.Tenant{
+				Version:            tenantconfig.Version,
+				ID:                 "acme/support",
+				UID:                "u",
+				Generation:         3,
+				AccountSID:         "acme1",
+				TimeZone:           "Asia/Kolkata",
+				AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+				Freshness:          72 * time.Hour,
+				Webhooks:           signedWith("first", "last"),
+			}
+			wantUpload := &tenantconfig.Upload{
+				Version:            tenantconfig.Version,
+				ID:                 "acme/support",
+				ExotelKey:          "k",
+				ExotelToken:        "t",
+				AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+				Storage: tenantconfig.Storage{
+					Bucket:          "b",
+					Endpoint:        "https://s3.test",
+					Region:          "r",
+					AccessKeyID:     "a",
+					SecretAccessKey: "s",
+				},
+				KeyTemplate: "{{.RecordingID}}",
+			}
 			if tc.wantTenant != nil {
 				tc.wantTenant(wantTenant)
 			}
@@ -168,8 +270,13 @@ func TestCompile(t *testing.T) {
 
 // signedWith is what a signature compiles to of which the spec says nothing but its Secret.
 func signedWith(secrets ...secret.Sensitive) *tenantconfig.Webhooks {
-	return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Encoding: "Any", Header: "X-Exotel-Signature",
-		SignedContent: "Body", Secrets: secrets}}
+	return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+		Scheme:        "HMACSHA1",
+		Encoding:      "Any",
+		Header:        "X-Exotel-Signature",
+		SignedContent: "Body",
+		Secrets:       secrets,
+	}}
 }
 
 func wantStalled(t *testing.T, err error, reason, message string) {
@@ -266,7 +373,8 @@ func TestUnreachable(t *testing.T) {
 			}
 			condition := find(scope.tenant, v1alpha1.ConditionStorageReachable)
 			want := tc.want
-			if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != want.Reason || condition.Message != want.Message {
+			if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != want.Reason ||
+				condition.Message != want.Message {
 				t.Errorf("condition %v", condition)
 			}
 		})
@@ -279,17 +387,28 @@ func TestSecretNames(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	allVerifiers(&scope.tenant.Spec.Webhooks, "")
-	if diff := cmp.Diff([]string{"e", "s", "signing", "standard", "tokens", "users"}, secretNames(scope.tenant)); diff != "" {
+	if diff := cmp.Diff(
+		[]string{"e", "s", "signing", "standard", "tokens", "users"},
+		secretNames(scope.tenant),
+	); diff != "" {
 		t.Errorf("with every verifier (-want +got):\n%s", diff)
 	}
 	scope.tenant.Spec.Webhooks = v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"203.0.113.0/24"}}
 	if diff := cmp.Diff([]string{"e", "s"}, secretNames(scope.tenant)); diff != "" {
 		t.Errorf("without a signature (-want +got):\n%s", diff)
 	}
-	scope.tenant.Spec.Audio = &v1alpha1.AudioSpec{HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"},
-		CASecretRef: &v1alpha1.SecretReference{Name: "ca"}, Verification: &v1alpha1.AudioVerification{
-			TokenSecretRef: &v1alpha1.SecretReference{Name: "audio-tokens"}, BasicAuthSecretRef: &v1alpha1.SecretReference{Name: "audio-users"}}}
-	if diff := cmp.Diff([]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"}, secretNames(scope.tenant)); diff != "" {
+	scope.tenant.Spec.Audio = &v1alpha1.AudioSpec{
+		HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"},
+		CASecretRef:      &v1alpha1.SecretReference{Name: "ca"},
+		Verification: &v1alpha1.AudioVerification{
+			TokenSecretRef:     &v1alpha1.SecretReference{Name: "audio-tokens"},
+			BasicAuthSecretRef: &v1alpha1.SecretReference{Name: "audio-users"},
+		},
+	}
+	if diff := cmp.Diff(
+		[]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"},
+		secretNames(scope.tenant),
+	); diff != "" {
 		t.Errorf("with audio (-want +got):\n%s", diff)
 	}
 }
@@ -328,9 +447,13 @@ func TestStillGood(t *testing.T) {
 
 func TestProbeCache(t *testing.T) {
 	key := func(change func(*tenantconfig.Upload)) [32]byte {
-		upload := &tenantconfig.Upload{Storage: tenantconfig.Storage{Endpoint: "e", Region: "r", Bucket: "b",
+		upload := &tenantconfig.Upload{Storage: tenantconfig.Storage{
+			Endpoint:        "e",
+			Region:          "r",
+			Bucket:          "b",
 			AccessKeyID:     "a",
-			SecretAccessKey: "s"}}
+			SecretAccessKey: "s",
+		}}
 		change(upload)
 		return probeKey(upload)
 	}
@@ -398,9 +521,13 @@ func TestProbeCache(t *testing.T) {
 // storageOf is a new bucket of a store.
 func storageOf(t *testing.T, server *s3test.Server) tenantconfig.Storage {
 	t.Helper()
-	return tenantconfig.Storage{Endpoint: server.Endpoint, Region: server.Region, Bucket: server.NewBucket(t),
+	return tenantconfig.Storage{
+		Endpoint:        server.Endpoint,
+		Region:          server.Region,
+		Bucket:          server.NewBucket(t),
 		AccessKeyID:     secret.Sensitive(server.AccessKey),
-		SecretAccessKey: secret.Sensitive(server.SecretKey)}
+		SecretAccessKey: secret.Sensitive(server.SecretKey),
+	}
 }
 
 // TestS3 asks a real store with and without breakers.
@@ -408,8 +535,13 @@ func TestS3(t *testing.T) {
 	server := s3test.New(t)
 	upload := &tenantconfig.Upload{ID: "acme/support", Storage: storageOf(t, server)}
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
-	for name, buckets := range map[string]S3{"with breakers": {Registry: resilience.NewRegistry(quick, nil),
-		Transport: loopback()}, "without": {Transport: loopback()}} {
+	for name, buckets := range map[string]S3{
+		"with breakers": {
+			Registry:  resilience.NewRegistry(quick, nil),
+			Transport: loopback(),
+		},
+		"without": {Transport: loopback()},
+	} {
 		t.Run(name, func(t *testing.T) {
 			want := objectstore.Finding{Checksum: objectstore.ChecksumSHA256}
 			if got, err := buckets.Probe(t.Context(), upload, true); err != nil || got != want {

@@ -37,8 +37,12 @@ const doubtAfter = 30 * time.Second
 // doubtStore lets the bucket be asked again at once if uploads have failed since it answered.
 func (r *Reconciler) doubtStore(_ context.Context, s *scope) error {
 	condition := find(s.tenant, v1alpha1.ConditionUploadsHealthy)
-	if condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason == v1alpha1.ReasonUploadsFailing {
-		r.probes.doubt(s.tenant.ID(), condition.LastTransitionTime.Add(time.Second)) // the API server cuts off fractions
+	if condition != nil && condition.Status == metav1.ConditionFalse &&
+		condition.Reason == v1alpha1.ReasonUploadsFailing {
+		r.probes.doubt(
+			s.tenant.ID(),
+			condition.LastTransitionTime.Add(time.Second),
+		) // the API server cuts off fractions
 	}
 	return nil
 }

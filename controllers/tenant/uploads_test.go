@@ -99,8 +99,13 @@ func TestDoubtWritesOnceMore(t *testing.T) {
 	store := s3test.NewStrict(t, s3test.Rules{Lock: true}, nil)
 	reconciler := &Reconciler{Buckets: S3{Transport: loopback()}}
 	s := &scope{upload: &tenantconfig.Upload{ID: "acme/support"}}
-	s.upload.Storage = tenantconfig.Storage{Endpoint: store.URL, Region: "us-east-1", Bucket: store.Bucket,
-		AccessKeyID: secret.Sensitive(store.AccessKey), SecretAccessKey: secret.Sensitive(store.SecretKey)}
+	s.upload.Storage = tenantconfig.Storage{
+		Endpoint:        store.URL,
+		Region:          "us-east-1",
+		Bucket:          store.Bucket,
+		AccessKeyID:     secret.Sensitive(store.AccessKey),
+		SecretAccessKey: secret.Sensitive(store.SecretKey),
+	}
 	ask := func() (writes int) {
 		t.Helper()
 		before := len(store.Asked())

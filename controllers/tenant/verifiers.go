@@ -27,10 +27,21 @@ type verifierSecret struct {
 func verifierSecrets(spec *v1alpha1.TenantSpec) (list []verifierSecret) {
 	webhooksSpec := &spec.Webhooks
 	if webhooksSpec.Signature != nil {
-		list = append(list, verifierSecret{fieldSignature, "signing secret", webhooksSpec.Signature.SecretRef, signingFault})
+		list = append(
+			list,
+			verifierSecret{fieldSignature, "signing secret", webhooksSpec.Signature.SecretRef, signingFault},
+		)
 	}
 	if webhooksSpec.StandardWebhooks != nil {
-		list = append(list, verifierSecret{fieldStandard, "Standard Webhooks secret", webhooksSpec.StandardWebhooks.SecretRef, standardFault})
+		list = append(
+			list,
+			verifierSecret{
+				fieldStandard,
+				"Standard Webhooks secret",
+				webhooksSpec.StandardWebhooks.SecretRef,
+				standardFault,
+			},
+		)
 	}
 	if webhooksSpec.Token != nil {
 		list = append(list, verifierSecret{fieldToken, "token", webhooksSpec.Token.SecretRef, tokenFault})
@@ -69,10 +80,25 @@ func (v verifierSecret) check(s *scope, secret *corev1.Secret) error {
 	const reason = v1alpha1.ReasonSecretKeyMissing
 	switch n := len(secret.Data); {
 	case n == 0:
-		return invalidCredentials(s, reason, "Secret %q, named by spec.%s, is empty: add a %s under any key", secret.Name, v.field, v.what)
+		return invalidCredentials(
+			s,
+			reason,
+			"Secret %q, named by spec.%s, is empty: add a %s under any key",
+			secret.Name,
+			v.field,
+			v.what,
+		)
 	case n > tenantconfig.MaxSecrets:
-		return invalidCredentials(s, reason, "Secret %q, named by spec.%s, has %d keys and may have %d, each an active %s: remove the old ones",
-			secret.Name, v.field, n, tenantconfig.MaxSecrets, v.what)
+		return invalidCredentials(
+			s,
+			reason,
+			"Secret %q, named by spec.%s, has %d keys and may have %d, each an active %s: remove the old ones",
+			secret.Name,
+			v.field,
+			n,
+			tenantconfig.MaxSecrets,
+			v.what,
+		)
 	}
 	// In the order of the keys, so that of several faults always the same one is told of.
 	for _, k := range slices.Sorted(maps.Keys(secret.Data)) {
@@ -87,7 +113,10 @@ func (v verifierSecret) check(s *scope, secret *corev1.Secret) error {
 func signingFault(value string) string {
 	switch {
 	case len(value) < tenantconfig.MinSecretLength:
-		return fmt.Sprintf("is shorter than %d bytes: a signing secret must be too long to guess", tenantconfig.MinSecretLength)
+		return fmt.Sprintf(
+			"is shorter than %d bytes: a signing secret must be too long to guess",
+			tenantconfig.MinSecretLength,
+		)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
 	case plainText(strings.Trim(value, " \t\r\n\x00")):
@@ -107,9 +136,16 @@ func standardFault(value string) string {
 	key, err := tenantconfig.DecodeStandardSecret(value)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("%v: a Standard Webhooks secret is whsec_ and at least %d bytes in base64", err, tenantconfig.MinSecretLength)
+		return fmt.Sprintf(
+			"%v: a Standard Webhooks secret is whsec_ and at least %d bytes in base64",
+			err,
+			tenantconfig.MinSecretLength,
+		)
 	case len(key) < tenantconfig.MinSecretLength:
-		return fmt.Sprintf("is shorter than %d bytes behind whsec_, once decoded: it must be too long to guess", tenantconfig.MinSecretLength)
+		return fmt.Sprintf(
+			"is shorter than %d bytes behind whsec_, once decoded: it must be too long to guess",
+			tenantconfig.MinSecretLength,
+		)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
 	}
@@ -138,7 +174,10 @@ func passwordFault(value string) string {
 	}
 	switch {
 	case len(value) < tenantconfig.MinPasswordLength:
-		return fmt.Sprintf("is shorter than %d bytes: a password must be too long to guess", tenantconfig.MinPasswordLength)
+		return fmt.Sprintf(
+			"is shorter than %d bytes: a password must be too long to guess",
+			tenantconfig.MinPasswordLength,
+		)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
 	}

@@ -43,7 +43,9 @@ func webhooks(s *scope) (*tenantconfig.Webhooks, error) {
 		w.Signature = signature(spec.Signature, s.verifiers[fieldSignature])
 	}
 	if spec.StandardWebhooks != nil {
-		w.Standard = &tenantconfig.StandardWebhooks{Tolerance: duration(spec.StandardWebhooks.Tolerance, defaultTolerance)}
+		w.Standard = &tenantconfig.StandardWebhooks{
+			Tolerance: duration(spec.StandardWebhooks.Tolerance, defaultTolerance),
+		}
 		for _, secret := range values(s.verifiers[fieldStandard]) {
 			key, err := tenantconfig.DecodeStandardSecret(secret.Reveal())
 			if err != nil {
@@ -53,7 +55,10 @@ func webhooks(s *scope) (*tenantconfig.Webhooks, error) {
 		}
 	}
 	if spec.Token != nil {
-		w.Token = &tenantconfig.Token{Query: orDefault(spec.Token.Query, tenantconfig.DefaultTokenQuery), Secrets: values(s.verifiers[fieldToken])}
+		w.Token = &tenantconfig.Token{
+			Query:   orDefault(spec.Token.Query, tenantconfig.DefaultTokenQuery),
+			Secrets: values(s.verifiers[fieldToken]),
+		}
 	}
 	if spec.BasicAuth != nil {
 		w.Basic = basicAuth(s.verifiers[fieldBasic])
@@ -65,9 +70,14 @@ func webhooks(s *scope) (*tenantconfig.Webhooks, error) {
 }
 
 func signature(spec *v1alpha1.SignatureSpec, secret *corev1.Secret) *tenantconfig.Signature {
-	sig := &tenantconfig.Signature{Scheme: string(orDefault(spec.Scheme, v1alpha1.SignatureSchemeHMACSHA1)),
-		Encoding: string(orDefault(spec.Encoding, v1alpha1.SignatureEncodingAny)), Header: orDefault(spec.Header, tenantconfig.DefaultSignatureHeader),
-		Prefix: spec.Prefix, SignedContent: string(orDefault(spec.SignedContent, v1alpha1.SignedContentBody)), Secrets: values(secret)}
+	sig := &tenantconfig.Signature{
+		Scheme:        string(orDefault(spec.Scheme, v1alpha1.SignatureSchemeHMACSHA1)),
+		Encoding:      string(orDefault(spec.Encoding, v1alpha1.SignatureEncodingAny)),
+		Header:        orDefault(spec.Header, tenantconfig.DefaultSignatureHeader),
+		Prefix:        spec.Prefix,
+		SignedContent: string(orDefault(spec.SignedContent, v1alpha1.SignedContentBody)),
+		Secrets:       values(secret),
+	}
 	if spec.Timestamp != nil {
 		sig.TimestampHeader, sig.Tolerance = spec.Timestamp.Header, duration(spec.Timestamp.Tolerance, defaultTolerance)
 	}

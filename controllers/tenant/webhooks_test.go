@@ -24,9 +24,19 @@ import (
 func allVerifiers(w *v1alpha1.WebhooksSpec, prefix string) {
 	ref := func(name string) v1alpha1.SecretReference { return v1alpha1.SecretReference{Name: prefix + name} }
 	w.Require = v1alpha1.RequireAll
-	w.Signature = &v1alpha1.SignatureSpec{SecretRef: ref("signing"), Scheme: v1alpha1.SignatureSchemeHMACSHA256, Encoding: v1alpha1.SignatureEncodingHex,
-		Header: "X-Sig", Prefix: "v1=", SignedContent: v1alpha1.SignedContentTimestampAndBody, Timestamp: &v1alpha1.TimestampSpec{Header: "X-Time"}}
-	w.StandardWebhooks = &v1alpha1.StandardWebhooksSpec{SecretRef: ref("standard"), Tolerance: &metav1.Duration{Duration: time.Minute}}
+	w.Signature = &v1alpha1.SignatureSpec{
+		SecretRef:     ref("signing"),
+		Scheme:        v1alpha1.SignatureSchemeHMACSHA256,
+		Encoding:      v1alpha1.SignatureEncodingHex,
+		Header:        "X-Sig",
+		Prefix:        "v1=",
+		SignedContent: v1alpha1.SignedContentTimestampAndBody,
+		Timestamp:     &v1alpha1.TimestampSpec{Header: "X-Time"},
+	}
+	w.StandardWebhooks = &v1alpha1.StandardWebhooksSpec{
+		SecretRef: ref("standard"),
+		Tolerance: &metav1.Duration{Duration: time.Minute},
+	}
 	w.Token = &v1alpha1.TokenSpec{SecretRef: ref("tokens")}
 	w.BasicAuth = &v1alpha1.BasicAuthSpec{SecretRef: ref("users")}
 	w.AllowedCIDRs = []string{"203.0.113.0/24", "2001:db8::/32"}
@@ -49,9 +59,18 @@ func verifierData() map[string]map[string]string {
 
 // wantWebhooks is what they compile to.
 func wantWebhooks() *tenantconfig.Webhooks {
-	return &tenantconfig.Webhooks{RequireAll: true,
-		Signature: &tenantconfig.Signature{Scheme: "HMACSHA256", Encoding: "Hex", Header: "X-Sig", Prefix: "v1=", SignedContent: "TimestampAndBody",
-			TimestampHeader: "X-Time", Tolerance: 5 * time.Minute, Secrets: []secret.Sensitive{"signing-secret-0123456789", "\xff\xfe\x80 sixteen bytes \x00"}},
+	return &tenantconfig.Webhooks{
+		RequireAll: true,
+		Signature: &tenantconfig.Signature{
+			Scheme:          "HMACSHA256",
+			Encoding:        "Hex",
+			Header:          "X-Sig",
+			Prefix:          "v1=",
+			SignedContent:   "TimestampAndBody",
+			TimestampHeader: "X-Time",
+			Tolerance:       5 * time.Minute,
+			Secrets:         []secret.Sensitive{"signing-secret-0123456789", "\xff\xfe\x80 sixteen bytes \x00"},
+		},
 		Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Minute, Secrets: []secret.Sensitive{standardKey}},
 		Token:    &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{"token-0123456789abcdef"}},
 		Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: "password-of-exotel"},
@@ -83,10 +102,16 @@ func TestVerifiers(t *testing.T) {
 		{"signing", map[string]string{"c": "signing-secret-next-00000"}, func(w *tenantconfig.Webhooks) {
 			w.Signature.Secrets = []secret.Sensitive{"signing-secret-next-00000"}
 		}},
-		{"standard", map[string]string{"current": whsec(standardKey), "next": whsec("the next key of it")}, func(w *tenantconfig.Webhooks) {
+		{"standard", map[string]string{
+			"current": whsec(standardKey),
+			"next":    whsec("the next key of it"),
+		}, func(w *tenantconfig.Webhooks) {
 			w.Standard.Secrets = []secret.Sensitive{standardKey, "the next key of it"}
 		}},
-		{"tokens", map[string]string{"current": "token-0123456789abcdef", "a": "token-next-0123456789"}, func(w *tenantconfig.Webhooks) {
+		{"tokens", map[string]string{
+			"current": "token-0123456789abcdef",
+			"a":       "token-next-0123456789",
+		}, func(w *tenantconfig.Webhooks) {
 			w.Token.Secrets = []secret.Sensitive{"token-next-0123456789", "token-0123456789abcdef"}
 		}},
 		{"users", map[string]string{"exotel": "another password"}, func(w *tenantconfig.Webhooks) {
@@ -120,7 +145,12 @@ func TestVerifierStalls(t *testing.T) {
 		rig.putSecret(t, "verifiers-"+name, data)
 	}
 	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { allVerifiers(&t.Spec.Webhooks, "verifiers-") })
-	for secret, field := range map[string]string{"signing": fieldSignature, "standard": fieldStandard, "tokens": fieldToken, "users": fieldBasic} {
+	for secret, field := range map[string]string{
+		"signing":  fieldSignature,
+		"standard": fieldStandard,
+		"tokens":   fieldToken,
+		"users":    fieldBasic,
+	} {
 		name := "verifiers-" + secret
 		parts := []string{"spec." + field, fmt.Sprintf("%q", name), `"bad"`, "shorter than"}
 		if secret == "standard" {
@@ -149,39 +179,46 @@ func TestVerifierSecrets(t *testing.T) {
 		data   map[string]string
 		want   []string // of the message; nil: it is good
 	}{
-		"signing, text":              {"signing", map[string]string{"a": "sixteen bytes ok"}, nil},
-		"signing, any bytes":         {"signing", map[string]string{"a": "\x00\xff\x80sixteen bytes\n"}, nil},
-		"signing, empty":             {"signing", nil, []string{"add a signing secret"}},
-		"signing, too short":         {"signing", map[string]string{"a": "fifteen bytes x"}, []string{`key "a"`, "shorter than 16 bytes"}},
-		"signing, a line break":      {"signing", map[string]string{"a": "sixteen bytes ok\n"}, []string{`key "a"`, "line break", "--from-literal"}},
-		"signing, a DOS line break":  {"signing", map[string]string{"a": "sixteen bytes ok\r\n"}, []string{"line break"}},
-		"signing, too long":          {"signing", map[string]string{"a": long}, []string{"longer than 1024"}},
-		"signing, too many":          {"signing", many, []string{"has 17 keys and may have 16", "remove the old ones"}},
-		"signing, the first of two":  {"signing", map[string]string{"b": "short", "a": "fifteen bytes x", "c": "x"}, []string{`key "a"`}},
-		"standard":                   {"standard", map[string]string{"a": whsec("sixteen bytes ok")}, nil},
-		"standard, without prefix":   {"standard", map[string]string{"a": "c2l4dGVlbiBieXRlcyBoZXJl"}, []string{`key "a"`, "does not begin with whsec_"}},
-		"standard, no base64":        {"standard", map[string]string{"a": "whsec_!!!!!!!!!!!!!!!!!!!!"}, []string{"no base64"}},
-		"standard, too short":        {"standard", map[string]string{"a": whsec("fifteen bytes x")}, []string{"shorter than 16 bytes behind whsec_"}},
-		"standard, a line break":     {"standard", map[string]string{"a": whsec("sixteen bytes ok") + "\n"}, []string{"line break"}},
-		"standard, too long":         {"standard", map[string]string{"a": whsec(long)}, []string{"longer than 1024"}},
-		"standard, empty":            {"standard", nil, []string{"add a Standard Webhooks secret"}},
-		"token":                      {"tokens", map[string]string{"a": "0123456789abcdef/+=~"}, nil},
-		"token, too short":           {"tokens", map[string]string{"a": "0123456789abcde"}, []string{"shorter than 16 characters", "openssl rand"}},
-		"token, a blank":             {"tokens", map[string]string{"a": "0123456789 abcdef"}, []string{"has a blank"}},
-		"token, beyond ASCII":        {"tokens", map[string]string{"a": "0123456789abcdéf"}, []string{"beyond ASCII"}},
-		"token, no text":             {"tokens", map[string]string{"a": "0123456789abcdef\xff"}, []string{"not text"}},
-		"token, a line break":        {"tokens", map[string]string{"a": "0123456789abcdef\n"}, []string{"line break"}},
-		"token, too long":            {"tokens", map[string]string{"a": long}, []string{"longer than 1024"}},
-		"token, empty":               {"tokens", nil, []string{"add a token"}},
-		"password":                   {"users", map[string]string{"exotel": "twelve bytes"}, nil},
-		"password, beyond ASCII":     {"users", map[string]string{"exotel": "zwölf Bytes"}, nil},
-		"password, too short":        {"users", map[string]string{"exotel": "eleven byte"}, []string{`key "exotel"`, "shorter than 12 bytes"}},
-		"password, a control":        {"users", map[string]string{"exotel": "twelve\abytes"}, []string{"control"}},
-		"password, no text":          {"users", map[string]string{"exotel": "twelve bytes\xff"}, []string{"not text"}},
-		"password, a line break":     {"users", map[string]string{"exotel": "twelve bytes\n"}, []string{"line break"}},
-		"password, too long":         {"users", map[string]string{"exotel": long}, []string{"longer than 1024"}},
-		"password, as kubectl makes": {"users", map[string]string{"username": "exotel", "password": "twelve bytes"}, []string{`key "username"`, "shorter than 12"}},
-		"users, none":                {"users", nil, []string{"add a password"}},
+		"signing, text":             {"signing", map[string]string{"a": "sixteen bytes ok"}, nil},
+		"signing, any bytes":        {"signing", map[string]string{"a": "\x00\xff\x80sixteen bytes\n"}, nil},
+		"signing, empty":            {"signing", nil, []string{"add a signing secret"}},
+		"signing, too short":        {"signing", map[string]string{"a": "fifteen bytes x"}, []string{`key "a"`, "shorter than 16 bytes"}},
+		"signing, a line break":     {"signing", map[string]string{"a": "sixteen bytes ok\n"}, []string{`key "a"`, "line break", "--from-literal"}},
+		"signing, a DOS line break": {"signing", map[string]string{"a": "sixteen bytes ok\r\n"}, []string{"line break"}},
+		"signing, too long":         {"signing", map[string]string{"a": long}, []string{"longer than 1024"}},
+		"signing, too many":         {"signing", many, []string{"has 17 keys and may have 16", "remove the old ones"}},
+		"signing, the first of two": {"signing", map[string]string{
+			"b": "short",
+			"a": "fifteen bytes x",
+			"c": "x",
+		}, []string{`key "a"`}},
+		"standard":                 {"standard", map[string]string{"a": whsec("sixteen bytes ok")}, nil},
+		"standard, without prefix": {"standard", map[string]string{"a": "c2l4dGVlbiBieXRlcyBoZXJl"}, []string{`key "a"`, "does not begin with whsec_"}},
+		"standard, no base64":      {"standard", map[string]string{"a": "whsec_!!!!!!!!!!!!!!!!!!!!"}, []string{"no base64"}},
+		"standard, too short":      {"standard", map[string]string{"a": whsec("fifteen bytes x")}, []string{"shorter than 16 bytes behind whsec_"}},
+		"standard, a line break":   {"standard", map[string]string{"a": whsec("sixteen bytes ok") + "\n"}, []string{"line break"}},
+		"standard, too long":       {"standard", map[string]string{"a": whsec(long)}, []string{"longer than 1024"}},
+		"standard, empty":          {"standard", nil, []string{"add a Standard Webhooks secret"}},
+		"token":                    {"tokens", map[string]string{"a": "0123456789abcdef/+=~"}, nil},
+		"token, too short":         {"tokens", map[string]string{"a": "0123456789abcde"}, []string{"shorter than 16 characters", "openssl rand"}},
+		"token, a blank":           {"tokens", map[string]string{"a": "0123456789 abcdef"}, []string{"has a blank"}},
+		"token, beyond ASCII":      {"tokens", map[string]string{"a": "0123456789abcdéf"}, []string{"beyond ASCII"}},
+		"token, no text":           {"tokens", map[string]string{"a": "0123456789abcdef\xff"}, []string{"not text"}},
+		"token, a line break":      {"tokens", map[string]string{"a": "0123456789abcdef\n"}, []string{"line break"}},
+		"token, too long":          {"tokens", map[string]string{"a": long}, []string{"longer than 1024"}},
+		"token, empty":             {"tokens", nil, []string{"add a token"}},
+		"password":                 {"users", map[string]string{"exotel": "twelve bytes"}, nil},
+		"password, beyond ASCII":   {"users", map[string]string{"exotel": "zwölf Bytes"}, nil},
+		"password, too short":      {"users", map[string]string{"exotel": "eleven byte"}, []string{`key "exotel"`, "shorter than 12 bytes"}},
+		"password, a control":      {"users", map[string]string{"exotel": "twelve\abytes"}, []string{"control"}},
+		"password, no text":        {"users", map[string]string{"exotel": "twelve bytes\xff"}, []string{"not text"}},
+		"password, a line break":   {"users", map[string]string{"exotel": "twelve bytes\n"}, []string{"line break"}},
+		"password, too long":       {"users", map[string]string{"exotel": long}, []string{"longer than 1024"}},
+		"password, as kubectl makes": {"users", map[string]string{
+			"username": "exotel",
+			"password": "twelve bytes",
+		}, []string{`key "username"`, "shorter than 12"}},
+		"users, none": {"users", nil, []string{"add a password"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			scope := newScope()
@@ -204,7 +241,8 @@ func TestVerifierSecrets(t *testing.T) {
 					}
 				}
 				for _, value := range tc.data {
-					if err != nil && len(value) > 5 && strings.Contains(err.Error(), strings.TrimSpace(value)) && value != "exotel" {
+					if err != nil && len(value) > 5 && strings.Contains(err.Error(), strings.TrimSpace(value)) &&
+						value != "exotel" {
 						t.Errorf("the message tells a secret: %v", err)
 					}
 				}

@@ -180,7 +180,9 @@ func (r *Reconciler) act(ctx context.Context, t *v1alpha1.Tenant, job *batchv1.J
 		job.Spec.Parallelism = &d.parallelism
 		return client.IgnoreNotFound(r.Client.Patch(ctx, job, client.MergeFrom(base)))
 	case remove:
-		return client.IgnoreNotFound(r.Client.Delete(ctx, job, client.PropagationPolicy("Background"), client.Preconditions{UID: &job.UID}))
+		return client.IgnoreNotFound(
+			r.Client.Delete(ctx, job, client.PropagationPolicy("Background"), client.Preconditions{UID: &job.UID}),
+		)
 	}
 	return nil
 }

@@ -147,7 +147,11 @@ func TestPlatformSuspendedTenantHasNoJob(t *testing.T) {
 	annotate := func(value string) {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.ns}}
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationSuspend, value)
-		if err := rig.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+		if err := rig.Patch(
+			t.Context(),
+			ns,
+			client.RawPatch("application/merge-patch+json", []byte(patch)),
+		); err != nil {
 			t.Fatal(err)
 		}
 		rig.setDigest(t, tenant, "compiled "+value) // the tenant controller writes the status then
@@ -231,8 +235,12 @@ func TestStaleCache(t *testing.T) {
 		want                  ctrl.Result
 		wantPods              int32
 	}{
-		"the Job is there already":              {mine: 2, maxPods: 64, wantPods: 2},
-		"others have taken the bound":           {others: 4, maxPods: 4, want: ctrl.Result{RequeueAfter: 5 * time.Second}},
+		"the Job is there already": {mine: 2, maxPods: 64, wantPods: 2},
+		"others have taken the bound": {
+			others:  4,
+			maxPods: 4,
+			want:    ctrl.Result{RequeueAfter: 5 * time.Second},
+		},
 		"others have taken a part of the bound": {others: 4, maxPods: 6, wantPods: 1},
 	}
 	for name, tt := range tests {
@@ -251,7 +259,10 @@ func TestStaleCache(t *testing.T) {
 			}
 			reconciler.Client = interceptor.NewClient(rig.Client.(client.WithWatch), staleCache())
 			reconciler.poller.take([]store.Backlog{{Tenant: tenant.ID(), Ready: 500}})
-			got, err := reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)})
+			got, err := reconciler.Reconcile(
+				t.Context(),
+				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)},
+			)
 			if err != nil {
 				t.Error(err)
 			}
@@ -310,7 +321,11 @@ func TestExpiredLeasesAreReaped(t *testing.T) {
 func TestNoStormOfWrites(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support", func(o *v1alpha1.Tenant) { o.Spec.Suspend = ptr.To(true) }) // no Job: the status alone
+	tenant := rig.tenant(
+		t,
+		"support",
+		func(o *v1alpha1.Tenant) { o.Spec.Suspend = ptr.To(true) },
+	) // no Job: the status alone
 	pods := rig.uploads(t, tenant.ID())
 	var changes int
 	for end := time.Now().Add(11 * time.Second); time.Now().Before(end); changes++ {
@@ -329,7 +344,9 @@ func TestNoStormOfWrites(t *testing.T) {
 	rig.waitForBacklog(t, tenant, 3)
 	told := rig.writes.all()
 	for i := 1; i < len(told); i++ {
-		if gap := told[i].at.Sub(told[i-1].at); gap < reportEvery-time.Second { // one was on its way for longer than the other
+		if gap := told[i].at.Sub(
+			told[i-1].at,
+		); gap < reportEvery-time.Second { // one was on its way for longer than the other
 			t.Errorf("two writes are %s apart, want %s: %+v", gap, reportEvery, told[i-1:i+1])
 		}
 	}

@@ -83,7 +83,8 @@ func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog,
 	s.grows = job.Status.Succeeded == 0
 	for _, c := range job.Status.Conditions {
 		// A Job that reached its deadline is replaced at once: a pod hung, and the configuration is not at fault.
-		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue && c.Reason != batchv1.JobReasonDeadlineExceeded {
+		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue &&
+			c.Reason != batchv1.JobReasonDeadlineExceeded {
 			s.failedFor = max(now.Sub(c.LastTransitionTime.Time), time.Nanosecond)
 		}
 	}

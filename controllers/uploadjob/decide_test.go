@@ -225,9 +225,15 @@ func TestStateOf(t *testing.T) {
 			tenant: func(t *v1alpha1.Tenant) { t.Status.ConfigDigest = "d" },
 			want:   state{wanted: true, maxParallel: 4, ready: 7},
 		},
-		"being deleted": {func(t *v1alpha1.Tenant) { t.Status.ConfigDigest, t.DeletionTimestamp = "d", ptr.To(metav1.Now()) }, nil,
-			state{maxParallel: 4, ready: 7}},
-		"a bound of its own": {func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 9 }, nil, state{maxParallel: 9, ready: 7}},
+		"being deleted": {
+			func(t *v1alpha1.Tenant) { t.Status.ConfigDigest, t.DeletionTimestamp = "d", ptr.To(metav1.Now()) },
+			nil,
+			state{maxParallel: 4, ready: 7},
+		},
+		"a bound of its own": {func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 9 }, nil, state{
+			maxParallel: 9,
+			ready:       7,
+		}},
 		"a running Job": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Spec: batchv1.JobSpec{Parallelism: ptr.To[int32](3)}},
 			state{maxParallel: 4, ready: 7, exists: true, parallelism: 3, pods: 3, grows: true}},
 		"a Job with pods that are deleted": {
@@ -251,17 +257,35 @@ func TestStateOf(t *testing.T) {
 			job:    &batchv1.Job{},
 			want:   state{maxParallel: 4, ready: 7, exists: true, grows: true},
 		},
-		"a Job being deleted": {func(*v1alpha1.Tenant) {}, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: ptr.To(metav1.Now())}},
-			state{maxParallel: 4, ready: 7, exists: true, deleting: true, grows: true}},
-		"a Job that is about to fail": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
-			condition(batchv1.JobFailureTarget, corev1.ConditionTrue, now), condition(batchv1.JobFailed, corev1.ConditionFalse, now)}}},
-			state{maxParallel: 4, ready: 7, exists: true, grows: true}},
-		"a complete Job": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
-			condition(batchv1.JobComplete, corev1.ConditionTrue, now)}}},
-			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true}},
-		"a failed Job": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
-			condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(-time.Second))}}},
-			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true, failedFor: time.Second}},
+		"a Job being deleted": {
+			func(*v1alpha1.Tenant) {},
+			&batchv1.Job{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: ptr.To(metav1.Now())}},
+			state{maxParallel: 4, ready: 7, exists: true, deleting: true, grows: true},
+		},
+		"a Job that is about to fail": {
+			func(*v1alpha1.Tenant) {},
+			&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+				condition(
+					batchv1.JobFailureTarget,
+					corev1.ConditionTrue,
+					now,
+				),
+				condition(batchv1.JobFailed, corev1.ConditionFalse, now),
+			}}},
+			state{maxParallel: 4, ready: 7, exists: true, grows: true},
+		},
+		"a complete Job": {
+			func(*v1alpha1.Tenant) {},
+			&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+				condition(batchv1.JobComplete, corev1.ConditionTrue, now)}}},
+			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true},
+		},
+		"a failed Job": {
+			func(*v1alpha1.Tenant) {},
+			&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+				condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(-time.Second))}}},
+			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true, failedFor: time.Second},
+		},
 		"a Job beyond its deadline": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{
 			Conditions: []batchv1.JobCondition{{
 				Type:               batchv1.JobFailed,
@@ -270,9 +294,12 @@ func TestStateOf(t *testing.T) {
 				LastTransitionTime: metav1.NewTime(now.Add(-time.Second)),
 			}},
 		}}, state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true}},
-		"a Job that failed by a clock ahead of ours": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
-			condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(time.Second))}}},
-			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true, failedFor: 1}},
+		"a Job that failed by a clock ahead of ours": {
+			func(*v1alpha1.Tenant) {},
+			&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+				condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(time.Second))}}},
+			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true, failedFor: 1},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

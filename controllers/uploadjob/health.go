@@ -36,8 +36,14 @@ func (t trouble) passed(s store.UploadState) bool { return !t.at.IsZero() && s.U
 
 // ofOneRecording are the codes of upload pods that say nothing about other recordings.
 var ofOneRecording = map[string]bool{
-	"SourceNotReady": true, "SourceUnavailable": true, "SourceRefused": true, "SourceExpired": true,
-	"SourceChanged": true, "SourceBroken": true, "SourceTooLarge": true, "KeyInvalid": true,
+	"SourceNotReady":       true,
+	"SourceUnavailable":    true,
+	"SourceRefused":        true,
+	"SourceExpired":        true,
+	"SourceChanged":        true,
+	"SourceBroken":         true,
+	"SourceTooLarge":       true,
+	"KeyInvalid":           true,
 	store.CodeLeaseExpired: true,
 }
 
@@ -51,8 +57,11 @@ func ofQueue(s store.UploadState, now time.Time) trouble {
 		t.message = fmt.Sprintf("the last upload failed (%s): %s", s.FailedCode, s.FailedError)
 		return t
 	case !s.DueSince.IsZero() && now.Sub(s.DueSince) > overdueAfter:
-		return trouble{reason: v1alpha1.ReasonUploadsOverdue, message: fmt.Sprintf("a recording has waited since %s "+
-			"for an upload pod to take it", s.DueSince.UTC().Format(time.RFC3339))}
+		return trouble{
+			reason: v1alpha1.ReasonUploadsOverdue,
+			message: fmt.Sprintf("a recording has waited since %s "+
+				"for an upload pod to take it", s.DueSince.UTC().Format(time.RFC3339)),
+		}
 	}
 	return trouble{}
 }

@@ -18,8 +18,12 @@ func TestOfQueue(t *testing.T) {
 	now := time.Now()
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	failed := func(code string, queued, at time.Duration) store.UploadState {
-		return store.UploadState{FailedAt: ago(at), FailedQueued: ago(queued), FailedCode: code,
-			FailedError: "507: no room"}
+		return store.UploadState{
+			FailedAt:     ago(at),
+			FailedQueued: ago(queued),
+			FailedCode:   code,
+			FailedError:  "507: no room",
+		}
 	}
 	uploaded := func(s store.UploadState, at time.Duration) store.UploadState {
 		s.UploadedAt = ago(at)
@@ -66,8 +70,11 @@ func TestOfQueue(t *testing.T) {
 
 // pod is one of a Job, created an hour ago.
 func pod(now time.Time, change func(*corev1.Pod)) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", CreationTimestamp: metav1.NewTime(now.Add(-time.Hour))},
-		Spec: corev1.PodSpec{NodeName: "n3"}, Status: corev1.PodStatus{Phase: corev1.PodPending}}
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "p", CreationTimestamp: metav1.NewTime(now.Add(-time.Hour))},
+		Spec:       corev1.PodSpec{NodeName: "n3"},
+		Status:     corev1.PodStatus{Phase: corev1.PodPending},
+	}
 	change(p)
 	return p
 }
@@ -78,7 +85,11 @@ func container(name string, state corev1.ContainerState) corev1.ContainerStatus 
 
 func ended(at time.Time, code int32, reason, message string) corev1.ContainerState {
 	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-		FinishedAt: metav1.NewTime(at), ExitCode: code, Reason: reason, Message: message}}
+		FinishedAt: metav1.NewTime(at),
+		ExitCode:   code,
+		Reason:     reason,
+		Message:    message,
+	}}
 }
 
 func waiting(reason, message string) corev1.ContainerState {
@@ -103,8 +114,12 @@ func TestStateOfPod(t *testing.T) {
 	}
 	young := func(change func(*corev1.Pod)) func(*corev1.Pod) { return aged(5*time.Second, change) }
 	unschedulable := func(p *corev1.Pod) {
-		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
-			Reason: "Unschedulable", Message: "0/3 nodes are available: 3 Insufficient cpu."}}
+		p.Status.Conditions = []corev1.PodCondition{{
+			Type:    corev1.PodScheduled,
+			Status:  corev1.ConditionFalse,
+			Reason:  "Unschedulable",
+			Message: "0/3 nodes are available: 3 Insufficient cpu.",
+		}}
 	}
 	creating := containers(corev1.PodPending, container("upload", waiting("ContainerCreating", "")))
 	for name, tc := range map[string]struct {
@@ -123,13 +138,19 @@ func TestStateOfPod(t *testing.T) {
 		}, podState{trouble: trouble{reason: "UploadPodsPending"}}, "the scheduler gives no reason"},
 		"the node has just started": {func(p *corev1.Pod) {
 			creating(p)
-			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue,
-				LastTransitionTime: metav1.NewTime(now.Add(-30 * time.Second))}}
+			p.Status.Conditions = []corev1.PodCondition{{
+				Type:               corev1.PodScheduled,
+				Status:             corev1.ConditionTrue,
+				LastTransitionTime: metav1.NewTime(now.Add(-30 * time.Second)),
+			}}
 		}, podState{}, ""},
 		"the node started a while ago": {func(p *corev1.Pod) {
 			creating(p)
-			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue,
-				LastTransitionTime: metav1.NewTime(now.Add(-2 * time.Minute))}}
+			p.Status.Conditions = []corev1.PodCondition{{
+				Type:               corev1.PodScheduled,
+				Status:             corev1.ConditionTrue,
+				LastTransitionTime: metav1.NewTime(now.Add(-2 * time.Minute)),
+			}}
 		}, podState{creating: true}, ""},
 		"its containers are created":    {young(creating), podState{}, ""},
 		"they are not created for long": {creating, podState{creating: true}, ""},
@@ -193,9 +214,13 @@ func TestSetCondition(t *testing.T) {
 	now := time.Now()
 	since := metav1.NewTime(now.Add(-time.Hour))
 	is := func(status metav1.ConditionStatus) *metav1.Condition {
-		return &metav1.Condition{Type: v1alpha1.ConditionUploadsHealthy, Status: status, Reason: "Before",
+		return &metav1.Condition{
+			Type:               v1alpha1.ConditionUploadsHealthy,
+			Status:             status,
+			Reason:             "Before",
 			Message:            "before",
-			LastTransitionTime: since}
+			LastTransitionTime: since,
+		}
 	}
 	bad := trouble{reason: "UploadPodsFailed", message: "out\nof memory"}
 	for name, tc := range map[string]struct {
@@ -209,10 +234,16 @@ func TestSetCondition(t *testing.T) {
 		"well until now":     {is("True"), health{wanted: true, trouble: bad}, "False UploadPodsFailed"},
 		"another trouble":    {is("False"), health{wanted: true, trouble: bad}, "False UploadPodsFailed"},
 		"pods start again":   {is("False"), health{wanted: true, unfinished: true}, "False Before"},
-		"uploaded before": {is("False"), health{wanted: true, unfinished: true,
-			state: store.UploadState{UploadedAt: since.Add(-1)}}, "False Before"},
-		"uploaded since": {is("False"), health{wanted: true, unfinished: true,
-			state: store.UploadState{UploadedAt: now}}, "True UploadsHealthy"},
+		"uploaded before": {is("False"), health{
+			wanted:     true,
+			unfinished: true,
+			state:      store.UploadState{UploadedAt: since.Add(-1)},
+		}, "False Before"},
+		"uploaded since": {is("False"), health{
+			wanted:     true,
+			unfinished: true,
+			state:      store.UploadState{UploadedAt: now},
+		}, "True UploadsHealthy"},
 		"nothing is left":        {is("False"), health{wanted: true}, "True UploadsHealthy"},
 		"pods hung a moment ago": {is("False"), health{wanted: true, hung: now.Add(-time.Second)}, "False Before"},
 		"pods hung a while ago": {is("False"), health{wanted: true, hung: now.Add(-3 * time.Minute)},
@@ -226,7 +257,10 @@ func TestSetCondition(t *testing.T) {
 			}
 			tc.health.setCondition(tenant, now)
 			got := ""
-			if condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionUploadsHealthy); condition != nil {
+			if condition := apimeta.FindStatusCondition(
+				tenant.Status.Conditions,
+				v1alpha1.ConditionUploadsHealthy,
+			); condition != nil {
 				got = string(condition.Status) + " " + condition.Reason
 				if strings.Contains(condition.Message, "\n") {
 					t.Errorf("the message %q has a line break", condition.Message)
@@ -244,8 +278,12 @@ func TestFailedJob(t *testing.T) {
 	if got := failedJob(j); got != (trouble{}) {
 		t.Errorf("a Job without conditions: %+v", got)
 	}
-	j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue,
-		Reason: batchv1.JobReasonDeadlineExceeded, Message: "Job was active longer than specified deadline"}}
+	j.Status.Conditions = []batchv1.JobCondition{{
+		Type:    batchv1.JobFailed,
+		Status:  corev1.ConditionTrue,
+		Reason:  batchv1.JobReasonDeadlineExceeded,
+		Message: "Job was active longer than specified deadline",
+	}}
 	if got := failedJob(j); got.reason != "UploadPodsFailed" ||
 		!strings.Contains(got.message, "longer than specified deadline") {
 		t.Errorf("got %+v", got)

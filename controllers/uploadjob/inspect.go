@@ -126,8 +126,11 @@ func (r *Reconciler) judge(ctx context.Context, f findings, job *batchv1.Job, po
 	age := f.at.Sub(job.CreationTimestamp.Time)
 	if job.Spec.Suspend != nil && *job.Spec.Suspend && !hangs { // another Job would be suspended too
 		if age > scheduled {
-			f.trouble = trouble{reason: v1alpha1.ReasonUploadPodsPending, message: "another program, such as a queue " +
-				"of Jobs, has set spec.suspend of the upload Job " + job.Name}
+			f.trouble = trouble{
+				reason: v1alpha1.ReasonUploadPodsPending,
+				message: "another program, such as a queue " +
+					"of Jobs, has set spec.suspend of the upload Job " + job.Name,
+			}
 		}
 		return f, nil
 	}
@@ -148,8 +151,11 @@ func (r *Reconciler) judge(ctx context.Context, f findings, job *batchv1.Job, po
 	case len(pods) == 0:
 		var why string
 		if why, err = r.lastWarning(ctx, job.UID); why != "" {
-			f.trouble = trouble{reason: v1alpha1.ReasonUploadPodsRejected, message: "no upload pod can be created: " +
-				why}
+			f.trouble = trouble{
+				reason: v1alpha1.ReasonUploadPodsRejected,
+				message: "no upload pod can be created: " +
+					why,
+			}
 		}
 	}
 	return f, err
@@ -168,7 +174,9 @@ func (r *Reconciler) lastWarning(ctx context.Context, of types.UID) (string, err
 	var list corev1.EventList
 	err := r.live.List(ctx, &list, client.InNamespace(r.UploadNamespace), client.Limit(100),
 		client.MatchingFieldsSelector{Selector: fields.SelectorFromSet(fields.Set{
-			"involvedObject.uid": string(of), "type": corev1.EventTypeWarning})})
+			"involvedObject.uid": string(of),
+			"type":               corev1.EventTypeWarning,
+		})})
 	if err != nil || len(list.Items) == 0 {
 		return "", err
 	}

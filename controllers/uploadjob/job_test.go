@@ -21,7 +21,10 @@ import (
 func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
 	rig := setUp(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.work}}
-	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
+	patch := client.RawPatch(
+		types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`),
+	)
 	if err := rig.Patch(t.Context(), ns, patch); err != nil {
 		t.Fatal(err)
 	}
@@ -52,12 +55,25 @@ func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 	spec := job.Spec.Template.Spec
 	name := tenantconfig.SecretName(tenantconfig.PrefixUpload, "acme/support")
 	if job.Namespace != "work" || job.Name != name || *job.Spec.Parallelism != 3 || job.Spec.Completions != nil {
-		t.Errorf("the Job is %s/%s with parallelism %d and completions %v", job.Namespace, job.Name, *job.Spec.Parallelism, job.Spec.Completions)
+		t.Errorf(
+			"the Job is %s/%s with parallelism %d and completions %v",
+			job.Namespace,
+			job.Name,
+			*job.Spec.Parallelism,
+			job.Spec.Completions,
+		)
 	}
-	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken || spec.ServiceAccountName != "caly-upload" {
+	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken ||
+		spec.ServiceAccountName != "caly-upload" {
 		t.Error("the pods have a token of the API server")
 	}
-	want := []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, DefaultMode: ptr.To[int32](0o440)}}}}
+	want := []corev1.Volume{{
+		Name: "config",
+		VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName:  name,
+			DefaultMode: ptr.To[int32](0o440),
+		}},
+	}}
 	if diff := cmp.Diff(want, spec.Volumes); diff != "" {
 		t.Errorf("volumes (-want +got):\n%s", diff)
 	}
@@ -79,15 +95,21 @@ func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 	policy := &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
 		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: exit(64)},
 		{Action: batchv1.PodFailurePolicyActionIgnore, OnExitCodes: exit(75)},
-		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
-			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}}}}
+		{
+			Action: batchv1.PodFailurePolicyActionIgnore,
+			OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+				{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}},
+		}}}
 	if seconds := ptr.Deref(spec.TerminationGracePeriodSeconds, 0); seconds != 120 {
 		t.Errorf("a pod has %d s to end, want the 90 s of --drain and 30 s more", seconds)
 	}
 	if diff := cmp.Diff(policy, job.Spec.PodFailurePolicy); diff != "" {
 		t.Errorf("failure policy (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(tenantOfJob(t.Context(), job)[0].NamespacedName, client.ObjectKeyFromObject(tenant)); diff != "" {
+	if diff := cmp.Diff(
+		tenantOfJob(t.Context(), job)[0].NamespacedName,
+		client.ObjectKeyFromObject(tenant),
+	); diff != "" {
 		t.Errorf("the Job's tenant (-got +want):\n%s", diff)
 	}
 }
@@ -95,7 +117,13 @@ func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 func TestJobNamesNeverMeet(t *testing.T) {
 	reconciler := &Reconciler{}
 	seen := map[string]string{}
-	for _, o := range []v1alpha1.Tenant{{ObjectMeta: metav1.ObjectMeta{Namespace: "a-b", Name: "c"}}, {ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b-c"}}} {
+	for _, o := range []v1alpha1.Tenant{{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "a-b",
+		Name:      "c",
+	}}, {ObjectMeta: metav1.ObjectMeta{
+		Namespace: "a",
+		Name:      "b-c",
+	}}} {
 		name := reconciler.newJob(&o, 1).Name
 		if other, ok := seen[name]; ok {
 			t.Errorf("%s and %s share the Job %s", o.ID(), other, name)
@@ -118,8 +146,14 @@ func TestDeadlineCoversTheLargestRecording(t *testing.T) {
 		job := reconciler.newJob(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}, 1)
 		got := time.Duration(ptr.Deref(job.Spec.ActiveDeadlineSeconds, 0)) * time.Second
 		if reconciler.transferTimeout() != tc.wantTransfer || got != tc.wantDeadline {
-			t.Errorf("%s: %s for a transfer and %s for the Job, want %s and %s", name, reconciler.transferTimeout(), got,
-				tc.wantTransfer, tc.wantDeadline)
+			t.Errorf(
+				"%s: %s for a transfer and %s for the Job, want %s and %s",
+				name,
+				reconciler.transferTimeout(),
+				got,
+				tc.wantTransfer,
+				tc.wantDeadline,
+			)
 		}
 	}
 }

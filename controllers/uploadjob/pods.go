@@ -39,9 +39,15 @@ func stateOfPod(p *corev1.Pod, now time.Time) podState {
 	upload := containerNamed(p, uploadContainer)
 	switch {
 	case p.DeletionTimestamp != nil && now.Sub(p.DeletionTimestamp.Time) > settled:
-		return podState{hangs: true, trouble: trouble{reason: v1alpha1.ReasonUploadPodsHang, message: fmt.Sprintf(
-			"pod %s should have ended at %s and has not: %s",
-			p.Name, p.DeletionTimestamp.UTC().Format(time.RFC3339), whyStill(p))}}
+		return podState{
+			hangs: true,
+			trouble: trouble{
+				reason: v1alpha1.ReasonUploadPodsHang,
+				message: fmt.Sprintf(
+					"pod %s should have ended at %s and has not: %s",
+					p.Name, p.DeletionTimestamp.UTC().Format(time.RFC3339), whyStill(p)),
+			},
+		}
 	case p.Status.Phase == corev1.PodFailed && movedAway(p):
 		return podState{}
 	case p.Status.Phase == corev1.PodFailed:
@@ -79,8 +85,11 @@ func movedAway(p *corev1.Pod) bool {
 
 // failedPod says why a pod failed: the node's words about the pod, else the container's.
 func failedPod(p *corev1.Pod, upload *corev1.ContainerStatus) trouble {
-	t := trouble{reason: v1alpha1.ReasonUploadPodsFailed, message: fmt.Sprintf("pod %s failed", p.Name),
-		at: p.CreationTimestamp.Time}
+	t := trouble{
+		reason:  v1alpha1.ReasonUploadPodsFailed,
+		message: fmt.Sprintf("pod %s failed", p.Name),
+		at:      p.CreationTimestamp.Time,
+	}
 	if p.Status.Reason != "" {
 		t.message = fmt.Sprintf("pod %s failed: %s: %s", p.Name, p.Status.Reason, p.Status.Message)
 	}
@@ -111,9 +120,18 @@ func endedUpload(p *corev1.Pod, end *corev1.ContainerStateTerminated, now time.T
 	}
 	for _, c := range p.Status.ContainerStatuses {
 		if c.State.Running != nil {
-			return podState{hangs: true, trouble: trouble{reason: v1alpha1.ReasonUploadPodsHang, message: fmt.Sprintf(
-				"pod %s does not end: its container %s goes on after the upload has ended. Turn the injection of such "+
-					"containers off for upload pods, or make it a native sidecar", p.Name, c.Name)}}
+			return podState{
+				hangs: true,
+				trouble: trouble{
+					reason: v1alpha1.ReasonUploadPodsHang,
+					message: fmt.Sprintf(
+						"pod %s does not end: its container %s goes on after the upload has ended. Turn the injection of such "+
+							"containers off for upload pods, or make it a native sidecar",
+						p.Name,
+						c.Name,
+					),
+				},
+			}
 		}
 	}
 	return podState{}
@@ -122,8 +140,10 @@ func endedUpload(p *corev1.Pod, end *corev1.ContainerStateTerminated, now time.T
 // pendingPod judges a pod whose upload container has not started.
 func pendingPod(p *corev1.Pod, now time.Time) podState {
 	pending := func(what, why string) podState {
-		return podState{trouble: trouble{reason: v1alpha1.ReasonUploadPodsPending,
-			message: fmt.Sprintf("pod %s %s: %s", p.Name, what, why)}}
+		return podState{trouble: trouble{
+			reason:  v1alpha1.ReasonUploadPodsPending,
+			message: fmt.Sprintf("pod %s %s: %s", p.Name, what, why),
+		}}
 	}
 	since := p.CreationTimestamp.Time
 	for _, c := range p.Status.Conditions {
@@ -173,8 +193,11 @@ func containerNamed(p *corev1.Pod, name string) *corev1.ContainerStatus {
 func failedJob(j *batchv1.Job) trouble {
 	for _, c := range j.Status.Conditions {
 		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
-			return trouble{reason: v1alpha1.ReasonUploadPodsFailed, at: c.LastTransitionTime.Time,
-				message: fmt.Sprintf("the upload Job failed: %s: %s", c.Reason, c.Message)}
+			return trouble{
+				reason:  v1alpha1.ReasonUploadPodsFailed,
+				at:      c.LastTransitionTime.Time,
+				message: fmt.Sprintf("the upload Job failed: %s: %s", c.Reason, c.Message),
+			}
 		}
 	}
 	return trouble{}

@@ -83,7 +83,10 @@ func (p *poller) wake(ctx context.Context, ids []string) error {
 	for _, id := range ids {
 		ns, name, _ := strings.Cut(id, "/")
 		select {
-		case p.events <- event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{Namespace: ns, Name: name}}:
+		case p.events <- event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{
+			Namespace: ns,
+			Name:      name,
+		}}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

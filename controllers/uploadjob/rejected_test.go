@@ -113,7 +113,8 @@ func TestWebhookRejectsJobs(t *testing.T) {
 			rig := newRig(t, 0)
 			tenant := rig.healthyTenant(t, "support")
 			clientConfig, stop := rejecting(t, tc.message)
-			hook := &hooksv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: rig.work},
+			hook := &hooksv1.ValidatingWebhookConfiguration{
+				ObjectMeta: metav1.ObjectMeta{Name: rig.work},
 				Webhooks: []hooksv1.ValidatingWebhook{{
 					Name:                    "jobs.acme.example",
 					ClientConfig:            clientConfig,
@@ -130,7 +131,8 @@ func TestWebhookRejectsJobs(t *testing.T) {
 							Resources:   []string{"jobs"},
 						},
 					}},
-				}}}
+				}},
+			}
 			if err := rig.Create(t.Context(), hook); err != nil {
 				t.Fatal(err)
 			}

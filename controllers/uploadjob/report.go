@@ -18,16 +18,24 @@ import (
 func troubleOf(found findings, d decision, acted error) trouble {
 	switch {
 	case acted != nil && d.do == create:
-		return trouble{reason: v1alpha1.ReasonUploadPodsRejected, message: "the upload Job cannot be created: " +
-			acted.Error()}
+		return trouble{
+			reason: v1alpha1.ReasonUploadPodsRejected,
+			message: "the upload Job cannot be created: " +
+				acted.Error(),
+		}
 	case found.trouble.reason != "":
 		return found.trouble
 	case found.unread != nil:
-		return trouble{reason: v1alpha1.ReasonUploadsOverdue, message: ": the operator cannot read the upload pods: " +
-			found.unread.Error()}
+		return trouble{
+			reason: v1alpha1.ReasonUploadsOverdue,
+			message: ": the operator cannot read the upload pods: " +
+				found.unread.Error(),
+		}
 	case d.do == leave && d.after > 0:
-		return trouble{reason: v1alpha1.ReasonUploadsOverdue,
-			message: ": other Tenants have all pods that the platform allows; see operator.maxUploadPods of the chart"}
+		return trouble{
+			reason:  v1alpha1.ReasonUploadsOverdue,
+			message: ": other Tenants have all pods that the platform allows; see operator.maxUploadPods of the chart",
+		}
 	}
 	return trouble{}
 }
@@ -81,7 +89,8 @@ func (r *Reconciler) reportHealth(ctx context.Context, s *scope) error {
 
 func saysThatPodsHang(t *v1alpha1.Tenant) bool {
 	condition := uploadsOf(t)
-	return condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason == v1alpha1.ReasonUploadPodsHang
+	return condition != nil && condition.Status == metav1.ConditionFalse &&
+		condition.Reason == v1alpha1.ReasonUploadPodsHang
 }
 
 // uploadsOf returns the Tenant's condition UploadsHealthy; nil if it has none.

@@ -58,9 +58,15 @@ func (r *rig) waitForUploads(t *testing.T, tenant *v1alpha1.Tenant, reason strin
 // podOf makes a pod of a Job, as the Job controller does, with a status of its kubelet.
 func (r *rig) podOf(t *testing.T, j *batchv1.Job, name string, change func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: name, Labels: map[string]string{
-		batchv1.ControllerUidLabel: string(j.UID)}},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "upload", Image: "caly:test"}}}}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.work,
+			Name:      name,
+			Labels: map[string]string{
+				batchv1.ControllerUidLabel: string(j.UID)},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "upload", Image: "caly:test"}}},
+	}
 	if err := r.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
@@ -80,11 +86,14 @@ func TestRejectedPodsAreReported(t *testing.T) {
 	j := rig.waitForPods(t, tenant, 1)
 	for i, why := range []string{"an older warning",
 		`Error creating: pods "upload-x" is forbidden: exceeded quota: compute`} {
-		event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, GenerateName: "e-"},
-			Type:   corev1.EventTypeWarning,
-			Reason: "FailedCreate", Message: why,
+		event := &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Namespace: rig.work, GenerateName: "e-"},
+			Type:           corev1.EventTypeWarning,
+			Reason:         "FailedCreate",
+			Message:        why,
 			LastTimestamp:  metav1.NewTime(time.Now().Add(time.Duration(i) * time.Minute)),
-			InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: rig.work, Name: j.Name, UID: j.UID}}
+			InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: rig.work, Name: j.Name, UID: j.UID},
+		}
 		if err := rig.Create(t.Context(), event); err != nil {
 			t.Fatal(err)
 		}
@@ -98,8 +107,10 @@ func TestRejectedJobIsReported(t *testing.T) {
 	rig := newRig(t, 0)
 	tenant := rig.healthyTenant(t, "support")
 	none := corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
-	resourceQuota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: "no-jobs"},
-		Spec: corev1.ResourceQuotaSpec{Hard: none}}
+	resourceQuota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: "no-jobs"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: none},
+	}
 	if err := rig.Create(t.Context(), resourceQuota); err != nil {
 		t.Fatal(err)
 	}
@@ -136,13 +147,19 @@ func TestUnschedulablePodIsReported(t *testing.T) {
 	tenant := rig.healthyTenant(t, "support")
 	rig.enqueue(t, tenant.ID(), 1)
 	pod := rig.podOf(t, rig.waitForPods(t, tenant, 1), "upload-a", func(p *corev1.Pod) {
-		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
-			Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes are available: 1 Insufficient memory."}}
+		p.Status.Conditions = []corev1.PodCondition{{
+			Type:    corev1.PodScheduled,
+			Status:  corev1.ConditionFalse,
+			Reason:  corev1.PodReasonUnschedulable,
+			Message: "0/1 nodes are available: 1 Insufficient memory.",
+		}}
 	})
 	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsPending, "upload-a", "1 Insufficient memory")
 	pod.Status.Conditions = nil
 	pod.Status.Phase = corev1.PodFailed
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{container("upload", ended(time.Now(), 137, "OOMKilled", ""))}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{
+		container("upload", ended(time.Now(), 137, "OOMKilled", "")),
+	}
 	if err := rig.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}

@@ -93,13 +93,19 @@ type rig struct {
 func newRig(t *testing.T, maxPods int32, changes ...func(*Reconciler)) *rig {
 	t.Helper()
 	r := setUp(t)
-	mgr, err := ctrl.NewManager(kubetest.Get(t).Config, ctrl.Options{Scheme: kubetest.Get(t).Scheme,
-		Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}}}, // other tests have Tenants too
+	mgr, err := ctrl.NewManager(kubetest.Get(t).Config, ctrl.Options{
+		Scheme:     kubetest.Get(t).Scheme,
+		Metrics:    server.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{
+			r.ns:   {},
+			r.work: {},
+		}}, // other tests have Tenants too
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
 			withWatch, err := client.NewWithWatch(cfg, o)
 			return interceptor.NewClient(withWatch, r.writes.count()), err
-		}})
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,10 +142,19 @@ func setUp(t *testing.T) *rig {
 }
 
 func (r *rig) reconciler(maxPods int32) *Reconciler {
-	return &Reconciler{Client: r.Client, live: r.Client, Store: r.db, UploadNamespace: r.work,
-		Image: "caly:test", PullPolicy: corev1.PullIfNotPresent,
-		ServiceAccount: "caly-upload", AllowHTTP: true, SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}, MaxPods: maxPods,
-		MaxPerTenant: 4}
+	return &Reconciler{
+		Client:          r.Client,
+		live:            r.Client,
+		Store:           r.db,
+		UploadNamespace: r.work,
+		Image:           "caly:test",
+		PullPolicy:      corev1.PullIfNotPresent,
+		ServiceAccount:  "caly-upload",
+		AllowHTTP:       true,
+		SourceCIDRs:     []string{"10.0.0.0/8", "fd00::/8"},
+		MaxPods:         maxPods,
+		MaxPerTenant:    4,
+	}
 }
 
 // tenant makes a Tenant whose config was compiled.
@@ -211,7 +226,10 @@ func claim(t *testing.T, db *store.Upload, n int, lease time.Duration) (ids []st
 func (r *rig) job(t *testing.T, tenant *v1alpha1.Tenant) *batchv1.Job {
 	t.Helper()
 	var j batchv1.Job
-	err := r.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID())}, &j)
+	err := r.Get(t.Context(), client.ObjectKey{
+		Namespace: r.work,
+		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID()),
+	}, &j)
 	if client.IgnoreNotFound(err) != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +300,9 @@ func (r *rig) finish(t *testing.T, j *batchv1.Job, kind batchv1.JobConditionType
 func (r *rig) finishFor(t *testing.T, j *batchv1.Job, kind batchv1.JobConditionType, reason string, at time.Time) {
 	t.Helper()
 	before := map[batchv1.JobConditionType]batchv1.JobConditionType{
-		batchv1.JobComplete: batchv1.JobSuccessCriteriaMet, batchv1.JobFailed: batchv1.JobFailureTarget}[kind]
+		batchv1.JobComplete: batchv1.JobSuccessCriteriaMet,
+		batchv1.JobFailed:   batchv1.JobFailureTarget,
+	}[kind]
 	j.Status.StartTime = ptr.To(metav1.NewTime(at.Add(-time.Minute)))
 	if kind == batchv1.JobComplete {
 		j.Status.CompletionTime = ptr.To(metav1.NewTime(at))

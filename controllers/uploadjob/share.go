@@ -209,7 +209,11 @@ func (r *Reconciler) claimants(ctx context.Context, jobs client.Reader) ([]claim
 
 // withJob returns the tenant of a Job.
 func (r *Reconciler) withJob(j *batchv1.Job, tenants map[string]*v1alpha1.Tenant) claimant {
-	c := claimant{namespace: j.Labels[v1alpha1.LabelTenantNamespace], granted: j.CreationTimestamp.Time, pods: podsOf(j)}
+	c := claimant{
+		namespace: j.Labels[v1alpha1.LabelTenantNamespace],
+		granted:   j.CreationTimestamp.Time,
+		pods:      podsOf(j),
+	}
 	c.id = c.namespace + "/" + j.Labels[v1alpha1.LabelTenant]
 	c.wants = c.pods
 	if t := tenants[c.id]; t != nil && c.pods > 0 {

@@ -136,8 +136,14 @@ const (
 )
 
 func newCluster(t *testing.T, b bounds) *cluster {
-	return &cluster{t: t, b: b, ends: map[string]int{}, drain: map[string][]int{}, waits: map[string][]int{},
-		since: map[string]int{}}
+	return &cluster{
+		t:     t,
+		b:     b,
+		ends:  map[string]int{},
+		drain: map[string][]int{},
+		waits: map[string][]int{},
+		since: map[string]int{},
+	}
 }
 
 // add adds tenants with an endless backlog.
@@ -177,8 +183,17 @@ func (c *cluster) step() {
 }
 
 func (c *cluster) reconcile(t *claimant) {
-	s := state{wanted: true, ready: 64 * perPod, maxParallel: t.wants, exists: t.pods > 0, grows: true, pods: t.pods,
-		parallelism: c.pods(t.id), free: allowance(c.b, c.all, t.id), share: share(c.b, c.all, t.id)}
+	s := state{
+		wanted:      true,
+		ready:       64 * perPod,
+		maxParallel: t.wants,
+		exists:      t.pods > 0,
+		grows:       true,
+		pods:        t.pods,
+		parallelism: c.pods(t.id),
+		free:        allowance(c.b, c.all, t.id),
+		share:       share(c.b, c.all, t.id),
+	}
 	decision := decide(s)
 	switch {
 	case decision.do == create:

@@ -88,8 +88,12 @@ const unreachableFor = 60
 func leaveDeadNodes(spec *corev1.PodSpec) {
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		if !slices.ContainsFunc(spec.Tolerations, func(t corev1.Toleration) bool { return t.Key == key }) {
-			spec.Tolerations = append(spec.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists,
-				Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](unreachableFor)})
+			spec.Tolerations = append(spec.Tolerations, corev1.Toleration{
+				Key:               key,
+				Operator:          corev1.TolerationOpExists,
+				Effect:            corev1.TaintEffectNoExecute,
+				TolerationSeconds: ptr.To[int64](unreachableFor),
+			})
 		}
 	}
 }

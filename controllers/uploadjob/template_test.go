@@ -20,7 +20,12 @@ func templated(t *testing.T, patch string) corev1.PodTemplateSpec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reconciler := &Reconciler{UploadNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload", PodTemplate: podTemplate}
+	reconciler := &Reconciler{
+		UploadNamespace: "work",
+		Image:           "caly:1",
+		ServiceAccount:  "caly-upload",
+		PodTemplate:     podTemplate,
+	}
 	return reconciler.newJob(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}},
 		1).Spec.Template
 }
@@ -110,7 +115,9 @@ spec:
 // TestTemplatedJobIsTaken gives a Job with a template to the API server.
 func TestTemplatedJobIsTaken(t *testing.T) {
 	rig := setUp(t)
-	podTemplate, err := ParsePodTemplate([]byte(`{"spec": {"securityContext": {"runAsUser": null}, "nodeSelector": {"a": "b"}}}`))
+	podTemplate, err := ParsePodTemplate(
+		[]byte(`{"spec": {"securityContext": {"runAsUser": null}, "nodeSelector": {"a": "b"}}}`),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

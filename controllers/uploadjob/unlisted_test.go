@@ -71,8 +71,12 @@ func TestUncommonPods(t *testing.T) {
 			p.Status.Phase = corev1.PodSucceeded
 		}, "UploadPodsHang", "finalizers are not removed: batch.kubernetes.io/job-tracking"},
 		"gated": {func(p *corev1.Pod) {
-			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
-				Reason: corev1.PodReasonSchedulingGated, Message: "blocked due to non-empty scheduling gates"}}
+			p.Status.Conditions = []corev1.PodCondition{{
+				Type:    corev1.PodScheduled,
+				Status:  corev1.ConditionFalse,
+				Reason:  corev1.PodReasonSchedulingGated,
+				Message: "blocked due to non-empty scheduling gates",
+			}}
 		}, "UploadPodsPending", "non-empty scheduling gates"},
 		"created in the future": {func(p *corev1.Pod) {
 			p.CreationTimestamp = metav1.NewTime(now.Add(time.Hour))
@@ -102,7 +106,9 @@ func TestUncommonPods(t *testing.T) {
 func TestSuspendedJob(t *testing.T) {
 	now := time.Now()
 	for age, want := range map[time.Duration]string{
-		time.Minute: "", 4 * time.Minute: "UploadPodsPending", time.Hour: "UploadPodsPending",
+		time.Minute:     "",
+		4 * time.Minute: "UploadPodsPending",
+		time.Hour:       "UploadPodsPending",
 	} {
 		job := &batchv1.Job{Spec: batchv1.JobSpec{Suspend: ptr.To(true)}}
 		job.Name, job.CreationTimestamp = "upload-acme", metav1.NewTime(now.Add(-age))

@@ -145,47 +145,71 @@ func TestEvict(t *testing.T) {
 		wantWrites int
 	}{
 		"the slowest body": {
-			holders: []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")}, late: true,
-			newcomer: Tenant("e"), wantReads: 0, wantWrites: -1,
+			holders:    []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")},
+			late:       true,
+			newcomer:   Tenant("e"),
+			wantReads:  0,
+			wantWrites: -1,
 		},
 		"no body is late": {
-			holders:  []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")},
-			newcomer: Tenant("e"), wantErr: ErrFull, wantReads: -1, wantWrites: -1,
+			holders:    []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")},
+			newcomer:   Tenant("e"),
+			wantErr:    ErrFull,
+			wantReads:  -1,
+			wantWrites: -1,
 		},
 		"a body that has arrived is left alone": {
-			holders: []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")}, late: true,
+			holders: []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")},
+			late:    true,
 			state: func(i int, p *Place) {
 				if i == 0 {
 					p.Received()
 				}
 			},
-			newcomer: Tenant("e"), wantReads: 1, wantWrites: -1,
+			newcomer:   Tenant("e"),
+			wantReads:  1,
+			wantWrites: -1,
 		},
 		"the slowest reader of an answer": {
-			holders: []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")}, late: true,
+			holders: []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")},
+			late:    true,
 			state: func(i int, p *Place) {
 				if p.Received(); i == 2 {
 					p.Answering()
 				}
 			},
-			newcomer: Tenant("e"), wantReads: -1, wantWrites: 2,
+			newcomer:   Tenant("e"),
+			wantReads:  -1,
+			wantWrites: 2,
 		},
 		"a tenant with its share makes room by itself": {
-			share: 2, holders: []Holder{Tenant("b"), Tenant("a"), Tenant("a")}, late: true,
-			newcomer: Tenant("a"), wantReads: 1, wantWrites: -1,
+			share:      2,
+			holders:    []Holder{Tenant("b"), Tenant("a"), Tenant("a")},
+			late:       true,
+			newcomer:   Tenant("a"),
+			wantReads:  1,
+			wantWrites: -1,
 		},
 		"a tenant with its share takes no other's place": {
-			share: 2, holders: []Holder{Tenant("b"), Tenant("a"), Tenant("a")}, late: true,
+			share:   2,
+			holders: []Holder{Tenant("b"), Tenant("a"), Tenant("a")},
+			late:    true,
 			state: func(i int, p *Place) {
 				if i > 0 {
 					p.Received()
 				}
 			},
-			newcomer: Tenant("a"), wantErr: ErrShare, wantReads: -1, wantWrites: -1,
+			newcomer:   Tenant("a"),
+			wantErr:    ErrShare,
+			wantReads:  -1,
+			wantWrites: -1,
 		},
 		"strangers make room for strangers": {
-			holders: []Holder{Tenant("a"), {}, {}, {}}, late: true,
-			newcomer: Holder{}, wantReads: 1, wantWrites: -1,
+			holders:    []Holder{Tenant("a"), {}, {}, {}},
+			late:       true,
+			newcomer:   Holder{},
+			wantReads:  1,
+			wantWrites: -1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -294,6 +318,12 @@ func TestTogether(t *testing.T) {
 	}
 	all.Wait()
 	if gate.InUse() != 0 || gate.strangers != 0 || len(gate.held) != 0 || gate.slow.Len() != 0 {
-		t.Errorf("in the end: %d taken, %d strangers, %v, %d slow", gate.taken, gate.strangers, gate.held, gate.slow.Len())
+		t.Errorf(
+			"in the end: %d taken, %d strangers, %v, %d slow",
+			gate.taken,
+			gate.strangers,
+			gate.held,
+			gate.slow.Len(),
+		)
 	}
 }

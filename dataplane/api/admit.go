@@ -86,7 +86,13 @@ func (a *API) authenticate(v *visit) *problem.Problem {
 		return badToken()
 	}
 	v.facts.tenant = t
-	v.facts.principal = &Principal{Tenant: t.ID, UserID: claims.UserID, SessionID: claims.SessionID, Role: claims.Role, Claims: claims}
+	v.facts.principal = &Principal{
+		Tenant:    t.ID,
+		UserID:    claims.UserID,
+		SessionID: claims.SessionID,
+		Role:      claims.Role,
+		Claims:    claims,
+	}
 	a.allowOrigin(v.w, v.r, t)
 	if err := v.facts.place.Verified(t.ID); err != nil {
 		return overloaded(err)
@@ -120,7 +126,13 @@ func (a *API) permit(v *visit) *problem.Problem {
 	if len(roles) == 0 || slices.Contains(roles, v.facts.principal.Role) {
 		return nil
 	}
-	return problem.New(problem.Forbidden, "this is for the role "+strings.Join(roles, " or ")).WithHeader(challengeHeader, challenge+`, error="insufficient_scope"`)
+	return problem.New(
+		problem.Forbidden,
+		"this is for the role "+strings.Join(roles, " or "),
+	).WithHeader(
+		challengeHeader,
+		challenge+`, error="insufficient_scope"`,
+	)
 }
 
 // throttle counts the requests of each principal. What is public counts for itself.

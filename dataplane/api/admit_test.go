@@ -27,20 +27,66 @@ func TestAuthenticate(t *testing.T) {
 		wantCode   string
 		want       string // of WWW-Authenticate
 	}{
-		"no token":             {wantStatus: 401, wantCode: "authentication", want: plain},
-		"another scheme":       {headers: []string{"Authorization: Basic Z29vZA=="}, wantStatus: 401, wantCode: "authentication", want: plain},
-		"an empty token":       {headers: []string{"Authorization: Bearer "}, wantStatus: 401, wantCode: "authentication", want: plain},
-		"two headers":          {headers: []string{"Authorization: Bearer good", "Authorization: Bearer good"}, wantStatus: 401, wantCode: "authentication", want: plain},
+		"no token": {wantStatus: 401, wantCode: "authentication", want: plain},
+		"another scheme": {
+			headers:    []string{"Authorization: Basic Z29vZA=="},
+			wantStatus: 401,
+			wantCode:   "authentication",
+			want:       plain,
+		},
+		"an empty token": {
+			headers:    []string{"Authorization: Bearer "},
+			wantStatus: 401,
+			wantCode:   "authentication",
+			want:       plain,
+		},
+		"two headers": {
+			headers:    []string{"Authorization: Bearer good", "Authorization: Bearer good"},
+			wantStatus: 401,
+			wantCode:   "authentication",
+			want:       plain,
+		},
 		"a token in the query": {wantStatus: 401, wantCode: "authentication", want: plain},
-		"an unknown token":     {headers: []string{"Authorization: Bearer bad"}, wantStatus: 401, wantCode: "invalid_token", want: invalid},
-		"two tokens in one":    {headers: []string{"Authorization: Bearer good good"}, wantStatus: 401, wantCode: "invalid_token", want: invalid},
-		"the tenant is gone":   {headers: []string{"Authorization: Bearer good"}, unknown: true, wantStatus: 401, wantCode: "invalid_token", want: invalid},
-		"made anew under its name": {headers: []string{"Authorization: Bearer good"}, tenant: func(t *tenantconfig.Tenant) { t.UID = "another" },
-			wantStatus: 401, wantCode: "invalid_token", want: invalid},
-		"suspended": {headers: []string{"Authorization: Bearer good"}, tenant: func(t *tenantconfig.Tenant) { t.Suspended = true },
-			wantStatus: 401, wantCode: "invalid_token", want: invalid},
-		"accounts were taken away": {headers: []string{"Authorization: Bearer good"}, tenant: func(t *tenantconfig.Tenant) { t.Auth = nil },
-			wantStatus: 401, wantCode: "invalid_token", want: invalid},
+		"an unknown token": {
+			headers:    []string{"Authorization: Bearer bad"},
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+			want:       invalid,
+		},
+		"two tokens in one": {
+			headers:    []string{"Authorization: Bearer good good"},
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+			want:       invalid,
+		},
+		"the tenant is gone": {
+			headers:    []string{"Authorization: Bearer good"},
+			unknown:    true,
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+			want:       invalid,
+		},
+		"made anew under its name": {
+			headers:    []string{"Authorization: Bearer good"},
+			tenant:     func(t *tenantconfig.Tenant) { t.UID = "another" },
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+			want:       invalid,
+		},
+		"suspended": {
+			headers:    []string{"Authorization: Bearer good"},
+			tenant:     func(t *tenantconfig.Tenant) { t.Suspended = true },
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+			want:       invalid,
+		},
+		"accounts were taken away": {
+			headers:    []string{"Authorization: Bearer good"},
+			tenant:     func(t *tenantconfig.Tenant) { t.Auth = nil },
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+			want:       invalid,
+		},
 		"good":                {headers: []string{"Authorization: Bearer good"}, wantStatus: 200},
 		"good, in small type": {headers: []string{"Authorization: bearer good"}, wantStatus: 200},
 	} {
@@ -58,8 +104,15 @@ func TestAuthenticate(t *testing.T) {
 				target += "?access_token=good"
 			}
 			got := rig.Send(request("GET", target, tc.headers...))
-			if got.Status != tc.wantStatus || got.Code() != tc.wantCode || got.Header.Get("WWW-Authenticate") != tc.want {
-				t.Errorf("answered %d %q, WWW-Authenticate %q: %s", got.Status, got.Code(), got.Header.Get("WWW-Authenticate"), got.Body)
+			if got.Status != tc.wantStatus || got.Code() != tc.wantCode ||
+				got.Header.Get("WWW-Authenticate") != tc.want {
+				t.Errorf(
+					"answered %d %q, WWW-Authenticate %q: %s",
+					got.Status,
+					got.Code(),
+					got.Header.Get("WWW-Authenticate"),
+					got.Body,
+				)
 			}
 		})
 	}
@@ -87,7 +140,14 @@ func (notReady) Check(string) (*token.Claims, error) { return nil, token.ErrNotR
 // TestNotReady : a pod that cannot check tokens yet must not sign everybody out.
 func TestNotReady(t *testing.T) {
 	rig := newRig(func(o *api.Options) { o.Tokens = notReady{} })
-	if answer := rig.Do(t, "GET", "/api/things/1", "good", nil); answer.Status != 503 || answer.Code() != "unavailable" || answer.Header.Get("Retry-After") == "" {
+	if answer := rig.Do(
+		t,
+		"GET",
+		"/api/things/1",
+		"good",
+		nil,
+	); answer.Status != 503 || answer.Code() != "unavailable" ||
+		answer.Header.Get("Retry-After") == "" {
 		t.Errorf("answered %d %s", answer.Status, answer.Body)
 	}
 }
@@ -117,8 +177,12 @@ type counter struct {
 
 func (c *counter) Take(_ context.Context, t *tenantconfig.Tenant, name ratelimit.Name, key string) ratelimit.Decision {
 	c.asked = append(c.asked, t.ID+" "+string(name)+" "+key)
-	decision := ratelimit.Decision{Allowed: len(c.asked) <= c.allow, Name: name, Limit: ratelimit.Limit{Requests: c.allow, Window: time.Minute},
-		Reset: time.Minute}
+	decision := ratelimit.Decision{
+		Allowed: len(c.asked) <= c.allow,
+		Name:    name,
+		Limit:   ratelimit.Limit{Requests: c.allow, Window: time.Minute},
+		Reset:   time.Minute,
+	}
 	if !decision.Allowed {
 		decision.RetryAfter = 1500 * time.Millisecond
 	}
@@ -136,7 +200,8 @@ func TestThrottle(t *testing.T) {
 		if answer.Status == 429 && (answer.Code() != "rate_limited" || answer.Header.Get("Retry-After") != "2") {
 			t.Errorf("refused with %v %s", answer.Header, answer.Body)
 		}
-		if answer.Status != 401 && (answer.Header.Get("RateLimit") == "" || answer.Header.Get("RateLimit-Policy") == "") {
+		if answer.Status != 401 &&
+			(answer.Header.Get("RateLimit") == "" || answer.Header.Get("RateLimit-Policy") == "") {
 			t.Errorf("%d without the limit's headers: %v", answer.Status, answer.Header)
 		}
 	}
@@ -144,7 +209,10 @@ func TestThrottle(t *testing.T) {
 	if d := cmp.Diff([]int{401, 200, 200, 429}, statuses); d != "" {
 		t.Errorf("statuses (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"acme/support api user-1", "acme/support api user-2", "acme/support api user-1"}, limiter.asked); d != "" {
+	if d := cmp.Diff(
+		[]string{"acme/support api user-1", "acme/support api user-2", "acme/support api user-1"},
+		limiter.asked,
+	); d != "" {
 		t.Errorf("counted (-want +got):\n%s", d)
 	}
 }
@@ -154,7 +222,14 @@ func TestOverload(t *testing.T) {
 	started := make(chan struct{})
 	finish := make(chan struct{})
 	rig := newRig(func(o *api.Options) { o.MaxInFlight = 1 })
-	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow"},
+	api.Register(rig.API, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/slow",
+		ID:      "slow",
+		Tag:     "things",
+		Access:  api.SignedIn,
+		Summary: "Be slow",
+	},
 		func(context.Context, *struct{}) (*struct{}, error) {
 			close(started)
 			<-finish
@@ -163,7 +238,14 @@ func TestOverload(t *testing.T) {
 	first := make(chan apitest.Answer)
 	go func() { first <- rig.Do(t, "GET", "/api/slow", "good", nil) }()
 	<-started
-	if answer := rig.Do(t, "GET", "/api/things/1", "good", nil); answer.Status != 503 || answer.Code() != "unavailable" || answer.Header.Get("Retry-After") != "1" {
+	if answer := rig.Do(
+		t,
+		"GET",
+		"/api/things/1",
+		"good",
+		nil,
+	); answer.Status != 503 || answer.Code() != "unavailable" ||
+		answer.Header.Get("Retry-After") != "1" {
 		t.Errorf("one too many is answered %d %s", answer.Status, answer.Body)
 	}
 	close(finish)

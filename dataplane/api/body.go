@@ -55,11 +55,15 @@ func mediaType(h http.Header) *problem.Problem {
 	charset := params["charset"]
 	delete(params, "charset")
 	encoding := h.Get("Content-Encoding")
-	if err == nil && kind == "application/json" && len(params) == 0 && (charset == "" || strings.EqualFold(charset, "utf-8")) &&
+	if err == nil && kind == "application/json" && len(params) == 0 &&
+		(charset == "" || strings.EqualFold(charset, "utf-8")) &&
 		(encoding == "" || strings.EqualFold(encoding, "identity")) {
 		return nil
 	}
-	return problem.New(problem.UnsupportedMediaType, "send JSON in UTF-8, uncompressed, with Content-Type: application/json")
+	return problem.New(
+		problem.UnsupportedMediaType,
+		"send JSON in UTF-8, uncompressed, with Content-Type: application/json",
+	)
 }
 
 func explainBody(err error, limit int64) *problem.Problem {
@@ -85,12 +89,18 @@ func checkJSON(body []byte) *problem.Problem {
 		}
 		switch depth := decoder.StackDepth(); {
 		case depth > maxDepth:
-			return badBody(printable(string(decoder.StackPointer()), maxDevice), fmt.Sprintf("nested deeper than %d", maxDepth))
+			return badBody(
+				printable(string(decoder.StackPointer()), maxDevice),
+				fmt.Sprintf("nested deeper than %d", maxDepth),
+			)
 		case depth > 0:
 			continue
 		}
 		if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
-			return badBody("", fmt.Sprintf("there is more after the end of the JSON, before byte %d", decoder.InputOffset()))
+			return badBody(
+				"",
+				fmt.Sprintf("there is more after the end of the JSON, before byte %d", decoder.InputOffset()),
+			)
 		}
 		return nil
 	}
@@ -118,7 +128,13 @@ func badBody(path, message string) *problem.Problem {
 
 // marshal writes lists and objects that are nil as empty ones; omitempty is that of encoding/json, which people know.
 func marshal(w io.Writer, v any) error {
-	return json.MarshalWrite(w, v, jsonv1.OmitEmptyWithLegacySemantics(true), jsontext.AllowInvalidUTF8(true), json.Deterministic(true))
+	return json.MarshalWrite(
+		w,
+		v,
+		jsonv1.OmitEmptyWithLegacySemantics(true),
+		jsontext.AllowInvalidUTF8(true),
+		json.Deterministic(true),
+	)
 }
 
 // unmarshal reads what checkJSON let through. Its errors quote nothing.

@@ -174,7 +174,11 @@ func TestNothingSentIsQuoted(t *testing.T) {
 		"an unknown name": `{"name":"ab","extra":"` + canary + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if answer := post(newRig(), body); answer.Status != 400 || strings.Contains(string(answer.Body), canary) || strings.Contains(fmt.Sprint(answer.Header), canary) {
+			if answer := post(
+				newRig(),
+				body,
+			); answer.Status != 400 || strings.Contains(string(answer.Body), canary) ||
+				strings.Contains(fmt.Sprint(answer.Header), canary) {
 				t.Errorf("answered %d %v %s", answer.Status, answer.Header, answer.Body)
 			}
 		})
@@ -187,7 +191,11 @@ func TestAnswerShape(t *testing.T) {
 	var got map[string]any
 	answer.JSON(t, &got)
 	want := map[string]any{"id": "1", "thing": map[string]any{"name": "<ab>"}, "tags": []any{}}
-	if d := cmp.Diff(want, got); d != "" || answer.Header.Get("Location") != "/api/things/1" || answer.Header.Get("Content-Type") != "application/json" {
+	if d := cmp.Diff(
+		want,
+		got,
+	); d != "" || answer.Header.Get("Location") != "/api/things/1" ||
+		answer.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%v (-want +got):\n%s", answer.Header, d)
 	}
 }
@@ -242,7 +250,10 @@ func TestBodyThatBreaksOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_, _ = io.WriteString(conn, "POST /t/acme/support/api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+	_, _ = io.WriteString(
+		conn,
+		"POST /t/acme/support/api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+	)
 	_ = conn.(*net.TCPConn).CloseWrite()
 	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -251,7 +262,12 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	var p problem.Problem
-	if _ = json.NewDecoder(resp.Body).Decode(&p); resp.StatusCode != http.StatusBadRequest || p.Code != problem.Validation {
+	if _ = json.NewDecoder(
+		resp.Body,
+	).Decode(
+		&p,
+	); resp.StatusCode != http.StatusBadRequest ||
+		p.Code != problem.Validation {
 		t.Errorf("answered %s %+v", resp.Status, p)
 	}
 }

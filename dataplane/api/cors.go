@@ -32,8 +32,10 @@ func (a *API) preflight(w http.ResponseWriter, r *http.Request) *problem.Problem
 	}
 	header := w.Header()
 	if header.Get("Access-Control-Allow-Origin") == "" {
-		return problem.New(problem.Forbidden,
-			"the origin is not in the tenant's spec.auth.allowedOrigins; a browser must name the tenant by path or host")
+		return problem.New(
+			problem.Forbidden,
+			"the origin is not in the tenant's spec.auth.allowedOrigins; a browser must name the tenant by path or host",
+		)
 	}
 	header.Add("Vary", "Access-Control-Request-Method")
 	header.Set("Access-Control-Allow-Methods", asked.Method)

@@ -121,7 +121,9 @@ func addField(p *problem.Problem, err error) *problem.Problem {
 }
 
 // missing is huma's message of a member that is not there, which it tells of what it is missing in.
-var missing = regexp.MustCompile("^" + strings.Replace(regexp.QuoteMeta(validation.MsgExpectedRequiredProperty), "%s", "([^ ]+)", 1) + "$")
+var missing = regexp.MustCompile(
+	"^" + strings.Replace(regexp.QuoteMeta(validation.MsgExpectedRequiredProperty), "%s", "([^ ]+)", 1) + "$",
+)
 
 // fieldPath makes a JSON pointer of huma's body.items[3].name, and the parameter's name of query.limit.
 func fieldPath(location string) string {
@@ -140,8 +142,14 @@ func fieldPath(location string) string {
 }
 
 // quoting are huma's messages that end in an error of a parser, which may quote the value.
-var quoting = []string{validation.MsgExpectedRFC5322Email, validation.MsgExpectedRFC3986URI, validation.MsgExpectedRFC4122UUID,
-	validation.MsgExpectedRegexp, validation.MsgExpectedDuration, "invalid value: %v"}
+var quoting = []string{
+	validation.MsgExpectedRFC5322Email,
+	validation.MsgExpectedRFC3986URI,
+	validation.MsgExpectedRFC4122UUID,
+	validation.MsgExpectedRegexp,
+	validation.MsgExpectedDuration,
+	"invalid value: %v",
+}
 
 func unquoted(message string) string {
 	for _, format := range quoting {

@@ -47,21 +47,35 @@ func TestErrors(t *testing.T) {
 		for _, mode := range []api.Mode{"", api.Production, api.Development} {
 			t.Run(name+", "+string(mode), func(t *testing.T) {
 				var log bytes.Buffer
-				rig := failing(tc.err, func(o *api.Options) { o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, nil)) })
+				rig := failing(
+					tc.err,
+					func(o *api.Options) { o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, nil)) },
+				)
 				answer := rig.Do(t, "GET", "/api/fail", "good", nil)
 				var p problem.Problem
 				answer.JSON(t, &p)
-				if answer.Status != tc.wantStatus || string(p.Code) != tc.wantCode || p.Status != tc.wantStatus || answer.Header.Get("Retry-After") != tc.wantRetryAfter {
-					t.Errorf("answered %d, Retry-After %q: %s", answer.Status, answer.Header.Get("Retry-After"), answer.Body)
+				if answer.Status != tc.wantStatus || string(p.Code) != tc.wantCode || p.Status != tc.wantStatus ||
+					answer.Header.Get("Retry-After") != tc.wantRetryAfter {
+					t.Errorf(
+						"answered %d, Retry-After %q: %s",
+						answer.Status,
+						answer.Header.Get("Retry-After"),
+						answer.Body,
+					)
 				}
-				if told := strings.Contains(string(answer.Body), "canary"); told != (mode == api.Development) || told != (p.Debug != "") {
+				if told := strings.Contains(
+					string(answer.Body),
+					"canary",
+				); told != (mode == api.Development) ||
+					told != (p.Debug != "") {
 					t.Errorf("the cause is told: %v: %s", told, answer.Body)
 				}
 				logged := strings.Contains(log.String(), "canary") && strings.Contains(log.String(), p.RequestID)
 				if logged != tc.wantLogged || p.RequestID == "" || p.RequestID != answer.Header.Get("X-Request-Id") {
 					t.Errorf("request %q, log %q", p.RequestID, log.String())
 				}
-				if answer.Header.Get("Content-Type") != "application/problem+json" || answer.Header.Get("Cache-Control") != "no-store" {
+				if answer.Header.Get("Content-Type") != "application/problem+json" ||
+					answer.Header.Get("Cache-Control") != "no-store" {
 					t.Errorf("headers %v", answer.Header)
 				}
 			})
@@ -81,15 +95,25 @@ func TestProblemsAreShared(t *testing.T) {
 }
 
 func register(r *apitest.Rig, path string, h func(context.Context) error) {
-	api.Register(r.API, api.Operation{Method: http.MethodPost, Path: path, ID: strings.ReplaceAll(path, "/", "-"), Tag: "things", Access: api.Public,
-		Summary: "Try"}, func(ctx context.Context, _ *struct{ Body thing }) (*struct{}, error) { return nil, h(ctx) })
+	api.Register(r.API, api.Operation{
+		Method:  http.MethodPost,
+		Path:    path,
+		ID:      strings.ReplaceAll(path, "/", "-"),
+		Tag:     "things",
+		Access:  api.Public,
+		Summary: "Try",
+	}, func(ctx context.Context, _ *struct{ Body thing }) (*struct{}, error) { return nil, h(ctx) })
 }
 
 const tryPath, tryBody = "/t/acme/support/api/try", `{"name":"ab"}`
 
 func tryIt(t *testing.T, url string) apitest.Answer {
 	t.Helper()
-	resp, err := http.Post(url+tryPath, "application/json", strings.NewReader(tryBody)) //nolint:gosec // a test's own server
+	resp, err := http.Post(
+		url+tryPath,
+		"application/json",
+		strings.NewReader(tryBody),
+	) //nolint:gosec // a test's own server
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +156,12 @@ func (s slowly) Read([]byte) (int, error) { <-s.end; return 0, errors.New("the t
 
 func TestSlowBody(t *testing.T) {
 	srv := serving(t, newRig(func(o *api.Options) { o.BodyTimeout = 50 * time.Millisecond }))
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+"/t/acme/support/api/auth/things", slowly{t.Context().Done()})
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodPost,
+		srv.URL+"/t/acme/support/api/auth/things",
+		slowly{t.Context().Done()},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +185,11 @@ func TestPanic(t *testing.T) {
 	for range 2 {
 		answer := tryIt(t, srv.URL)
 		var p problem.Problem
-		if answer.JSON(t, &p); answer.Status != 500 || p.Code != problem.Internal || p.RequestID != answer.Header.Get("X-Request-Id") || strings.Contains(string(answer.Body), "canary") {
+		if answer.JSON(
+			t,
+			&p,
+		); answer.Status != 500 || p.Code != problem.Internal || p.RequestID != answer.Header.Get("X-Request-Id") ||
+			strings.Contains(string(answer.Body), "canary") {
 			t.Errorf("answered %d %s", answer.Status, answer.Body)
 		}
 	}
@@ -176,7 +209,8 @@ func TestTokensAreNotLogged(t *testing.T) {
 		rig.SignIn("canary-good", "u", "s", "agent")
 		for _, raw := range []string{"canary-bad", "canary-good"} {
 			answer := rig.Do(t, "GET", "/api/things/1?limit=canary", raw, nil)
-			if answer.Status < 400 || strings.Contains(string(answer.Body)+fmt.Sprint(answer.Header)+log.String(), "canary") {
+			if answer.Status < 400 ||
+				strings.Contains(string(answer.Body)+fmt.Sprint(answer.Header)+log.String(), "canary") {
 				t.Errorf("%s: answered %d %v %s; log %s", mode, answer.Status, answer.Header, answer.Body, log.String())
 			}
 		}
@@ -209,8 +243,11 @@ func TestOptionsCheck(t *testing.T) {
 		o       api.Options
 		wantErr bool
 	}{
-		"nothing":           {api.Options{}, false},
-		"all":               {api.Options{Mode: api.Development, TenantFrom: []string{"header", "path", "host"}}, false},
+		"nothing": {api.Options{}, false},
+		"all": {api.Options{
+			Mode:       api.Development,
+			TenantFrom: []string{"header", "path", "host"},
+		}, false},
 		"an unknown mode":   {api.Options{Mode: "debug"}, true},
 		"an unknown source": {api.Options{TenantFrom: []string{"cookie"}}, true},
 		"a source twice":    {api.Options{TenantFrom: []string{"path", "path"}}, true},
@@ -232,8 +269,14 @@ func TestMetrics(t *testing.T) {
 	rig.Do(t, "GET", "/api/things/1?limit=0", "good", nil) // by huma
 	rig.Do(t, "GET", "/api/things/1", "good", nil)         // none
 	rig.Do(t, "GET", "/api/nothing/canary", "canary", nil) // no operation
-	want := map[string]float64{"caly_api_problems_total internal": 1, "caly_api_problems_total invalid_token": 1, "caly_api_problems_total not_found": 1,
-		"caly_api_problems_total validation": 1, "caly_api_request_seconds fail": 1, "caly_api_request_seconds getThing": 3}
+	want := map[string]float64{
+		"caly_api_problems_total internal":      1,
+		"caly_api_problems_total invalid_token": 1,
+		"caly_api_problems_total not_found":     1,
+		"caly_api_problems_total validation":    1,
+		"caly_api_request_seconds fail":         1,
+		"caly_api_request_seconds getThing":     3,
+	}
 	got := counts(t, registry)
 	maps.DeleteFunc(got, func(name string, _ float64) bool { return strings.HasPrefix(name, "caly_admission_") })
 	if d := cmp.Diff(want, got); d != "" {
@@ -251,7 +294,9 @@ func counts(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	all := map[string]float64{}
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			all[family.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			all[family.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue() + float64(
+				m.GetHistogram().GetSampleCount(),
+			)
 		}
 	}
 	return all

@@ -32,7 +32,12 @@ func (a *API) members(prefix string, s *huma.Schema, depth int) []fieldView {
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		member := a.resolve(s.Properties[name])
 		full := strings.TrimPrefix(prefix+"."+name, ".")
-		all = append(all, fieldView{Name: full, Type: typeOf(member), Says: says(s.Properties[name]), Required: slices.Contains(s.Required, name)})
+		all = append(all, fieldView{
+			Name:     full,
+			Type:     typeOf(member),
+			Says:     says(s.Properties[name]),
+			Required: slices.Contains(s.Required, name),
+		})
 		all = append(all, a.members(full, member, depth+1)...)
 	}
 	return all
@@ -73,7 +78,12 @@ func says(s *huma.Schema) string {
 		}
 		parts = append(parts, "One of "+strings.Join(values, ", ")+".")
 	}
-	parts = append(parts, bounds("Length", s.MinLength, s.MaxLength), bounds("Items", s.MinItems, s.MaxItems), bounds("Value", s.Minimum, s.Maximum))
+	parts = append(
+		parts,
+		bounds("Length", s.MinLength, s.MaxLength),
+		bounds("Items", s.MinItems, s.MaxItems),
+		bounds("Value", s.Minimum, s.Maximum),
+	)
 	if s.Default != nil {
 		parts = append(parts, fmt.Sprintf("Default %v.", s.Default))
 	}

@@ -18,7 +18,8 @@ func FuzzCheckJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		problem := checkJSON(body)
 		if problem != nil {
-			if len(problem.Fields) != 1 || len(problem.Fields[0].Path) > maxDevice || !utf8.ValidString(problem.Fields[0].Path+problem.Fields[0].Message) {
+			if len(problem.Fields) != 1 || len(problem.Fields[0].Path) > maxDevice ||
+				!utf8.ValidString(problem.Fields[0].Path+problem.Fields[0].Message) {
 				t.Errorf("refused with %+v", problem.Fields)
 			}
 			return
@@ -76,7 +77,8 @@ func FuzzCutTenant(f *testing.F) {
 			return
 		}
 		namespace, name, _ := strings.Cut(id, "/")
-		if namespace == "" || name == "" || strings.Contains(name, "/") || "/t/"+id+rest.Path != address.Path || !strings.HasPrefix(rest.EscapedPath(), "/") {
+		if namespace == "" || name == "" || strings.Contains(name, "/") || "/t/"+id+rest.Path != address.Path ||
+			!strings.HasPrefix(rest.EscapedPath(), "/") {
 			t.Errorf("%q is cut into %q and %q", path, id, rest.EscapedPath())
 		}
 		if address.RawPath != "" && "/t/"+id+rest.RawPath != address.RawPath {

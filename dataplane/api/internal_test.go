@@ -49,20 +49,30 @@ func TestFromHuma(t *testing.T) {
 		want   problem.Code
 		fields []problem.FieldError
 	}{
-		"not valid": {422, []error{detail("body.a", "expected string")}, problem.Validation, []problem.FieldError{{Path: "/a", Message: "expected string"}}},
+		"not valid": {422, []error{detail("body.a", "expected string")}, problem.Validation, []problem.FieldError{{
+			Path:    "/a",
+			Message: "expected string",
+		}}},
 		"missing, inside": {422, []error{detail("body.a[0]", "expected required property b to be present")}, problem.Validation,
 			[]problem.FieldError{{Path: "/a/0/b", Message: "required, and missing"}}},
 		"missing, as a whole": {400, nil, problem.Validation, nil},
 		"a parser's error": {422, []error{detail("query.q", "expected string to be RFC 3986 uri: parse canary")}, problem.Validation,
 			[]problem.FieldError{{Path: "q", Message: "expected string to be RFC 3986 uri"}}},
-		"a type's own":        {422, []error{detail("query.q", "invalid value: canary")}, problem.Validation, []problem.FieldError{{Path: "q", Message: "invalid value"}}},
+		"a type's own": {422, []error{detail("query.q", "invalid value: canary")}, problem.Validation, []problem.FieldError{{
+			Path:    "q",
+			Message: "invalid value",
+		}}},
 		"a resolver's":        {422, []error{errors.New("both or neither")}, problem.Validation, []problem.FieldError{{Message: "both or neither"}}},
 		"huma is at its end":  {500, []error{secret}, problem.Internal, nil},
 		"a status of nowhere": {418, []error{secret}, problem.Internal, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := fromHuma(tc.status, "validation failed", tc.errs)
-			if d := cmp.Diff(tc.fields, p.Fields); d != "" || p.Code != tc.want || p.Status != problem.Of(tc.want).Status || strings.Contains(p.Detail, "canary") {
+			if d := cmp.Diff(
+				tc.fields,
+				p.Fields,
+			); d != "" || p.Code != tc.want || p.Status != problem.Of(tc.want).Status ||
+				strings.Contains(p.Detail, "canary") {
 				t.Errorf("%+v (-want +got):\n%s", p, d)
 			}
 		})
@@ -101,12 +111,21 @@ type tree struct {
 // TestPageOfRecursiveTypes ends.
 func TestPageOfRecursiveTypes(t *testing.T) {
 	api := New(Options{})
-	Register(api, Operation{Method: http.MethodPut, Path: "/api/tree", ID: "putTree", Tag: "t", Summary: "Put a tree", Access: SignedIn},
+	Register(api, Operation{
+		Method:  http.MethodPut,
+		Path:    "/api/tree",
+		ID:      "putTree",
+		Tag:     "t",
+		Summary: "Put a tree",
+		Access:  SignedIn,
+	},
 		func(context.Context, *struct{ Body tree }) (*struct{ Body []tree }, error) {
 			return nil, errors.New("never")
 		})
 	page := string(api.Page())
-	if !strings.Contains(page, "<code>children[].children[].name</code>") || !strings.Contains(page, "<code>[].children[].name</code>") || len(page) > 1<<20 {
+	if !strings.Contains(page, "<code>children[].children[].name</code>") ||
+		!strings.Contains(page, "<code>[].children[].name</code>") ||
+		len(page) > 1<<20 {
 		t.Errorf("the page has %d bytes: %s", len(page), page)
 	}
 }

@@ -16,10 +16,15 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "caly_api_request_seconds",
-			Help: "Time to answer a request, by operation.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}}, []string{"operation"}),
-		problems: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_api_problems_total",
-			Help: "Requests that were answered with a problem, by its code."}, []string{"code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "caly_api_request_seconds",
+			Help:    "Time to answer a request, by operation.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}, []string{"operation"}),
+		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "caly_api_problems_total",
+			Help: "Requests that were answered with a problem, by its code.",
+		}, []string{"code"}),
 	}
 	if r != nil {
 		r.MustRegister(m.seconds, m.problems)

@@ -44,23 +44,44 @@ func (a *API) config() huma.Config {
 		OpenAPI: "3.1.0",
 		Info:    &huma.Info{Title: "Caly tenant API", Version: "1", Description: description},
 		Servers: []*huma.Server{{URL: "/", Description: "The tenant is named by host, header or token."},
-			{URL: "/t/{namespace}/{tenant}", Description: "The tenant is named by path.", Variables: map[string]*huma.ServerVariable{
-				"namespace": {Default: "default", Description: "The Tenant's namespace."}, "tenant": {Default: "tenant", Description: "The Tenant's name."}}}},
+			{
+				URL:         "/t/{namespace}/{tenant}",
+				Description: "The tenant is named by path.",
+				Variables: map[string]*huma.ServerVariable{
+					"namespace": {Default: "default", Description: "The Tenant's namespace."},
+					"tenant":    {Default: "tenant", Description: "The Tenant's name."},
+				},
+			}},
 		Components: &huma.Components{
 			Schemas:   registry,
 			Responses: map[string]*huma.Response{},
-			Parameters: map[string]*huma.Param{tenantParameter: {Name: tenantHeader, In: "header",
+			Parameters: map[string]*huma.Param{tenantParameter: {
+				Name:        tenantHeader,
+				In:          "header",
 				Description: "The tenant, if neither path nor host names it: {namespace}/{tenant}.",
-				Schema:      &huma.Schema{Type: "string", Pattern: "^[a-z0-9.-]+/[a-z0-9.-]+$"}}},
-			SecuritySchemes: map[string]*huma.SecurityScheme{bearerScheme: {Type: "http", Scheme: "bearer", BearerFormat: "JWT",
-				Description: "The accessToken of a login or refresh."}},
+				Schema:      &huma.Schema{Type: "string", Pattern: "^[a-z0-9.-]+/[a-z0-9.-]+$"},
+			}},
+			SecuritySchemes: map[string]*huma.SecurityScheme{bearerScheme: {
+				Type:         "http",
+				Scheme:       "bearer",
+				BearerFormat: "JWT",
+				Description:  "The accessToken of a login or refresh.",
+			}},
 		},
 		OnAddOperation: []huma.AddOpFunc{addTag},
 	}
 	if a.o.Mode == Development {
-		doc.Components.SecuritySchemes[testerScheme] = &huma.SecurityScheme{Type: "http", Scheme: "bearer", Description: "DEV_TEST_TOKEN."}
+		doc.Components.SecuritySchemes[testerScheme] = &huma.SecurityScheme{
+			Type:        "http",
+			Scheme:      "bearer",
+			Description: "DEV_TEST_TOKEN.",
+		}
 	}
-	return huma.Config{OpenAPI: doc, Formats: map[string]huma.Format{"application/json": format, "json": format}, DefaultFormat: "application/json"}
+	return huma.Config{
+		OpenAPI:       doc,
+		Formats:       map[string]huma.Format{"application/json": format, "json": format},
+		DefaultFormat: "application/json",
+	}
 }
 
 func codes() []any {
@@ -74,7 +95,11 @@ func codes() []any {
 // addTag keeps the list of tags, sorted.
 func addTag(doc *huma.OpenAPI, op *huma.Operation) {
 	for _, name := range op.Tags {
-		i, found := slices.BinarySearchFunc(doc.Tags, name, func(t *huma.Tag, name string) int { return strings.Compare(t.Name, name) })
+		i, found := slices.BinarySearchFunc(
+			doc.Tags,
+			name,
+			func(t *huma.Tag, name string) int { return strings.Compare(t.Name, name) },
+		)
 		if !found {
 			doc.Tags = slices.Insert(doc.Tags, i, &huma.Tag{Name: name})
 		}
@@ -108,7 +133,9 @@ func extensions(op Operation, takesBody bool) map[string]any {
 
 // errorsOf are the codes that an operation may answer with: its own and the frame's.
 func errorsOf(op Operation, takesBody bool) []problem.Code {
-	all := append([]problem.Code{problem.Validation, problem.Timeout, problem.Unavailable, problem.Database, problem.Internal}, op.Errors...)
+	all := append(
+		[]problem.Code{problem.Validation, problem.Timeout, problem.Unavailable, problem.Database, problem.Internal},
+		op.Errors...)
 	if op.Access.kind == public {
 		all = append(all, problem.NotFound, problem.Forbidden)
 	} else {
@@ -153,8 +180,13 @@ func (a *API) component(status int, rows []problem.Row) string {
 		name += "-" + string(row.Code)
 		says = append(says, "`"+string(row.Code)+"`: "+row.Means+". "+strings.ToUpper(row.Do[:1])+row.Do[1:]+".")
 	}
-	a.huma.OpenAPI().Components.Responses[name] = &huma.Response{Description: strings.Join(says, "\n\n"), Headers: problemHeaders(status),
-		Content: map[string]*huma.MediaType{"application/problem+json": {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}}}}
+	a.huma.OpenAPI().Components.Responses[name] = &huma.Response{
+		Description: strings.Join(says, "\n\n"),
+		Headers:     problemHeaders(status),
+		Content: map[string]*huma.MediaType{
+			"application/problem+json": {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}},
+		},
+	}
 	return name
 }
 
@@ -165,8 +197,11 @@ func problemHeaders(status int) map[string]*huma.Header {
 	case 401:
 		return map[string]*huma.Header{"WWW-Authenticate": {Schema: text, Description: "RFC 6750."}}
 	case 429:
-		return map[string]*huma.Header{"Retry-After": {Schema: number, Description: "Seconds to wait."},
-			"RateLimit": {Schema: text, Description: "What is left of the limit."}, "RateLimit-Policy": {Schema: text, Description: "The limit."}}
+		return map[string]*huma.Header{
+			"Retry-After":      {Schema: number, Description: "Seconds to wait."},
+			"RateLimit":        {Schema: text, Description: "What is left of the limit."},
+			"RateLimit-Policy": {Schema: text, Description: "The limit."},
+		}
 	case 503:
 		return map[string]*huma.Header{"Retry-After": {Schema: number, Description: "Seconds to wait."}}
 	}

@@ -30,8 +30,15 @@ func TestDocumentIsDeterministic(t *testing.T) {
 	build := func(ids ...string) []byte {
 		rig := newRig()
 		for _, id := range ids {
-			api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/" + id, ID: id, Tag: "tag of " + id, Access: api.SignedIn, Summary: "Get",
-				Errors: []problem.Code{problem.Conflict, problem.NotFound}}, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil }) //nolint:nilnil // 204
+			api.Register(rig.API, api.Operation{
+				Method:  http.MethodGet,
+				Path:    "/api/" + id,
+				ID:      id,
+				Tag:     "tag of " + id,
+				Access:  api.SignedIn,
+				Summary: "Get",
+				Errors:  []problem.Code{problem.Conflict, problem.NotFound},
+			}, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil }) //nolint:nilnil // 204
 		}
 		return rig.Document()
 	}
@@ -59,13 +66,38 @@ func TestErrorsOfOperations(t *testing.T) {
 		path, method string
 		want         map[string]string
 	}{
-		"public with a body": {"/api/auth/things", "post", map[string]string{"201": "", "400": "400-validation", "403": "403-forbidden", "404": "404-not_found",
-			"408": "408-timeout", "409": "409-conflict", "413": "413-payload_too_large", "415": "415-unsupported_media_type", "500": "500-internal",
-			"503": "503-unavailable-database", "504": "504-timeout"}},
-		"signed in": {"/api/things/{id}", "get", map[string]string{"200": "", "400": "400-validation", "401": "401-authentication-invalid_token",
-			"429": "429-rate_limited", "500": "500-internal", "503": "503-unavailable-database", "504": "504-timeout"}},
-		"for a role": {"/api/things/{id}", "delete", map[string]string{"204": "", "400": "400-validation", "401": "401-authentication-invalid_token",
-			"403": "403-forbidden", "429": "429-rate_limited", "500": "500-internal", "503": "503-unavailable-database", "504": "504-timeout"}},
+		"public with a body": {"/api/auth/things", "post", map[string]string{
+			"201": "",
+			"400": "400-validation",
+			"403": "403-forbidden",
+			"404": "404-not_found",
+			"408": "408-timeout",
+			"409": "409-conflict",
+			"413": "413-payload_too_large",
+			"415": "415-unsupported_media_type",
+			"500": "500-internal",
+			"503": "503-unavailable-database",
+			"504": "504-timeout",
+		}},
+		"signed in": {"/api/things/{id}", "get", map[string]string{
+			"200": "",
+			"400": "400-validation",
+			"401": "401-authentication-invalid_token",
+			"429": "429-rate_limited",
+			"500": "500-internal",
+			"503": "503-unavailable-database",
+			"504": "504-timeout",
+		}},
+		"for a role": {"/api/things/{id}", "delete", map[string]string{
+			"204": "",
+			"400": "400-validation",
+			"401": "401-authentication-invalid_token",
+			"403": "403-forbidden",
+			"429": "429-rate_limited",
+			"500": "500-internal",
+			"503": "503-unavailable-database",
+			"504": "504-timeout",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]string{}
@@ -82,10 +114,16 @@ func TestErrorsOfOperations(t *testing.T) {
 // TestStatic : document and page need no tenant, are kept for a while, and are not sent twice.
 func TestStatic(t *testing.T) {
 	rig := newRig()
-	for path, kind := range map[string]string{"/openapi.json": "application/json", "/docs": "text/html; charset=utf-8", "/t/acme/support/docs": "text/html; charset=utf-8"} {
+	for path, kind := range map[string]string{
+		"/openapi.json":        "application/json",
+		"/docs":                "text/html; charset=utf-8",
+		"/t/acme/support/docs": "text/html; charset=utf-8",
+	} {
 		first := rig.Send(request("GET", path))
 		etag := first.Header.Get("ETag")
-		if first.Status != 200 || first.Header.Get("Content-Type") != kind || first.Header.Get("Cache-Control") != "public, max-age=300" || etag == "" {
+		if first.Status != 200 || first.Header.Get("Content-Type") != kind ||
+			first.Header.Get("Cache-Control") != "public, max-age=300" ||
+			etag == "" {
 			t.Errorf("%s: %d %v", path, first.Status, first.Header)
 		}
 		if again := rig.Send(request("GET", path, "If-None-Match: "+etag)); again.Status != 304 || len(again.Body) > 0 {
@@ -122,7 +160,8 @@ func TestPage(t *testing.T) {
 		}
 	}
 	csp := answer.Header.Get("Content-Security-Policy")
-	if !strings.HasPrefix(csp, "default-src 'none'; style-src 'sha256-") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script-src") {
+	if !strings.HasPrefix(csp, "default-src 'none'; style-src 'sha256-") || strings.Contains(csp, "unsafe") ||
+		strings.Contains(csp, "script-src") {
 		t.Errorf("Content-Security-Policy: %s", csp)
 	}
 }
@@ -149,7 +188,11 @@ func TestRegisterRefuses(t *testing.T) {
 			}()
 			op := whole
 			change(&op)
-			api.Register(newRig().API, op, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil }) //nolint:nilnil // 204
+			api.Register(
+				newRig().API,
+				op,
+				func(context.Context, *struct{}) (*struct{}, error) { return nil, nil },
+			) //nolint:nilnil // 204
 		})
 	}
 }

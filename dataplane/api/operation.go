@@ -71,7 +71,8 @@ func Register[I, O any](a *API, op Operation, h func(context.Context, *I) (*O, e
 }
 
 func (op Operation) check() {
-	if op.Method == "" || op.ID == "" || op.Summary == "" || op.Tag == "" || !strings.HasPrefix(op.Path, "/api/") || strings.HasSuffix(op.Path, "/") {
+	if op.Method == "" || op.ID == "" || op.Summary == "" || op.Tag == "" || !strings.HasPrefix(op.Path, "/api/") ||
+		strings.HasSuffix(op.Path, "/") {
 		panic("api: operation " + op.Method + " " + op.Path + " lacks a method, id, summary, tag or a path below /api/")
 	}
 	for _, code := range op.Errors {
@@ -85,11 +86,21 @@ func (op Operation) check() {
 // off the frame's, which net/http would take for the peer's hanging up if it ran out while the handler runs.
 func (a *API) describe(op Operation, takesBody bool) huma.Operation {
 	return huma.Operation{
-		OperationID: op.ID, Method: op.Method, Path: op.Path, Summary: op.Summary, Description: op.Description, Tags: []string{op.Tag},
-		DefaultStatus: op.Status, MaxBodyBytes: -1, BodyReadTimeout: -1, RejectUnknownQueryParameters: true,
-		Parameters: tenantParameters(op), Security: security(op.Access), Responses: a.responses(op, takesBody),
-		Middlewares: huma.Middlewares{a.admit(op, takesBody)},
-		Extensions:  extensions(op, takesBody),
+		OperationID:                  op.ID,
+		Method:                       op.Method,
+		Path:                         op.Path,
+		Summary:                      op.Summary,
+		Description:                  op.Description,
+		Tags:                         []string{op.Tag},
+		DefaultStatus:                op.Status,
+		MaxBodyBytes:                 -1,
+		BodyReadTimeout:              -1,
+		RejectUnknownQueryParameters: true,
+		Parameters:                   tenantParameters(op),
+		Security:                     security(op.Access),
+		Responses:                    a.responses(op, takesBody),
+		Middlewares:                  huma.Middlewares{a.admit(op, takesBody)},
+		Extensions:                   extensions(op, takesBody),
 	}
 }
 

@@ -84,7 +84,13 @@ func (o Options) Check() error {
 	seen := map[string]bool{}
 	for _, from := range o.TenantFrom {
 		if from != FromPath && from != FromHost && from != FromHeader || seen[from] {
-			return fmt.Errorf("%q does not name a tenant, or is there twice: use %s, %s and %s, each at most once", from, FromPath, FromHost, FromHeader)
+			return fmt.Errorf(
+				"%q does not name a tenant, or is there twice: use %s, %s and %s, each at most once",
+				from,
+				FromPath,
+				FromHost,
+				FromHeader,
+			)
 		}
 		seen[from] = true
 	}

@@ -24,7 +24,10 @@ var pageStyle string
 //go:embed page.gohtml
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"prose": prose, "fields": captioned}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"prose":  prose,
+	"fields": captioned,
+}).Parse(pageText))
 
 // asset is an answer that does not change while the process lives.
 type asset struct {
@@ -98,7 +101,12 @@ func captioned(caption string, fields []fieldView) table { return table{caption,
 // Page is the document for people, in HTML.
 func (a *API) Page() []byte {
 	doc := a.huma.OpenAPI()
-	v := view{Title: doc.Info.Title, Description: doc.Info.Description, Style: template.CSS(pageStyle), Problems: problem.Table()} //nolint:gosec // our own
+	v := view{
+		Title:       doc.Info.Title,
+		Description: doc.Info.Description,
+		Style:       template.CSS(pageStyle), //nolint:gosec // our own
+		Problems:    problem.Table(),
+	}
 	for _, tag := range doc.Tags {
 		v.Tags = append(v.Tags, tagView{Name: tag.Name, Operations: a.operationsOf(tag.Name)})
 	}
@@ -118,16 +126,32 @@ func (a *API) operationsOf(tag string) []operationView {
 			}
 		}
 	}
-	slices.SortFunc(all, func(x, y operationView) int { return strings.Compare(x.Path+" "+x.Method, y.Path+" "+y.Method) })
+	slices.SortFunc(
+		all,
+		func(x, y operationView) int { return strings.Compare(x.Path+" "+x.Method, y.Path+" "+y.Method) },
+	)
 	return all
 }
 
 func (a *API) operationView(op *huma.Operation) operationView {
 	access, _ := op.Extensions["x-caly-access"].(string)
-	v := operationView{ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Description: op.Description, Access: access}
+	v := operationView{
+		ID:          op.OperationID,
+		Method:      op.Method,
+		Path:        op.Path,
+		Summary:     op.Summary,
+		Description: op.Description,
+		Access:      access,
+	}
 	for _, p := range op.Parameters {
 		if p.Ref == "" {
-			v.Parameters = append(v.Parameters, fieldView{Name: p.Name, Where: p.In, Type: typeOf(p.Schema), Says: says(p.Schema), Required: p.Required})
+			v.Parameters = append(v.Parameters, fieldView{
+				Name:     p.Name,
+				Where:    p.In,
+				Type:     typeOf(p.Schema),
+				Says:     says(p.Schema),
+				Required: p.Required,
+			})
 		}
 	}
 	if op.RequestBody != nil {
@@ -158,7 +182,9 @@ func prose(text string) template.HTML {
 	var b strings.Builder
 	for paragraph := range strings.SplitSeq(text, "\n\n") {
 		if paragraph != "" {
-			b.WriteString("<p>" + codeSpan.ReplaceAllString(template.HTMLEscapeString(paragraph), "<code>$1</code>") + "</p>\n")
+			b.WriteString(
+				"<p>" + codeSpan.ReplaceAllString(template.HTMLEscapeString(paragraph), "<code>$1</code>") + "</p>\n",
+			)
 		}
 	}
 	return template.HTML(b.String()) //nolint:gosec // escaped above

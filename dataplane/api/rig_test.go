@@ -63,7 +63,12 @@ type seenOutput struct{ Body seen }
 
 func see(ctx context.Context, limit int) (*seenOutput, error) {
 	out := &seenOutput{}
-	out.Body = seen{Client: api.ClientOf(ctx).String(), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx), Limit: limit}
+	out.Body = seen{
+		Client:    api.ClientOf(ctx).String(),
+		Device:    api.DeviceOf(ctx),
+		RequestID: api.RequestID(ctx),
+		Limit:     limit,
+	}
 	if t := api.TenantOf(ctx); t != nil {
 		out.Body.Tenant = t.ID
 	}
@@ -81,31 +86,65 @@ func newRig(change ...func(*api.Options)) *apitest.Rig {
 	rig := apitest.New(change...)
 	rig.SignIn("good", "user-1", "session-1", "agent")
 	rig.SignIn("admin", "user-2", "session-2", "admin")
-	api.Register(rig.API, api.Operation{Method: http.MethodPost, Path: "/api/auth/things", ID: "makeThing", Tag: "things", Access: api.Public,
-		Summary: "Make a thing", Description: "First.\n\nWith `code` and <b>.", Status: http.StatusCreated, Errors: []problem.Code{problem.Conflict}},
+	api.Register(rig.API, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/things",
+		ID:          "makeThing",
+		Tag:         "things",
+		Access:      api.Public,
+		Summary:     "Make a thing",
+		Description: "First.\n\nWith `code` and <b>.",
+		Status:      http.StatusCreated,
+		Errors:      []problem.Code{problem.Conflict},
+	},
 		func(_ context.Context, in *thingInput) (*thingOutput, error) {
 			out := &thingOutput{Location: "/api/things/1"}
 			out.Body.ID = "1"
 			out.Body.Thing = in.Body
 			return out, nil
 		})
-	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/things/{id}", ID: "getThing", Tag: "things", Access: api.SignedIn,
-		Summary: "Get a thing"}, func(ctx context.Context, in *listInput) (*seenOutput, error) { return see(ctx, in.Limit) })
-	api.Register(rig.API, api.Operation{Method: http.MethodDelete, Path: "/api/things/{id}", ID: "deleteThing", Tag: "things",
-		Access: api.Roles("admin"), Summary: "Delete a thing"}, func(context.Context, *struct {
+	api.Register(rig.API, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/things/{id}",
+		ID:      "getThing",
+		Tag:     "things",
+		Access:  api.SignedIn,
+		Summary: "Get a thing",
+	}, func(ctx context.Context, in *listInput) (*seenOutput, error) { return see(ctx, in.Limit) })
+	api.Register(rig.API, api.Operation{
+		Method:  http.MethodDelete,
+		Path:    "/api/things/{id}",
+		ID:      "deleteThing",
+		Tag:     "things",
+		Access:  api.Roles("admin"),
+		Summary: "Delete a thing",
+	}, func(context.Context, *struct {
 		ID string `path:"id"`
 	}) (*struct{}, error) {
 		return nil, nil //nolint:nilnil // as huma has it: 204
 	})
-	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/auth/who", ID: "who", Tag: "auth", Access: api.Public,
-		Summary: "Say who asks"}, func(ctx context.Context, _ *struct{}) (*seenOutput, error) { return see(ctx, 0) })
+	api.Register(rig.API, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/auth/who",
+		ID:      "who",
+		Tag:     "auth",
+		Access:  api.Public,
+		Summary: "Say who asks",
+	}, func(ctx context.Context, _ *struct{}) (*seenOutput, error) { return see(ctx, 0) })
 	return rig
 }
 
 // failing is a rig whose GET /api/fail fails with an error.
 func failing(err error, change ...func(*api.Options)) *apitest.Rig {
 	rig := newRig(change...)
-	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/fail", ID: "fail", Tag: "things", Access: api.SignedIn, Summary: "Fail"},
+	api.Register(rig.API, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/fail",
+		ID:      "fail",
+		Tag:     "things",
+		Access:  api.SignedIn,
+		Summary: "Fail",
+	},
 		func(context.Context, *struct{}) (*struct{}, error) { return nil, err })
 	return rig
 }

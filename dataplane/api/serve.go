@@ -36,7 +36,8 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) (pattern string, p *
 	if !clean(r.URL) {
 		return "", problem.New(problem.NotFound, "the path does not exist")
 	}
-	if r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+	if r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != "" {
 		return "", a.preflight(w, r)
 	}
 	if _, pattern = a.mux.Handler(r); pattern != "" {

@@ -51,7 +51,8 @@ func TestPaths(t *testing.T) {
 			}
 			req.URL = &url.URL{Path: address.Path, RawPath: address.RawPath}
 			answer := rig.Send(req)
-			if answer.Status != tc.want || answer.Header.Get("Allow") != tc.wantAllow || answer.Header.Get("Location") != "" {
+			if answer.Status != tc.want || answer.Header.Get("Allow") != tc.wantAllow ||
+				answer.Header.Get("Location") != "" {
 				t.Errorf("answered %d %v %s", answer.Status, answer.Header, answer.Body)
 			}
 			if (tc.want == 404 || tc.want == 405) && answer.Code() != "not_found" {
@@ -65,7 +66,11 @@ func TestPaths(t *testing.T) {
 func TestPattern(t *testing.T) {
 	rig := newRig()
 	register(rig, "/api/try", func(context.Context) error { return nil })
-	for path, want := range map[string]string{"/t/acme/support/api/things/7": "GET /api/things/{id}", "/api/nothing": "", "/raw/x": "/raw/"} {
+	for path, want := range map[string]string{
+		"/t/acme/support/api/things/7": "GET /api/things/{id}",
+		"/api/nothing":                 "",
+		"/raw/x":                       "/raw/",
+	} {
 		rig.Handle("/raw/", http.NotFoundHandler())
 		req := request("GET", path)
 		rig.Send(req)
@@ -78,13 +83,23 @@ func TestPattern(t *testing.T) {
 // TestHandle : what is beside the operations sees requests as they came.
 func TestHandle(t *testing.T) {
 	rig := newRig()
-	echo := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { _, _ = w.Write([]byte("raw " + req.URL.Path)) })
+	echo := http.HandlerFunc(
+		func(w http.ResponseWriter, req *http.Request) { _, _ = w.Write([]byte("raw " + req.URL.Path)) },
+	)
 	rig.Handle("/webhooks/", echo)
 	rig.Handle("/keys.json", echo)
-	for path, want := range map[string]string{"/webhooks//x/../y/": "raw /webhooks//x/../y/", "/keys.json": "raw /keys.json", "/keys.json/": "", "/webhooks": ""} {
+	for path, want := range map[string]string{
+		"/webhooks//x/../y/": "raw /webhooks//x/../y/",
+		"/keys.json":         "raw /keys.json",
+		"/keys.json/":        "",
+		"/webhooks":          "",
+	} {
 		req := request("GET", "/")
 		req.URL.Path = path
-		if answer := rig.Send(req); want != "" && string(answer.Body) != want || want == "" && answer.Status != 404 || answer.Header.Get("Cache-Control") != "" && want != "" {
+		if answer := rig.Send(
+			req,
+		); want != "" && string(answer.Body) != want || want == "" && answer.Status != 404 ||
+			answer.Header.Get("Cache-Control") != "" && want != "" {
 			t.Errorf("%s: %d %v %s", path, answer.Status, answer.Header, answer.Body)
 		}
 	}
@@ -106,13 +121,20 @@ func TestHeaders(t *testing.T) {
 		"refused before a handler": {"https://caly.example/api/things/1", nil, hsts},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+			rig := newRig(
+				func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} },
+			)
 			req := request("GET", tc.target, append(tc.headers, "X-Caly-Tenant: acme/support")...)
 			if peer := req.Header.Get("peer"); peer != "" {
 				req.RemoteAddr = peer
 			}
 			header := rig.Send(req).Header
-			got := []string{header.Get("Strict-Transport-Security"), header.Get("Cache-Control"), header.Get("X-Content-Type-Options"), strings.Join(header.Values("Vary"), ", ")}
+			got := []string{
+				header.Get("Strict-Transport-Security"),
+				header.Get("Cache-Control"),
+				header.Get("X-Content-Type-Options"),
+				strings.Join(header.Values("Vary"), ", "),
+			}
 			if d := cmp.Diff([]string{tc.wantHSTS, "no-store", "nosniff", "Origin"}, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
@@ -151,7 +173,10 @@ func TestOrigins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer := originRig().Send(request(tc.method, tc.path, append(tc.headers, "Origin: "+tc.origin)...))
-			if got := answer.Header.Get("Access-Control-Allow-Origin"); got != tc.want || answer.Header.Get("Access-Control-Allow-Credentials") != "" {
+			if got := answer.Header.Get(
+				"Access-Control-Allow-Origin",
+			); got != tc.want ||
+				answer.Header.Get("Access-Control-Allow-Credentials") != "" {
 				t.Errorf("allows %q, want %q: %d %v", got, tc.want, answer.Status, answer.Header)
 			}
 			if exposes := answer.Header.Get("Access-Control-Expose-Headers"); (exposes != "") != (tc.want != "") {
@@ -165,7 +190,11 @@ func originRig() *apitest.Rig {
 	rig := newRig()
 	origins(page)(rig.Tenant)
 	hosts("support.example")(rig.Tenant)
-	rig.Know(rig.Tenant, tenantNamed("acme/sales", origins("https://sales.example")), tenantNamed("acme/mute", func(t *tenantconfig.Tenant) { t.Auth = nil }))
+	rig.Know(
+		rig.Tenant,
+		tenantNamed("acme/sales", origins("https://sales.example")),
+		tenantNamed("acme/mute", func(t *tenantconfig.Tenant) { t.Auth = nil }),
+	)
 	return rig
 }
 
@@ -187,12 +216,23 @@ func TestPreflight(t *testing.T) {
 		"by host":          {"/api/auth/things", page, "POST", []string{"Host: support.example"}, 204},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := originRig().Send(request("OPTIONS", tc.path, append(tc.headers, "Origin: "+tc.origin, "Access-Control-Request-Method: "+tc.method,
-				"Access-Control-Request-Headers: authorization, content-type")...))
+			answer := originRig().Send(
+				request(
+					"OPTIONS",
+					tc.path,
+					append(tc.headers, "Origin: "+tc.origin, "Access-Control-Request-Method: "+tc.method,
+						"Access-Control-Request-Headers: authorization, content-type")...),
+			)
 			if answer.Status != tc.want {
 				t.Fatalf("answered %d, want %d: %s", answer.Status, tc.want, answer.Body)
 			}
-			got := fmt.Sprint(answer.Header.Get("Access-Control-Allow-Methods"), "|", answer.Header.Get("Access-Control-Allow-Headers"), "|", answer.Header.Get("Access-Control-Max-Age"))
+			got := fmt.Sprint(
+				answer.Header.Get("Access-Control-Allow-Methods"),
+				"|",
+				answer.Header.Get("Access-Control-Allow-Headers"),
+				"|",
+				answer.Header.Get("Access-Control-Max-Age"),
+			)
 			want := "||"
 			if tc.want == 204 {
 				want = tc.method + "|Authorization, Content-Type, X-Caly-Tenant|600"

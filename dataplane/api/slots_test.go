@@ -90,7 +90,12 @@ func TestTenantShare(t *testing.T) {
 	started := make(chan struct{}, places)
 	finish := make(chan struct{})
 	api.Register(rig.API, api.Operation{
-		Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow",
+		Method:  http.MethodGet,
+		Path:    "/api/slow",
+		ID:      "slow",
+		Tag:     "things",
+		Access:  api.SignedIn,
+		Summary: "Be slow",
 	}, func(context.Context, *struct{}) (*struct{}, error) {
 		started <- struct{}{}
 		<-finish
@@ -109,7 +114,9 @@ func TestTenantShare(t *testing.T) {
 	if answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
 		t.Errorf("beyond the share: %d %s", answer.Status, answer.Body)
 	}
-	if answer := rig.Send(request("GET", "/api/things/1", "Authorization: Bearer other")); answer.Status != http.StatusOK {
+	if answer := rig.Send(
+		request("GET", "/api/things/1", "Authorization: Bearer other"),
+	); answer.Status != http.StatusOK {
 		t.Errorf("another tenant: %d %s", answer.Status, answer.Body)
 	}
 	close(finish)

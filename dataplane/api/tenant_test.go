@@ -25,41 +25,148 @@ func TestTenantNaming(t *testing.T) {
 		wantCode   string
 		wantTenant string
 	}{
-		"none":                {path: "/api/auth/who", wantStatus: 400, wantCode: "validation"},
-		"a host of nobody's":  {path: "/api/auth/who", headers: []string{"Host: shared.example"}, wantStatus: 400, wantCode: "validation"},
-		"two tenants' host":   {path: "/api/auth/who", headers: []string{"Host: both.example"}, wantStatus: 400, wantCode: "validation"},
-		"by header":           {path: "/api/auth/who", headers: []string{"X-Caly-Tenant: acme/support"}, wantStatus: 200, wantTenant: "acme/support"},
-		"by path":             {path: "/t/acme/support/api/auth/who", wantStatus: 200, wantTenant: "acme/support"},
-		"by host":             {path: "/api/auth/who", headers: []string{"Host: support.example"}, wantStatus: 200, wantTenant: "acme/support"},
-		"by host with a port": {path: "/api/auth/who", headers: []string{"Host: Support.Example.:8443"}, wantStatus: 200, wantTenant: "acme/support"},
-		"by all, alike": {path: "/t/acme/support/api/auth/who", headers: []string{"Host: support.example", "X-Caly-Tenant: acme/support"},
-			wantStatus: 200, wantTenant: "acme/support"},
-		"path and header differ":  {path: "/t/acme/support/api/auth/who", headers: []string{"X-Caly-Tenant: acme/sales"}, wantStatus: 400, wantCode: "validation"},
-		"host and path differ":    {path: "/t/acme/sales/api/auth/who", headers: []string{"Host: support.example"}, wantStatus: 400, wantCode: "validation"},
-		"two headers differ":      {path: "/api/auth/who", headers: []string{"X-Caly-Tenant: acme/support", "X-Caly-Tenant: acme/sales"}, wantStatus: 400, wantCode: "validation"},
-		"differ, and one unknown": {path: "/t/acme/support/api/auth/who", headers: []string{"X-Caly-Tenant: no/body"}, wantStatus: 400, wantCode: "validation"},
-		"unknown":                 {path: "/t/no/body/api/auth/who", wantStatus: 404, wantCode: "not_found"},
-		"an empty header":         {path: "/api/auth/who", headers: []string{"X-Caly-Tenant: "}, wantStatus: 404, wantCode: "not_found"},
-		"without accounts":        {path: "/t/acme/mute/api/auth/who", wantStatus: 404, wantCode: "not_found"},
-		"suspended":               {path: "/t/acme/late/api/auth/who", wantStatus: 403, wantCode: "forbidden"},
-		"the path is not asked":   {from: []string{api.FromHost, api.FromHeader}, path: "/t/acme/support/api/auth/who", wantStatus: 404, wantCode: "not_found"},
-		"the host is not asked": {from: []string{api.FromPath}, path: "/t/acme/sales/api/auth/who", headers: []string{"Host: support.example"},
-			wantStatus: 200, wantTenant: "acme/sales"},
-		"the header is not asked":   {from: []string{api.FromPath}, path: "/api/auth/who", headers: []string{"X-Caly-Tenant: acme/support"}, wantStatus: 400, wantCode: "validation"},
-		"half a path":               {path: "/t/acme/api", wantStatus: 404, wantCode: "not_found"},
-		"a path without a name":     {path: "/t/acme//api/auth/who", wantStatus: 404, wantCode: "not_found"},
-		"a path in a path":          {path: "/t/acme/support/t/acme/support/api/auth/who", wantStatus: 404, wantCode: "not_found"},
+		"none": {path: "/api/auth/who", wantStatus: 400, wantCode: "validation"},
+		"a host of nobody's": {
+			path:       "/api/auth/who",
+			headers:    []string{"Host: shared.example"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"two tenants' host": {
+			path:       "/api/auth/who",
+			headers:    []string{"Host: both.example"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"by header": {
+			path:       "/api/auth/who",
+			headers:    []string{"X-Caly-Tenant: acme/support"},
+			wantStatus: 200,
+			wantTenant: "acme/support",
+		},
+		"by path": {path: "/t/acme/support/api/auth/who", wantStatus: 200, wantTenant: "acme/support"},
+		"by host": {
+			path:       "/api/auth/who",
+			headers:    []string{"Host: support.example"},
+			wantStatus: 200,
+			wantTenant: "acme/support",
+		},
+		"by host with a port": {
+			path:       "/api/auth/who",
+			headers:    []string{"Host: Support.Example.:8443"},
+			wantStatus: 200,
+			wantTenant: "acme/support",
+		},
+		"by all, alike": {
+			path:       "/t/acme/support/api/auth/who",
+			headers:    []string{"Host: support.example", "X-Caly-Tenant: acme/support"},
+			wantStatus: 200,
+			wantTenant: "acme/support",
+		},
+		"path and header differ": {
+			path:       "/t/acme/support/api/auth/who",
+			headers:    []string{"X-Caly-Tenant: acme/sales"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"host and path differ": {
+			path:       "/t/acme/sales/api/auth/who",
+			headers:    []string{"Host: support.example"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"two headers differ": {
+			path:       "/api/auth/who",
+			headers:    []string{"X-Caly-Tenant: acme/support", "X-Caly-Tenant: acme/sales"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"differ, and one unknown": {
+			path:       "/t/acme/support/api/auth/who",
+			headers:    []string{"X-Caly-Tenant: no/body"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"unknown": {path: "/t/no/body/api/auth/who", wantStatus: 404, wantCode: "not_found"},
+		"an empty header": {
+			path:       "/api/auth/who",
+			headers:    []string{"X-Caly-Tenant: "},
+			wantStatus: 404,
+			wantCode:   "not_found",
+		},
+		"without accounts": {path: "/t/acme/mute/api/auth/who", wantStatus: 404, wantCode: "not_found"},
+		"suspended":        {path: "/t/acme/late/api/auth/who", wantStatus: 403, wantCode: "forbidden"},
+		"the path is not asked": {
+			from:       []string{api.FromHost, api.FromHeader},
+			path:       "/t/acme/support/api/auth/who",
+			wantStatus: 404,
+			wantCode:   "not_found",
+		},
+		"the host is not asked": {
+			from:       []string{api.FromPath},
+			path:       "/t/acme/sales/api/auth/who",
+			headers:    []string{"Host: support.example"},
+			wantStatus: 200,
+			wantTenant: "acme/sales",
+		},
+		"the header is not asked": {
+			from:       []string{api.FromPath},
+			path:       "/api/auth/who",
+			headers:    []string{"X-Caly-Tenant: acme/support"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"half a path":           {path: "/t/acme/api", wantStatus: 404, wantCode: "not_found"},
+		"a path without a name": {path: "/t/acme//api/auth/who", wantStatus: 404, wantCode: "not_found"},
+		"a path in a path": {
+			path:       "/t/acme/support/t/acme/support/api/auth/who",
+			wantStatus: 404,
+			wantCode:   "not_found",
+		},
 		"an escaped slash":          {path: "/t/acme%2Fsupport/api/auth/who", wantStatus: 404, wantCode: "not_found"},
 		"escaped, another tenant's": {path: "/t/acme/s%75pport/api%2Fauth/who", wantStatus: 404, wantCode: "not_found"},
-		"a forwarded host":          {path: "/api/auth/who", headers: []string{"X-Forwarded-Host: support.example"}, wantStatus: 400, wantCode: "validation"},
-		"token alone":               {path: "/api/things/1", headers: []string{"Authorization: Bearer good"}, wantStatus: 200, wantTenant: "acme/support"},
-		"token and its path":        {path: "/t/acme/support/api/things/1", headers: []string{"Authorization: Bearer good"}, wantStatus: 200, wantTenant: "acme/support"},
-		"token and another path":    {path: "/t/acme/sales/api/things/1", headers: []string{"Authorization: Bearer good"}, wantStatus: 401, wantCode: "invalid_token"},
-		"token and another header":  {path: "/api/things/1", headers: []string{"Authorization: Bearer good", "X-Caly-Tenant: acme/sales"}, wantStatus: 401, wantCode: "invalid_token"},
-		"token and a header of no tenant": {path: "/api/things/1", headers: []string{"Authorization: Bearer good", "X-Caly-Tenant: no/body"},
-			wantStatus: 401, wantCode: "invalid_token"},
-		"token and two that differ": {path: "/t/acme/sales/api/things/1", headers: []string{"Authorization: Bearer good", "X-Caly-Tenant: acme/support"},
-			wantStatus: 400, wantCode: "validation"},
+		"a forwarded host": {
+			path:       "/api/auth/who",
+			headers:    []string{"X-Forwarded-Host: support.example"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
+		"token alone": {
+			path:       "/api/things/1",
+			headers:    []string{"Authorization: Bearer good"},
+			wantStatus: 200,
+			wantTenant: "acme/support",
+		},
+		"token and its path": {
+			path:       "/t/acme/support/api/things/1",
+			headers:    []string{"Authorization: Bearer good"},
+			wantStatus: 200,
+			wantTenant: "acme/support",
+		},
+		"token and another path": {
+			path:       "/t/acme/sales/api/things/1",
+			headers:    []string{"Authorization: Bearer good"},
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+		},
+		"token and another header": {
+			path:       "/api/things/1",
+			headers:    []string{"Authorization: Bearer good", "X-Caly-Tenant: acme/sales"},
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+		},
+		"token and a header of no tenant": {
+			path:       "/api/things/1",
+			headers:    []string{"Authorization: Bearer good", "X-Caly-Tenant: no/body"},
+			wantStatus: 401,
+			wantCode:   "invalid_token",
+		},
+		"token and two that differ": {
+			path:       "/t/acme/sales/api/things/1",
+			headers:    []string{"Authorization: Bearer good", "X-Caly-Tenant: acme/support"},
+			wantStatus: 400,
+			wantCode:   "validation",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(func(o *api.Options) { o.TenantFrom = tc.from })
@@ -92,14 +199,23 @@ func TestFacts(t *testing.T) {
 		want    seen
 	}{
 		"plain": {headers: []string{"User-Agent: Phone 1"}, want: seen{Client: "192.0.2.7", Device: "Phone 1"}},
-		"behind a proxy": {headers: []string{"X-Forwarded-For: 6.6.6.6, 198.51.100.3, 192.0.2.9"},
-			want: seen{Client: "198.51.100.3"}},
-		"a hop that is none":     {headers: []string{"X-Forwarded-For: nonsense"}, want: seen{Client: "invalid IP"}},
-		"a device that commands": {headers: []string{"User-Agent: a\x1b[31mb\xff\u202ec"}, want: seen{Client: "192.0.2.7", Device: "a[31mbc"}},
+		"behind a proxy": {
+			headers: []string{"X-Forwarded-For: 6.6.6.6, 198.51.100.3, 192.0.2.9"},
+			want:    seen{Client: "198.51.100.3"},
+		},
+		"a hop that is none": {headers: []string{"X-Forwarded-For: nonsense"}, want: seen{Client: "invalid IP"}},
+		"a device that commands": {
+			headers: []string{"User-Agent: a\x1b[31mb\xff\u202ec"},
+			want:    seen{Client: "192.0.2.7", Device: "a[31mbc"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
-			answer := rig.Send(request("GET", "/api/things/1?limit=7", append(tc.headers, "Authorization: Bearer good")...))
+			rig := newRig(
+				func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} },
+			)
+			answer := rig.Send(
+				request("GET", "/api/things/1?limit=7", append(tc.headers, "Authorization: Bearer good")...),
+			)
 			tc.want.Tenant = "acme/support"
 			tc.want.UserID = "user-1"
 			tc.want.SessionID = "session-1"

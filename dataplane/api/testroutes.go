@@ -15,14 +15,38 @@ func (a *API) registerTestRoutes() {
 		return
 	}
 	access := Access{kind: testers}
-	Register(a, Operation{Method: http.MethodGet, Path: "/api/test/ping", ID: "testPing", Tag: "test", Access: access,
-		Summary: "Answer"}, ping)
-	Register(a, Operation{Method: http.MethodPost, Path: "/api/test/echo", ID: "testEcho", Tag: "test", Access: access,
-		Summary: "Answer with the body, if it is strictly JSON"}, echo)
-	Register(a, Operation{Method: http.MethodGet, Path: "/api/test/error/{code}", ID: "testError", Tag: "test", Access: access,
-		Summary: "Answer with the problem of a code"}, fail)
-	Register(a, Operation{Method: http.MethodGet, Path: "/api/test/panic", ID: "testPanic", Tag: "test", Access: access,
-		Summary: "Panic"}, func(context.Context, *struct{}) (*struct{}, error) { panic("asked for by a test") })
+	Register(a, Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/test/ping",
+		ID:      "testPing",
+		Tag:     "test",
+		Access:  access,
+		Summary: "Answer",
+	}, ping)
+	Register(a, Operation{
+		Method:  http.MethodPost,
+		Path:    "/api/test/echo",
+		ID:      "testEcho",
+		Tag:     "test",
+		Access:  access,
+		Summary: "Answer with the body, if it is strictly JSON",
+	}, echo)
+	Register(a, Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/test/error/{code}",
+		ID:      "testError",
+		Tag:     "test",
+		Access:  access,
+		Summary: "Answer with the problem of a code",
+	}, fail)
+	Register(a, Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/test/panic",
+		ID:      "testPanic",
+		Tag:     "test",
+		Access:  access,
+		Summary: "Panic",
+	}, func(context.Context, *struct{}) (*struct{}, error) { panic("asked for by a test") })
 }
 
 // admitTester lets in whoever has the one test token, and nobody where none is set.

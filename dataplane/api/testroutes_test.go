@@ -15,7 +15,12 @@ import (
 
 // TestTestRoutes : three layers, each alone. In production nothing opens them; without a configured token nothing does either.
 func TestTestRoutes(t *testing.T) {
-	paths := []string{"GET /api/test/ping", "POST /api/test/echo", "GET /api/test/error/conflict", "GET /api/test/panic"}
+	paths := []string{
+		"GET /api/test/ping",
+		"POST /api/test/echo",
+		"GET /api/test/error/conflict",
+		"GET /api/test/panic",
+	}
 	for name, tc := range map[string]struct {
 		mode              api.Mode
 		configured, shown string
@@ -49,7 +54,8 @@ func TestTestRoutes(t *testing.T) {
 					want = []int{200, 200, 409, 500}[i]
 					wantCode = []string{"", "", "conflict", "internal"}[i]
 				}
-				if answer.Status != want || answer.Code() != wantCode || strings.Contains(string(answer.Body), "sesame") {
+				if answer.Status != want || answer.Code() != wantCode ||
+					strings.Contains(string(answer.Body), "sesame") {
 					t.Errorf("answered %d %s", answer.Status, answer.Body)
 				}
 			})
@@ -63,7 +69,11 @@ func TestProductionHasNoTrace(t *testing.T) {
 	there := rig.Do(t, "GET", "/api/test/ping", "sesame", nil)
 	nowhere := rig.Do(t, "GET", "/api/made/up", "sesame", nil)
 	same := func(a apitest.Answer) string {
-		return fmt.Sprint(a.Status, strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID"), len(a.Header))
+		return fmt.Sprint(
+			a.Status,
+			strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID"),
+			len(a.Header),
+		)
 	}
 	if same(there) != same(nowhere) {
 		t.Errorf("%s\nand %s", same(there), same(nowhere))

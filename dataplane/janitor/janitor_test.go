@@ -85,7 +85,15 @@ func TestRun(t *testing.T) {
 	reg := &fakeStreams{rows: 2, streams: 1}
 	db := &reaper{dead: 2500}
 	metrics := prometheus.NewPedanticRegistry()
-	j := New(Options{Store: db, Registry: reg, Tenants: tenants, Every: 10 * time.Millisecond, ReapEvery: 2 * time.Millisecond, Unseen: time.Millisecond, Registerer: metrics})
+	j := New(Options{
+		Store:      db,
+		Registry:   reg,
+		Tenants:    tenants,
+		Every:      10 * time.Millisecond,
+		ReapEvery:  2 * time.Millisecond,
+		Unseen:     time.Millisecond,
+		Registerer: metrics,
+	})
 	if stats := j.Stats(); stats.IsRunning || stats.LastCleanupTime != nil || stats.SessionsCleanedUp != 0 {
 		t.Errorf("before it starts: %+v", stats)
 	}
@@ -100,12 +108,18 @@ func TestRun(t *testing.T) {
 	stop()
 	stats := j.Stats()
 	calls := int64(reg.calls.Load())
-	if int64(before) >= calls || stats.IsRunning || stats.SessionsCleanedUp != 2500+2*calls || stats.OrphanedConnectionsClosed != calls ||
-		stats.LastCleanupTime == nil || time.Since(*stats.LastCleanupTime) > time.Minute {
+	if int64(before) >= calls || stats.IsRunning || stats.SessionsCleanedUp != 2500+2*calls ||
+		stats.OrphanedConnectionsClosed != calls ||
+		stats.LastCleanupTime == nil ||
+		time.Since(*stats.LastCleanupTime) > time.Minute {
 		t.Errorf("%d cleanups, %d before the stop: %+v", calls, before, stats)
 	}
-	want := map[string]float64{"caly_cleanup_sessions_total": float64(stats.SessionsCleanedUp), "caly_cleanup_orphaned_connections_total": float64(calls),
-		"caly_cleanup_runs_total": float64(calls), "caly_cleanup_last_success_timestamp_seconds": float64(stats.LastCleanupTime.UnixNano()) / 1e9}
+	want := map[string]float64{
+		"caly_cleanup_sessions_total":                 float64(stats.SessionsCleanedUp),
+		"caly_cleanup_orphaned_connections_total":     float64(calls),
+		"caly_cleanup_runs_total":                     float64(calls),
+		"caly_cleanup_last_success_timestamp_seconds": float64(stats.LastCleanupTime.UnixNano()) / 1e9,
+	}
 	got := values(t, metrics)
 	for name, w := range want {
 		if got[name] != w {
@@ -143,8 +157,15 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			metrics := prometheus.NewPedanticRegistry()
-			j := New(Options{Store: tc.reaper, Registry: tc.registry, Tenants: tenants, Every: time.Millisecond, ReapEvery: time.Hour,
-				Log: slog.New(slog.NewTextHandler(&log, nil)), Registerer: metrics})
+			j := New(Options{
+				Store:      tc.reaper,
+				Registry:   tc.registry,
+				Tenants:    tenants,
+				Every:      time.Millisecond,
+				ReapEvery:  time.Hour,
+				Log:        slog.New(slog.NewTextHandler(&log, nil)),
+				Registerer: metrics,
+			})
 			stop := start(t, j)
 			eventually.Holds(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
 			stop()
@@ -200,7 +221,12 @@ func TestKilledPod(t *testing.T) {
 	tenant := &tenantconfig.Tenant{ID: acme}
 	snapshot := tenantconfig.NewSnapshot(tenant)
 	pod := func(name string) *registry.Registry {
-		return registry.New(registry.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 300 * time.Millisecond})
+		return registry.New(registry.Options{
+			Store:          db,
+			Pod:            name,
+			Tenants:        func() *tenantconfig.Snapshot { return snapshot },
+			HeartbeatEvery: 300 * time.Millisecond,
+		})
 	}
 	killed := pod("killed")
 	here := pod("here")
@@ -217,8 +243,20 @@ func TestKilledPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 300 * time.Millisecond, Unseen: 2 * time.Second})
-	two := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 300 * time.Millisecond, Unseen: 2 * time.Second})
+	one := New(Options{
+		Store:     db,
+		Registry:  here,
+		Tenants:   snapshot.IDs,
+		ReapEvery: 300 * time.Millisecond,
+		Unseen:    2 * time.Second,
+	})
+	two := New(Options{
+		Store:     db,
+		Registry:  here,
+		Tenants:   snapshot.IDs,
+		ReapEvery: 300 * time.Millisecond,
+		Unseen:    2 * time.Second,
+	})
 	start(t, one)
 	start(t, two)
 	eventually.Holds(t, "300 are ended", func() bool {
@@ -230,11 +268,19 @@ func TestKilledPod(t *testing.T) {
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
 	var orphaned, others int
-	if err := conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE pod = 'killed' AND end_reason = 'orphaned'), count(*) FILTER (WHERE pod <> 'killed' AND ended_at IS NOT NULL)
-		FROM stream_sessions`).Scan(&orphaned, &others); err != nil {
+	if err := conn.QueryRow(
+		t.Context(),
+		`SELECT count(*) FILTER (WHERE pod = 'killed' AND end_reason = 'orphaned'), count(*) FILTER (WHERE pod <> 'killed' AND ended_at IS NOT NULL)
+		FROM stream_sessions`,
+	).Scan(
+		&orphaned,
+		&others,
+	); err != nil {
 		t.Fatal(err)
 	}
-	if sum := one.Stats().SessionsCleanedUp + two.Stats().SessionsCleanedUp; orphaned != 300 || others != 0 || sum != 300 || going.Context().Err() != nil {
+	if sum := one.Stats().SessionsCleanedUp + two.Stats().SessionsCleanedUp; orphaned != 300 || others != 0 ||
+		sum != 300 ||
+		going.Context().Err() != nil {
 		t.Errorf("%d rows are ended, %d of others, and %d are counted", orphaned, others, sum)
 	}
 	// Its place is free again, so the limit is what it was.
@@ -245,17 +291,38 @@ func TestKilledPod(t *testing.T) {
 
 // TestStatsJSON : the members that dashboards know.
 func TestStatsJSON(t *testing.T) {
-	j := New(Options{Store: &reaper{}, Registry: &fakeStreams{streams: 7}, Tenants: tenants,
-		Memory: MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6} }}})
+	j := New(Options{
+		Store:    &reaper{},
+		Registry: &fakeStreams{streams: 7},
+		Tenants:  tenants,
+		Memory:   MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6} }},
+	})
 	recorder := httptest.NewRecorder()
 	j.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))
 	var got map[string]any
-	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || recorder.Header().Get("Content-Type") != "application/json" {
+	if err := json.Unmarshal(
+		recorder.Body.Bytes(),
+		&got,
+	); err != nil ||
+		recorder.Header().Get("Content-Type") != "application/json" {
 		t.Fatal(err, recorder.Header())
 	}
-	want := map[string]any{"isRunning": false, "sessionsCleanedUp": 0., "orphanedConnectionsClosed": 0., "memoryLeaksDetected": 0., "lastCleanupTime": nil,
-		"memoryUsage": map[string]any{"heapBytes": 5., "goroutines": 6., "liveStreams": 7., "baselineHeapBytes": 0., "baselineGoroutines": 0., "suspected": false,
-			"heapProfiles": []any{}}}
+	want := map[string]any{
+		"isRunning":                 false,
+		"sessionsCleanedUp":         0.,
+		"orphanedConnectionsClosed": 0.,
+		"memoryLeaksDetected":       0.,
+		"lastCleanupTime":           nil,
+		"memoryUsage": map[string]any{
+			"heapBytes":          5.,
+			"goroutines":         6.,
+			"liveStreams":        7.,
+			"baselineHeapBytes":  0.,
+			"baselineGoroutines": 0.,
+			"suspected":          false,
+			"heapProfiles":       []any{},
+		},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

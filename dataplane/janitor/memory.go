@@ -67,7 +67,10 @@ func orElse[T comparable](option *T, value T) {
 func ReadUsage() Usage {
 	samples := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/sched/goroutines:goroutines"}}
 	runtimemetrics.Read(samples)
-	return Usage{HeapBytes: samples[0].Value.Uint64(), Goroutines: int(samples[1].Value.Uint64())} //nolint:gosec // nobody has so many
+	return Usage{
+		HeapBytes:  samples[0].Value.Uint64(),
+		Goroutines: int(samples[1].Value.Uint64()), //nolint:gosec // nobody has so many
+	}
 }
 
 // memory finds growth that the live streams do not explain. It compares what is left when each stream is given its due, so that a pod
@@ -84,9 +87,16 @@ type memory struct {
 }
 
 func newMemory(o MemoryOptions) *memory {
-	return &memory{o: o, skip: max(o.Skip, 0),
-		heap:       trend{samples: o.Samples, growth: o.Growth, least: int64(o.GrowthBytes)}, //nolint:gosec // an option
-		goroutines: trend{samples: o.Samples, growth: o.Growth, least: int64(o.GrowthGoroutines)}}
+	return &memory{
+		o:    o,
+		skip: max(o.Skip, 0),
+		heap: trend{
+			samples: o.Samples,
+			growth:  o.Growth,
+			least:   int64(o.GrowthBytes), //nolint:gosec // an option
+		},
+		goroutines: trend{samples: o.Samples, growth: o.Growth, least: int64(o.GrowthGoroutines)},
+	}
 }
 
 // growth is what a trend was found to be.
@@ -105,7 +115,9 @@ func (m *memory) sample(streams int) []growth {
 		return nil
 	}
 	var found []growth
-	if m.heap.add(int64(usage.HeapBytes) - int64(m.o.StreamBytes)*int64(streams)) { //nolint:gosec // no heap is so large
+	if m.heap.add(
+		int64(usage.HeapBytes) - int64(m.o.StreamBytes)*int64(streams), //nolint:gosec // no heap is so large
+	) {
 		found = append(found, growth{whatHeap, m.heap.baseline, m.heap.median})
 	}
 	if m.goroutines.add(int64(usage.Goroutines) - int64(m.o.StreamGoroutines*streams)) {
@@ -118,8 +130,15 @@ func (m *memory) usage(streams int) MemoryUsage {
 	u := m.o.Read()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	usage := MemoryUsage{HeapBytes: u.HeapBytes, Goroutines: u.Goroutines, LiveStreams: streams, BaselineHeapBytes: m.heap.baseline,
-		BaselineGoroutines: m.goroutines.baseline, Suspected: m.heap.grown || m.goroutines.grown, HeapProfiles: []int{}}
+	usage := MemoryUsage{
+		HeapBytes:          u.HeapBytes,
+		Goroutines:         u.Goroutines,
+		LiveStreams:        streams,
+		BaselineHeapBytes:  m.heap.baseline,
+		BaselineGoroutines: m.goroutines.baseline,
+		Suspected:          m.heap.grown || m.goroutines.grown,
+		HeapProfiles:       []int{},
+	}
 	for _, p := range m.profiles {
 		usage.HeapProfiles = append(usage.HeapProfiles, p.number)
 	}

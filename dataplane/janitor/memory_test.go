@@ -55,7 +55,8 @@ func TestLeak(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if len(memory.heap.window) > memoryOptions.Samples || len(memory.goroutines.window) > memoryOptions.Samples {
+			if len(memory.heap.window) > memoryOptions.Samples ||
+				len(memory.goroutines.window) > memoryOptions.Samples {
 				t.Errorf("%d samples are kept", len(memory.heap.window))
 			}
 		})
@@ -76,7 +77,10 @@ func TestWarmUp(t *testing.T) {
 			t.Errorf("it grew: %v", found)
 		}
 	}
-	if memoryUsage := memory.usage(0); memoryUsage.BaselineHeapBytes != 900<<20 || memoryUsage.BaselineGoroutines != 9000 {
+	if memoryUsage := memory.usage(
+		0,
+	); memoryUsage.BaselineHeapBytes != 900<<20 ||
+		memoryUsage.BaselineGoroutines != 9000 {
 		t.Errorf("the baseline is %+v", memoryUsage)
 	}
 }
@@ -92,8 +96,13 @@ func TestReadUsage(t *testing.T) {
 func TestProfile(t *testing.T) {
 	now := Usage{HeapBytes: 100 << 20, Goroutines: 200}
 	var log bytes.Buffer
-	j := New(Options{Store: &reaper{}, Registry: &fakeStreams{}, Tenants: tenants, Log: slog.New(slog.NewTextHandler(&log, nil)),
-		Memory: MemoryOptions{Skip: -1, Samples: 2, Profiles: 2, Read: func() Usage { return now }}})
+	j := New(Options{
+		Store:    &reaper{},
+		Registry: &fakeStreams{},
+		Tenants:  tenants,
+		Log:      slog.New(slog.NewTextHandler(&log, nil)),
+		Memory:   MemoryOptions{Skip: -1, Samples: 2, Profiles: 2, Read: func() Usage { return now }},
+	})
 	get := func(method, query string) *httptest.ResponseRecorder {
 		recorder := httptest.NewRecorder()
 		j.Profile().ServeHTTP(recorder, httptest.NewRequest(method, "/api/monitoring/heap-profile"+query, nil))
@@ -110,7 +119,8 @@ func TestProfile(t *testing.T) {
 			}
 		}
 	}
-	if stats := j.Stats(); stats.MemoryLeaksDetected != 3 || !cmp.Equal(stats.MemoryUsage.HeapProfiles, []int{2, 3}) || stats.MemoryUsage.Suspected {
+	if stats := j.Stats(); stats.MemoryLeaksDetected != 3 || !cmp.Equal(stats.MemoryUsage.HeapProfiles, []int{2, 3}) ||
+		stats.MemoryUsage.Suspected {
 		t.Errorf("%+v", stats)
 	}
 	if n := strings.Count(log.String(), "what=heap from=104857600 to=314572800 most="); n != 3 {

@@ -28,8 +28,21 @@ func (j *Janitor) watchMemory() {
 		j.stats.MemoryLeaksDetected++
 		j.mu.Unlock()
 		j.m.leaks[g.what].Inc()
-		j.o.Log.Warn("more is in use than the live streams explain: it may be a leak", "what", g.what, "from", g.from, "to", g.to,
-			"most", top(), "streams", j.o.Registry.Live(), "heapProfile", number)
+		j.o.Log.Warn(
+			"more is in use than the live streams explain: it may be a leak",
+			"what",
+			g.what,
+			"from",
+			g.from,
+			"to",
+			g.to,
+			"most",
+			top(),
+			"streams",
+			j.o.Registry.Live(),
+			"heapProfile",
+			number,
+		)
 	}
 }
 
@@ -51,7 +64,14 @@ func (j *Janitor) Profile() http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="heap-%d-%s.pb.gz"`, profile.number, profile.at.UTC().Format("20060102T150405Z")))
+		w.Header().Set(
+			"Content-Disposition",
+			fmt.Sprintf(
+				`attachment; filename="heap-%d-%s.pb.gz"`,
+				profile.number,
+				profile.at.UTC().Format("20060102T150405Z"),
+			),
+		)
 		_, _ = w.Write(profile.data) // the peer may have gone
 	})
 }

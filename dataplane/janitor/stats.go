@@ -88,26 +88,62 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer, j *Janitor) *metrics {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "cleanup", Name: name, Help: help})
+		return prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "caly",
+			Subsystem: "cleanup",
+			Name:      name,
+			Help:      help,
+		})
 	}
-	runs := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "cleanup", Name: "runs_total",
-		Help: "Full cleanups, by outcome: success, failure."}, []string{"outcome"})
-	leaks := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "cleanup", Name: "memory_leaks_total",
-		Help: "Times that more was in use than the live streams explain, by what: heap, goroutines. Each is counted once until it is over."}, []string{"what"})
+	runs := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caly",
+		Subsystem: "cleanup",
+		Name:      "runs_total",
+		Help:      "Full cleanups, by outcome: success, failure.",
+	}, []string{"outcome"})
+	leaks := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caly",
+		Subsystem: "cleanup",
+		Name:      "memory_leaks_total",
+		Help:      "Times that more was in use than the live streams explain, by what: heap, goroutines. Each is counted once until it is over.",
+	}, []string{"what"})
 	m := &metrics{
-		sessions:    counter("sessions_total", "Rows of stream sessions that were ended because nobody had the stream any more."),
-		connections: counter("orphaned_connections_total", "Streams of this pod that a cleanup cut off because their rows had ended."),
-		succeeded:   runs.WithLabelValues("success"), failed: runs.WithLabelValues("failure"),
-		last: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "cleanup", Name: "last_success_timestamp_seconds",
-			Help: "When a full cleanup came to its end last."}),
-		leaks: map[string]prometheus.Counter{whatHeap: leaks.WithLabelValues(whatHeap), whatGoroutines: leaks.WithLabelValues(whatGoroutines)}}
+		sessions: counter(
+			"sessions_total",
+			"Rows of stream sessions that were ended because nobody had the stream any more.",
+		),
+		connections: counter(
+			"orphaned_connections_total",
+			"Streams of this pod that a cleanup cut off because their rows had ended.",
+		),
+		succeeded: runs.WithLabelValues("success"),
+		failed:    runs.WithLabelValues("failure"),
+		last: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "caly",
+			Subsystem: "cleanup",
+			Name:      "last_success_timestamp_seconds",
+			Help:      "When a full cleanup came to its end last.",
+		}),
+		leaks: map[string]prometheus.Counter{
+			whatHeap:       leaks.WithLabelValues(whatHeap),
+			whatGoroutines: leaks.WithLabelValues(whatGoroutines),
+		},
+	}
 	if reg == nil {
 		return m
 	}
 	reg.MustRegister(m.sessions, m.connections, runs, leaks, m.last,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "cleanup", Name: "heap_bytes",
-			Help: "Heap that the last garbage collection found in use."}, func() float64 { return float64(j.o.Memory.Read().HeapBytes) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "cleanup", Name: "goroutines",
-			Help: "Goroutines of the pod."}, func() float64 { return float64(j.o.Memory.Read().Goroutines) }))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "caly",
+			Subsystem: "cleanup",
+			Name:      "heap_bytes",
+			Help:      "Heap that the last garbage collection found in use.",
+		}, func() float64 { return float64(j.o.Memory.Read().HeapBytes) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "caly",
+			Subsystem: "cleanup",
+			Name:      "goroutines",
+			Help:      "Goroutines of the pod.",
+		}, func() float64 { return float64(j.o.Memory.Read().Goroutines) }))
 	return m
 }

@@ -57,7 +57,11 @@ func TestStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			recorder := get(New(50*time.Millisecond, tc.sections...), "GET", "/api/monitoring/status", "")
 			var got map[string]any
-			if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || recorder.Code != 200 || recorder.Header().Get("Cache-Control") != "no-store" {
+			if err := json.Unmarshal(
+				recorder.Body.Bytes(),
+				&got,
+			); err != nil || recorder.Code != 200 ||
+				recorder.Header().Get("Cache-Control") != "no-store" {
 				t.Fatalf("answered %d %v: %v: %s", recorder.Code, recorder.Header(), err, recorder.Body)
 			}
 			at, err := time.Parse(time.RFC3339, got["time"].(string))
@@ -75,9 +79,20 @@ func TestStatus(t *testing.T) {
 func TestOneAtATime(t *testing.T) {
 	var asked atomic.Int32
 	finish := make(chan struct{})
-	handler := New(10*time.Millisecond, NewSection("deaf", func(context.Context) any { asked.Add(1); <-finish; return "done" }))
+	handler := New(
+		10*time.Millisecond,
+		NewSection("deaf", func(context.Context) any { asked.Add(1); <-finish; return "done" }),
+	)
 	for range 5 {
-		if recorder := get(handler, "GET", "/api/monitoring/status", ""); !strings.Contains(recorder.Body.String(), `"error"`) {
+		if recorder := get(
+			handler,
+			"GET",
+			"/api/monitoring/status",
+			"",
+		); !strings.Contains(
+			recorder.Body.String(),
+			`"error"`,
+		) {
 			t.Errorf("answered %s", recorder.Body)
 		}
 	}
@@ -102,7 +117,13 @@ func TestPaths(t *testing.T) {
 		"what is no JSON": {"GET", "/api/monitoring/status", 500},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if recorder := get(handler, tc.method, tc.path, ""); recorder.Code != tc.want || recorder.Header().Get("Content-Type") != "application/problem+json" ||
+			if recorder := get(
+				handler,
+				tc.method,
+				tc.path,
+				"",
+			); recorder.Code != tc.want ||
+				recorder.Header().Get("Content-Type") != "application/problem+json" ||
 				(tc.want == 405) != (recorder.Header().Get("Allow") == "GET, HEAD") {
 				t.Errorf("answered %d %v %s", recorder.Code, recorder.Header(), recorder.Body)
 			}
@@ -141,7 +162,8 @@ func TestPublic(t *testing.T) {
 				write(t, path, tc.file)
 			}
 			recorder := get(NewPublic(path, New(0), quiet), "GET", "/api/monitoring/status", tc.authorization)
-			if recorder.Code != tc.want || strings.Contains(recorder.Body.String(), "sesam") || (recorder.Code == 401) != (recorder.Header().Get("WWW-Authenticate") != "") {
+			if recorder.Code != tc.want || strings.Contains(recorder.Body.String(), "sesam") ||
+				(recorder.Code == 401) != (recorder.Header().Get("WWW-Authenticate") != "") {
 				t.Errorf("answered %d, want %d: %v %s", recorder.Code, tc.want, recorder.Header(), recorder.Body)
 			}
 		})
@@ -185,7 +207,10 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, replacement, first+" ") // of the same size and time
-	if err := errors.Join(os.Chtimes(replacement, info.ModTime(), info.ModTime()), os.Rename(replacement, path)); err != nil {
+	if err := errors.Join(
+		os.Chtimes(replacement, info.ModTime(), info.ModTime()),
+		os.Rename(replacement, path),
+	); err != nil {
 		t.Fatal(err)
 	}
 	check("after it was replaced within one tick of the clock", 200, 401)
@@ -196,7 +221,11 @@ func TestRotation(t *testing.T) {
 	write(t, path, first)
 	check("after it is back", 200, 401)
 	text := log.String()
-	if lines := strings.Count(text, "\n"); lines != 1 || strings.Contains(text, first) || strings.Contains(text, second) {
+	if lines := strings.Count(
+		text,
+		"\n",
+	); lines != 1 || strings.Contains(text, first) ||
+		strings.Contains(text, second) {
 		t.Errorf("the log has %d lines: %s", lines, text)
 	}
 }
@@ -204,7 +233,10 @@ func TestRotation(t *testing.T) {
 // TestFurtherPaths : they are behind the same methods and the same token as the status, and nothing under or beside them is.
 func TestFurtherPaths(t *testing.T) {
 	h := New(0, fixed("build", "v1"))
-	h.Handle("cleanup-stats", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("further")) }))
+	h.Handle(
+		"cleanup-stats",
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("further")) }),
+	)
 	path := filepath.Join(t.TempDir(), "token")
 	write(t, path, "sesame-open-sesame")
 	public := NewPublic(path, h, quiet)
@@ -223,7 +255,8 @@ func TestFurtherPaths(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder := get(tc.handler, tc.method, PathPrefix+tc.path, tc.token)
-			if recorder.Code != tc.want || (recorder.Body.String() == "further") != (tc.want == 200 && tc.path == "cleanup-stats") {
+			if recorder.Code != tc.want ||
+				(recorder.Body.String() == "further") != (tc.want == 200 && tc.path == "cleanup-stats") {
 				t.Errorf("answered %d %s", recorder.Code, recorder.Body)
 			}
 		})
@@ -244,7 +277,12 @@ func TestShortToken(t *testing.T) {
 		t.Errorf("logged %q", said)
 	}
 	for range 3 {
-		if recorder := get(public, "GET", "/api/monitoring/status", "Bearer "+short); recorder.Code != http.StatusNotFound {
+		if recorder := get(
+			public,
+			"GET",
+			"/api/monitoring/status",
+			"Bearer "+short,
+		); recorder.Code != http.StatusNotFound {
 			t.Errorf("a short token: %d, want 404", recorder.Code)
 		}
 	}

@@ -80,7 +80,8 @@ func (f *tokenFile) digest() ([sha256.Size]byte, bool) {
 		f.forget(err)
 		return f.sum, f.has
 	}
-	if f.last == nil || !os.SameFile(info, f.last) || !info.ModTime().Equal(f.last.ModTime()) || info.Size() != f.last.Size() {
+	if f.last == nil || !os.SameFile(info, f.last) || !info.ModTime().Equal(f.last.ModTime()) ||
+		info.Size() != f.last.Size() {
 		f.read(info)
 	}
 	return f.sum, f.has
@@ -94,7 +95,11 @@ func (f *tokenFile) read(info os.FileInfo) {
 	case len(text) > maxToken:
 		err = fmt.Errorf("the token is longer than %d bytes; make a shorter one", maxToken)
 	case len(token) < minToken:
-		err = fmt.Errorf("the token has %d bytes and needs at least %d; make a longer one at random", len(token), minToken)
+		err = fmt.Errorf(
+			"the token has %d bytes and needs at least %d; make a longer one at random",
+			len(token),
+			minToken,
+		)
 	}
 	if err != nil {
 		f.forget(err)
@@ -109,7 +114,13 @@ func (f *tokenFile) read(info os.FileInfo) {
 // forget the token. Only the first time is logged: anybody may ask as often as they like.
 func (f *tokenFile) forget(err error) {
 	if !f.told {
-		f.log.Warn("there is no operator's token that can be read: monitoring is closed to the outside", "file", f.path, "error", err)
+		f.log.Warn(
+			"there is no operator's token that can be read: monitoring is closed to the outside",
+			"file",
+			f.path,
+			"error",
+			err,
+		)
 	}
 	f.last = nil
 	f.sum = [sha256.Size]byte{}

@@ -20,32 +20,76 @@ func TestWrite(t *testing.T) {
 		wantHeader http.Header
 	}{
 		"all members of RFC 9457": {New(InvalidSignature, "Missing webhook signature"), "0a1b",
-			map[string]any{"type": "https://caly.dev/problems/invalid_signature", "title": "The signature is not valid", "status": 401.,
-				"detail": "Missing webhook signature", "code": "invalid_signature", "requestId": "0a1b"}, nil},
+			map[string]any{
+				"type":      "https://caly.dev/problems/invalid_signature",
+				"title":     "The signature is not valid",
+				"status":    401.,
+				"detail":    "Missing webhook signature",
+				"code":      "invalid_signature",
+				"requestId": "0a1b",
+			}, nil},
 		"no detail, no id": {New(Internal, ""), "",
-			map[string]any{"type": "https://caly.dev/problems/internal", "title": "Internal error", "status": 500.,
-				"code": "internal"}, nil},
+			map[string]any{
+				"type":   "https://caly.dev/problems/internal",
+				"title":  "Internal error",
+				"status": 500.,
+				"code":   "internal",
+			}, nil},
 		"another of its statuses": {New(NotFound, "").WithStatus(405).WithHeader("Allow", "GET").WithHeader("Allow", "POST"), "",
-			map[string]any{"type": "https://caly.dev/problems/not_found", "title": "Not found", "status": 405., "code": "not_found"},
+			map[string]any{
+				"type":   "https://caly.dev/problems/not_found",
+				"title":  "Not found",
+				"status": 405.,
+				"code":   "not_found",
+			},
 			http.Header{"Allow": {"GET", "POST"}}},
 		"to be sent again": {New(Unavailable, "").WithRetryAfter(5 * time.Second), "x",
-			map[string]any{"type": "https://caly.dev/problems/unavailable",
-				"title": "Temporarily unavailable", "status": 503.,
-				"code": "unavailable", "requestId": "x"},
+			map[string]any{
+				"type":      "https://caly.dev/problems/unavailable",
+				"title":     "Temporarily unavailable",
+				"status":    503.,
+				"code":      "unavailable",
+				"requestId": "x",
+			},
 			http.Header{"Retry-After": {"5"}}},
 		"after less than a second": {New(Unavailable, "").WithRetryAfter(200 * time.Millisecond), "",
-			map[string]any{"type": "https://caly.dev/problems/unavailable",
-				"title": "Temporarily unavailable", "status": 503.,
-				"code": "unavailable"},
+			map[string]any{
+				"type":   "https://caly.dev/problems/unavailable",
+				"title":  "Temporarily unavailable",
+				"status": 503.,
+				"code":   "unavailable",
+			},
 			http.Header{"Retry-After": {"1"}}},
 		"fields": {New(Validation, "").WithField("/a/0", "too long").WithField("limit", "no number"), "",
-			map[string]any{"type": "https://caly.dev/problems/validation", "title": "The request is not valid", "status": 400., "code": "validation",
-				"errors": []any{map[string]any{"path": "/a/0", "message": "too long"}, map[string]any{"path": "limit", "message": "no number"}}}, nil},
+			map[string]any{
+				"type":   "https://caly.dev/problems/validation",
+				"title":  "The request is not valid",
+				"status": 400.,
+				"code":   "validation",
+				"errors": []any{map[string]any{
+					"path":    "/a/0",
+					"message": "too long",
+				}, map[string]any{
+					"path":    "limit",
+					"message": "no number",
+				}},
+			}, nil},
 		"the cause is not told": {New(Database, "away").WithCause(errors.New("canary")), "",
-			map[string]any{"type": "https://caly.dev/problems/database", "title": "The database is not available", "status": 503., "code": "database", "detail": "away"}, nil},
+			map[string]any{
+				"type":   "https://caly.dev/problems/database",
+				"title":  "The database is not available",
+				"status": 503.,
+				"code":   "database",
+				"detail": "away",
+			}, nil},
 		"hostile detail": {New(Validation, "\"</script>\r\nX: y\xff"), "",
-			map[string]any{"type": "https://caly.dev/problems/validation", "title": "The request is not valid", "status": 400., "code": "validation",
-				"detail": "\"</script>\r\nX: y\ufffd"}, nil},
+			map[string]any{
+				"type":   "https://caly.dev/problems/validation",
+				"title":  "The request is not valid",
+				"status": 400.,
+				"code":   "validation",
+				"detail": "\"</script>\r\nX: y\ufffd",
+			}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder := httptest.NewRecorder()
@@ -74,17 +118,36 @@ func TestProblemsDoNotChange(t *testing.T) {
 	problem := New(NotFound, "no such webhook")
 	shared := problem.WithField("a", "1").WithHeader("A", "1")
 	for range 2 { // the second time would see what the first left in shared memory
-		q := shared.WithField("b", "2").WithHeader("A", "2").WithStatus(405).WithRetryAfter(time.Second).WithCause(cause)
+		q := shared.WithField(
+			"b",
+			"2",
+		).WithHeader(
+			"A",
+			"2",
+		).WithStatus(
+			405,
+		).WithRetryAfter(
+			time.Second,
+		).WithCause(
+			cause,
+		)
 		if len(q.Fields) != 2 || len(q.Header["A"]) != 2 || q.Status != 405 || !errors.Is(q, cause) {
 			t.Errorf("the other one is %+v", q)
 		}
 		q.Write(httptest.NewRecorder(), "first")
 	}
-	if d := cmp.Diff(New(NotFound, "no such webhook"), problem); d != "" || len(shared.Fields) != 1 || len(shared.Header["A"]) != 1 || shared.RequestID != "" {
+	if d := cmp.Diff(
+		New(NotFound, "no such webhook"),
+		problem,
+	); d != "" || len(shared.Fields) != 1 || len(shared.Header["A"]) != 1 ||
+		shared.RequestID != "" {
 		t.Errorf("it has changed: %+v, %s", shared, d)
 	}
 	var as *Problem
-	if err := error(problem.WithCause(cause)); !errors.As(err, &as) || err.Error() != "not_found: no such webhook: cause" {
+	if err := error(
+		problem.WithCause(cause),
+	); !errors.As(err, &as) ||
+		err.Error() != "not_found: no such webhook: cause" {
 		t.Errorf("as an error it says %q", err)
 	}
 }

@@ -100,7 +100,15 @@ func Markdown() string {
 		for _, s := range r.Statuses() {
 			statuses = append(statuses, strconv.Itoa(s))
 		}
-		_, _ = fmt.Fprintf(&b, "| <a id=%q></a>`%s` | %s | %s | %s |\n", r.Anchor(), r.Code, strings.Join(statuses, ", "), r.Means, r.Do)
+		_, _ = fmt.Fprintf(
+			&b,
+			"| <a id=%q></a>`%s` | %s | %s | %s |\n",
+			r.Anchor(),
+			r.Code,
+			strings.Join(statuses, ", "),
+			r.Means,
+			r.Do,
+		)
 	}
 	return b.String()
 }

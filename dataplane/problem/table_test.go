@@ -39,17 +39,35 @@ func constants(t *testing.T) []Code {
 
 // TestTable : the set is closed, and each code has a row that says all there is to say.
 func TestTable(t *testing.T) {
-	want := map[Code][]int{"validation": {400}, "authentication": {401}, "invalid_token": {401}, "forbidden": {403}, "not_found": {404, 405},
-		"conflict": {409}, "rate_limited": {429}, "payload_too_large": {413}, "unsupported_media_type": {415}, "invalid_signature": {401, 403},
-		"upstream_failure": {502}, "timeout": {504, 408}, "unavailable": {503}, "database": {503}, "internal": {500}}
+	want := map[Code][]int{
+		"validation":             {400},
+		"authentication":         {401},
+		"invalid_token":          {401},
+		"forbidden":              {403},
+		"not_found":              {404, 405},
+		"conflict":               {409},
+		"rate_limited":           {429},
+		"payload_too_large":      {413},
+		"unsupported_media_type": {415},
+		"invalid_signature":      {401, 403},
+		"upstream_failure":       {502},
+		"timeout":                {504, 408},
+		"unavailable":            {503},
+		"database":               {503},
+		"internal":               {500},
+	}
 	got := map[Code][]int{}
 	order := []Code{}
 	for _, r := range Table() {
 		got[r.Code], order = r.Statuses(), append(order, r.Code)
-		if address, err := url.Parse(r.Type()); err != nil || !address.IsAbs() || !strings.HasSuffix(address.Path, "/"+string(r.Code)) {
+		if address, err := url.Parse(
+			r.Type(),
+		); err != nil || !address.IsAbs() ||
+			!strings.HasSuffix(address.Path, "/"+string(r.Code)) {
 			t.Errorf("%s: the type %s is no URI of its own", r.Code, r.Type())
 		}
-		if r.Title == "" || r.Means == "" || r.Do == "" || strings.HasSuffix(r.Do, ".") || strings.ContainsAny(r.Means+r.Do, "|\n") {
+		if r.Title == "" || r.Means == "" || r.Do == "" || strings.HasSuffix(r.Do, ".") ||
+			strings.ContainsAny(r.Means+r.Do, "|\n") {
 			t.Errorf("%s: its row is not whole, or breaks the table: %+v", r.Code, r)
 		}
 	}

@@ -73,8 +73,14 @@ func New(o Options) *Limiter {
 	}
 	own := make([]byte, sha256.Size)
 	_, _ = rand.Read(own) // never fails
-	return &Limiter{Options: o, ownKey: own, local: newLocal(o.Now()), circuit: circuit{log: o.Log},
-		flights: flights{waiting: map[ticket]*flight{}}, metrics: newMetrics(o.Registerer)}
+	return &Limiter{
+		Options: o,
+		ownKey:  own,
+		local:   newLocal(o.Now()),
+		circuit: circuit{log: o.Log},
+		flights: flights{waiting: map[ticket]*flight{}},
+		metrics: newMetrics(o.Registerer),
+	}
 }
 
 // Take decides on a try, and counts it if it is let through. It waits for the database no longer than Patience, and is not
@@ -170,8 +176,14 @@ func (l *Limiter) take(ctx context.Context, tenant string, t ticket, tries int) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Patience)
 	defer cancel()
 	// The server gives up first, which leaves the connection whole.
-	got, err := l.Store.TakeHits(ctx, store.HitTake{Tenant: tenant, Key: t.key, Wanted: tries, Max: t.limit.Requests,
-		Window: t.limit.Window, Timeout: l.Patience * 4 / 5})
+	got, err := l.Store.TakeHits(ctx, store.HitTake{
+		Tenant:  tenant,
+		Key:     t.key,
+		Wanted:  tries,
+		Max:     t.limit.Requests,
+		Window:  t.limit.Window,
+		Timeout: l.Patience * 4 / 5,
+	})
 	if err != nil {
 		if !errors.Is(err, store.ErrTenantBusy) { // else the database answers the other tenants
 			l.circuit.failed(l.Now(), err)

@@ -65,8 +65,14 @@ func TestNewRefusesWhatFlagsWould(t *testing.T) {
 // TestRaisedLimitFreesAtOnce : a block is known under the limit that it was made under, and no other.
 func TestRaisedLimitFreesAtOnce(t *testing.T) {
 	pod := newPod(newFake(), 0, nil)
-	low := &tenantconfig.Tenant{ID: "a/b", Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 1, Window: time.Hour}}}}
-	high := &tenantconfig.Tenant{ID: "a/b", Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 3, Window: time.Hour}}}}
+	low := &tenantconfig.Tenant{
+		ID:   "a/b",
+		Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 1, Window: time.Hour}}},
+	}
+	high := &tenantconfig.Tenant{
+		ID:   "a/b",
+		Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 3, Window: time.Hour}}},
+	}
 	for i, c := range []struct {
 		tenant *tenantconfig.Tenant
 		want   bool
@@ -98,7 +104,11 @@ func TestHangingUp(t *testing.T) {
 func TestWithoutKey(t *testing.T) {
 	fake := newFake()
 	var key []byte
-	limiter := New(Options{Store: fake, Key: func() []byte { return key }, Limits: map[Name]Limit{Login: {Requests: 1, Window: time.Hour}}})
+	limiter := New(Options{
+		Store:  fake,
+		Key:    func() []byte { return key },
+		Limits: map[Name]Limit{Login: {Requests: 1, Window: time.Hour}},
+	})
 	for i, want := range []bool{true, false} {
 		if decision := limiter.Take(t.Context(), acme, Login, "k"); decision.Allowed != want || !decision.Fallback {
 			t.Errorf("try %d: %+v, want allowed %v by the pod itself", i, decision, want)
@@ -122,7 +132,13 @@ func TestOneQuestionAtATime(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 300 {
 		all.Go(func() {
-			if decision := pod.Take(t.Context(), acme, API, []string{"one", "two", "three"}[i%3]); decision.Allowed && !decision.Fallback {
+			if decision := pod.Take(
+				t.Context(),
+				acme,
+				API,
+				[]string{"one", "two", "three"}[i%3],
+			); decision.Allowed &&
+				!decision.Fallback {
 				allowed.Add(1)
 			}
 		})

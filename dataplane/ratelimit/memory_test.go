@@ -37,7 +37,12 @@ func TestMemoryIsBounded(t *testing.T) {
 		ordered += local.logs.shards[i].order.Len()
 	}
 	if entries != ordered || entries > localHits/keyWeight {
-		t.Errorf("%d entries in the maps and %d in order, want the same and at most %d", entries, ordered, localHits/keyWeight)
+		t.Errorf(
+			"%d entries in the maps and %d in order, want the same and at most %d",
+			entries,
+			ordered,
+			localHits/keyWeight,
+		)
 	}
 	if local.blockedFor(key(4*blockedKeys-1), limit, now) <= 0 {
 		t.Error("the latest was forgotten")
@@ -84,7 +89,11 @@ func TestLocalLogAgreesWithModel(t *testing.T) {
 				local.note(key(1), limit, granted, now)
 				continue
 			}
-			want := store.HitsTaken{Granted: granted, Used: len(hits), FreeIn: time.Duration(hits[max(len(hits)-limit.Requests, 0)] + window - at)}
+			want := store.HitsTaken{
+				Granted: granted,
+				Used:    len(hits),
+				FreeIn:  time.Duration(hits[max(len(hits)-limit.Requests, 0)] + window - at),
+			}
 			if diff := cmp.Diff(want, local.take(key(1), limit, wanted, now)); diff != "" {
 				rt.Fatalf("-want +got:\n%s", diff)
 			}

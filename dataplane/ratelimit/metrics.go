@@ -16,12 +16,22 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
-	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "ratelimit", Name: "decisions_total",
+	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caly",
+		Subsystem: "ratelimit",
+		Name:      "decisions_total",
 		Help: "Decisions on tries, by limit and outcome: allowed, refused (by the database), blocked (refused without asking it), " +
-			"fallback (by what the pod has seen itself, let through or not)."}, []string{"limit", "outcome"})
-	m := &metrics{decisions: map[Name]map[string]prometheus.Counter{}, fallback: prometheus.NewCounter(prometheus.CounterOpts{
-		Namespace: "caly", Subsystem: "ratelimit", Name: "fallback_total",
-		Help: "Questions that the database did not answer in time. After each the pod decides by itself for a second."})}
+			"fallback (by what the pod has seen itself, let through or not).",
+	}, []string{"limit", "outcome"})
+	m := &metrics{
+		decisions: map[Name]map[string]prometheus.Counter{},
+		fallback: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "caly",
+			Subsystem: "ratelimit",
+			Name:      "fallback_total",
+			Help:      "Questions that the database did not answer in time. After each the pod decides by itself for a second.",
+		}),
+	}
 	names := append(Names(), TenantAlert)
 	for _, name := range addressNames {
 		names = append(names, name.Network())

@@ -115,8 +115,16 @@ func ParseLimit(s string) (Name, Limit, error) {
 func check(name Name, l Limit) error {
 	if l.Requests < tenantconfig.MinLimitRequests || l.Requests > tenantconfig.MaxLimitRequests ||
 		l.Window < tenantconfig.MinLimitWindow || l.Window > tenantconfig.MaxLimitWindow {
-		return fmt.Errorf("limit %s: %d requests in %s are not %d to %d in %s to %s", name, l.Requests, l.Window,
-			tenantconfig.MinLimitRequests, tenantconfig.MaxLimitRequests, tenantconfig.MinLimitWindow, tenantconfig.MaxLimitWindow)
+		return fmt.Errorf(
+			"limit %s: %d requests in %s are not %d to %d in %s to %s",
+			name,
+			l.Requests,
+			l.Window,
+			tenantconfig.MinLimitRequests,
+			tenantconfig.MaxLimitRequests,
+			tenantconfig.MinLimitWindow,
+			tenantconfig.MaxLimitWindow,
+		)
 	}
 	return nil
 }

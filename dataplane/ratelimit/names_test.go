@@ -63,8 +63,10 @@ func FuzzParseLimit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, known := DefaultLimits[name]; !known || l.Requests < tenantconfig.MinLimitRequests || l.Requests > tenantconfig.MaxLimitRequests ||
-			l.Window < tenantconfig.MinLimitWindow || l.Window > tenantconfig.MaxLimitWindow {
+		if _, known := DefaultLimits[name]; !known || l.Requests < tenantconfig.MinLimitRequests ||
+			l.Requests > tenantconfig.MaxLimitRequests ||
+			l.Window < tenantconfig.MinLimitWindow ||
+			l.Window > tenantconfig.MaxLimitWindow {
 			t.Fatalf("%q was taken as %s %+v", s, name, l)
 		}
 	})
@@ -87,8 +89,17 @@ func TestHeaders(t *testing.T) {
 		"let through": {Decision{Allowed: true, Name: Login, Limit: limit, Remaining: 4, Reset: 90*time.Second + 1},
 			http.Header{"Ratelimit": {`"login";r=4;t=91`}, "Ratelimit-Policy": {`"login";q=6;w=900`}}},
 		"refused": {Decision{Name: LoginFailures, Limit: limit, RetryAfter: 61 * time.Second, Reset: 61 * time.Second},
-			http.Header{"Ratelimit": {`"loginFailures";r=0;t=61`}, "Ratelimit-Policy": {`"loginFailures";q=6;w=900`}, "Retry-After": {"61"}}},
-		"refused for a moment": {Decision{Name: API, Limit: Limit{Requests: 1, Window: time.Second}, RetryAfter: time.Millisecond, Reset: time.Millisecond},
+			http.Header{
+				"Ratelimit":        {`"loginFailures";r=0;t=61`},
+				"Ratelimit-Policy": {`"loginFailures";q=6;w=900`},
+				"Retry-After":      {"61"},
+			}},
+		"refused for a moment": {Decision{
+			Name:       API,
+			Limit:      Limit{Requests: 1, Window: time.Second},
+			RetryAfter: time.Millisecond,
+			Reset:      time.Millisecond,
+		},
 			http.Header{"Ratelimit": {`"api";r=0;t=1`}, "Ratelimit-Policy": {`"api";q=1;w=1`}, "Retry-After": {"1"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -161,7 +172,13 @@ func TestEveryLimitIsCounted(t *testing.T) {
 		names = append(names, name.Network())
 	}
 	for _, name := range names {
-		if decision := pod.Take(t.Context(), acme, name, "k"); !decision.Allowed || pod.outcomes(t, name)[outcomeAllowed] != 1 {
+		if decision := pod.Take(
+			t.Context(),
+			acme,
+			name,
+			"k",
+		); !decision.Allowed ||
+			pod.outcomes(t, name)[outcomeAllowed] != 1 {
 			t.Errorf("%s: %+v, %v", name, decision, pod.outcomes(t, name))
 		}
 	}

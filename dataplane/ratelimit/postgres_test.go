@@ -57,7 +57,12 @@ func TestExactAcrossPods(t *testing.T) {
 		}
 		all.Wait()
 		if allowed.Load() != 6 || fallback.Load() != 0 {
-			t.Errorf("round %d: %d were let through and %d decided alone; want 6 and 0", round, allowed.Load(), fallback.Load())
+			t.Errorf(
+				"round %d: %d were let through and %d decided alone; want 6 and 0",
+				round,
+				allowed.Load(),
+				fallback.Load(),
+			)
 		}
 		for n := range remaining {
 			if remaining[n].Load() != 1 {
@@ -82,7 +87,13 @@ func TestKeysAreHashed(t *testing.T) {
 		name Name
 		key  string
 	}{{acme, Verify, "ann@example.com"}, {acme, Forgot, "ann@example.com"}, {acme, Verify, "bob@example.com"}, {globex, Verify, "ann@example.com"}} {
-		if decision := pod.Take(t.Context(), try.t, try.name, try.key); !decision.Allowed || decision.Remaining != decision.Limit.Requests-1 {
+		if decision := pod.Take(
+			t.Context(),
+			try.t,
+			try.name,
+			try.key,
+		); !decision.Allowed ||
+			decision.Remaining != decision.Limit.Requests-1 {
 			t.Errorf("%s %s %s: %+v, want the first try of its own", try.t.ID, try.name, try.key, decision)
 		}
 	}
@@ -120,7 +131,10 @@ func TestBlockedCostsNothing(t *testing.T) {
 	pg.Stop(t)
 	for range 50 {
 		decision := pod.Take(t.Context(), acme, Login, "k")
-		if decision.Allowed || decision.Fallback || decision.RetryAfter <= 59*time.Minute || decision.RetryAfter > time.Hour || decision.Limit != limit || decision.Name != Login {
+		if decision.Allowed || decision.Fallback || decision.RetryAfter <= 59*time.Minute ||
+			decision.RetryAfter > time.Hour ||
+			decision.Limit != limit ||
+			decision.Name != Login {
 			t.Fatalf("%+v, want a refusal for an hour", decision)
 		}
 	}
@@ -173,7 +187,13 @@ func TestDatabaseAway(t *testing.T) {
 	pg.Start(t)
 	pod.clock.advance(alone)
 	// The crash has emptied the table, which is unlogged.
-	if decision := pod.Take(t.Context(), acme, Login, "k"); !decision.Allowed || decision.Fallback || decision.Remaining != 2 {
+	if decision := pod.Take(
+		t.Context(),
+		acme,
+		Login,
+		"k",
+	); !decision.Allowed || decision.Fallback ||
+		decision.Remaining != 2 {
 		t.Errorf("%+v, want the database's leave", decision)
 	}
 	if n := pod.log.count("limits hold across pods"); n != 1 {

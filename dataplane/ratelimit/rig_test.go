@@ -69,9 +69,21 @@ func (c counting) TakeHits(ctx context.Context, t store.HitTake) (store.HitsTake
 }
 
 func newPod(s Store, patience time.Duration, limits map[Name]Limit) *pod {
-	p := &pod{clock: &clock{start: time.Now()}, asked: &atomic.Int32{}, registry: prometheus.NewRegistry(), log: &logLines{}}
-	p.Limiter = New(Options{Store: counting{s, p.asked}, Key: testKey, Limits: limits, Patience: patience, Registerer: p.registry,
-		Log: slog.New(slog.NewTextHandler(p.log, nil)), Now: p.clock.now})
+	p := &pod{
+		clock:    &clock{start: time.Now()},
+		asked:    &atomic.Int32{},
+		registry: prometheus.NewRegistry(),
+		log:      &logLines{},
+	}
+	p.Limiter = New(Options{
+		Store:      counting{s, p.asked},
+		Key:        testKey,
+		Limits:     limits,
+		Patience:   patience,
+		Registerer: p.registry,
+		Log:        slog.New(slog.NewTextHandler(p.log, nil)),
+		Now:        p.clock.now,
+	})
 	return p
 }
 
@@ -112,7 +124,10 @@ func (p *pod) outcomes(t testing.TB, name Name) map[string]float64 {
 	t.Helper()
 	all := map[string]float64{}
 	for _, outcome := range []string{outcomeAllowed, outcomeRefused, outcomeBlocked, outcomeFallback} {
-		if n := p.metric(t, "caly_ratelimit_decisions_total", map[string]string{"limit": string(name), "outcome": outcome}); n > 0 {
+		if n := p.metric(t, "caly_ratelimit_decisions_total", map[string]string{
+			"limit":   string(name),
+			"outcome": outcome,
+		}); n > 0 {
 			all[outcome] = n
 		}
 	}

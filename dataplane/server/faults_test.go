@@ -19,8 +19,16 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func testOptions(t *testing.T, public http.Handler) Options {
 	t.Helper()
-	return Options{Listen: freeAddress(t), InternalListen: freeAddress(t), Public: public, Internal: http.NotFoundHandler(),
-		Ready: func(context.Context) error { return nil }, DrainDelay: 50 * time.Millisecond, Grace: 10 * time.Second, Log: quiet()}
+	return Options{
+		Listen:         freeAddress(t),
+		InternalListen: freeAddress(t),
+		Public:         public,
+		Internal:       http.NotFoundHandler(),
+		Ready:          func(context.Context) error { return nil },
+		DrainDelay:     50 * time.Millisecond,
+		Grace:          10 * time.Second,
+		Log:            quiet(),
+	}
 }
 
 // running is a server under way. Its stop may be called once; its end is what Run returned.
@@ -125,7 +133,9 @@ func TestAddressTaken(t *testing.T) {
 // TestProbesStayInside : the public listener has no probes and no metrics.
 func TestProbesStayInside(t *testing.T) {
 	options := testOptions(t, http.NotFoundHandler())
-	options.Internal = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics")) })
+	options.Internal = http.HandlerFunc(
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics")) },
+	)
 	stop, end := running(t, options)
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if code, _ := get(t, "http://"+options.Listen+path); code != http.StatusNotFound {
@@ -143,10 +153,17 @@ func TestProbesStayInside(t *testing.T) {
 
 // TestReadinessIsBounded : a check that hangs makes the pod not ready, and the probe is answered.
 func TestReadinessIsBounded(t *testing.T) {
-	options := Options{Internal: http.NotFoundHandler(), Ready: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+	options := Options{
+		Internal: http.NotFoundHandler(),
+		Ready:    func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	}
 	srv := httptest.NewServer(probes(options, new(atomic.Bool)))
 	defer srv.Close()
-	if code, body := get(t, srv.URL+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "deadline") {
+	if code, body := get(
+		t,
+		srv.URL+"/readyz",
+	); code != http.StatusServiceUnavailable ||
+		!strings.Contains(body, "deadline") {
 		t.Errorf("answered %d %q", code, body)
 	}
 }

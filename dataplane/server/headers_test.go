@@ -31,7 +31,9 @@ func TestHeaderMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	limited := limit(listener, 256)
-	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	server := newServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
+	)
 	served := make(chan error, 1)
 	go func() { served <- serve(server, limited) }()
 	dial := func() net.Conn {

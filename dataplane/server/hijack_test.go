@@ -67,7 +67,10 @@ func TestTakenConnectionIsTheSystems(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wrote int
-	if err := raw.Write(func(fd uintptr) bool { wrote, err = syscall.Write(int(fd), []byte("direct")); return true }); err != nil || wrote != 6 {
+	if err := raw.Write(
+		func(fd uintptr) bool { wrote, err = syscall.Write(int(fd), []byte("direct")); return true },
+	); err != nil ||
+		wrote != 6 {
 		t.Errorf("wrote %d bytes to it, %v", wrote, err)
 	}
 	if _, err := (&slotConn{Conn: struct{ net.Conn }{conn}}).SyscallConn(); err == nil {

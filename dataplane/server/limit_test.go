@@ -28,7 +28,13 @@ func newBounded(t *testing.T, room int) *bounded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bounded{t: t, addr: listener.Addr().String(), finish: make(chan struct{}), taken: make(chan net.Conn, 100), l: limit(listener, room)}
+	b := &bounded{
+		t:      t,
+		addr:   listener.Addr().String(),
+		finish: make(chan struct{}),
+		taken:  make(chan net.Conn, 100),
+		l:      limit(listener, room),
+	}
 	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/slow":
@@ -129,7 +135,12 @@ func TestFullOfPeers(t *testing.T) {
 				}
 			}
 			if err := <-third; err != nil || time.Since(start) < tc.after {
-				t.Errorf("a third peer: %v after %s, want an answer, and not before %s", err, time.Since(start), tc.after)
+				t.Errorf(
+					"a third peer: %v after %s, want an answer, and not before %s",
+					err,
+					time.Since(start),
+					tc.after,
+				)
 			}
 		})
 	}

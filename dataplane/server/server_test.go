@@ -56,8 +56,16 @@ func TestDrain(t *testing.T) {
 		}
 		_, _ = w.Write([]byte("done"))
 	})
-	options := Options{Listen: freeAddress(t), InternalListen: freeAddress(t), Public: slow, Internal: http.NotFoundHandler(),
-		Ready: func(context.Context) error { return nil }, DrainDelay: 500 * time.Millisecond, Grace: 5 * time.Second, Log: slog.New(slog.DiscardHandler)}
+	options := Options{
+		Listen:         freeAddress(t),
+		InternalListen: freeAddress(t),
+		Public:         slow,
+		Internal:       http.NotFoundHandler(),
+		Ready:          func(context.Context) error { return nil },
+		DrainDelay:     500 * time.Millisecond,
+		Grace:          5 * time.Second,
+		Log:            slog.New(slog.DiscardHandler),
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, options) }()
@@ -86,7 +94,10 @@ func TestDrain(t *testing.T) {
 }
 
 func TestNotReadySaysWhy(t *testing.T) {
-	options := Options{Ready: func(context.Context) error { return errors.New("the tenant configs are not read yet") }, Internal: http.NotFoundHandler()}
+	options := Options{
+		Ready:    func(context.Context) error { return errors.New("the tenant configs are not read yet") },
+		Internal: http.NotFoundHandler(),
+	}
 	srv := httptest.NewServer(probes(options, new(atomic.Bool)))
 	defer srv.Close()
 	if code, body := get(t, srv.URL+"/readyz"); code != 503 || !strings.Contains(body, "not read yet") {
@@ -98,10 +109,14 @@ func TestNotReadySaysWhy(t *testing.T) {
 }
 
 func TestPanicBecomes500(t *testing.T) {
-	handler := Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret detail") }), slog.New(slog.DiscardHandler))
+	handler := Middleware(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret detail") }),
+		slog.New(slog.DiscardHandler),
+	)
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/x", nil))
-	if recorder.Code != 500 || strings.Contains(recorder.Body.String(), "secret") || recorder.Header().Get("X-Request-Id") == "" {
+	if recorder.Code != 500 || strings.Contains(recorder.Body.String(), "secret") ||
+		recorder.Header().Get("X-Request-Id") == "" {
 		t.Errorf("answered %d %s", recorder.Code, recorder.Body)
 	}
 }

@@ -36,7 +36,12 @@ func (o Options) certificates() (*certificates, error) {
 	if o.TLSCertFile == "" || o.TLSKeyFile == "" {
 		return nil, errors.New("TLS needs both a certificate and a key: name both files, or neither")
 	}
-	c := &certificates{certFile: o.TLSCertFile, keyFile: o.TLSKeyFile, every: cmp.Or(o.recheck, recheckFiles), log: o.Log}
+	c := &certificates{
+		certFile: o.TLSCertFile,
+		keyFile:  o.TLSKeyFile,
+		every:    cmp.Or(o.recheck, recheckFiles),
+		log:      o.Log,
+	}
 	if _, err := c.load(); err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
@@ -45,9 +50,12 @@ func (o Options) certificates() (*certificates, error) {
 
 // config is that of every handshake. Connections that are there keep the certificate that they began with.
 func (c *certificates) config() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return c.current.Load(), nil
-	}}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return c.current.Load(), nil
+		},
+	}
 }
 
 // load reads the pair, and puts a new one in force if it is good.

@@ -103,8 +103,17 @@ type secured struct {
 func newSecured(t *testing.T, change ...func(*Options)) *secured {
 	t.Helper()
 	s := &secured{dir: t.TempDir(), log: &journal{}}
-	s.Options = testOptions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }))
-	s.TLSCertFile, s.TLSKeyFile, s.recheck = filepath.Join(s.dir, "tls.crt"), filepath.Join(s.dir, "tls.key"), 10*time.Millisecond
+	s.Options = testOptions(
+		t,
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }),
+	)
+	s.TLSCertFile, s.TLSKeyFile, s.recheck = filepath.Join(
+		s.dir,
+		"tls.crt",
+	), filepath.Join(
+		s.dir,
+		"tls.key",
+	), 10*time.Millisecond
 	s.Log = slog.New(slog.NewTextHandler(s.log, nil))
 	for _, f := range change {
 		f(&s.Options)
@@ -130,7 +139,11 @@ func (s *secured) serial(t *testing.T, config *tls.Config) (int64, error) {
 // traffic asks over one connection until it is stopped. Any failure, and any other certificate than the first, is an error.
 func (s *secured) traffic(t *testing.T, http2 bool) (stop func() error) {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxConnsPerHost: 1, ForceAttemptHTTP2: http2} //nolint:gosec // as above
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		MaxConnsPerHost:   1,
+		ForceAttemptHTTP2: http2,
+	} //nolint:gosec // as above
 	end := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
@@ -228,7 +241,10 @@ func TestTLSTroubleIsToldOnce(t *testing.T) {
 			told = certificates.check(told)
 		}
 		writeFile(t, secured.TLSCertFile, good)
-		if told = certificates.check(told); told != "" || secured.log.count("cannot be used") != round+1 || secured.log.count("is in force") != 0 {
+		if told = certificates.check(
+			told,
+		); told != "" || secured.log.count("cannot be used") != round+1 ||
+			secured.log.count("is in force") != 0 {
 			t.Errorf("round %d: told %q, the log: %s", round, told, secured.log.b.String())
 		}
 	}
@@ -238,7 +254,12 @@ func TestTLSTroubleIsToldOnce(t *testing.T) {
 func TestTLSVersions(t *testing.T) {
 	secured := newSecured(t)
 	stop, end := running(t, secured.Options)
-	for version, wantErr := range map[uint16]bool{tls.VersionTLS10: true, tls.VersionTLS11: true, tls.VersionTLS12: false, tls.VersionTLS13: false} {
+	for version, wantErr := range map[uint16]bool{
+		tls.VersionTLS10: true,
+		tls.VersionTLS11: true,
+		tls.VersionTLS12: false,
+		tls.VersionTLS13: false,
+	} {
 		if _, err := secured.serial(t, &tls.Config{MinVersion: version, MaxVersion: version}); (err != nil) != wantErr {
 			t.Errorf("%s: %v", tls.VersionName(version), err)
 		}
@@ -262,7 +283,10 @@ func TestTLSMakesRoom(t *testing.T) {
 			secured := newSecured(t, func(o *Options) { o.MaxConns = 1 })
 			stop, end := running(t, secured.Options)
 			for range 3 {
-				transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: http2} //nolint:gosec // as above
+				transport := &http.Transport{
+					TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+					ForceAttemptHTTP2: http2,
+				} //nolint:gosec // as above
 				defer transport.CloseIdleConnections()
 				if err := ask(transport, "https://"+secured.Listen); err != nil {
 					t.Error(err)

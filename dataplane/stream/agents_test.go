@@ -26,17 +26,37 @@ func TestAgentsAnswers(t *testing.T) {
 		stay   bool // the connection is held open
 		want   string
 	}{
-		"unauthorized":   {answer: "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", want: dialRefused},
-		"unavailable":    {answer: "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy", want: dialRefused},
-		"body, no end":   {answer: "HTTP/1.1 500 Oops\r\n\r\n" + strings.Repeat("x", 8<<10), stay: true, want: dialRefused},
-		"redirect":       {answer: "HTTP/1.1 302 Found\r\nLocation: ws://" + elsewhere.Addr().String() + "/\r\nContent-Length: 0\r\n\r\n", want: dialRefused},
-		"not upgraded":   {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", want: dialRefused},
-		"another key":    {answer: "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n", want: dialRefused},
+		"unauthorized": {
+			answer: "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
+			want:   dialRefused,
+		},
+		"unavailable": {
+			answer: "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy",
+			want:   dialRefused,
+		},
+		"body, no end": {
+			answer: "HTTP/1.1 500 Oops\r\n\r\n" + strings.Repeat("x", 8<<10),
+			stay:   true,
+			want:   dialRefused,
+		},
+		"redirect": {
+			answer: "HTTP/1.1 302 Found\r\nLocation: ws://" + elsewhere.Addr().String() + "/\r\nContent-Length: 0\r\n\r\n",
+			want:   dialRefused,
+		},
+		"not upgraded": {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", want: dialRefused},
+		"another key": {
+			answer: "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+			want:   dialRefused,
+		},
 		"garbage":        {answer: "SSH-2.0-OpenSSH_9.6\r\n\r\n", want: dialUnreachable},
 		"half an answer": {answer: "HTTP/1.1 101 Switching", want: dialUnreachable},
-		"no end of it":   {answer: "HTTP/1.1 101 x\r\n" + strings.Repeat("X-Long: "+strings.Repeat("x", 1000)+"\r\n", 100), stay: true, want: dialUnreachable},
-		"nothing":        {want: dialUnreachable},
-		"silence":        {stay: true, want: dialTimeout},
+		"no end of it": {
+			answer: "HTTP/1.1 101 x\r\n" + strings.Repeat("X-Long: "+strings.Repeat("x", 1000)+"\r\n", 100),
+			stay:   true,
+			want:   dialUnreachable,
+		},
+		"nothing": {want: dialUnreachable},
+		"silence": {stay: true, want: dialTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wireRig.t = t
@@ -52,7 +72,13 @@ func TestAgentsAnswers(t *testing.T) {
 				t.Error(err)
 			}
 			<-done
-			if n, m := value(t, wireRig.h.m.dials[tc.want])-before, wireRig.refused(reasonAgent)-refused; n != 1 || m != 1 {
+			if n, m := value(
+				t,
+				wireRig.h.m.dials[tc.want],
+			)-before, wireRig.refused(
+				reasonAgent,
+			)-refused; n != 1 ||
+				m != 1 {
 				t.Errorf("%v dials are counted as %s, %v refusals", n, tc.want, m)
 			}
 			wireRig.nothingLeft()

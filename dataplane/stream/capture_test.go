@@ -68,8 +68,13 @@ func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.O
 	running.Go(func() { _ = captures.Run(ctx) })
 	t.Cleanup(func() { c.h.Wait(); cancel(); running.Wait() }) // after what the rig ends
 	tenant := c.tenant
-	tenant.Storage = &tenantconfig.Storage{Bucket: c.bucket, Endpoint: c.s3.Endpoint, Region: c.s3.Region,
-		AccessKeyID: secret.Sensitive(c.s3.AccessKey), SecretAccessKey: secret.Sensitive(c.s3.SecretKey)}
+	tenant.Storage = &tenantconfig.Storage{
+		Bucket:          c.bucket,
+		Endpoint:        c.s3.Endpoint,
+		Region:          c.s3.Region,
+		AccessKeyID:     secret.Sensitive(c.s3.AccessKey),
+		SecretAccessKey: secret.Sensitive(c.s3.SecretKey),
+	}
 	c.set(tenant)
 	c.audio(func(a *tenantconfig.Audio) {
 		a.Capture = &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
@@ -92,7 +97,10 @@ func (c *captureRig) recording() store.Recording {
 // channels reads an object of the bucket.
 func (c *captureRig) channels(key string) (rate int, left, right []byte) {
 	c.t.Helper()
-	client, err := minio.New(strings.TrimPrefix(c.s3.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(c.s3.AccessKey, c.s3.SecretKey, "")})
+	client, err := minio.New(
+		strings.TrimPrefix(c.s3.Endpoint, "http://"),
+		&minio.Options{Creds: credentials.NewStaticV4(c.s3.AccessKey, c.s3.SecretKey, "")},
+	)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -145,7 +153,9 @@ func TestCapture(t *testing.T) {
 				t.Fatal(err)
 			}
 			recording := captureRig.recording()
-			if recording.State != store.StateUploaded || recording.CallSID != "call1" || !recording.Captured || !strings.HasPrefix(recording.Key, "acme/support/call1-capture-") || recording.LastErrorCode != "" {
+			if recording.State != store.StateUploaded || recording.CallSID != "call1" || !recording.Captured ||
+				!strings.HasPrefix(recording.Key, "acme/support/call1-capture-") ||
+				recording.LastErrorCode != "" {
 				t.Fatalf("the recording: %+v", recording)
 			}
 			rate, left, right := captureRig.channels(recording.Key)
@@ -156,7 +166,10 @@ func TestCapture(t *testing.T) {
 				t.Errorf("the caller's side has %d bytes of %d, or others", len(spoken(left)), len(spoken(said)))
 			}
 			heard := spoken(right)
-			if want := spoken(report.Audio); tc.exact && (!bytes.HasPrefix(want, heard) || len(heard) < len(want)*3/4) || len(heard) == 0 {
+			if want := spoken(
+				report.Audio,
+			); tc.exact && (!bytes.HasPrefix(want, heard) || len(heard) < len(want)*3/4) ||
+				len(heard) == 0 {
 				t.Errorf("the agent's side has %d bytes of %d, or others", len(heard), len(want))
 			}
 		})
@@ -170,7 +183,12 @@ func TestCaptureOff(t *testing.T) {
 	if _, err := captureRig.call(captureRig.url+"/"+token, nil); err != nil {
 		t.Fatal(err)
 	}
-	if list, _, err := captureRig.db.ListRecordings(t.Context(), "acme/support", store.RecordingFilter{}); err != nil || len(list) != 0 {
+	if list, _, err := captureRig.db.ListRecordings(
+		t.Context(),
+		"acme/support",
+		store.RecordingFilter{},
+	); err != nil ||
+		len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
@@ -183,11 +201,15 @@ func TestCaptureFails(t *testing.T) {
 		want   string
 	}{
 		"no place on the disk": {change: func(o *capture.Options) { o.MaxBytes = 1 }, want: capture.CodeSpoolFull},
-		"no bucket": {change: func(o *capture.Options) {
-			o.GiveUpAfter = time.Second
-			o.FinishWithin = time.Second
-			o.RequestWithin = time.Second
-		}, away: true, want: capture.CodeStorageFailed},
+		"no bucket": {
+			change: func(o *capture.Options) {
+				o.GiveUpAfter = time.Second
+				o.FinishWithin = time.Second
+				o.RequestWithin = time.Second
+			},
+			away: true,
+			want: capture.CodeStorageFailed,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			captureRig := newCaptureRig(t, agent.Exotel, tc.change)
@@ -197,7 +219,8 @@ func TestCaptureFails(t *testing.T) {
 			if _, err := captureRig.call(captureRig.url+"/"+token, nil); err != nil {
 				t.Errorf("the call: %v", err)
 			}
-			if recording := captureRig.recording(); recording.State != store.StateFailed || recording.LastErrorCode != tc.want {
+			if recording := captureRig.recording(); recording.State != store.StateFailed ||
+				recording.LastErrorCode != tc.want {
 				t.Errorf("the recording: %+v", recording)
 			}
 		})
@@ -236,13 +259,18 @@ func TestCaptureOfASilentPod(t *testing.T) {
 	}()
 	// Then the next heartbeat, which would cut it off, is seconds away.
 	soon.Holds(captureRig.t, "its row knows the call", func() bool {
-		list, _, err := captureRig.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{Live: true, CallSID: "call1"})
+		list, _, err := captureRig.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{
+			Live:    true,
+			CallSID: "call1",
+		})
 		return err == nil && len(list) == 1
 	})
 	if n, _, err := captureRig.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
 		t.Fatalf("%d sessions are held for orphans, %v", n, err)
 	}
-	if recording := captureRig.recording(); recording.State != store.StateFailed || recording.LastErrorCode != capture.CodePodLost || recording.LastError == "" {
+	if recording := captureRig.recording(); recording.State != store.StateFailed ||
+		recording.LastErrorCode != capture.CodePodLost ||
+		recording.LastError == "" {
 		t.Errorf("while nothing is heard of the pod: %+v", recording)
 	}
 	if err := <-talk; err != nil {

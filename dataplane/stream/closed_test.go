@@ -27,7 +27,11 @@ func TestEndedFromOutside(t *testing.T) {
 			return err
 		}
 		defer func() { _ = conn.Close(t.Context()) }()
-		_, err = conn.Exec(t.Context(), `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, id)
+		_, err = conn.Exec(
+			t.Context(),
+			`UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`,
+			id,
+		)
 		return err
 	}
 	for reason, tc := range map[bridge.Reason]struct {
@@ -62,7 +66,13 @@ func TestEndedFromOutside(t *testing.T) {
 			if diff := cmp.Diff([]row{{Reason: string(reason), Ended: true}}, wireRig.rows(callSID)); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
-			if streamSession := wireRig.counted(db, callSID, 3, 1); streamSession.ToAgent.Bytes == 0 || streamSession.ToExotel.Bytes == 0 {
+			if streamSession := wireRig.counted(
+				db,
+				callSID,
+				3,
+				1,
+			); streamSession.ToAgent.Bytes == 0 ||
+				streamSession.ToExotel.Bytes == 0 {
 				t.Errorf("its bytes are not in the row: %+v", streamSession)
 			}
 			if n, drained := wireRig.ends(reason), wireRig.ends(bridge.Drained); n != 1 || drained != 0 {

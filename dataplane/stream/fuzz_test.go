@@ -36,7 +36,10 @@ func FuzzRoute(f *testing.F) {
 		if to.token != "" {
 			back += "/" + to.token
 		}
-		if _, taken := parsePath(strings.Split(rest, "/")); taken && (back != rest || to.pattern != PathPrefix+"{namespace}/{tenant}"+patternEnd(to)) {
+		if _, taken := parsePath(
+			strings.Split(rest, "/"),
+		); taken &&
+			(back != rest || to.pattern != PathPrefix+"{namespace}/{tenant}"+patternEnd(to)) {
 			t.Errorf("%q was read as %+v", path, to)
 		}
 	})
@@ -84,7 +87,10 @@ func FuzzCallSID(f *testing.F) {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, query, body string) {
-		req := &http.Request{URL: &url.URL{RawQuery: query}, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}}
+		req := &http.Request{
+			URL:    &url.URL{RawQuery: query},
+			Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}},
+		}
 		sid := callSIDOf(req, []byte(body))
 		if sid == "" {
 			return

@@ -29,7 +29,9 @@ func checkHandshake(r *http.Request) error {
 		return refuse(reasonHandshake, fault("a WebSocket handshake needs HTTP/1.1"))
 	case !slices.ContainsFunc(r.Header.Values("Sec-Websocket-Version"), speaks):
 		return refuse(reasonHandshake, fault("Sec-WebSocket-Version must be "+version).
-			WithStatus(http.StatusUpgradeRequired).WithHeader("Sec-Websocket-Version", version).WithHeader("Upgrade", "websocket"))
+			WithStatus(
+				http.StatusUpgradeRequired,
+			).WithHeader("Sec-Websocket-Version", version).WithHeader("Upgrade", "websocket"))
 	case err != nil || len(key) != keySize:
 		return refuse(reasonHandshake, fault("Sec-WebSocket-Key must be 16 bytes in base64"))
 	case r.ContentLength != 0:
@@ -39,5 +41,8 @@ func checkHandshake(r *http.Request) error {
 }
 
 func speaks(versions string) bool {
-	return slices.ContainsFunc(strings.Split(versions, ","), func(v string) bool { return strings.TrimSpace(v) == version })
+	return slices.ContainsFunc(
+		strings.Split(versions, ","),
+		func(v string) bool { return strings.TrimSpace(v) == version },
+	)
 }

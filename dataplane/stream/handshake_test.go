@@ -135,7 +135,10 @@ func TestPipelined(t *testing.T) {
 		t.Error("the connection was taken")
 	}
 	wireRig.nothingLeft()
-	if rows := wireRig.rows(""); len(rows) != 1 || rows[0].Reason != registry.ReasonFailed || wireRig.refused(reasonHandshake) != 1 {
+	if rows := wireRig.rows(
+		"",
+	); len(rows) != 1 || rows[0].Reason != registry.ReasonFailed ||
+		wireRig.refused(reasonHandshake) != 1 {
 		t.Errorf("the session: %+v", rows)
 	}
 }
@@ -163,7 +166,12 @@ func TestClientGoes(t *testing.T) {
 		blamed += value(t, wireRig.h.m.dials[reason])
 	}
 	if len(wireRig.rows("")) != 0 || wireRig.refused(reasonGone) != 1 || blamed != 0 {
-		t.Errorf("sessions %+v, %v counted as gone, %v of the agent", wireRig.rows(""), wireRig.refused(reasonGone), blamed)
+		t.Errorf(
+			"sessions %+v, %v counted as gone, %v of the agent",
+			wireRig.rows(""),
+			wireRig.refused(reasonGone),
+			blamed,
+		)
 	}
 }
 
@@ -230,7 +238,13 @@ func TestNoSecrets(t *testing.T) {
 		said.Write(body)
 	}
 	_ = wireRig.agents.Close() // an agent that is away, whose URL has a key
-	if resp, err := wstest.Connect(t, wireRig.address).Ask(wstest.Request(wireRig.path) + "\r\n"); err != nil || isProblem(resp, http.StatusBadGateway) != nil {
+	if resp, err := wstest.Connect(
+		t,
+		wireRig.address,
+	).Ask(
+		wstest.Request(wireRig.path) + "\r\n",
+	); err != nil ||
+		isProblem(resp, http.StatusBadGateway) != nil {
 		t.Errorf("answered %+v, %v", resp, err)
 	}
 	said.WriteString(wireRig.log.String())

@@ -37,10 +37,33 @@ const (
 )
 
 func reasons() []string {
-	return append(verify.Reasons(), reasonPath, reasonMethod, reasonNoWebSocket, reasonHandshake, reasonBody, reasonNoCall, reasonNoKey, reasonUnknown,
-		reasonNotYetKnown, reasonSuspended, reasonNoOneTimeToken, reasonWrongToken, reasonExpiredToken, reasonUsedToken,
-		reasonOtherCall, reasonTenantLimit, reasonPodLimit, reasonBusy, reasonTenantBusy, reasonDraining, reasonAgent,
-		reasonGone, reasonDatabase, reasonInternal)
+	return append(
+		verify.Reasons(),
+		reasonPath,
+		reasonMethod,
+		reasonNoWebSocket,
+		reasonHandshake,
+		reasonBody,
+		reasonNoCall,
+		reasonNoKey,
+		reasonUnknown,
+		reasonNotYetKnown,
+		reasonSuspended,
+		reasonNoOneTimeToken,
+		reasonWrongToken,
+		reasonExpiredToken,
+		reasonUsedToken,
+		reasonOtherCall,
+		reasonTenantLimit,
+		reasonPodLimit,
+		reasonBusy,
+		reasonTenantBusy,
+		reasonDraining,
+		reasonAgent,
+		reasonGone,
+		reasonDatabase,
+		reasonInternal,
+	)
 }
 
 // Why agents were not reached.
@@ -69,13 +92,30 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "caly", Subsystem: "stream", Name: name, Help: help}
 	}
-	refused := prometheus.NewCounterVec(prometheus.CounterOpts(opts("refused_total", "Streams and questions for a URL that were refused, by reason.")), []string{"reason"})
-	dials := prometheus.NewCounterVec(prometheus.CounterOpts(opts("agent_dial_failures_total", "Connections to agents that failed, by reason.")), []string{"reason"})
-	m := &metrics{audio: bridge.NewMetrics(r), refused: map[string]prometheus.Counter{}, dials: map[string]prometheus.Counter{},
-		live: prometheus.NewGauge(prometheus.GaugeOpts(opts("live", "Streams that are bridged now."))),
-		urls: prometheus.NewCounter(prometheus.CounterOpts(opts("urls_total", "Questions for a stream's URL that were answered."))),
-		handshake: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "caly", Subsystem: "stream", Name: "handshake_seconds",
-			Help: "Time from a stream's request to its upgrade, the agent's included.", Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}})}
+	refused := prometheus.NewCounterVec(
+		prometheus.CounterOpts(opts("refused_total", "Streams and questions for a URL that were refused, by reason.")),
+		[]string{"reason"},
+	)
+	dials := prometheus.NewCounterVec(
+		prometheus.CounterOpts(opts("agent_dial_failures_total", "Connections to agents that failed, by reason.")),
+		[]string{"reason"},
+	)
+	m := &metrics{
+		audio:   bridge.NewMetrics(r),
+		refused: map[string]prometheus.Counter{},
+		dials:   map[string]prometheus.Counter{},
+		live:    prometheus.NewGauge(prometheus.GaugeOpts(opts("live", "Streams that are bridged now."))),
+		urls: prometheus.NewCounter(
+			prometheus.CounterOpts(opts("urls_total", "Questions for a stream's URL that were answered.")),
+		),
+		handshake: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "caly",
+			Subsystem: "stream",
+			Name:      "handshake_seconds",
+			Help:      "Time from a stream's request to its upgrade, the agent's included.",
+			Buckets:   []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+	}
 	for _, reason := range reasons() {
 		m.refused[reason] = refused.WithLabelValues(reason)
 	}

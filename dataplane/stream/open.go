@@ -129,7 +129,13 @@ func (h *Handler) run(s admitted, o bridge.Options, conn, peer *bridge.Conn) {
 // admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.
 func (h *Handler) admit(ctx context.Context, g guest) (*registry.Live, error) {
 	audio := g.tenant.Audio
-	stream := registry.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(audio.AgentURL), TokenID: g.token.id, Captured: h.o.Captures.Wants(g.tenant)}
+	stream := registry.Stream{
+		CallSID:  g.token.callSID,
+		Address:  g.request.ClientIP,
+		Agent:    hostOf(audio.AgentURL),
+		TokenID:  g.token.id,
+		Captured: h.o.Captures.Wants(g.tenant),
+	}
 	session, err := h.o.Sessions.Admit(ctx, g.tenant, audio.MaxStreams, stream)
 	busy := problem.New(problem.Unavailable, "no room for another stream; retry later").WithRetryAfter(retryAfter)
 	switch {
@@ -142,7 +148,10 @@ func (h *Handler) admit(ctx context.Context, g guest) (*registry.Live, error) {
 	case errors.Is(err, registry.ErrDraining):
 		return nil, refuse(reasonDraining, busy)
 	case errors.Is(err, registry.ErrTokenUsed):
-		return nil, refuse(reasonUsedToken, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))
+		return nil, refuse(
+			reasonUsedToken,
+			problem.New(problem.InvalidSignature, "the stream's secret was not accepted"),
+		)
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, refuse(reasonGone, busy)

@@ -29,8 +29,11 @@ func TestCalls(t *testing.T) {
 		protocol agent.Protocol
 		rate     int
 	}{
-		"exotel": {agent.Exotel, 0}, "exotel at 16 kHz": {agent.Exotel, 16000}, "pcm": {agent.PCM, 0}, "pcm at 24 kHz": {agent.PCM, 24000},
-		"twilio": {agent.Twilio, 0},
+		"exotel":           {agent.Exotel, 0},
+		"exotel at 16 kHz": {agent.Exotel, 16000},
+		"pcm":              {agent.PCM, 0},
+		"pcm at 24 kHz":    {agent.PCM, 24000},
+		"twilio":           {agent.Twilio, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t, agentsim.Options{Protocol: tc.protocol}, nil)
@@ -46,7 +49,8 @@ func TestCalls(t *testing.T) {
 			soon.Holds(rig.t, "the session has ended", func() bool { return rig.live.Live() == 0 })
 			soon.Holds(rig.t, "the agent has seen the call", func() bool { return len(rig.agent.Calls()) == 1 })
 			call := rig.agent.Calls()[0]
-			if call.Header.Get("X-Agent-Key") != "opens the agent" || call.Problem != "" || call.Start.CallID != "call1" {
+			if call.Header.Get("X-Agent-Key") != "opens the agent" || call.Problem != "" ||
+				call.Start.CallID != "call1" {
 				t.Errorf("the agent saw %+v", call)
 			}
 			if n := value(t, rig.h.m.handshake); n != 1 {
@@ -131,25 +135,37 @@ func TestRefusals(t *testing.T) {
 		wantStatus int
 		wantReason string
 	}{
-		"suspended": {prepare: func(r *rig) { t := r.tenant; t.Suspended = true; r.set(t) }, wantStatus: 403, wantReason: reasonSuspended},
+		"suspended": {
+			prepare:    func(r *rig) { t := r.tenant; t.Suspended = true; r.set(t) },
+			wantStatus: 403,
+			wantReason: reasonSuspended,
+		},
 		"tenants not read": {
 			prepare:    func(r *rig) { r.tenants.Store(tenantconfig.NewIncompleteSnapshot()) },
 			wantStatus: 503,
 			wantReason: reasonNotYetKnown,
 		},
 		"draining": {prepare: func(r *rig) { r.h.Drain() }, wantStatus: 503, wantReason: reasonDraining},
-		"over the pod's limit": {change: func(_ *Options, l *registry.Options) { l.MaxStreams = 1 },
+		"over the pod's limit": {
+			change: func(_ *Options, l *registry.Options) { l.MaxStreams = 1 },
 			prepare: func(r *rig) {
 				session, err := r.live.Admit(r.t.Context(), &r.tenant, 10, registry.Stream{})
 				if err != nil {
 					r.t.Fatal(err)
 				}
 				r.t.Cleanup(func() { session.End(r.t.Context(), nil) })
-			}, wantStatus: 503, wantReason: reasonPodLimit},
+			},
+			wantStatus: 503,
+			wantReason: reasonPodLimit,
+		},
 		"agent refuses": {agent: agentsim.Options{Refuse: 403}, wantStatus: 502, wantReason: reasonAgent},
 		"agent is away": {prepare: func(r *rig) { r.agent.Close() }, wantStatus: 502, wantReason: reasonAgent},
-		"agent is slow": {agent: agentsim.Options{HandshakeDelay: 3 * time.Second},
-			change: func(o *Options, _ *registry.Options) { o.DialWithin = 100 * time.Millisecond }, wantStatus: 502, wantReason: reasonAgent},
+		"agent is slow": {
+			agent:      agentsim.Options{HandshakeDelay: 3 * time.Second},
+			change:     func(o *Options, _ *registry.Options) { o.DialWithin = 100 * time.Millisecond },
+			wantStatus: 502,
+			wantReason: reasonAgent,
+		},
 		"agent's address": {
 			change:     func(o *Options, _ *registry.Options) { o.AllowedAgents = nil },
 			wantStatus: http.StatusBadGateway,

@@ -91,12 +91,30 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 		protocol = agent.Exotel
 	}
 	r := &rig{t: t, agent: server, log: &lockedBuffer{}, pg: pg, registry: prometheus.NewPedanticRegistry()}
-	r.set(tenantconfig.Tenant{ID: "acme/support", UID: "1", Audio: &tenantconfig.Audio{AgentURL: server.URL(), Protocol: string(protocol), MaxStreams: 10,
-		Headers:   map[string]secret.Sensitive{"X-Agent-Key": "opens the agent"},
-		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{token}}}}})
+	r.set(tenantconfig.Tenant{
+		ID:  "acme/support",
+		UID: "1",
+		Audio: &tenantconfig.Audio{
+			AgentURL:   server.URL(),
+			Protocol:   string(protocol),
+			MaxStreams: 10,
+			Headers:    map[string]secret.Sensitive{"X-Agent-Key": "opens the agent"},
+			Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{
+				Query:   "token",
+				Secrets: []secret.Sensitive{token},
+			}},
+		},
+	})
 	sessions := registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
-	options := Options{Tenants: r.tenants.Load, Key: func() []byte { return []byte("the ring's") }, AllowedAgents: loopback, DialWithin: time.Second,
-		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.registry, now: r.clock}
+	options := Options{
+		Tenants:       r.tenants.Load,
+		Key:           func() []byte { return []byte("the ring's") },
+		AllowedAgents: loopback,
+		DialWithin:    time.Second,
+		Log:           slog.New(slog.NewTextHandler(r.log, nil)),
+		Metrics:       r.registry,
+		now:           r.clock,
+	}
 	if change != nil {
 		change(&options, &sessions)
 	}
@@ -177,7 +195,12 @@ func value(t *testing.T, m prometheus.Metric) float64 {
 // get asks for a URL over plain HTTP.
 func (r *rig) get(method, url, body, contentType string) *http.Response {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), method, strings.Replace(url, "ws", "http", 1), strings.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		r.t.Context(),
+		method,
+		strings.Replace(url, "ws", "http", 1),
+		strings.NewReader(body),
+	)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func parsePath(parts []string) (to destination, ok bool) {
 	}
 	if len(parts) == 1 {
 		to.token = parts[0]
-		to.pattern = to.pattern + "/{token}"
+		to.pattern += "/{token}"
 	}
 	return to, len(parts) == 0 || (len(parts) == 1 && to.token != "")
 }

@@ -45,13 +45,19 @@ func TestSlowQuestions(t *testing.T) {
 				o.MaxHandshakes = places
 				o.BodyWithin = wstest.Patience
 			})
-			signed := tenantconfig.Tenant{ID: "initech/it", UID: "3", Audio: &tenantconfig.Audio{
-				AgentURL: rig.agent.URL(), Protocol: "exotel", MaxStreams: 10,
-				Verifiers: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
-					Scheme:  tenantconfig.SchemeHMACSHA256,
-					Secrets: []secret.Sensitive{token},
-				}},
-			}}
+			signed := tenantconfig.Tenant{
+				ID:  "initech/it",
+				UID: "3",
+				Audio: &tenantconfig.Audio{
+					AgentURL:   rig.agent.URL(),
+					Protocol:   "exotel",
+					MaxStreams: 10,
+					Verifiers: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+						Scheme:  tenantconfig.SchemeHMACSHA256,
+						Secrets: []secret.Sensitive{token},
+					}},
+				},
+			}
 			acme := rig.tenant
 			globex := rig.tenant
 			globex.ID = "globex/sales"
@@ -74,7 +80,12 @@ func TestSlowQuestions(t *testing.T) {
 				t.Errorf("a verified question is answered %d", resp.StatusCode)
 			}
 			soon.Holds(rig.t, "another question gets the place of a slow one", func() bool {
-				resp := rig.get("POST", strings.Replace(rig.url, "acme/support", "initech/it", 1)+"/url", "CallSid=call1", form)
+				resp := rig.get(
+					"POST",
+					strings.Replace(rig.url, "acme/support", "initech/it", 1)+"/url",
+					"CallSid=call1",
+					form,
+				)
 				return resp.StatusCode == http.StatusUnauthorized // read, and found to have no signature
 			})
 		})
@@ -84,7 +95,11 @@ func TestSlowQuestions(t *testing.T) {
 // TestSlowQuestionEnds tests that a body that does not arrive is given up after its time even if nobody needs the
 // place.
 func TestSlowQuestionEnds(t *testing.T) {
-	rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) { o.BodyWithin = 200 * time.Millisecond })
+	rig := newRig(
+		t,
+		agentsim.Options{},
+		func(o *Options, _ *registry.Options) { o.BodyWithin = 200 * time.Millisecond },
+	)
 	address := strings.Split(strings.TrimPrefix(rig.url, "ws://"), "/")[0]
 	resp, err := slowQuestion(t, address, "/audio/exotel/acme/support/url/"+token).Ask("")
 	if err == nil {

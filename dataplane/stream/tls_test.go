@@ -23,9 +23,14 @@ func TestAgentTLS(t *testing.T) {
 		bundle      string
 		want        bool
 	}{
-		"trusted":          {certificate: ours.Sign(t, "127.0.0.1", later), bundle: ours.PEM, want: true},
-		"by one of two":    {certificate: ours.Sign(t, "127.0.0.1", later), bundle: others.PEM + ours.PEM, want: true},
-		"TLS 1.2":          {certificate: ours.Sign(t, "127.0.0.1", later), max: tls.VersionTLS12, bundle: ours.PEM, want: true},
+		"trusted":       {certificate: ours.Sign(t, "127.0.0.1", later), bundle: ours.PEM, want: true},
+		"by one of two": {certificate: ours.Sign(t, "127.0.0.1", later), bundle: others.PEM + ours.PEM, want: true},
+		"TLS 1.2": {
+			certificate: ours.Sign(t, "127.0.0.1", later),
+			max:         tls.VersionTLS12,
+			bundle:      ours.PEM,
+			want:        true,
+		},
 		"by another":       {certificate: others.Sign(t, "127.0.0.1", later), bundle: ours.PEM},
 		"nobody is named":  {certificate: ours.Sign(t, "127.0.0.1", later)},
 		"of another host":  {certificate: ours.Sign(t, "127.0.0.2", later), bundle: ours.PEM},
@@ -33,7 +38,11 @@ func TestAgentTLS(t *testing.T) {
 		"TLS 1.1, trusted": {certificate: ours.Sign(t, "127.0.0.1", later), max: tls.VersionTLS11, bundle: ours.PEM},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t, agentsim.Options{TLS: &tls.Config{Certificates: []tls.Certificate{tc.certificate}, MinVersion: tls.VersionTLS10, MaxVersion: tc.max}}, nil)
+			rig := newRig(t, agentsim.Options{TLS: &tls.Config{
+				Certificates: []tls.Certificate{tc.certificate},
+				MinVersion:   tls.VersionTLS10,
+				MaxVersion:   tc.max,
+			}}, nil)
 			rig.audio(func(a *tenantconfig.Audio) { a.CABundle = tc.bundle })
 			report, err := rig.call(rig.url+"/"+token, nil)
 			if tc.want {
@@ -43,7 +52,8 @@ func TestAgentTLS(t *testing.T) {
 				return
 			}
 			var refused *exotelsim.HandshakeError
-			if !errors.As(err, &refused) || refused.Status != 502 || value(t, rig.h.m.dials[dialTLS]) < 1 || rig.agent.Started() != 0 {
+			if !errors.As(err, &refused) || refused.Status != 502 || value(t, rig.h.m.dials[dialTLS]) < 1 ||
+				rig.agent.Started() != 0 {
 				t.Errorf("got %v, want 502, counted as %s", err, dialTLS)
 			}
 		})

@@ -60,10 +60,13 @@ func openToken(key []byte, tenantID, token string, now time.Time) (t oneTime, fa
 		return t, reasonWrongToken
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(b) <= headSize || len(key) == 0 || !hmac.Equal(b[:macSize], tokenMAC(key, tenantID, b[macSize:])) {
+	if err != nil || len(b) <= headSize || len(key) == 0 ||
+		!hmac.Equal(b[:macSize], tokenMAC(key, tenantID, b[macSize:])) {
 		return t, reasonWrongToken
 	}
-	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(b[macSize+nonceSize : headSize]))) //nolint:gosec // ours, by its mac
+	expires := time.UnixMilli(
+		int64(binary.BigEndian.Uint64(b[macSize+nonceSize : headSize])), //nolint:gosec // ours, by its mac
+	)
 	if !now.Before(expires) {
 		return t, reasonExpiredToken
 	}

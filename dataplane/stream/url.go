@@ -42,7 +42,13 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 		return refuse(reasonNoKey, problem.New(problem.Unavailable,
 			"this pod has no keyring yet; retry later").WithRetryAfter(retryAfter))
 	}
-	address := h.base(guest.request.URL).JoinPath(PathPrefix, to.tenantID, mint(key, to.tenantID, callSID, guest.request.Now))
+	address := h.base(
+		guest.request.URL,
+	).JoinPath(
+		PathPrefix,
+		to.tenantID,
+		mint(key, to.tenantID, callSID, guest.request.Now),
+	)
 	if rate := r.URL.Query().Get(sampleRate); rate != "" {
 		address.RawQuery = url.Values{sampleRate: {rate}}.Encode()
 	}

@@ -104,7 +104,11 @@ func (r *wireRig) rows(callSID string) []row {
 		r.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(r.t.Context()) }()
-	found, err := conn.Query(r.t.Context(), `SELECT end_reason, ended_at IS NOT NULL, reconnected FROM stream_sessions WHERE $1 IN ('', call_sid)`, callSID)
+	found, err := conn.Query(
+		r.t.Context(),
+		`SELECT end_reason, ended_at IS NOT NULL, reconnected FROM stream_sessions WHERE $1 IN ('', call_sid)`,
+		callSID,
+	)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -161,13 +165,19 @@ const (
 )
 
 func startOf(callSID string) string {
-	return fmt.Sprintf(`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":%q,"account_sid":"a1",`+
-		`"from":"+919876543210","to":"+911234567890","media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`, callSID)
+	return fmt.Sprintf(
+		`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":%q,"account_sid":"a1",`+
+			`"from":"+919876543210","to":"+911234567890","media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`,
+		callSID,
+	)
 }
 
 // media of 20 ms at 8 kHz, which differ.
 func media(n int) string {
-	return fmt.Sprintf(`{"event":"media","stream_sid":"s1","media":{"payload":%q}}`, strings.Repeat(fmt.Sprintf("%04d", n), 106)+"AAA=")
+	return fmt.Sprintf(
+		`{"event":"media","stream_sid":"s1","media":{"payload":%q}}`,
+		strings.Repeat(fmt.Sprintf("%04d", n), 106)+"AAA=",
+	)
 }
 
 // isProblem tells whether an answer is a problem document of a status.

@@ -84,7 +84,10 @@ func TestCloseCodes(t *testing.T) {
 				wireRig.t = t
 				callSID := "close"
 				exotel, agent := wireRig.begin(callSID)
-				exotel.Send(0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload) //nolint:gosec // all fit
+				exotel.Send(
+					0x88,
+					string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload,
+				) //nolint:gosec // all fit
 				want := closed{1000, "call_ended"}
 				wantSelf := code
 				switch {
@@ -198,16 +201,24 @@ func TestGone(t *testing.T) {
 		want          bridge.Reason
 		wantTold      int
 	}{
-		"Exotel resets":            {exotel: (*wstest.Peer).Reset, want: bridge.ExotelLost, wantTold: 1001},
-		"Exotel ends":              {exotel: func(p *wstest.Peer) { _ = p.Close() }, want: bridge.ExotelLost, wantTold: 1001},
+		"Exotel resets": {exotel: (*wstest.Peer).Reset, want: bridge.ExotelLost, wantTold: 1001},
+		"Exotel ends": {
+			exotel:   func(p *wstest.Peer) { _ = p.Close() },
+			want:     bridge.ExotelLost,
+			wantTold: 1001,
+		},
 		"Exotel half-closes":       {exotel: halfClose, want: bridge.ExotelLost, wantTold: 1001},
 		"Exotel, within a frame":   {exotel: cutFrame, want: bridge.ExotelLost, wantTold: 1001},
 		"Exotel, within a message": {exotel: cutMessage, want: bridge.ExotelLost, wantTold: 1001},
 		"agent resets":             {agent: (*wstest.Peer).Reset, want: bridge.AgentLost, wantTold: 1000},
-		"agent ends":               {agent: func(p *wstest.Peer) { _ = p.Close() }, want: bridge.AgentLost, wantTold: 1000},
-		"agent half-closes":        {agent: halfClose, want: bridge.AgentLost, wantTold: 1000},
-		"agent, within a frame":    {agent: cutFrame, want: bridge.AgentLost, wantTold: 1000},
-		"agent, within a message":  {agent: cutMessage, want: bridge.AgentLost, wantTold: 1000},
+		"agent ends": {
+			agent:    func(p *wstest.Peer) { _ = p.Close() },
+			want:     bridge.AgentLost,
+			wantTold: 1000,
+		},
+		"agent half-closes":       {agent: halfClose, want: bridge.AgentLost, wantTold: 1000},
+		"agent, within a frame":   {agent: cutFrame, want: bridge.AgentLost, wantTold: 1000},
+		"agent, within a message": {agent: cutMessage, want: bridge.AgentLost, wantTold: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wireRig.t = t

@@ -26,8 +26,18 @@ type Event struct {
 }
 
 func eventOf(r store.AuditRow) Event {
-	event := Event{ID: strconv.FormatInt(r.ID, 10), At: utc(r.At), Action: r.Action, Outcome: r.Outcome, ActorID: r.ActorID, Subject: r.Subject, SessionID: r.SessionID,
-		Device: r.Device, Reason: r.Reason, RequestID: r.RequestID}
+	event := Event{
+		ID:        strconv.FormatInt(r.ID, 10),
+		At:        utc(r.At),
+		Action:    r.Action,
+		Outcome:   r.Outcome,
+		ActorID:   r.ActorID,
+		Subject:   r.Subject,
+		SessionID: r.SessionID,
+		Device:    r.Device,
+		Reason:    r.Reason,
+		RequestID: r.RequestID,
+	}
 	if r.Address.IsValid() {
 		event.Address = r.Address.String()
 	}
@@ -63,8 +73,15 @@ func (q *auditQuery) filter() (f store.AuditFilter, err error) {
 }
 
 func (h handlers) audit(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/audit", ID: "listAudit", Tag: tenantTag, Access: api.Roles(store.RoleAdmin),
-		Summary: "The audit log, the newest first", Description: "Who did what to which account, from where, and how it ended."}, h.listAudit)
+	api.Register(a, api.Operation{
+		Method:      http.MethodGet,
+		Path:        "/api/audit",
+		ID:          "listAudit",
+		Tag:         tenantTag,
+		Access:      api.Roles(store.RoleAdmin),
+		Summary:     "The audit log, the newest first",
+		Description: "Who did what to which account, from where, and how it ended.",
+	}, h.listAudit)
 }
 
 func (h handlers) listAudit(ctx context.Context, in *auditQuery) (*list[Event], error) {

@@ -95,7 +95,12 @@ func TestExtremesAreNoFaults(t *testing.T) {
 			t.Errorf("/api/streams?%s: %d %s", query, answer.Status, answer.Body)
 		}
 	}
-	if answer := rig.ask("GET", "/api/audit?cursor=MHw5MjIzMzcyMDM2ODU0Nzc1ODA3", bearer(acme, "admin"), ""); answer.Status != 200 {
+	if answer := rig.ask(
+		"GET",
+		"/api/audit?cursor=MHw5MjIzMzcyMDM2ODU0Nzc1ODA3",
+		bearer(acme, "admin"),
+		"",
+	); answer.Status != 200 {
 		t.Errorf("the greatest id: %d %s", answer.Status, answer.Body)
 	}
 }

@@ -39,10 +39,21 @@ type Call struct {
 }
 
 func callOf(c store.KeptCall) Call {
-	return Call{CallSID: c.SID, State: c.State.String(), ExotelState: known(c.Exotel), Direction: c.Direction,
-		From: c.From, To: c.To, StartedAt: utc(c.StartedAt), EndedAt: utc(c.EndedAt),
-		ConversationSeconds: c.ConversationSeconds, RecordingSeconds: c.RecordingSeconds, CustomField: c.CustomField,
-		CreatedAt: utc(c.CreatedAt), UpdatedAt: utc(c.UpdatedAt)}
+	return Call{
+		CallSID:             c.SID,
+		State:               c.State.String(),
+		ExotelState:         known(c.Exotel),
+		Direction:           c.Direction,
+		From:                c.From,
+		To:                  c.To,
+		StartedAt:           utc(c.StartedAt),
+		EndedAt:             utc(c.EndedAt),
+		ConversationSeconds: c.ConversationSeconds,
+		RecordingSeconds:    c.RecordingSeconds,
+		CustomField:         c.CustomField,
+		CreatedAt:           utc(c.CreatedAt),
+		UpdatedAt:           utc(c.UpdatedAt),
+	}
 }
 
 // utc leaves a zero time zero.
@@ -65,8 +76,15 @@ type Leg struct {
 }
 
 func legOf(l store.Leg) Leg {
-	return Leg{Kind: string(l.Kind), Number: l.Number, Agent: l.Agent, State: known(l.State), Seconds: l.Seconds,
-		Presence: l.Presence.String(), ReportedAt: utc(l.At)}
+	return Leg{
+		Kind:       string(l.Kind),
+		Number:     l.Number,
+		Agent:      l.Agent,
+		State:      known(l.State),
+		Seconds:    l.Seconds,
+		Presence:   l.Presence.String(),
+		ReportedAt: utc(l.At),
+	}
 }
 
 // Stream is what was told of an audio stream of a call after its end.
@@ -126,12 +144,25 @@ type callOut struct {
 const callsTag = "Calls"
 
 func (h handlers) calls(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/calls", ID: "listCalls", Tag: callsTag, Access: api.SignedIn,
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/calls",
+		ID:      "listCalls",
+		Tag:     callsTag,
+		Access:  api.SignedIn,
 		Summary: "Calls, the newest first",
 		Description: "In the order in which the first event of each came. A page is found through an index; with state, direction, from or to all calls " +
-			"are looked at until it is full, so give since with them where there are many."}, h.listCalls)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/calls/{callSid}", ID: "getCall", Tag: callsTag, Access: api.SignedIn,
-		Summary: "A call with its legs, streams and recordings", Errors: []problem.Code{problem.NotFound}}, h.getCall)
+			"are looked at until it is full, so give since with them where there are many.",
+	}, h.listCalls)
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/calls/{callSid}",
+		ID:      "getCall",
+		Tag:     callsTag,
+		Access:  api.SignedIn,
+		Summary: "A call with its legs, streams and recordings",
+		Errors:  []problem.Code{problem.NotFound},
+	}, h.getCall)
 }
 
 func (h handlers) listCalls(ctx context.Context, in *callsQuery) (*list[Call], error) {
@@ -143,7 +174,12 @@ func (h handlers) listCalls(ctx context.Context, in *callsQuery) (*list[Call], e
 	if err != nil {
 		return nil, err
 	}
-	return listOf(rows, more, callOf, func(c store.KeptCall) store.Position { return store.Position{At: c.CreatedAt, ID: c.SID} }), nil
+	return listOf(rows, more, callOf, func(c store.KeptCall) store.Position {
+		return store.Position{
+			At: c.CreatedAt,
+			ID: c.SID,
+		}
+	}), nil
 }
 
 func (h handlers) getCall(ctx context.Context, in *callPath) (*callOut, error) {
@@ -157,8 +193,14 @@ func (h handlers) getCall(ctx context.Context, in *callPath) (*callOut, error) {
 		out.Body.Legs = append(out.Body.Legs, legOf(l))
 	}
 	for _, s := range callWithAll.Streams {
-		out.Body.Streams = append(out.Body.Streams, Stream{StreamSID: s.SID, Status: s.Status, DurationSeconds: s.Seconds, DisconnectedBy: s.DisconnectedBy,
-			Error: s.Error, DetailedStatus: s.DetailedStatus})
+		out.Body.Streams = append(out.Body.Streams, Stream{
+			StreamSID:       s.SID,
+			Status:          s.Status,
+			DurationSeconds: s.Seconds,
+			DisconnectedBy:  s.DisconnectedBy,
+			Error:           s.Error,
+			DetailedStatus:  s.DetailedStatus,
+		})
 	}
 	for _, r := range callWithAll.Recordings {
 		out.Body.Recordings = append(out.Body.Recordings, recordingOf(r))

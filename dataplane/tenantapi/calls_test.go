@@ -62,20 +62,55 @@ func TestCall(t *testing.T) {
 	rig.get(t, "/api/calls/c0", bearer(acme, "viewer"), &got)
 	at := "2026-03-10T14:00:00Z"
 	later := "2026-03-10T14:01:00Z"
-	want := map[string]any{"callSid": "c0", "state": "completed", "exotelState": "completed", "direction": "inbound",
-		"from": "+918047491899", "to": "+6531290000", "startedAt": at,
-		"conversationSeconds": 7.0, "createdAt": at, "updatedAt": at,
+	want := map[string]any{
+		"callSid":             "c0",
+		"state":               "completed",
+		"exotelState":         "completed",
+		"direction":           "inbound",
+		"from":                "+918047491899",
+		"to":                  "+6531290000",
+		"startedAt":           at,
+		"conversationSeconds": 7.0,
+		"createdAt":           at,
+		"updatedAt":           at,
 		"legs": []any{map[string]any{"kind": "dial", "number": "0913", "state": "completed", "onCallSeconds": 40.0},
-			map[string]any{"kind": "agent", "agent": "a@b", "presence": "free", "onCallSeconds": 0.0,
-				"reportedAt": "2026-03-10T14:00:05Z"},
-			map[string]any{"kind": "dial", "number": "0912", "state": "no-answer", "onCallSeconds": 0.0,
-				"reportedAt": "2026-03-10T14:00:09Z"}},
+			map[string]any{
+				"kind":          "agent",
+				"agent":         "a@b",
+				"presence":      "free",
+				"onCallSeconds": 0.0,
+				"reportedAt":    "2026-03-10T14:00:05Z",
+			},
+			map[string]any{
+				"kind":          "dial",
+				"number":        "0912",
+				"state":         "no-answer",
+				"onCallSeconds": 0.0,
+				"reportedAt":    "2026-03-10T14:00:09Z",
+			}},
 		"streams": []any{map[string]any{"streamSid": "s0", "status": "completed", "durationSeconds": 9.0}},
 		"recordings": []any{
-			map[string]any{"id": recordingID(2), "callSid": "c0", "source": "exotel", "state": "pending", "attempts": 0.0,
-				"createdAt": "2026-03-10T14:59:00Z", "nextTryAt": "2026-03-10T14:59:00Z"},
-			map[string]any{"id": recordingID(1), "callSid": "c0", "source": "exotel", "state": "uploaded", "attempts": 1.0, "size": 11.0,
-				"sha256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "createdAt": at, "finishedAt": later}}}
+			map[string]any{
+				"id":        recordingID(2),
+				"callSid":   "c0",
+				"source":    "exotel",
+				"state":     "pending",
+				"attempts":  0.0,
+				"createdAt": "2026-03-10T14:59:00Z",
+				"nextTryAt": "2026-03-10T14:59:00Z",
+			},
+			map[string]any{
+				"id":         recordingID(1),
+				"callSid":    "c0",
+				"source":     "exotel",
+				"state":      "uploaded",
+				"attempts":   1.0,
+				"size":       11.0,
+				"sha256":     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+				"createdAt":  at,
+				"finishedAt": later,
+			}},
+	}
 	delete(got, "$schema")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -86,7 +121,13 @@ func TestCall(t *testing.T) {
 		got["recordings"]}); diff != "" {
 		t.Errorf("a call with nothing has empty lists (-want +got):\n%s", diff)
 	}
-	if answer := rig.ask("GET", "/api/calls/nobody", bearer(acme, "viewer"), ""); answer.Status != 404 || answer.Code() != "not_found" {
+	if answer := rig.ask(
+		"GET",
+		"/api/calls/nobody",
+		bearer(acme, "viewer"),
+		"",
+	); answer.Status != 404 ||
+		answer.Code() != "not_found" {
 		t.Errorf("a call that is not there: %d %s", answer.Status, answer.Body)
 	}
 }
@@ -94,7 +135,16 @@ func TestCall(t *testing.T) {
 func TestRecordings(t *testing.T) {
 	rig := newRig(t)
 	for n, state := range []string{"pending", "uploaded", "uploading", "failed"} {
-		rig.insertRecording(t, acme, recordingID(n), fmt.Sprintf("c%d", n/2), state, "b", "acme/support/k.mp3", ago(time.Duration(n)*time.Hour))
+		rig.insertRecording(
+			t,
+			acme,
+			recordingID(n),
+			fmt.Sprintf("c%d", n/2),
+			state,
+			"b",
+			"acme/support/k.mp3",
+			ago(time.Duration(n)*time.Hour),
+		)
 	}
 	ids := func(n ...int) (list []string) {
 		for _, n := range n {
@@ -122,10 +172,17 @@ func TestRecordings(t *testing.T) {
 	}
 	var got map[string]any
 	rig.get(t, "/api/recordings/"+recordingID(3), bearer(acme, "viewer"), &got)
-	if got["state"] != "failed" || got["errorCode"] != "SourceGone" || got["nextTryAt"] != nil || got["sha256"] != "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" {
+	if got["state"] != "failed" || got["errorCode"] != "SourceGone" || got["nextTryAt"] != nil ||
+		got["sha256"] != "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" {
 		t.Errorf("a failed recording: %v", got)
 	}
-	if answer := rig.ask("GET", "/api/recordings/"+recordingID(9), bearer(acme, "viewer"), ""); answer.Status != 404 || answer.Code() != "not_found" {
+	if answer := rig.ask(
+		"GET",
+		"/api/recordings/"+recordingID(9),
+		bearer(acme, "viewer"),
+		"",
+	); answer.Status != 404 ||
+		answer.Code() != "not_found" {
 		t.Errorf("a recording that is not there: %d %s", answer.Status, answer.Body)
 	}
 }
@@ -135,16 +192,41 @@ func TestPages(t *testing.T) {
 	for path, tc := range map[string]struct {
 		field string
 		want  int
-	}{"/api/calls": {"callSid", 23}, "/api/recordings": {"id", 23}, "/api/streams": {"id", 23}, "/api/audit": {"id", 23 + 3}, "/api/users": {"email", 23 + 3}} {
+	}{
+		"/api/calls":      {"callSid", 23},
+		"/api/recordings": {"id", 23},
+		"/api/streams":    {"id", 23},
+		"/api/audit":      {"id", 23 + 3},
+		"/api/users":      {"email", 23 + 3},
+	} {
 		t.Run(path, func(t *testing.T) {
 			rig := newRig(t)
 			for n := range 23 {
 				at := ago(time.Duration(n/5) * time.Minute)
 				rig.insertCall(t, acme, fmt.Sprintf("c%02d", n), at)
-				rig.insertRecording(t, acme, recordingID(n), "c", []string{"pending", "uploaded", "failed"}[n%3], "b", "acme/support/k", at)
-				rig.exec(t, `INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`, acme, at)
+				rig.insertRecording(
+					t,
+					acme,
+					recordingID(n),
+					"c",
+					[]string{"pending", "uploaded", "failed"}[n%3],
+					"b",
+					"acme/support/k",
+					at,
+				)
+				rig.exec(
+					t,
+					`INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`,
+					acme,
+					at,
+				)
 				rig.insertStream(t, acme, streamID(n), "c", []string{"", "call_ended"}[n%2], at)
-				rig.exec(t, `INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`, acme, fmt.Sprintf("p%02d@acme.example", n))
+				rig.exec(
+					t,
+					`INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`,
+					acme,
+					fmt.Sprintf("p%02d@acme.example", n),
+				)
 			}
 			var seen []string
 			cursor := ""

@@ -28,11 +28,26 @@ func TestCursor(t *testing.T) {
 	}
 	raw := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	for name, s := range map[string]string{
-		"empty": "", "not base64": "!!", "padded": base64.URLEncoding.EncodeToString([]byte("1|aa")), "standard alphabet": "MXw_Pz8+",
-		"loose bits": "MXxhYR", "a line break": raw("1|aa") + "\n",
-		"no id": raw("1|"), "no bar": raw("1"), "no time": raw("|a"), "a sign": raw("+1|a"), "a zero in front": raw("01|a"), "negative": raw("-1|a"),
-		"beyond all years": raw("253402300800000000|a"), "beyond int64": raw("99999999999999999999|a"), "a blank": raw("1|a b"), "NUL": raw("1|a\x00"),
-		"no UTF-8": raw("1|a\xff"), "beyond ASCII": raw("1|ä"), "too long": raw("1|" + strings.Repeat("a", 255)), "JSON": raw(`{"at":1}`),
+		"empty":             "",
+		"not base64":        "!!",
+		"padded":            base64.URLEncoding.EncodeToString([]byte("1|aa")),
+		"standard alphabet": "MXw_Pz8+",
+		"loose bits":        "MXxhYR",
+		"a line break":      raw("1|aa") + "\n",
+		"no id":             raw("1|"),
+		"no bar":            raw("1"),
+		"no time":           raw("|a"),
+		"a sign":            raw("+1|a"),
+		"a zero in front":   raw("01|a"),
+		"negative":          raw("-1|a"),
+		"beyond all years":  raw("253402300800000000|a"),
+		"beyond int64":      raw("99999999999999999999|a"),
+		"a blank":           raw("1|a b"),
+		"NUL":               raw("1|a\x00"),
+		"no UTF-8":          raw("1|a\xff"),
+		"beyond ASCII":      raw("1|ä"),
+		"too long":          raw("1|" + strings.Repeat("a", 255)),
+		"JSON":              raw(`{"at":1}`),
 	} {
 		if position, ok := parseCursor(s); ok {
 			t.Errorf("%s: %q was read as %v", name, s, position)
@@ -53,7 +68,8 @@ func FuzzCursor(f *testing.F) {
 		if again := formatCursor(position); again != s {
 			t.Fatalf("%q is written again as %q", s, again)
 		}
-		if position.At.Year() < 1970 || position.At.Year() > 9999 || position.ID == "" || len(position.ID) > 254 || strings.ContainsFunc(position.ID, func(r rune) bool { return r < '!' || r > '~' }) {
+		if position.At.Year() < 1970 || position.At.Year() > 9999 || position.ID == "" || len(position.ID) > 254 ||
+			strings.ContainsFunc(position.ID, func(r rune) bool { return r < '!' || r > '~' }) {
 			t.Fatalf("%q was read as %v", s, position)
 		}
 	})

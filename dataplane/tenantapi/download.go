@@ -76,7 +76,10 @@ func downloadable(t *tenantconfig.Tenant, r *store.Recording) error {
 	case t.Storage == nil:
 		return conflict("the tenant's store is not known to this service: ask the platform")
 	case r.Bucket != t.Storage.Bucket:
-		return conflict("the recording lies in the bucket %q, which the tenant uses no more: ask the platform for it", r.Bucket)
+		return conflict(
+			"the recording lies in the bucket %q, which the tenant uses no more: ask the platform for it",
+			r.Bucket,
+		)
 	case t.Storage.NoLinks:
 		return conflict("a link to the tenant's store would use plain http, which the platform does not allow: " +
 			"ask the platform to give the Tenant an https URL as spec.recordings.publicEndpoint, or to set " +

@@ -28,14 +28,21 @@ func TestDownloadTemporary(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tenant := *rig.Tenant
-			storage := tenantconfig.Storage{Bucket: bucket, Endpoint: server.Endpoint, Region: server.Region, AccessKeyID: "a",
-				SecretAccessKey: "s", SessionToken: "t",
-				Temporary: &tenantconfig.Temporary{Identity: "i", Expires: now.Add(tc.left)}}
+			storage := tenantconfig.Storage{
+				Bucket:          bucket,
+				Endpoint:        server.Endpoint,
+				Region:          server.Region,
+				AccessKeyID:     "a",
+				SecretAccessKey: "s",
+				SessionToken:    "t",
+				Temporary:       &tenantconfig.Temporary{Identity: "i", Expires: now.Add(tc.left)},
+			}
 			tenant.Storage = &storage
 			rig.Know(&tenant)
 			if tc.want == 0 {
 				answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
-				if answer.Status != 503 || answer.Code() != "unavailable" || strings.Contains(string(answer.Body), "X-Amz") {
+				if answer.Status != 503 || answer.Code() != "unavailable" ||
+					strings.Contains(string(answer.Body), "X-Amz") {
 					t.Errorf("%d %s", answer.Status, answer.Body)
 				}
 				return

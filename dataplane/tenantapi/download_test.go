@@ -19,15 +19,26 @@ import (
 // put makes an object, past every check.
 func put(t *testing.T, s *s3test.Server, bucket, key, data string) {
 	t.Helper()
-	b, err := objectstore.New(objectstore.Config{Endpoint: s.Endpoint, Region: s.Region, Bucket: bucket,
-		AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey},
-		objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
-			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, 2))
+	b, err := objectstore.New(objectstore.Config{
+		Endpoint:        s.Endpoint,
+		Region:          s.Region,
+		Bucket:          bucket,
+		AccessKeyID:     s.AccessKey,
+		SecretAccessKey: s.SecretKey,
+	},
+		objectstore.NewTransport(objectstore.Policy{
+			AllowHTTP:    true,
+			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		}, 2))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: strings.NewReader(data), Size: int64(len(data)),
-		ContentType: "audio/mpeg"}); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{
+		Key:         key,
+		Body:        strings.NewReader(data),
+		Size:        int64(len(data)),
+		ContentType: "audio/mpeg",
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -53,14 +64,24 @@ func TestDownload(t *testing.T) {
 		}
 		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusOK || string(body) != "audio bytes" || resp.Header.Get("Content-Disposition") != "attachment; filename=c1-01.mp3" {
+		if resp.StatusCode != http.StatusOK || string(body) != "audio bytes" ||
+			resp.Header.Get("Content-Disposition") != "attachment; filename=c1-01.mp3" {
 			t.Errorf("%s: %d %q %v", role, resp.StatusCode, body, resp.Header)
 		}
-		if want := now.Add(5 * time.Minute); !got.ExpiresAt.Equal(want) || !strings.Contains(got.URL, "X-Amz-Expires=300") {
+		if want := now.Add(
+			5 * time.Minute,
+		); !got.ExpiresAt.Equal(want) ||
+			!strings.Contains(got.URL, "X-Amz-Expires=300") {
 			t.Errorf("%s: good until %s by %s, want %s", role, got.ExpiresAt, got.URL, want)
 		}
 	}
-	if answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "viewer"), ""); answer.Status != 403 || answer.Code() != "forbidden" {
+	if answer := rig.ask(
+		"GET",
+		"/api/recordings/"+recordingID(1)+"/download",
+		bearer(acme, "viewer"),
+		"",
+	); answer.Status != 403 ||
+		answer.Code() != "forbidden" {
 		t.Errorf("a viewer: %d %s", answer.Status, answer.Body)
 	}
 }
@@ -90,7 +111,9 @@ func TestDownloadRefused(t *testing.T) {
 			rig.exec(t, `DELETE FROM recording_history`)
 			rig.insertRecording(t, acme, recordingID(1), "c1", tc.state, tc.bucket, tc.key, ago(time.Hour))
 			answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
-			if answer.Status != tc.status || answer.Code() != tc.code || !strings.Contains(string(answer.Body), tc.detail) || strings.Contains(string(answer.Body), "X-Amz") {
+			if answer.Status != tc.status || answer.Code() != tc.code ||
+				!strings.Contains(string(answer.Body), tc.detail) ||
+				strings.Contains(string(answer.Body), "X-Amz") {
 				t.Errorf("%d %s", answer.Status, answer.Body)
 			}
 		})
@@ -98,7 +121,13 @@ func TestDownloadRefused(t *testing.T) {
 	rig.exec(t, `DELETE FROM recordings; `)
 	rig.exec(t, `DELETE FROM recording_history`)
 	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
-	if answer := rig.ask("GET", "/api/recordings/"+recordingID(2)+"/download", bearer(acme, "admin"), ""); answer.Status != 404 || answer.Code() != "not_found" {
+	if answer := rig.ask(
+		"GET",
+		"/api/recordings/"+recordingID(2)+"/download",
+		bearer(acme, "admin"),
+		"",
+	); answer.Status != 404 ||
+		answer.Code() != "not_found" {
 		t.Errorf("one that is not there: %d %s", answer.Status, answer.Body)
 	}
 	noLinks := *rig.Tenant
@@ -109,7 +138,13 @@ func TestDownloadRefused(t *testing.T) {
 		t.Errorf("plain http is not allowed: %d %s", answer.Status, answer.Body)
 	}
 	rig.Know(rig.Tenant) // without a store
-	if answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), ""); answer.Status != 409 || !strings.Contains(string(answer.Body), "ask the platform") {
+	if answer := rig.ask(
+		"GET",
+		"/api/recordings/"+recordingID(1)+"/download",
+		bearer(acme, "admin"),
+		"",
+	); answer.Status != 409 ||
+		!strings.Contains(string(answer.Body), "ask the platform") {
 		t.Errorf("without a store: %d %s", answer.Status, answer.Body)
 	}
 }
@@ -130,7 +165,10 @@ func TestNoLinkToAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden || strings.Contains(string(body), "globex's") {
+	if body, _ := io.ReadAll(
+		resp.Body,
+	); resp.StatusCode != http.StatusForbidden ||
+		strings.Contains(string(body), "globex's") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }
@@ -143,15 +181,26 @@ func TestCapture(t *testing.T) {
 	rig.storeAt(server, bucket)
 	put(t, server, bucket, "acme/support/c1-capture-s1.wav", "RIFF")
 	for n, state := range []string{"uploaded", "recording", "failed"} {
-		rig.exec(t, `INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code, created_at, finished_at) VALUES
+		rig.exec(
+			t,
+			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code, created_at, finished_at) VALUES
 			($1, $2, gen_random_uuid(), 'c1', 'pod', $3, $4, 'acme/support/c1-capture-s1.wav', 4, CASE WHEN $3 = 'failed' THEN 'PodLost' ELSE '' END, $5,
-				CASE WHEN $3 <> 'recording' THEN now() END)`, acme, recordingID(n), state, bucket, ago(time.Duration(n)*time.Hour))
+				CASE WHEN $3 <> 'recording' THEN now() END)`,
+			acme,
+			recordingID(n),
+			state,
+			bucket,
+			ago(time.Duration(n)*time.Hour),
+		)
 	}
 	rig.insertRecording(t, acme, recordingID(7), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(9*time.Hour))
 	var got items
 	rig.get(t, "/api/recordings?callSid=c1", bearer(acme, "viewer"), &got)
-	for field, want := range map[string][]string{"source": {"capture", "capture", "capture", "exotel"}, "state": {"uploaded", "uploading", "failed", "uploaded"},
-		"id": {recordingID(0), recordingID(1), recordingID(2), recordingID(7)}} {
+	for field, want := range map[string][]string{
+		"source": {"capture", "capture", "capture", "exotel"},
+		"state":  {"uploaded", "uploading", "failed", "uploaded"},
+		"id":     {recordingID(0), recordingID(1), recordingID(2), recordingID(7)},
+	} {
 		if diff := cmp.Diff(want, got.all(field)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", field, diff)
 		}
@@ -168,7 +217,13 @@ func TestCapture(t *testing.T) {
 		t.Errorf("%d %q", resp.StatusCode, body)
 	}
 	for n, detail := range map[int]string{1: "not uploaded yet", 2: "could not be uploaded"} {
-		if answer := rig.ask("GET", "/api/recordings/"+recordingID(n)+"/download", bearer(acme, "admin"), ""); answer.Status != 409 || !strings.Contains(string(answer.Body), detail) {
+		if answer := rig.ask(
+			"GET",
+			"/api/recordings/"+recordingID(n)+"/download",
+			bearer(acme, "admin"),
+			"",
+		); answer.Status != 409 ||
+			!strings.Contains(string(answer.Body), detail) {
 			t.Errorf("%d: %d %s", n, answer.Status, answer.Body)
 		}
 	}

@@ -17,13 +17,28 @@ import (
 func (r *rig) fill(t *testing.T, tenant, word, recording string) {
 	t.Helper()
 	r.insertCall(t, tenant, word, ago(time.Hour))
-	r.exec(t, `UPDATE calls SET custom_field = $2, recording_ids = ARRAY[$3] WHERE tenant = $1`, tenant, word, recording)
-	r.exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, error) VALUES ($1, 'shared', $2, $2), ($1, $2, $2, $2)`, tenant, word)
+	r.exec(
+		t,
+		`UPDATE calls SET custom_field = $2, recording_ids = ARRAY[$3] WHERE tenant = $1`,
+		tenant,
+		word,
+		recording,
+	)
+	r.exec(
+		t,
+		`INSERT INTO call_streams (tenant, call_sid, stream_sid, error) VALUES ($1, 'shared', $2, $2), ($1, $2, $2, $2)`,
+		tenant,
+		word,
+	)
 	r.insertCall(t, tenant, "shared", ago(time.Hour)) // a call of this id is in both
 	r.insertRecording(t, tenant, recording, word, "uploaded", "bucket", tenant+"/"+word, ago(time.Hour))
 	r.insertRecording(t, tenant, recordingID(7), "shared", "pending", "", "", ago(time.Hour)) // and a recording
 	r.exec(t, `UPDATE recordings SET last_error = $2 WHERE tenant = $1`, tenant, word)
-	if err := r.db.WriteAudit(t.Context(), tenant, store.Audit{Action: store.ActionLogin, Outcome: store.OutcomeSuccess, Subject: word}); err != nil {
+	if err := r.db.WriteAudit(t.Context(), tenant, store.Audit{
+		Action:  store.ActionLogin,
+		Outcome: store.OutcomeSuccess,
+		Subject: word,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -44,16 +59,21 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 	rig.insertStream(t, acme, streamID(1), "acme-word", "", ago(time.Hour))
 	rig.insertStream(t, globex, streamID(2), "globex-word", "", ago(time.Hour))
 	cases := map[string]crossed{
-		"listCalls":          {"GET", "/api/calls", "", 200},
-		"getCall":            {"GET", "/api/calls/globex-word", "", 404},
-		"listRecordings":     {"GET", "/api/recordings", "", 200},
-		"getRecording":       {"GET", "/api/recordings/" + recordingID(2), "", 404},
-		"downloadRecording":  {"GET", "/api/recordings/" + recordingID(2) + "/download", "", 404},
-		"getTenant":          {"GET", "/api/tenant", "", 200},
-		"getUsage":           {"GET", "/api/tenant/usage", "", 200},
-		"listAudit":          {"GET", "/api/audit", "", 200},
-		"listUsers":          {"GET", "/api/users", "", 200},
-		"inviteUser":         {"POST", "/api/users", `{"email":"agent@globex.sales.example","role":"viewer"}`, 201}, // another account of that email
+		"listCalls":         {"GET", "/api/calls", "", 200},
+		"getCall":           {"GET", "/api/calls/globex-word", "", 404},
+		"listRecordings":    {"GET", "/api/recordings", "", 200},
+		"getRecording":      {"GET", "/api/recordings/" + recordingID(2), "", 404},
+		"downloadRecording": {"GET", "/api/recordings/" + recordingID(2) + "/download", "", 404},
+		"getTenant":         {"GET", "/api/tenant", "", 200},
+		"getUsage":          {"GET", "/api/tenant/usage", "", 200},
+		"listAudit":         {"GET", "/api/audit", "", 200},
+		"listUsers":         {"GET", "/api/users", "", 200},
+		"inviteUser": {
+			"POST",
+			"/api/users",
+			`{"email":"agent@globex.sales.example","role":"viewer"}`,
+			201,
+		}, // another account of that email
 		"changeUser":         {"PATCH", "/api/users/" + agent, `{"role":"admin","disabled":true}`, 404},
 		"revokeUserSessions": {"DELETE", "/api/users/" + agent + "/sessions", "", 404},
 		"listStreams":        {"GET", "/api/streams", "", 200},
@@ -61,17 +81,31 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 		"closeStream":        {"DELETE", "/api/streams/" + streamID(2), "", 404},
 		"closeStreams":       {"POST", "/api/streams/close", "", 202}, // acme's own
 	}
-	theirs := []string{"globex-word", globex, agent, streamID(2), rig.people[bearer(globex, "admin")], rig.people[bearer(globex, "viewer")]}
+	theirs := []string{
+		"globex-word",
+		globex,
+		agent,
+		streamID(2),
+		rig.people[bearer(globex, "admin")],
+		rig.people[bearer(globex, "viewer")],
+	}
 	var covered []string
 	for id, c := range cases {
 		covered = append(covered, id)
 		answer := rig.ask(c.method, c.path, bearer(acme, "admin"), c.body)
-		if answer.Status != c.status || slices.ContainsFunc(theirs, func(s string) bool { return strings.Contains(string(answer.Body), s) }) {
+		if answer.Status != c.status ||
+			slices.ContainsFunc(theirs, func(s string) bool { return strings.Contains(string(answer.Body), s) }) {
 			t.Errorf("%s: %d %s", id, answer.Status, answer.Body)
 		}
 		// A tenant that the request names beside the token changes nothing but that it is refused.
 		named := strings.Replace(c.path, "/api/", "/t/"+globex+"/api/", 1)
-		if answer := rig.ask(c.method, named, bearer(acme, "admin"), c.body); answer.Status != 401 || answer.Code() != "invalid_token" {
+		if answer := rig.ask(
+			c.method,
+			named,
+			bearer(acme, "admin"),
+			c.body,
+		); answer.Status != 401 ||
+			answer.Code() != "invalid_token" {
 			t.Errorf("%s of the other by path: %d %s", id, answer.Status, answer.Body)
 		}
 	}
@@ -79,9 +113,14 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 	if diff := cmp.Diff(operations(t, rig.Document()), covered); diff != "" {
 		t.Errorf("operations (-there +tested):\n%s", diff)
 	}
-	for query, want := range map[string]int{"/api/calls?from=%2B918047491899": 2, "/api/recordings?callSid=globex-word": 0, "/api/recordings?callSid=shared": 1,
-		"/api/streams?callSid=globex-word": 0, "/api/streams?live=true": 1,
-		"/api/audit?actor=" + agent: 0} {
+	for query, want := range map[string]int{
+		"/api/calls?from=%2B918047491899":     2,
+		"/api/recordings?callSid=globex-word": 0,
+		"/api/recordings?callSid=shared":      1,
+		"/api/streams?callSid=globex-word":    0,
+		"/api/streams?live=true":              1,
+		"/api/audit?actor=" + agent:           0,
+	} {
 		var got items
 		if rig.get(t, query, bearer(acme, "admin"), &got); len(got.Items) != want {
 			t.Errorf("%s: %v, want %d", query, got.Items, want)
@@ -89,7 +128,10 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 	}
 	var call map[string]any
 	rig.get(t, "/api/calls/shared", bearer(acme, "viewer"), &call)
-	if text, _ := json.Marshal(call); strings.Contains(string(text), "globex-word") || !strings.Contains(string(text), "acme-word") {
+	if text, _ := json.Marshal(
+		call,
+	); strings.Contains(string(text), "globex-word") ||
+		!strings.Contains(string(text), "acme-word") {
 		t.Errorf("a call whose id both have: %s", text)
 	}
 	rig.counts(t, map[string]int{
@@ -121,11 +163,19 @@ func TestRoles(t *testing.T) {
 	} {
 		for _, role := range all {
 			answer := rig.ask(tc.method, tc.path, bearer(acme, role), tc.body)
-			if refused := answer.Status == 403 && answer.Code() == "forbidden"; refused == slices.Contains(tc.roles, role) || answer.Status == 401 {
+			if refused := answer.Status == 403 &&
+				answer.Code() == "forbidden"; refused == slices.Contains(tc.roles, role) ||
+				answer.Status == 401 {
 				t.Errorf("%s %s as %s: %d %s", tc.method, tc.path, role, answer.Status, answer.Body)
 			}
 		}
-		if answer := rig.ask(tc.method, tc.path, "nobody", tc.body); answer.Status != 401 || answer.Code() != "invalid_token" {
+		if answer := rig.ask(
+			tc.method,
+			tc.path,
+			"nobody",
+			tc.body,
+		); answer.Status != 401 ||
+			answer.Code() != "invalid_token" {
 			t.Errorf("%s %s as nobody: %d %s", tc.method, tc.path, answer.Status, answer.Body)
 		}
 	}

@@ -30,8 +30,19 @@ type Recording struct {
 }
 
 func recordingOf(r store.Recording) Recording {
-	out := Recording{ID: r.ID, CallSID: r.CallSID, Source: sourceOf(r), State: string(r.State), Attempts: r.Attempts, ErrorCode: r.LastErrorCode, Error: r.LastError, Size: r.Size,
-		SHA256: r.SHA256, CreatedAt: utc(r.CreatedAt), FinishedAt: utc(r.FinishedAt)}
+	out := Recording{
+		ID:         r.ID,
+		CallSID:    r.CallSID,
+		Source:     sourceOf(r),
+		State:      string(r.State),
+		Attempts:   r.Attempts,
+		ErrorCode:  r.LastErrorCode,
+		Error:      r.LastError,
+		Size:       r.Size,
+		SHA256:     r.SHA256,
+		CreatedAt:  utc(r.CreatedAt),
+		FinishedAt: utc(r.FinishedAt),
+	}
 	switch r.State {
 	case store.StatePending:
 		out.NextTryAt = utc(r.AvailableAt)
@@ -74,15 +85,34 @@ type recordingOut struct{ Body Recording }
 const recordingsTag = "Recordings"
 
 func (h handlers) recordings(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/recordings", ID: "listRecordings", Tag: recordingsTag, Access: api.SignedIn,
+	api.Register(a, api.Operation{
+		Method:      http.MethodGet,
+		Path:        "/api/recordings",
+		ID:          "listRecordings",
+		Tag:         recordingsTag,
+		Access:      api.SignedIn,
 		Summary:     "Recordings, the newest first",
-		Description: "In the order in which they were heard of first, whatever their state. One whose state changes meanwhile keeps its place."}, h.listRecordings)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/recordings/{id}", ID: "getRecording", Tag: recordingsTag, Access: api.SignedIn,
-		Summary: "A recording", Errors: []problem.Code{problem.NotFound}}, h.getRecording)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/recordings/{id}/download", ID: "downloadRecording", Tag: recordingsTag,
-		Access: api.Roles(store.RoleAdmin, store.RoleAgent), Summary: "A link to download a recording",
+		Description: "In the order in which they were heard of first, whatever their state. One whose state changes meanwhile keeps its place.",
+	}, h.listRecordings)
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/recordings/{id}",
+		ID:      "getRecording",
+		Tag:     recordingsTag,
+		Access:  api.SignedIn,
+		Summary: "A recording",
+		Errors:  []problem.Code{problem.NotFound},
+	}, h.getRecording)
+	api.Register(a, api.Operation{
+		Method:      http.MethodGet,
+		Path:        "/api/recordings/{id}/download",
+		ID:          "downloadRecording",
+		Tag:         recordingsTag,
+		Access:      api.Roles(store.RoleAdmin, store.RoleAgent),
+		Summary:     "A link to download a recording",
 		Description: "Whoever has the link can download this one recording for five minutes: from the tenant's own store, without an access token.",
-		Errors:      []problem.Code{problem.NotFound, problem.Conflict}}, h.downloadRecording)
+		Errors:      []problem.Code{problem.NotFound, problem.Conflict},
+	}, h.downloadRecording)
 }
 
 func (h handlers) listRecordings(ctx context.Context, in *recordingsQuery) (*list[Recording], error) {
@@ -94,7 +124,12 @@ func (h handlers) listRecordings(ctx context.Context, in *recordingsQuery) (*lis
 	if err != nil {
 		return nil, err
 	}
-	return listOf(rows, more, recordingOf, func(r store.Recording) store.Position { return store.Position{At: r.CreatedAt, ID: r.ID} }), nil
+	return listOf(rows, more, recordingOf, func(r store.Recording) store.Position {
+		return store.Position{
+			At: r.CreatedAt,
+			ID: r.ID,
+		}
+	}), nil
 }
 
 func (h handlers) getRecording(ctx context.Context, in *recordingPath) (*recordingOut, error) {

@@ -72,8 +72,17 @@ func newRig(t *testing.T) *rig {
 		people: map[string]string{},
 	}
 	ring := keyring.New(time.Now())
-	accounts := account.New(account.Options{Store: db, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
-	tenantapi.Register(r.API, tenantapi.Options{Store: db, Inviter: accounts, Revoker: &r.revoked, Now: func() time.Time { return now }})
+	accounts := account.New(account.Options{
+		Store:  db,
+		Hasher: password.NewHasher(password.Options{}),
+		Ring:   func() *keyring.Ring { return ring },
+	})
+	tenantapi.Register(r.API, tenantapi.Options{
+		Store:   db,
+		Inviter: accounts,
+		Revoker: &r.revoked,
+		Now:     func() time.Time { return now },
+	})
 	r.Know(r.Tenant, tenantNamed(globex))
 	for _, tenant := range []string{acme, globex} {
 		for _, role := range []string{store.RoleAdmin, store.RoleAgent, store.RoleViewer} {
@@ -106,8 +115,13 @@ func (r *rig) hire(t *testing.T, tenant, role string) {
 // storeAt gives acme a store.
 func (r *rig) storeAt(s *s3test.Server, bucket string) {
 	tenant := *r.Tenant
-	tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s.Endpoint, Region: s.Region, AccessKeyID: secret.Sensitive(s.AccessKey),
-		SecretAccessKey: secret.Sensitive(s.SecretKey)}
+	tenant.Storage = &tenantconfig.Storage{
+		Bucket:          bucket,
+		Endpoint:        s.Endpoint,
+		Region:          s.Region,
+		AccessKeyID:     secret.Sensitive(s.AccessKey),
+		SecretAccessKey: secret.Sensitive(s.SecretKey),
+	}
 	r.Know(&tenant, tenantNamed(globex))
 }
 
@@ -149,8 +163,14 @@ func ago(d time.Duration) time.Time { return now.Add(-d) }
 
 func (r *rig) insertCall(t *testing.T, tenant, sid string, at time.Time) {
 	t.Helper()
-	r.exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, conversation_seconds, created_at, updated_at)
-		VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000', $3, 7, $3, $3)`, tenant, sid, at)
+	r.exec(
+		t,
+		`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, conversation_seconds, created_at, updated_at)
+		VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000', $3, 7, $3, $3)`,
+		tenant,
+		sid,
+		at,
+	)
 }
 
 // insertRecording puts a recording where one of that state lies; the object of an uploaded one is at the key.
@@ -158,14 +178,31 @@ func (r *rig) insertRecording(t *testing.T, tenant, id, sid, state, bucket, key 
 	t.Helper()
 	switch state {
 	case "pending", "uploading":
-		r.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, available_at, created_at, lease_owner, lease_until)
+		r.exec(
+			t,
+			`INSERT INTO recordings (tenant, id, call_sid, source_url, available_at, created_at, lease_owner, lease_until)
 			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, $4, CASE WHEN $5 THEN 'pod' END, CASE WHEN $5 THEN now() + interval '1 hour' END)`,
-			tenant, id, sid, at, state == "uploading")
+			tenant,
+			id,
+			sid,
+			at,
+			state == "uploading",
+		)
 	default:
-		r.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, last_error_code, last_error,
+		r.exec(
+			t,
+			`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, last_error_code, last_error,
 				finished_by, created_at, finished_at)
 			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, 1, $5, $6, 11, repeat('a', 64), CASE WHEN $4 = 'failed' THEN 'SourceGone' ELSE '' END,
-				'', 'pod', $7, $7::timestamptz + interval '1 minute')`, tenant, id, sid, state, bucket, key, at)
+				'', 'pod', $7, $7::timestamptz + interval '1 minute')`,
+			tenant,
+			id,
+			sid,
+			state,
+			bucket,
+			key,
+			at,
+		)
 	}
 }
 

@@ -43,9 +43,21 @@ type StreamCounts struct {
 }
 
 func streamSessionOf(s store.StreamSession) StreamSession {
-	out := StreamSession{ID: s.ID, CallSID: s.CallSID, StreamSID: s.StreamSID, State: streamLive, Pod: s.Pod, Agent: s.Agent, StartedAt: utc(s.StartedAt),
-		LastSeenAt: utc(s.LastSeenAt), EndedAt: utc(s.EndedAt), EndReason: s.EndReason, Reconnected: s.Reconnected, ToAgent: StreamCounts(s.ToAgent),
-		ToExotel: StreamCounts(s.ToExotel)}
+	out := StreamSession{
+		ID:          s.ID,
+		CallSID:     s.CallSID,
+		StreamSID:   s.StreamSID,
+		State:       streamLive,
+		Pod:         s.Pod,
+		Agent:       s.Agent,
+		StartedAt:   utc(s.StartedAt),
+		LastSeenAt:  utc(s.LastSeenAt),
+		EndedAt:     utc(s.EndedAt),
+		EndReason:   s.EndReason,
+		Reconnected: s.Reconnected,
+		ToAgent:     StreamCounts(s.ToAgent),
+		ToExotel:    StreamCounts(s.ToExotel),
+	}
 	switch {
 	case !s.EndedAt.IsZero():
 		out.State = streamEnded
@@ -84,18 +96,45 @@ const streamsTag = "Streams"
 
 func (h handlers) streams(a *api.API) {
 	admins := api.Roles(store.RoleAdmin)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/streams", ID: "listStreams", Tag: streamsTag, Access: api.SignedIn,
+	api.Register(a, api.Operation{
+		Method:      http.MethodGet,
+		Path:        "/api/streams",
+		ID:          "listStreams",
+		Tag:         streamsTag,
+		Access:      api.SignedIn,
 		Summary:     "Audio streams, the newest first",
-		Description: "In the order in which they started, live or ended. Those that have ended are kept for 30 days."}, h.listStreams)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/streams/{id}", ID: "getStream", Tag: streamsTag, Access: api.SignedIn,
-		Summary: "An audio stream", Errors: []problem.Code{problem.NotFound}}, h.getStream)
-	api.Register(a, api.Operation{Method: http.MethodDelete, Path: "/api/streams/{id}", ID: "closeStream", Tag: streamsTag, Access: admins,
-		Status: http.StatusAccepted, Summary: "Close a live stream",
+		Description: "In the order in which they started, live or ended. Those that have ended are kept for 30 days.",
+	}, h.listStreams)
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/streams/{id}",
+		ID:      "getStream",
+		Tag:     streamsTag,
+		Access:  api.SignedIn,
+		Summary: "An audio stream",
+		Errors:  []problem.Code{problem.NotFound},
+	}, h.getStream)
+	api.Register(a, api.Operation{
+		Method:      http.MethodDelete,
+		Path:        "/api/streams/{id}",
+		ID:          "closeStream",
+		Tag:         streamsTag,
+		Access:      admins,
+		Status:      http.StatusAccepted,
+		Summary:     "Close a live stream",
 		Description: "Its pod closes it within a second or two. Exotel is told of a normal end, so its flow goes on. Asking once more is answered the same.",
-		Errors:      []problem.Code{problem.NotFound, problem.Conflict}}, h.closeStream)
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/streams/close", ID: "closeStreams", Tag: streamsTag, Access: admins,
-		Status: http.StatusAccepted, Summary: "Close all live streams of the tenant",
-		Description: "As closing each. New streams are let in all the same: to keep them out, the platform suspends the tenant."}, h.closeStreams)
+		Errors:      []problem.Code{problem.NotFound, problem.Conflict},
+	}, h.closeStream)
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/streams/close",
+		ID:          "closeStreams",
+		Tag:         streamsTag,
+		Access:      admins,
+		Status:      http.StatusAccepted,
+		Summary:     "Close all live streams of the tenant",
+		Description: "As closing each. New streams are let in all the same: to keep them out, the platform suspends the tenant.",
+	}, h.closeStreams)
 }
 
 func (h handlers) listStreams(ctx context.Context, in *streamsQuery) (*list[StreamSession], error) {
@@ -107,7 +146,12 @@ func (h handlers) listStreams(ctx context.Context, in *streamsQuery) (*list[Stre
 	if err != nil {
 		return nil, err
 	}
-	return listOf(rows, more, streamSessionOf, func(s store.StreamSession) store.Position { return store.Position{At: s.StartedAt, ID: s.ID} }), nil
+	return listOf(rows, more, streamSessionOf, func(s store.StreamSession) store.Position {
+		return store.Position{
+			At: s.StartedAt,
+			ID: s.ID,
+		}
+	}), nil
 }
 
 func (h handlers) getStream(ctx context.Context, in *uuidPath) (*streamOut, error) {

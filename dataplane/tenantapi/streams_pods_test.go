@@ -26,8 +26,13 @@ func (r *rig) pod(t *testing.T, name string) *registry.Registry {
 	}
 	t.Cleanup(db.Close)
 	snapshot := tenantconfig.NewSnapshot(r.Tenant, tenantNamed(globex))
-	p := registry.New(registry.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 50 * time.Millisecond,
-		LookEvery: 20 * time.Millisecond})
+	p := registry.New(registry.Options{
+		Store:          db,
+		Pod:            name,
+		Tenants:        func() *tenantconfig.Snapshot { return snapshot },
+		HeartbeatEvery: 50 * time.Millisecond,
+		LookEvery:      20 * time.Millisecond,
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = p.Run(ctx) })

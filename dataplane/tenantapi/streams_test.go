@@ -18,14 +18,29 @@ func streamID(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d"
 // insertStream makes a row of a stream; one without a reason is live.
 func (r *rig) insertStream(t *testing.T, tenant, id, sid, reason string, at time.Time) {
 	t.Helper()
-	r.exec(t, `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
-		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5, CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`, tenant, id, sid, at, reason)
+	r.exec(
+		t,
+		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
+		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5, CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`,
+		tenant,
+		id,
+		sid,
+		at,
+		reason,
+	)
 }
 
 func TestStreams(t *testing.T) {
 	rig := newRig(t)
 	for n, sid := range []string{"c0", "c1", "c1", "a b"} {
-		rig.insertStream(t, acme, streamID(n), sid, []string{"", "call_ended", "", "orphaned"}[n], ago(time.Duration(n)*time.Hour))
+		rig.insertStream(
+			t,
+			acme,
+			streamID(n),
+			sid,
+			[]string{"", "call_ended", "", "orphaned"}[n],
+			ago(time.Duration(n)*time.Hour),
+		)
 	}
 	ids := func(n ...int) (list []string) {
 		for _, n := range n {
@@ -62,8 +77,17 @@ func TestStream(t *testing.T) {
 	rig.insertStream(t, acme, streamID(1), "", "", ago(time.Hour))
 	zero := map[string]any{"frames": 0.0, "bytes": 0.0, "dropped": 0.0}
 	at := "2026-03-10T14:00:00Z"
-	want := map[string]any{"id": streamID(1), "state": "live", "pod": "pod", "agent": "bot.example", "startedAt": at, "lastSeenAt": at, "reconnected": false,
-		"toAgent": zero, "toExotel": zero}
+	want := map[string]any{
+		"id":          streamID(1),
+		"state":       "live",
+		"pod":         "pod",
+		"agent":       "bot.example",
+		"startedAt":   at,
+		"lastSeenAt":  at,
+		"reconnected": false,
+		"toAgent":     zero,
+		"toExotel":    zero,
+	}
 	check := func(what string) {
 		t.Helper()
 		var got map[string]any
@@ -74,15 +98,33 @@ func TestStream(t *testing.T) {
 		}
 	}
 	check("live")
-	rig.exec(t, `UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(), frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
-		frames_to_exotel = 4, bytes_to_exotel = 5, dropped_to_exotel = 6, address = '203.0.113.9', token_id = 'topsecret'`)
+	rig.exec(
+		t,
+		`UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(), frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
+		frames_to_exotel = 4, bytes_to_exotel = 5, dropped_to_exotel = 6, address = '203.0.113.9', token_id = 'topsecret'`,
+	)
 	want["callSid"], want["streamSid"], want["state"] = "c1", "s1", "closing"
-	want["toAgent"], want["toExotel"] = map[string]any{"frames": 1.0, "bytes": 2.0, "dropped": 3.0}, map[string]any{"frames": 4.0, "bytes": 5.0, "dropped": 6.0}
+	want["toAgent"], want["toExotel"] = map[string]any{
+		"frames":  1.0,
+		"bytes":   2.0,
+		"dropped": 3.0,
+	}, map[string]any{
+		"frames":  4.0,
+		"bytes":   5.0,
+		"dropped": 6.0,
+	}
 	check("closing")
 	rig.exec(t, `UPDATE stream_sessions SET ended_at = $1, end_reason = 'closed', reconnected = true`, ago(0))
 	want["state"], want["endedAt"], want["endReason"], want["reconnected"] = "ended", "2026-03-10T15:00:00Z", "closed", true
 	check("ended")
-	for path, status := range map[string]int{streamID(2): 404, "x": 400, strings.ToUpper(streamID(1)[:35] + "a"): 400, streamID(1) + "0": 400, "close": 400, "%00": 400} {
+	for path, status := range map[string]int{
+		streamID(2):                             404,
+		"x":                                     400,
+		strings.ToUpper(streamID(1)[:35] + "a"): 400,
+		streamID(1) + "0":                       400,
+		"close":                                 400,
+		"%00":                                   400,
+	} {
 		if answer := rig.ask("GET", "/api/streams/"+path, bearer(acme, "viewer"), ""); answer.Status != status {
 			t.Errorf("%s: %d %s", path, answer.Status, answer.Body)
 		}
@@ -109,7 +151,13 @@ func TestCloseStream(t *testing.T) {
 		"no id":            {admin, "1", 400, "validation"},
 		"ended":            {admin, streamID(2), 409, "conflict"},
 	} {
-		if answer := rig.ask("DELETE", "/api/streams/"+tc.id, tc.bearer, ""); answer.Status != tc.status || answer.Code() != tc.code {
+		if answer := rig.ask(
+			"DELETE",
+			"/api/streams/"+tc.id,
+			tc.bearer,
+			"",
+		); answer.Status != tc.status ||
+			answer.Code() != tc.code {
 			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
 	}
@@ -120,7 +168,11 @@ func TestCloseStream(t *testing.T) {
 	for range 2 {
 		answer := rig.ask("DELETE", "/api/streams/"+streamID(1), admin, "")
 		var got struct{ ID, State string }
-		if answer.JSON(t, &got); answer.Status != http.StatusAccepted || got.ID != streamID(1) || got.State != "closing" {
+		if answer.JSON(
+			t,
+			&got,
+		); answer.Status != http.StatusAccepted || got.ID != streamID(1) ||
+			got.State != "closing" {
 			t.Errorf("%d %s", answer.Status, answer.Body)
 		}
 	}
@@ -131,7 +183,13 @@ func TestCloseStream(t *testing.T) {
 		`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`: 1,
 	})
 	var got items
-	if rig.get(t, "/api/audit?action=stream_closed", admin, &got); len(got.Items) != 1 || got.Items[0]["reason"] != "stream "+streamID(1) {
+	if rig.get(
+		t,
+		"/api/audit?action=stream_closed",
+		admin,
+		&got,
+	); len(got.Items) != 1 ||
+		got.Items[0]["reason"] != "stream "+streamID(1) {
 		t.Errorf("the audit log shows %v", got.Items)
 	}
 }
@@ -172,10 +230,21 @@ func TestStreamsWithoutDatabase(t *testing.T) {
 	for _, op := range []string{"GET /api/streams", "GET /api/streams/" + streamID(1), "DELETE /api/streams/" + streamID(1), "POST /api/streams/close",
 		"DELETE /api/users/" + user + "/sessions"} {
 		method, path, _ := strings.Cut(op, " ")
-		if answer := rig.ask(method, path, bearer(acme, "admin"), ""); answer.Status != 503 || answer.Code() != "database" {
+		if answer := rig.ask(
+			method,
+			path,
+			bearer(acme, "admin"),
+			"",
+		); answer.Status != 503 ||
+			answer.Code() != "database" {
 			t.Errorf("%s: %d %s", op, answer.Status, answer.Body)
 		}
 	}
 	rig.pg.Start(t)
-	rig.counts(t, map[string]int{`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NULL AND ended_at IS NULL`: 1})
+	rig.counts(
+		t,
+		map[string]int{
+			`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NULL AND ended_at IS NULL`: 1,
+		},
+	)
 }

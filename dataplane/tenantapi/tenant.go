@@ -64,12 +64,27 @@ type usageOut struct {
 const tenantTag = "Tenant"
 
 func (h handlers) tenant(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/tenant", ID: "getTenant", Tag: tenantTag, Access: api.SignedIn,
-		Summary: "Your tenant"}, h.getTenant)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/tenant/usage", ID: "getUsage", Tag: tenantTag, Access: api.Roles(store.RoleAdmin),
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/tenant",
+		ID:      "getTenant",
+		Tag:     tenantTag,
+		Access:  api.SignedIn,
+		Summary: "Your tenant",
+	}, h.getTenant)
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/tenant/usage",
+		ID:      "getUsage",
+		Tag:     tenantTag,
+		Access:  api.Roles(store.RoleAdmin),
 		Summary: "What the tenant has used today and this month",
-		Description: fmt.Sprintf("Calls, recordings and uploads are counted up to %d each, the backlog up to %d of either: beyond that the tenant's metrics tell.",
-			store.MaxUsage, store.MaxWaiting)}, h.getUsage)
+		Description: fmt.Sprintf(
+			"Calls, recordings and uploads are counted up to %d each, the backlog up to %d of either: beyond that the tenant's metrics tell.",
+			store.MaxUsage,
+			store.MaxWaiting,
+		),
+	}, h.getUsage)
 }
 
 func (h handlers) getTenant(ctx context.Context, _ *struct{}) (*tenantOut, error) {

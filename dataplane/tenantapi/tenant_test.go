@@ -16,7 +16,11 @@ func TestTenant(t *testing.T) {
 	var got map[string]any
 	rig.get(t, "/api/tenant", bearer(acme, "viewer"), &got)
 	delete(got, "$schema")
-	want := map[string]any{"id": acme, "suspended": false, "features": map[string]any{"openRegistration": true, "downloads": false}}
+	want := map[string]any{
+		"id":        acme,
+		"suspended": false,
+		"features":  map[string]any{"openRegistration": true, "downloads": false},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -39,15 +43,22 @@ func TestUsage(t *testing.T) {
 	rig.get(t, "/api/tenant/usage", bearer(acme, "admin"), &got)
 	delete(got, "$schema")
 	count := func(n float64) map[string]any { return map[string]any{"count": n, "atLeast": false} }
-	want := map[string]any{"dayBegan": "2026-03-10T00:00:00+05:30", "monthBegan": "2026-03-01T00:00:00+05:30",
+	want := map[string]any{
+		"dayBegan":         "2026-03-10T00:00:00+05:30",
+		"monthBegan":       "2026-03-01T00:00:00+05:30",
 		"calls":            map[string]any{"today": count(1), "thisMonth": count(3)},
 		"recordings":       map[string]any{"today": count(3), "thisMonth": count(5)},
 		"uploadsThisMonth": map[string]any{"count": 4.0, "atLeast": false, "bytes": 44.0},
-		"backlog":          map[string]any{"waiting": count(1), "uploading": count(1)}}
+		"backlog":          map[string]any{"waiting": count(1), "uploading": count(1)},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	rig.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`, acme)
+	rig.exec(
+		t,
+		`INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`,
+		acme,
+	)
 	var bounded struct {
 		Backlog struct {
 			Waiting, Uploading struct {
@@ -69,15 +80,29 @@ func TestAudit(t *testing.T) {
 	session := store.NewID()
 	for _, a := range []store.Audit{
 		{Action: store.ActionLogin, Outcome: store.OutcomeFailure, Subject: "ana@acme.example", Reason: "password"},
-		{Action: store.ActionLogin, Outcome: store.OutcomeSuccess, Subject: "ana@acme.example",
-			Origin: store.Origin{ActorID: ana, SessionID: session, Address: netip.MustParseAddr("2001:db8::1"), Device: "curl/8", RequestID: "r-1"}},
+		{
+			Action:  store.ActionLogin,
+			Outcome: store.OutcomeSuccess,
+			Subject: "ana@acme.example",
+			Origin: store.Origin{
+				ActorID:   ana,
+				SessionID: session,
+				Address:   netip.MustParseAddr("2001:db8::1"),
+				Device:    "curl/8",
+				RequestID: "r-1",
+			},
+		},
 		{Action: store.ActionLogout, Outcome: store.OutcomeSuccess, Origin: store.Origin{ActorID: ana}},
 	} {
 		if err := rig.db.WriteAudit(t.Context(), acme, a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rig.exec(t, `UPDATE audit_log SET at = $1::timestamptz + (id - (SELECT min(id) FROM audit_log)) * interval '1 minute'`, now)
+	rig.exec(
+		t,
+		`UPDATE audit_log SET at = $1::timestamptz + (id - (SELECT min(id) FROM audit_log)) * interval '1 minute'`,
+		now,
+	)
 	minute := func(n int) string { return now.Add(time.Duration(n) * time.Minute).Format(time.RFC3339) }
 	for query, want := range map[string][]string{
 		"":                                {"logout", "login", "login"},
@@ -101,8 +126,17 @@ func TestAudit(t *testing.T) {
 	var got items
 	rig.get(t, "/api/audit?action=login&outcome=success", bearer(acme, "admin"), &got)
 	delete(got.Items[0], "id")
-	want := map[string]any{"at": minute(1), "action": "login", "outcome": "success", "actorId": ana, "subject": "ana@acme.example", "sessionId": session,
-		"address": "2001:db8::1", "device": "curl/8", "requestId": "r-1"}
+	want := map[string]any{
+		"at":        minute(1),
+		"action":    "login",
+		"outcome":   "success",
+		"actorId":   ana,
+		"subject":   "ana@acme.example",
+		"sessionId": session,
+		"address":   "2001:db8::1",
+		"device":    "curl/8",
+		"requestId": "r-1",
+	}
 	if diff := cmp.Diff(want, got.Items[0]); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

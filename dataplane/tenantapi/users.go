@@ -24,8 +24,16 @@ type Person struct {
 }
 
 func personOf(u store.User) Person {
-	return Person{ID: u.ID, Email: u.Email, Role: u.Role, VerifiedAt: utc(u.VerifiedAt), Disabled: u.Disabled(), Invited: u.Invited,
-		CreatedAt: utc(u.CreatedAt), UpdatedAt: utc(u.UpdatedAt)}
+	return Person{
+		ID:         u.ID,
+		Email:      u.Email,
+		Role:       u.Role,
+		VerifiedAt: utc(u.VerifiedAt),
+		Disabled:   u.Disabled(),
+		Invited:    u.Invited,
+		CreatedAt:  utc(u.CreatedAt),
+		UpdatedAt:  utc(u.UpdatedAt),
+	}
 }
 
 type usersQuery struct{ Paging }
@@ -57,19 +65,45 @@ const usersTag = "Users"
 
 func (h handlers) users(a *api.API) {
 	admins := api.Roles(store.RoleAdmin)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/users", ID: "listUsers", Tag: usersTag, Access: admins,
-		Summary: "The tenant's people, by their emails"}, h.listUsers)
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/users", ID: "inviteUser", Tag: usersTag, Access: admins, Status: http.StatusCreated,
-		Summary: "Invite somebody", Description: "Makes an account and mails its owner a token that sets a password. It is good for a week.",
-		Errors: []problem.Code{problem.Conflict}}, h.inviteUser)
-	api.Register(a, api.Operation{Method: http.MethodPatch, Path: "/api/users/{id}", ID: "changeUser", Tag: usersTag, Access: admins,
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/users",
+		ID:      "listUsers",
+		Tag:     usersTag,
+		Access:  admins,
+		Summary: "The tenant's people, by their emails",
+	}, h.listUsers)
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/users",
+		ID:          "inviteUser",
+		Tag:         usersTag,
+		Access:      admins,
+		Status:      http.StatusCreated,
+		Summary:     "Invite somebody",
+		Description: "Makes an account and mails its owner a token that sets a password. It is good for a week.",
+		Errors:      []problem.Code{problem.Conflict},
+	}, h.inviteUser)
+	api.Register(a, api.Operation{
+		Method:      http.MethodPatch,
+		Path:        "/api/users/{id}",
+		ID:          "changeUser",
+		Tag:         usersTag,
+		Access:      admins,
 		Summary:     "Change somebody's role, or disable an account",
 		Description: "Access tokens of before are good no more. The last admin who can sign in stays one.",
-		Errors:      []problem.Code{problem.NotFound, problem.Conflict}}, h.changeUser)
-	api.Register(a, api.Operation{Method: http.MethodDelete, Path: "/api/users/{id}/sessions", ID: "revokeUserSessions", Tag: usersTag, Access: admins,
+		Errors:      []problem.Code{problem.NotFound, problem.Conflict},
+	}, h.changeUser)
+	api.Register(a, api.Operation{
+		Method:      http.MethodDelete,
+		Path:        "/api/users/{id}/sessions",
+		ID:          "revokeUserSessions",
+		Tag:         usersTag,
+		Access:      admins,
 		Summary:     "End all login sessions of somebody",
 		Description: "Neither refresh nor access tokens of before are good any more. Whoever knows the password may sign in anew: to keep somebody out, disable the account.",
-		Errors:      []problem.Code{problem.NotFound}}, h.revokeUserSessions)
+		Errors:      []problem.Code{problem.NotFound},
+	}, h.revokeUserSessions)
 }
 
 func (h handlers) listUsers(ctx context.Context, in *usersQuery) (*list[Person], error) {
@@ -147,5 +181,11 @@ func (h handlers) revokeUserSessions(ctx context.Context, in *uuidPath) (*revoke
 // originOf is who asks, and from where.
 func originOf(ctx context.Context) store.Origin {
 	principal := api.PrincipalOf(ctx)
-	return store.Origin{ActorID: principal.UserID, SessionID: principal.SessionID, Address: api.ClientOf(ctx), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx)}
+	return store.Origin{
+		ActorID:   principal.UserID,
+		SessionID: principal.SessionID,
+		Address:   api.ClientOf(ctx),
+		Device:    api.DeviceOf(ctx),
+		RequestID: api.RequestID(ctx),
+	}
 }

@@ -15,10 +15,15 @@ func TestUsers(t *testing.T) {
 	admin := bearer(acme, "admin")
 	var got items
 	rig.get(t, "/api/users", admin, &got)
-	if diff := cmp.Diff([]string{"admin@acme.support.example", "agent@acme.support.example", "viewer@acme.support.example"}, got.all("email")); diff != "" {
+	if diff := cmp.Diff(
+		[]string{"admin@acme.support.example", "agent@acme.support.example", "viewer@acme.support.example"},
+		got.all("email"),
+	); diff != "" {
 		t.Fatalf("-want +got:\n%s", diff)
 	}
-	if _, ok := got.Items[0]["passwordHash"]; ok || got.Items[0]["disabled"] != false || got.Items[0]["invited"] != false || got.Items[0]["verifiedAt"] == nil {
+	if _, ok := got.Items[0]["passwordHash"]; ok || got.Items[0]["disabled"] != false ||
+		got.Items[0]["invited"] != false ||
+		got.Items[0]["verifiedAt"] == nil {
 		t.Errorf("%v", got.Items[0])
 	}
 	for name, tc := range map[string]struct {
@@ -39,7 +44,8 @@ func TestUsers(t *testing.T) {
 		"disable the last admin":       {"PATCH", "/api/users/" + rig.people[admin], `{"disabled":true}`, 409, "conflict", ""},
 	} {
 		answer := rig.ask(tc.method, tc.path, admin, tc.body)
-		if answer.Status != tc.status || answer.Code() != tc.code || (tc.field != "" && !hasField(answer.Body, tc.field)) {
+		if answer.Status != tc.status || answer.Code() != tc.code ||
+			(tc.field != "" && !hasField(answer.Body, tc.field)) {
 			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
 	}
@@ -54,7 +60,9 @@ func TestInviteAndChange(t *testing.T) {
 		Invited, Disabled bool
 	}
 	answer.JSON(t, &jane)
-	if answer.Status != http.StatusCreated || jane.Email != "jane@acme.example" || jane.Role != "admin" || !jane.Invited || jane.Disabled {
+	if answer.Status != http.StatusCreated || jane.Email != "jane@acme.example" || jane.Role != "admin" ||
+		!jane.Invited ||
+		jane.Disabled {
 		t.Fatalf("%d %s", answer.Status, answer.Body)
 	}
 	rig.counts(t, map[string]int{
@@ -110,11 +118,20 @@ func TestRevokeUserSessions(t *testing.T) {
 		"unknown":                 {admin, store.NewID(), 404, "not_found"},
 		"no id":                   {admin, "jane", 400, "validation"},
 	} {
-		if answer := rig.ask("DELETE", "/api/users/"+tc.id+"/sessions", tc.bearer, ""); answer.Status != tc.status || answer.Code() != tc.code {
+		if answer := rig.ask(
+			"DELETE",
+			"/api/users/"+tc.id+"/sessions",
+			tc.bearer,
+			"",
+		); answer.Status != tc.status ||
+			answer.Code() != tc.code {
 			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
 	}
-	rig.counts(t, map[string]int{`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`: 3, `SELECT count(*)::int FROM revocations`: 0})
+	rig.counts(t, map[string]int{
+		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`: 3,
+		`SELECT count(*)::int FROM revocations`:                           0,
+	})
 	for _, want := range []int{2, 0} {
 		answer := rig.ask("DELETE", "/api/users/"+agent+"/sessions", admin, "")
 		var got struct{ Ended int }
@@ -137,8 +154,13 @@ func TestRevokeUserSessions(t *testing.T) {
 // session is one that is alive.
 func (r *rig) session(t *testing.T, user string) {
 	t.Helper()
-	r.exec(t, `INSERT INTO login_sessions (tenant, id, user_id, hmac_key, expires_at) VALUES ($1, gen_random_uuid(), $2, decode(repeat('00', 32), 'hex'),
-		now() + interval '1 hour')`, acme, user)
+	r.exec(
+		t,
+		`INSERT INTO login_sessions (tenant, id, user_id, hmac_key, expires_at) VALUES ($1, gen_random_uuid(), $2, decode(repeat('00', 32), 'hex'),
+		now() + interval '1 hour')`,
+		acme,
+		user,
+	)
 }
 
 // counts wants what statements count, as the superuser.

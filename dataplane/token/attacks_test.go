@@ -44,8 +44,24 @@ func newForge(t testing.TB) *forge {
 	rig := newRig(t)
 	k := rig.ring.Load().Keys[0]
 	at := rig.clock.now().Unix()
-	return &forge{r: rig, private: k.Private(), kid: k.ID, body: map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme,
-		"tuid": "u", "role": "agent", "jti": "j", "iat": at, "nbf": at, "exp": at + 600}}
+	return &forge{
+		r:       rig,
+		private: k.Private(),
+		kid:     k.ID,
+		body: map[string]any{
+			"iss":    issuer,
+			"aud":    audience,
+			"sub":    user1,
+			"sid":    session1,
+			"tenant": acme,
+			"tuid":   "u",
+			"role":   "agent",
+			"jti":    "j",
+			"iat":    at,
+			"nbf":    at,
+			"exp":    at + 600,
+		},
+	}
 }
 
 func (f *forge) header(change map[string]any) string {
@@ -147,7 +163,10 @@ func TestAlgorithmAttacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := func(alg jose.SignatureAlgorithm, key any) string {
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: forge.kid}}, (&jose.SignerOptions{}).WithType(tokenType))
+		signer, err := jose.NewSigner(jose.SigningKey{
+			Algorithm: alg,
+			Key:       jose.JSONWebKey{Key: key, KeyID: forge.kid},
+		}, (&jose.SignerOptions{}).WithType(tokenType))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,26 +179,44 @@ func TestAlgorithmAttacks(t *testing.T) {
 	}
 	jwk, _ := json.Marshal(jose.JSONWebKey{Key: public, KeyID: forge.kid})
 	attacks := map[string]attack{
-		"HS256 with the public key":             {mac(public), Algorithm},
-		"HS256 with the public key in base64":   {mac([]byte(b64(public))), Algorithm},
-		"HS256 with the public key as JWK":      {mac(jwk), Algorithm},
-		"HS256 with no key":                     {mac(nil), Algorithm},
-		"RS256":                                 {foreign(jose.RS256, rsaKey), Algorithm},
-		"PS256":                                 {foreign(jose.PS256, rsaKey), Algorithm},
-		"ES256":                                 {foreign(jose.ES256, ecKey), Algorithm},
-		"no algorithm":                          {forge.with("alg", nil), Algorithm},
-		"an algorithm that is no string":        {forge.with("alg", []string{"EdDSA"}), Algorithm},
-		"an algorithm that is null":             {forge.sign(strings.Replace(forge.header(nil), `"EdDSA"`, "null", 1), forge.payload(nil)), Algorithm},
-		"EdDSA in other letters":                {forge.with("alg", "eddsa"), Algorithm},
-		"Ed25519, by its newer name":            {forge.with("alg", "Ed25519"), Algorithm},
-		"twice, and none at the end":            {forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"none",`, 1), forge.payload(nil)), Malformed},
-		"EdDSA twice":                           {forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"EdDSA",`, 1), forge.payload(nil)), Malformed},
-		"Alg beside alg":                        {forge.sign(strings.Replace(forge.header(nil), "{", `{"Alg":"none",`, 1), forge.payload(nil)), Malformed},
-		"an encrypted token":                    {b64([]byte(`{"alg":"dir","enc":"A128GCM"}`)) + "..a.b.c", Malformed},
-		"none, with the signature of the other": {in("none") + forge.good()[strings.LastIndexByte(forge.good(), '.'):], Algorithm},
+		"HS256 with the public key":           {mac(public), Algorithm},
+		"HS256 with the public key in base64": {mac([]byte(b64(public))), Algorithm},
+		"HS256 with the public key as JWK":    {mac(jwk), Algorithm},
+		"HS256 with no key":                   {mac(nil), Algorithm},
+		"RS256":                               {foreign(jose.RS256, rsaKey), Algorithm},
+		"PS256":                               {foreign(jose.PS256, rsaKey), Algorithm},
+		"ES256":                               {foreign(jose.ES256, ecKey), Algorithm},
+		"no algorithm":                        {forge.with("alg", nil), Algorithm},
+		"an algorithm that is no string":      {forge.with("alg", []string{"EdDSA"}), Algorithm},
+		"an algorithm that is null": {
+			forge.sign(strings.Replace(forge.header(nil), `"EdDSA"`, "null", 1), forge.payload(nil)),
+			Algorithm,
+		},
+		"EdDSA in other letters":     {forge.with("alg", "eddsa"), Algorithm},
+		"Ed25519, by its newer name": {forge.with("alg", "Ed25519"), Algorithm},
+		"twice, and none at the end": {
+			forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"none",`, 1), forge.payload(nil)),
+			Malformed,
+		},
+		"EdDSA twice": {
+			forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"EdDSA",`, 1), forge.payload(nil)),
+			Malformed,
+		},
+		"Alg beside alg": {
+			forge.sign(strings.Replace(forge.header(nil), "{", `{"Alg":"none",`, 1), forge.payload(nil)),
+			Malformed,
+		},
+		"an encrypted token": {b64([]byte(`{"alg":"dir","enc":"A128GCM"}`)) + "..a.b.c", Malformed},
+		"none, with the signature of the other": {
+			in("none") + forge.good()[strings.LastIndexByte(forge.good(), '.'):],
+			Algorithm,
+		},
 	}
 	for _, none := range []string{"none", "None", "NONE", "nOnE", "none ", "", "n\u006fne", "null"} {
-		attacks[fmt.Sprintf("%q without a signature", none)] = attack{in(none) + ".", Malformed} // a signature is never empty
+		attacks[fmt.Sprintf("%q without a signature", none)] = attack{
+			in(none) + ".",
+			Malformed,
+		} // a signature is never empty
 		attacks[fmt.Sprintf("%q with some", none)] = attack{in(none) + ".AAAA", Algorithm}
 	}
 	forge.run(t, attacks)
@@ -192,16 +229,26 @@ func TestHeaderAttacks(t *testing.T) {
 	own.private = private // whoever has no key of ours names another's
 	bring := func(change map[string]any) string { return own.sign(forge.header(change), forge.payload(nil)) }
 	attacks := map[string]attack{
-		"jku":                     {bring(map[string]any{"jku": "https://evil.example/jwks.json"}), Malformed},
-		"x5u":                     {bring(map[string]any{"x5u": "https://evil.example/x.pem"}), Malformed},
-		"jwk":                     {bring(map[string]any{"jwk": map[string]any{"kty": "OKP", "crv": "Ed25519", "x": b64(attacker)}}), Malformed},
-		"x5c":                     {bring(map[string]any{"x5c": []string{"AAAA"}}), Malformed},
-		"another's key":           {bring(nil), Signature},
-		"a jku, signed by us":     {forge.with("jku", "https://evil.example/jwks.json"), Malformed},
-		"crit that we know":       {forge.with("crit", []string{"exp"}), Malformed},
-		"crit that is empty":      {forge.with("crit", []string{}), Malformed},
-		"crit that nobody knows":  {forge.sign(forge.header(map[string]any{"crit": []string{"x"}, "x": 1}), forge.payload(nil)), Malformed},
-		"b64=false":               {forge.sign(forge.header(map[string]any{"b64": false, "crit": []string{"b64"}}), forge.payload(nil)), Malformed},
+		"jku": {bring(map[string]any{"jku": "https://evil.example/jwks.json"}), Malformed},
+		"x5u": {bring(map[string]any{"x5u": "https://evil.example/x.pem"}), Malformed},
+		"jwk": {bring(map[string]any{"jwk": map[string]any{
+			"kty": "OKP",
+			"crv": "Ed25519",
+			"x":   b64(attacker),
+		}}), Malformed},
+		"x5c":                 {bring(map[string]any{"x5c": []string{"AAAA"}}), Malformed},
+		"another's key":       {bring(nil), Signature},
+		"a jku, signed by us": {forge.with("jku", "https://evil.example/jwks.json"), Malformed},
+		"crit that we know":   {forge.with("crit", []string{"exp"}), Malformed},
+		"crit that is empty":  {forge.with("crit", []string{}), Malformed},
+		"crit that nobody knows": {forge.sign(forge.header(map[string]any{
+			"crit": []string{"x"},
+			"x":    1,
+		}), forge.payload(nil)), Malformed},
+		"b64=false": {forge.sign(forge.header(map[string]any{
+			"b64":  false,
+			"crit": []string{"b64"},
+		}), forge.payload(nil)), Malformed},
 		"b64=false, as it is":     {forge.unencoded(), Malformed},
 		"zip":                     {forge.with("zip", "DEF"), Malformed},
 		"a token within":          {forge.sign(forge.header(map[string]any{"cty": "JWT"}), forge.good()), Malformed},
@@ -218,10 +265,22 @@ func TestHeaderAttacks(t *testing.T) {
 		"a header that is null":   {forge.sign(`null`, forge.payload(nil)), Algorithm},
 		"two headers":             {forge.sign(forge.header(nil)+forge.header(nil), forge.payload(nil)), Malformed},
 		"a header cut off":        {forge.sign(forge.header(nil)[:20], forge.payload(nil)), Malformed},
-		"a deep header":           {forge.sign(strings.Repeat("[", 1000)+strings.Repeat("]", 1000), forge.payload(nil)), Malformed},
+		"a deep header": {
+			forge.sign(strings.Repeat("[", 1000)+strings.Repeat("]", 1000), forge.payload(nil)),
+			Malformed,
+		},
 	}
-	for name, kid := range map[string]string{"a path": "../../../../dev/null", "a file": "/etc/passwd", "SQL": "' UNION SELECT 'secret' --", "a command": "x|id",
-		"nothing": "", "a zero byte": forge.kid + "\x00", "another case": strings.ToUpper(forge.kid), "a space": forge.kid + " ", "very long": strings.Repeat("k", 2500)} {
+	for name, kid := range map[string]string{
+		"a path":       "../../../../dev/null",
+		"a file":       "/etc/passwd",
+		"SQL":          "' UNION SELECT 'secret' --",
+		"a command":    "x|id",
+		"nothing":      "",
+		"a zero byte":  forge.kid + "\x00",
+		"another case": strings.ToUpper(forge.kid),
+		"a space":      forge.kid + " ",
+		"very long":    strings.Repeat("k", 2500),
+	} {
 		attacks["the key: "+name] = attack{forge.with("kid", kid), UnknownKey}
 	}
 	forge.run(t, attacks)
@@ -238,32 +297,41 @@ func TestClaimAttacks(t *testing.T) {
 	forge := newForge(t)
 	at := forge.r.clock.now().Unix()
 	attacks := map[string]attack{
-		"another issuer":               {forge.claiming("iss", "https://voice.example.evil"), Issuer},
-		"the issuer with a slash":      {forge.claiming("iss", issuer+"/"), Issuer},
-		"no issuer":                    {forge.claiming("iss", nil), Issuer},
-		"issuers":                      {forge.claiming("iss", []string{issuer}), BadClaims},
-		"another audience":             {forge.claiming("aud", "billing"), Audience},
-		"no audience":                  {forge.claiming("aud", nil), Audience},
-		"audiences":                    {forge.claiming("aud", []string{"billing", audience}), BadClaims},
-		"no tenant":                    {forge.claiming("tenant", nil), BadClaims},
-		"no user":                      {forge.claiming("sub", nil), BadClaims},
-		"a user that is a number":      {forge.claiming("sub", 1), BadClaims},
-		"a user that is null":          {forge.sign(forge.header(nil), strings.Replace(forge.payload(nil), `"`+user1+`"`, "null", 1)), BadClaims},
-		"no session":                   {forge.claiming("sid", ""), BadClaims},
-		"no role":                      {forge.claiming("role", nil), BadClaims},
-		"no id":                        {forge.claiming("jti", nil), BadClaims},
-		"no end":                       {forge.claiming("exp", nil), BadClaims},
-		"an end that is text":          {forge.claiming("exp", fmt.Sprint(at+600)), BadClaims},
-		"an end with a fraction":       {forge.claiming("exp", float64(at)+600.5), BadClaims},
-		"an end with an exponent":      {forge.claiming("exp", json.Number("1e10")), BadClaims},
-		"an end that overflows":        {forge.claiming("exp", json.Number("99999999999999999999")), BadClaims},
-		"the greatest end":             {forge.claiming("exp", json.Number("9223372036854775807")), BadClaims},
-		"an end below zero":            {forge.claiming("exp", -1), BadClaims},
-		"a long life":                  {forge.claiming("exp", at+3601), BadClaims},
-		"expired":                      {forge.sign(forge.header(nil), forge.payload(map[string]any{"iat": at - 600, "exp": at})), Expired},
-		"not yet":                      {forge.claiming("nbf", at+31), NotYetValid},
-		"nbf below zero":               {forge.claiming("nbf", -1), BadClaims},
-		"issued in the future":         {forge.sign(forge.header(nil), forge.payload(map[string]any{"iat": at + 31, "exp": at + 600})), NotYetValid},
+		"another issuer":          {forge.claiming("iss", "https://voice.example.evil"), Issuer},
+		"the issuer with a slash": {forge.claiming("iss", issuer+"/"), Issuer},
+		"no issuer":               {forge.claiming("iss", nil), Issuer},
+		"issuers":                 {forge.claiming("iss", []string{issuer}), BadClaims},
+		"another audience":        {forge.claiming("aud", "billing"), Audience},
+		"no audience":             {forge.claiming("aud", nil), Audience},
+		"audiences":               {forge.claiming("aud", []string{"billing", audience}), BadClaims},
+		"no tenant":               {forge.claiming("tenant", nil), BadClaims},
+		"no user":                 {forge.claiming("sub", nil), BadClaims},
+		"a user that is a number": {forge.claiming("sub", 1), BadClaims},
+		"a user that is null": {
+			forge.sign(forge.header(nil), strings.Replace(forge.payload(nil), `"`+user1+`"`, "null", 1)),
+			BadClaims,
+		},
+		"no session":              {forge.claiming("sid", ""), BadClaims},
+		"no role":                 {forge.claiming("role", nil), BadClaims},
+		"no id":                   {forge.claiming("jti", nil), BadClaims},
+		"no end":                  {forge.claiming("exp", nil), BadClaims},
+		"an end that is text":     {forge.claiming("exp", fmt.Sprint(at+600)), BadClaims},
+		"an end with a fraction":  {forge.claiming("exp", float64(at)+600.5), BadClaims},
+		"an end with an exponent": {forge.claiming("exp", json.Number("1e10")), BadClaims},
+		"an end that overflows":   {forge.claiming("exp", json.Number("99999999999999999999")), BadClaims},
+		"the greatest end":        {forge.claiming("exp", json.Number("9223372036854775807")), BadClaims},
+		"an end below zero":       {forge.claiming("exp", -1), BadClaims},
+		"a long life":             {forge.claiming("exp", at+3601), BadClaims},
+		"expired": {forge.sign(forge.header(nil), forge.payload(map[string]any{
+			"iat": at - 600,
+			"exp": at,
+		})), Expired},
+		"not yet":        {forge.claiming("nbf", at+31), NotYetValid},
+		"nbf below zero": {forge.claiming("nbf", -1), BadClaims},
+		"issued in the future": {forge.sign(forge.header(nil), forge.payload(map[string]any{
+			"iat": at + 31,
+			"exp": at + 600,
+		})), NotYetValid},
 		"not issued":                   {forge.claiming("iat", nil), BadClaims},
 		"issued as text":               {forge.claiming("iat", "now"), BadClaims},
 		"issued as a number in quotes": {forge.claiming("iat", fmt.Sprint(at)), BadClaims},
@@ -274,8 +342,22 @@ func TestClaimAttacks(t *testing.T) {
 		"null":                         {forge.sign(forge.header(nil), "null"), BadClaims},
 		"a list":                       {forge.sign(forge.header(nil), "["+forge.payload(nil)+"]"), BadClaims},
 		"no JSON":                      {forge.sign(forge.header(nil), "x"), BadClaims},
-		"two":                          {forge.sign(forge.header(nil), forge.payload(nil)+forge.payload(nil)), BadClaims},
-		"deep":                         {forge.sign(forge.header(nil), strings.Replace(forge.payload(nil), "{", `{"x":`+strings.Repeat("[", 700)+strings.Repeat("]", 700)+`,"x":1,`, 1)), BadClaims},
+		"two": {
+			forge.sign(forge.header(nil), forge.payload(nil)+forge.payload(nil)),
+			BadClaims,
+		},
+		"deep": {
+			forge.sign(
+				forge.header(nil),
+				strings.Replace(
+					forge.payload(nil),
+					"{",
+					`{"x":`+strings.Repeat("[", 700)+strings.Repeat("]", 700)+`,"x":1,`,
+					1,
+				),
+			),
+			BadClaims,
+		},
 	}
 	for claim := range forge.body {
 		value, _ := json.Marshal(forge.body[claim])
@@ -284,7 +366,12 @@ func TestClaimAttacks(t *testing.T) {
 	}
 	forge.run(t, attacks)
 	// Names in other cases are other names, and what a newer release adds is let be.
-	more := strings.Replace(forge.payload(nil), "{", `{"TENANT":"globex/sales","Tenant":"globex/sales","new":{"a":[1]},`, 1)
+	more := strings.Replace(
+		forge.payload(nil),
+		"{",
+		`{"TENANT":"globex/sales","Tenant":"globex/sales","new":{"a":[1]},`,
+		1,
+	)
 	if claims, err := forge.r.Check(forge.sign(forge.header(nil), more)); err != nil || claims.Tenant != acme {
 		t.Errorf("%v, %v", claims, err)
 	}
@@ -302,35 +389,44 @@ func TestFormAttacks(t *testing.T) {
 		return s.FullSerialize()
 	}
 	attacks := map[string]attack{
-		"nothing":                        {"", Malformed},
-		"dots":                           {"..", Malformed},
-		"a megabyte":                     {strings.Repeat("A", 1<<20), Malformed},
-		"a megabyte of dots":             {strings.Repeat(".", 1<<20), Malformed},
-		"a long token":                   {p[0] + "." + strings.Repeat("A", maxToken) + "." + p[2], Malformed},
-		"many dots":                      {strings.Repeat(".", maxToken), Malformed},
-		"as JSON":                        {full(), Malformed},
-		"as JSON with signatures":        {fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, p[1], p[0], p[2]), Malformed},
-		"two parts":                      {p[0] + "." + p[1], Malformed},
-		"four parts":                     {good + ".", Malformed},
-		"no header":                      {"." + p[1] + "." + p[2], Malformed},
-		"no payload":                     {p[0] + ".." + p[2], Malformed},
-		"no signature":                   {p[0] + "." + p[1] + ".", Malformed},
-		"a space before":                 {" " + good, Malformed},
-		"a space behind":                 {good + " ", Malformed},
-		"a line end behind":              {good + "\n", Malformed},
-		"a line end within":              {p[0] + ".\r\n" + p[1] + "." + p[2], Malformed},
-		"a line end in the signature":    {p[0] + "." + p[1] + "." + p[2][:10] + "\n" + p[2][10:], Malformed},
-		"a tab within":                   {p[0] + ".\t" + p[1] + "." + p[2], Malformed},
-		"padding":                        {good + "==", Malformed},
-		"padding of the header":          {p[0] + "=." + p[1] + "." + p[2], Malformed},
-		"the other alphabet":             {forge.standardAlphabet(t), Malformed},
-		"a zero byte":                    {good + "\x00", Malformed},
-		"no UTF-8":                       {p[0] + "." + p[1] + ".\xff\xfe" + p[2], Malformed},
-		"fullwidth dots":                 {strings.ReplaceAll(good, ".", "．"), Malformed},
-		"bits that count for nothing":    {looseBits(good), Malformed},
-		"Bearer before it":               {"Bearer " + good, Malformed},
-		"another's payload":              {p[0] + "." + b64([]byte(forge.payload(map[string]any{"role": "admin"}))) + "." + p[2], Signature},
-		"another's header":               {b64([]byte(strings.Replace(forge.header(nil), `,`, `, `, 1))) + "." + p[1] + "." + p[2], Signature},
+		"nothing":            {"", Malformed},
+		"dots":               {"..", Malformed},
+		"a megabyte":         {strings.Repeat("A", 1<<20), Malformed},
+		"a megabyte of dots": {strings.Repeat(".", 1<<20), Malformed},
+		"a long token":       {p[0] + "." + strings.Repeat("A", maxToken) + "." + p[2], Malformed},
+		"many dots":          {strings.Repeat(".", maxToken), Malformed},
+		"as JSON":            {full(), Malformed},
+		"as JSON with signatures": {
+			fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, p[1], p[0], p[2]),
+			Malformed,
+		},
+		"two parts":                   {p[0] + "." + p[1], Malformed},
+		"four parts":                  {good + ".", Malformed},
+		"no header":                   {"." + p[1] + "." + p[2], Malformed},
+		"no payload":                  {p[0] + ".." + p[2], Malformed},
+		"no signature":                {p[0] + "." + p[1] + ".", Malformed},
+		"a space before":              {" " + good, Malformed},
+		"a space behind":              {good + " ", Malformed},
+		"a line end behind":           {good + "\n", Malformed},
+		"a line end within":           {p[0] + ".\r\n" + p[1] + "." + p[2], Malformed},
+		"a line end in the signature": {p[0] + "." + p[1] + "." + p[2][:10] + "\n" + p[2][10:], Malformed},
+		"a tab within":                {p[0] + ".\t" + p[1] + "." + p[2], Malformed},
+		"padding":                     {good + "==", Malformed},
+		"padding of the header":       {p[0] + "=." + p[1] + "." + p[2], Malformed},
+		"the other alphabet":          {forge.standardAlphabet(t), Malformed},
+		"a zero byte":                 {good + "\x00", Malformed},
+		"no UTF-8":                    {p[0] + "." + p[1] + ".\xff\xfe" + p[2], Malformed},
+		"fullwidth dots":              {strings.ReplaceAll(good, ".", "．"), Malformed},
+		"bits that count for nothing": {looseBits(good), Malformed},
+		"Bearer before it":            {"Bearer " + good, Malformed},
+		"another's payload": {
+			p[0] + "." + b64([]byte(forge.payload(map[string]any{"role": "admin"}))) + "." + p[2],
+			Signature,
+		},
+		"another's header": {
+			b64([]byte(strings.Replace(forge.header(nil), `,`, `, `, 1))) + "." + p[1] + "." + p[2],
+			Signature,
+		},
 		"a payload of a zero-width kind": {p[0] + "." + p[1] + "\u200b." + p[2], Malformed},
 	}
 	for n := range len(good) - 1 {
@@ -379,7 +475,12 @@ func looseBits(raw string) string {
 func TestSignatureAttacks(t *testing.T) {
 	forge := newForge(t)
 	// The order of the group, 2^252 + 27742317777372353535851937790883648493.
-	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
+	order, _ := new(
+		big.Int,
+	).SetString(
+		"7237005577332262213973186563042994240857116359379907606001950938285454250989",
+		10,
+	)
 	shifted := func(times int64) func([]byte) []byte {
 		return func(sig []byte) []byte {
 			s := new(big.Int).SetBytes(reversed(sig[32:]))
@@ -390,28 +491,57 @@ func TestSignatureAttacks(t *testing.T) {
 	identity := append([]byte{1}, make([]byte, 31)...)
 	ones := bytes.Repeat([]byte{0xff}, 32)
 	attacks := map[string]attack{
-		"all zero":               {forge.resigned(func([]byte) []byte { return make([]byte, 64) }), Signature},
-		"all one":                {forge.resigned(func([]byte) []byte { return bytes.Repeat([]byte{0xff}, 64) }), Signature},
-		"R the identity, S zero": {forge.resigned(func([]byte) []byte { return append(bytes.Clone(identity), make([]byte, 32)...) }), Signature},
-		"R no point":             {forge.resigned(func(s []byte) []byte { return append(bytes.Clone(ones), s[32:]...) }), Signature},
+		"all zero": {forge.resigned(func([]byte) []byte { return make([]byte, 64) }), Signature},
+		"all one": {
+			forge.resigned(func([]byte) []byte { return bytes.Repeat([]byte{0xff}, 64) }),
+			Signature,
+		},
+		"R the identity, S zero": {
+			forge.resigned(func([]byte) []byte { return append(bytes.Clone(identity), make([]byte, 32)...) }),
+			Signature,
+		},
+		"R no point": {
+			forge.resigned(func(s []byte) []byte { return append(bytes.Clone(ones), s[32:]...) }),
+			Signature,
+		},
 		"R with its sign turned": {forge.resigned(func(s []byte) []byte { s[31] ^= 0x80; return s }), Signature},
 		"S all one":              {forge.resigned(func(s []byte) []byte { return append(s[:32], ones...) }), Signature},
-		"S the order":            {forge.resigned(func(s []byte) []byte { return append(s[:32], reversed(order.FillBytes(make([]byte, 32)))...) }), Signature},
-		"R and S changed over":   {forge.resigned(func(s []byte) []byte { return append(bytes.Clone(s[32:]), s[:32]...) }), Signature},
-		"cut":                    {forge.resigned(func(s []byte) []byte { return s[:63] }), Signature},
-		"R alone":                {forge.resigned(func(s []byte) []byte { return s[:32] }), Signature},
-		"longer":                 {forge.resigned(func(s []byte) []byte { return append(s, 0) }), Signature},
-		"twice":                  {forge.resigned(func(s []byte) []byte { return append(s, s...) }), Signature},
-		"a zero before":          {forge.resigned(func(s []byte) []byte { return append([]byte{0}, s...) }), Signature},
-		"in hex":                 {forge.resigned(func(s []byte) []byte { return fmt.Appendf(nil, "%x", s) }), Signature},
-		"by Ed25519ph":           {forge.prehashed(t), Signature},
-		"of the payload alone":   {forge.resigned(func([]byte) []byte { return ed25519.Sign(forge.private, []byte(forge.payload(nil))) }), Signature},
+		"S the order": {
+			forge.resigned(
+				func(s []byte) []byte { return append(s[:32], reversed(order.FillBytes(make([]byte, 32)))...) },
+			),
+			Signature,
+		},
+		"R and S changed over": {
+			forge.resigned(func(s []byte) []byte { return append(bytes.Clone(s[32:]), s[:32]...) }),
+			Signature,
+		},
+		"cut":           {forge.resigned(func(s []byte) []byte { return s[:63] }), Signature},
+		"R alone":       {forge.resigned(func(s []byte) []byte { return s[:32] }), Signature},
+		"longer":        {forge.resigned(func(s []byte) []byte { return append(s, 0) }), Signature},
+		"twice":         {forge.resigned(func(s []byte) []byte { return append(s, s...) }), Signature},
+		"a zero before": {forge.resigned(func(s []byte) []byte { return append([]byte{0}, s...) }), Signature},
+		"in hex": {
+			forge.resigned(func(s []byte) []byte { return fmt.Appendf(nil, "%x", s) }),
+			Signature,
+		},
+		"by Ed25519ph": {forge.prehashed(t), Signature},
+		"of the payload alone": {
+			forge.resigned(func([]byte) []byte { return ed25519.Sign(forge.private, []byte(forge.payload(nil))) }),
+			Signature,
+		},
 	}
 	for times := range int64(14) {
-		attacks[fmt.Sprintf("S and %d times the order", times+1)] = attack{forge.resigned(shifted(times + 1)), Signature}
+		attacks[fmt.Sprintf("S and %d times the order", times+1)] = attack{
+			forge.resigned(shifted(times + 1)),
+			Signature,
+		}
 	}
 	for bit := range 512 {
-		attacks[fmt.Sprintf("bit %d flipped", bit)] = attack{forge.resigned(func(s []byte) []byte { s[bit/8] ^= 1 << (bit % 8); return s }), Signature}
+		attacks[fmt.Sprintf("bit %d flipped", bit)] = attack{
+			forge.resigned(func(s []byte) []byte { s[bit/8] ^= 1 << (bit % 8); return s }),
+			Signature,
+		}
 	}
 	forge.run(t, attacks)
 }

@@ -50,7 +50,9 @@ func (s *Service) check(raw string) (*Claims, error) {
 
 // digestOf does not copy the token first, which would be a third of the cost of a check. Nothing writes to the bytes.
 func digestOf(raw string) digest {
-	return sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw))) //nolint:gosec // read only, and no longer than this call
+	return sha256.Sum256(
+		unsafe.Slice(unsafe.StringData(raw), len(raw)), //nolint:gosec // read only, and no longer than this call
+	)
 }
 
 // stillGood judges what changes with time: the token's end, its key's, and what was revoked since it was judged last.
@@ -129,8 +131,16 @@ func (s *Service) claims(p *payload, now time.Time) (*Claims, error) {
 	if !ok || p.Expires < 0 || p.Expires > maxSeconds || p.NotBefore < 0 || p.NotBefore > maxSeconds {
 		return nil, &Error{BadClaims}
 	}
-	c := &Claims{Tenant: p.Tenant, TenantUID: p.TenantUID, UserID: p.UserID, SessionID: p.SessionID, Role: p.Role, ID: p.ID,
-		IssuedAt: issued, ExpiresAt: time.Unix(p.Expires, 0)}
+	c := &Claims{
+		Tenant:    p.Tenant,
+		TenantUID: p.TenantUID,
+		UserID:    p.UserID,
+		SessionID: p.SessionID,
+		Role:      p.Role,
+		ID:        p.ID,
+		IssuedAt:  issued,
+		ExpiresAt: time.Unix(p.Expires, 0),
+	}
 	latest := now.Add(Skew)
 	switch {
 	case p.Issuer != s.o.Issuer:

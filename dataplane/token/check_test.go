@@ -56,8 +56,19 @@ func TestWhatATokenSays(t *testing.T) {
 	wantHeader := map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": rig.ring.Load().Keys[0].ID}
 	claims := rig.claims()
 	at := float64(claims.IssuedAt.UnixMicro()) / 1e6
-	wantBody := map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme, "tuid": claims.TenantUID, "role": "agent", "jti": "the-id",
-		"iat": at, "nbf": math.Floor(at), "exp": math.Floor(at) + 900}
+	wantBody := map[string]any{
+		"iss":    issuer,
+		"aud":    audience,
+		"sub":    user1,
+		"sid":    session1,
+		"tenant": acme,
+		"tuid":   claims.TenantUID,
+		"role":   "agent",
+		"jti":    "the-id",
+		"iat":    at,
+		"nbf":    math.Floor(at),
+		"exp":    math.Floor(at) + 900,
+	}
 	if d := cmp.Diff([]any{wantHeader, wantBody}, []any{header, body}); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -66,10 +77,15 @@ func TestWhatATokenSays(t *testing.T) {
 func TestMintRefuses(t *testing.T) {
 	rig := newRig(t)
 	for name, change := range map[string]func(*Claims){
-		"no tenant": func(c *Claims) { c.Tenant = "" }, "no tenant's UID": func(c *Claims) { c.TenantUID = "" }, "no user": func(c *Claims) { c.UserID = "" },
-		"no session": func(c *Claims) { c.SessionID = "" }, "no role": func(c *Claims) { c.Role = "" },
-		"no end": func(c *Claims) { c.ExpiresAt = time.Time{} }, "an end before its beginning": func(c *Claims) { c.ExpiresAt = c.IssuedAt },
-		"too long a life": func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime + 1) }, "too long": func(c *Claims) { c.Role = strings.Repeat("x", maxToken) },
+		"no tenant":                   func(c *Claims) { c.Tenant = "" },
+		"no tenant's UID":             func(c *Claims) { c.TenantUID = "" },
+		"no user":                     func(c *Claims) { c.UserID = "" },
+		"no session":                  func(c *Claims) { c.SessionID = "" },
+		"no role":                     func(c *Claims) { c.Role = "" },
+		"no end":                      func(c *Claims) { c.ExpiresAt = time.Time{} },
+		"an end before its beginning": func(c *Claims) { c.ExpiresAt = c.IssuedAt },
+		"too long a life":             func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime + 1) },
+		"too long":                    func(c *Claims) { c.Role = strings.Repeat("x", maxToken) },
 	} {
 		claims := rig.claims()
 		change(&claims)
@@ -90,14 +106,23 @@ func TestTimes(t *testing.T) {
 		pass   time.Duration // between the two checks
 		want   [2]Reason     // at first, and then
 	}{
-		"just issued":                {life: time.Minute},
-		"a life of an hour":          {life: MaxLifetime, pass: 59 * time.Minute},
-		"ends while remembered":      {life: time.Minute, pass: time.Minute, want: [2]Reason{"", Expired}},
-		"ends to the second":         {life: time.Minute, pass: time.Minute - time.Second, want: [2]Reason{"", ""}},
-		"ended: no grace":            {issued: -time.Minute, life: time.Minute, want: [2]Reason{Expired, Expired}},
-		"issued by a clock ahead":    {issued: Skew, life: time.Minute},
-		"issued in the future":       {issued: Skew + time.Microsecond, life: time.Minute, pass: time.Millisecond, want: [2]Reason{NotYetValid, ""}},
-		"issued far in the future":   {issued: 24 * time.Hour, life: time.Minute, want: [2]Reason{NotYetValid, NotYetValid}},
+		"just issued":             {life: time.Minute},
+		"a life of an hour":       {life: MaxLifetime, pass: 59 * time.Minute},
+		"ends while remembered":   {life: time.Minute, pass: time.Minute, want: [2]Reason{"", Expired}},
+		"ends to the second":      {life: time.Minute, pass: time.Minute - time.Second, want: [2]Reason{"", ""}},
+		"ended: no grace":         {issued: -time.Minute, life: time.Minute, want: [2]Reason{Expired, Expired}},
+		"issued by a clock ahead": {issued: Skew, life: time.Minute},
+		"issued in the future": {
+			issued: Skew + time.Microsecond,
+			life:   time.Minute,
+			pass:   time.Millisecond,
+			want:   [2]Reason{NotYetValid, ""},
+		},
+		"issued far in the future": {
+			issued: 24 * time.Hour,
+			life:   time.Minute,
+			want:   [2]Reason{NotYetValid, NotYetValid},
+		},
 		"issued and ended long ago":  {issued: -24 * time.Hour, life: time.Minute, want: [2]Reason{Expired, Expired}},
 		"a clock that jumped a year": {life: time.Minute, pass: 365 * 24 * time.Hour, want: [2]Reason{"", Expired}},
 	} {
@@ -147,7 +172,12 @@ func TestRotation(t *testing.T) {
 // mintBy signs with one key, whosever turn it is.
 func mintBy(r *rig, k keyring.Key) (string, error) {
 	k.VerifiesUntil = time.Time{}
-	one := New(Options{Issuer: issuer, Audience: audience, Now: r.clock.now, Ring: func() *keyring.Ring { return &keyring.Ring{Keys: []keyring.Key{k}} }})
+	one := New(Options{
+		Issuer:   issuer,
+		Audience: audience,
+		Now:      r.clock.now,
+		Ring:     func() *keyring.Ring { return &keyring.Ring{Keys: []keyring.Key{k}} },
+	})
 	return one.Mint(r.claims())
 }
 

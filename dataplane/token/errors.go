@@ -33,7 +33,19 @@ const (
 
 // Reasons lists them all.
 func Reasons() []Reason {
-	return []Reason{Malformed, Algorithm, Type, UnknownKey, Signature, BadClaims, Issuer, Audience, NotYetValid, Expired, Revoked}
+	return []Reason{
+		Malformed,
+		Algorithm,
+		Type,
+		UnknownKey,
+		Signature,
+		BadClaims,
+		Issuer,
+		Audience,
+		NotYetValid,
+		Expired,
+		Revoked,
+	}
 }
 
 // Error refuses a token. It quotes nothing of it.

@@ -63,7 +63,10 @@ func FuzzCheck(f *testing.F) {
 		if err != nil {
 			t.Fatalf("let in: %v", err)
 		}
-		if body["sub"] != claims.UserID || body["tenant"] != claims.Tenant || body["sid"] != claims.SessionID || body["role"] != claims.Role || body["iss"] != issuer || body["aud"] != audience {
+		if body["sub"] != claims.UserID || body["tenant"] != claims.Tenant || body["sid"] != claims.SessionID ||
+			body["role"] != claims.Role ||
+			body["iss"] != issuer ||
+			body["aud"] != audience {
 			t.Fatalf("%v was read as %+v", body, claims)
 		}
 	})
@@ -75,7 +78,10 @@ func FuzzSigned(f *testing.F) {
 	f.Add(forge.header(nil), forge.payload(nil))
 	f.Add(forge.header(map[string]any{"b64": false}), forge.payload(map[string]any{"exp": 1e300}))
 	f.Add(forge.header(nil), strings.Replace(forge.payload(nil), "{", `{"tenant":"globex/sales",`, 1))
-	f.Add(forge.header(nil), strings.Replace(forge.payload(nil), "{", `{"Tenant":"globex/sales","\u0074enant":"globex/sales",`, 1))
+	f.Add(
+		forge.header(nil),
+		strings.Replace(forge.payload(nil), "{", `{"Tenant":"globex/sales","\u0074enant":"globex/sales",`, 1),
+	)
 	f.Add(strings.Replace(forge.header(nil), "{", ` { `, 1), forge.payload(map[string]any{"iat": 0}))
 	f.Fuzz(func(t *testing.T, header, payload string) {
 		raw := forge.sign(header, payload)
@@ -88,7 +94,9 @@ func FuzzSigned(f *testing.F) {
 			t.Fatalf("let in: %v", err)
 		}
 		now := forge.r.clock.now()
-		if claims.check() != nil || !claims.ExpiresAt.After(now) || claims.IssuedAt.After(now.Add(Skew)) || body["iss"] != issuer || body["aud"] != audience {
+		if claims.check() != nil || !claims.ExpiresAt.After(now) || claims.IssuedAt.After(now.Add(Skew)) ||
+			body["iss"] != issuer ||
+			body["aud"] != audience {
 			t.Fatalf("%+v of %v", claims, body)
 		}
 		if body["tenant"] != claims.Tenant || body["sub"] != claims.UserID || body["sid"] != claims.SessionID {

@@ -40,7 +40,10 @@ func (s *Service) keySet() *keySet {
 	set := &keySet{ring: ring, keys: map[string]key{}}
 	for _, k := range ring.Keys {
 		private := k.Private()
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: private, KeyID: k.ID}},
+		signer, err := jose.NewSigner(jose.SigningKey{
+			Algorithm: jose.EdDSA,
+			Key:       jose.JSONWebKey{Key: private, KeyID: k.ID},
+		},
 			(&jose.SignerOptions{}).WithType(tokenType))
 		if err != nil {
 			s.o.Log.Error("a key cannot sign; it is left out", "key", k.ID, "error", err)
@@ -80,7 +83,12 @@ func (s *keySet) public(now time.Time) jose.JSONWebKeySet {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, k := range s.ring.Verifying(now) {
 		if known, ok := s.keys[k.ID]; ok {
-			set.Keys = append(set.Keys, jose.JSONWebKey{Key: known.public, KeyID: k.ID, Algorithm: string(jose.EdDSA), Use: "sig"})
+			set.Keys = append(set.Keys, jose.JSONWebKey{
+				Key:       known.public,
+				KeyID:     k.ID,
+				Algorithm: string(jose.EdDSA),
+				Use:       "sig",
+			})
 		}
 	}
 	return set

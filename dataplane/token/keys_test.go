@@ -80,7 +80,8 @@ func TestJWKS(t *testing.T) {
 	for _, k := range next.Keys {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
-		if body := recorder.Body.String(); strings.Contains(body, b64([]byte(k.Seed))) || strings.Contains(body, `"d"`) {
+		if body := recorder.Body.String(); strings.Contains(body, b64([]byte(k.Seed))) ||
+			strings.Contains(body, `"d"`) {
 			t.Error("a private key is published")
 		}
 	}
@@ -91,7 +92,8 @@ func TestJWKSWithoutKeys(t *testing.T) {
 	rig.ring.Store(nil)
 	recorder := httptest.NewRecorder()
 	rig.JWKS().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
-	if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Cache-Control") != "no-store" || recorder.Header().Get("Retry-After") == "" {
+	if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Cache-Control") != "no-store" ||
+		recorder.Header().Get("Retry-After") == "" {
 		t.Errorf("status %d, header %v", recorder.Code, recorder.Header())
 	}
 }

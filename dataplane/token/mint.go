@@ -81,8 +81,19 @@ func (c *Claims) check() error {
 }
 
 func (s *Service) payload(c Claims) payload {
-	return payload{Issuer: s.o.Issuer, Audience: s.o.Audience, UserID: c.UserID, Expires: c.ExpiresAt.Unix(), IssuedAt: formatSeconds(c.IssuedAt),
-		NotBefore: c.IssuedAt.Unix(), ID: c.ID, SessionID: c.SessionID, Tenant: c.Tenant, TenantUID: c.TenantUID, Role: c.Role}
+	return payload{
+		Issuer:    s.o.Issuer,
+		Audience:  s.o.Audience,
+		UserID:    c.UserID,
+		Expires:   c.ExpiresAt.Unix(),
+		IssuedAt:  formatSeconds(c.IssuedAt),
+		NotBefore: c.IssuedAt.Unix(),
+		ID:        c.ID,
+		SessionID: c.SessionID,
+		Tenant:    c.Tenant,
+		TenantUID: c.TenantUID,
+		Role:      c.Role,
+	}
 }
 
 // seconds is a time as JSON has it, a number. A float would lose digits, and the decoder's own kind of number may be text, too.

@@ -78,8 +78,18 @@ func (f *fleet) start() *pod {
 	f.t.Helper()
 	p := &pod{log: &buffer{}}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
-	revocations := NewRevocations(RevocationOptions{Store: f.open(), Tenants: func() []string { return []string{acme, globex} }, Log: log})
-	p.Service = New(Options{Issuer: issuer, Audience: audience, Ring: func() *keyring.Ring { return f.ring }, Revocations: revocations, Log: log})
+	revocations := NewRevocations(RevocationOptions{
+		Store:   f.open(),
+		Tenants: func() []string { return []string{acme, globex} },
+		Log:     log,
+	})
+	p.Service = New(Options{
+		Issuer:      issuer,
+		Audience:    audience,
+		Ring:        func() *keyring.Ring { return f.ring },
+		Revocations: revocations,
+		Log:         log,
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- revocations.Run(ctx) }()
@@ -101,7 +111,15 @@ func (f *fleet) mint(p *pod, user, session string) string {
 	if err := conn.QueryRow(f.t.Context(), `SELECT now()`).Scan(&now); err != nil {
 		f.t.Fatal(err)
 	}
-	raw, err := p.Mint(Claims{Tenant: acme, TenantUID: "u", UserID: user, SessionID: session, Role: "agent", IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute)})
+	raw, err := p.Mint(Claims{
+		Tenant:    acme,
+		TenantUID: "u",
+		UserID:    user,
+		SessionID: session,
+		Role:      "agent",
+		IssuedAt:  now,
+		ExpiresAt: now.Add(15 * time.Minute),
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -155,7 +173,13 @@ func TestEveryPodSeesARevocation(t *testing.T) {
 	if !fleet.refused(one, bySession)() {
 		t.Error("the pod that revoked it lets it in")
 	}
-	eventually.Within(2*time.Second).Holds(fleet.t, "another pod rejects the ended session", fleet.refused(two, bySession))
+	eventually.Within(
+		2*time.Second,
+	).Holds(
+		fleet.t,
+		"another pod rejects the ended session",
+		fleet.refused(two, bySession),
+	)
 	eventually.Within(2*time.Second).Holds(fleet.t, "another pod rejects the user", fleet.refused(two, byUser))
 	again := fleet.mint(one, user2, "5a0f6a7e-0a51-4a5c-8a9c-1f6f0a7b2c03")
 	if fleet.refused(one, again)() || fleet.refused(two, again)() {
@@ -182,7 +206,12 @@ func TestTransactionThatIsLate(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `SELECT set_config('caly.tenant', $1, true)`, acme); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `INSERT INTO revocations (tenant, session_id, at) VALUES ($1, $2, clock_timestamp())`, acme, session1); err != nil {
+	if _, err := tx.Exec(
+		t.Context(),
+		`INSERT INTO revocations (tenant, session_id, at) VALUES ($1, $2, clock_timestamp())`,
+		acme,
+		session1,
+	); err != nil {
 		t.Fatal(err)
 	}
 	fleet.revoke("", session2)
@@ -218,7 +247,8 @@ func TestDatabaseAway(t *testing.T) {
 	fleet.db = fleet.open()
 	fleet.revoke("", session2)
 	eventually.Within(2*time.Second).Holds(fleet.t, "what is revoked afterwards is seen", fleet.refused(pod, good))
-	if said := pod.log.String(); strings.Count(said, "level=ERROR") != 1 || strings.Contains(said, "caly-test") || strings.Contains(said, gone[:20]) {
+	if said := pod.log.String(); strings.Count(said, "level=ERROR") != 1 || strings.Contains(said, "caly-test") ||
+		strings.Contains(said, gone[:20]) {
 		t.Errorf("the log:\n%s", said)
 	}
 }

@@ -28,7 +28,13 @@ const (
 
 // RevocationStore is what Revocations need of PostgreSQL.
 type RevocationStore interface {
-	RevocationsSince(ctx context.Context, tenants []string, within time.Duration, afterID int64, limit int) ([]store.Revocation, error)
+	RevocationsSince(
+		ctx context.Context,
+		tenants []string,
+		within time.Duration,
+		afterID int64,
+		limit int,
+	) ([]store.Revocation, error)
 }
 
 // RevocationOptions of NewRevocations.
@@ -75,12 +81,20 @@ func NewRevocations(o RevocationOptions) *Revocations {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	revocations := &Revocations{o: o, wake: make(chan struct{}, 1), arrived: make(chan struct{}), tenants: map[string]*tenantSet{}, local: map[subject]mark{}}
+	revocations := &Revocations{
+		o:       o,
+		wake:    make(chan struct{}, 1),
+		arrived: make(chan struct{}),
+		tenants: map[string]*tenantSet{},
+		local:   map[subject]mark{},
+	}
 	revocations.epoch.Store(1)
 	began := o.Now()
 	if o.Metrics != nil {
-		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_auth_revocations_age_seconds",
-			Help: "How long ago this pod last read which access tokens were revoked; since its start, before the first time."},
+		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "caly_auth_revocations_age_seconds",
+			Help: "How long ago this pod last read which access tokens were revoked; since its start, before the first time.",
+		},
 			func() float64 { return o.Now().Sub(*cmp.Or(revocations.last.Load(), &began)).Seconds() }))
 	}
 	return revocations
@@ -107,7 +121,11 @@ func (r *Revocations) Run(ctx context.Context) error {
 	for {
 		err := r.poll(ctx)
 		if err != nil && ctx.Err() == nil && !failing { // once, not every second
-			r.o.Log.Error("what was revoked cannot be read; what is known stays in force, and access tokens end by their lives", "error", err)
+			r.o.Log.Error(
+				"what was revoked cannot be read; what is known stays in force, and access tokens end by their lives",
+				"error",
+				err,
+			)
 		}
 		if err == nil && failing {
 			r.o.Log.Info("what was revoked is read again")
@@ -171,7 +189,12 @@ func (r *Revocations) split(tenants []string) (known, fresh []string) {
 }
 
 // read hands over what was revoked, page by page.
-func (r *Revocations) read(ctx context.Context, tenants []string, within time.Duration, use func([]store.Revocation)) error {
+func (r *Revocations) read(
+	ctx context.Context,
+	tenants []string,
+	within time.Duration,
+	use func([]store.Revocation),
+) error {
 	for after := int64(0); len(tenants) > 0; {
 		list, err := r.o.Store.RevocationsSince(ctx, tenants, within, after, page)
 		if err != nil {
@@ -265,7 +288,8 @@ func (r *Revocations) look(c *Claims) (revoked, known bool, read <-chan struct{}
 	if !ok {
 		return false, false, r.arrived
 	}
-	return set.revoked(c) || r.local[subject{c.Tenant, c.UserID}].covers(c) || r.local[subject{c.Tenant, ""}].covers(c), true, nil
+	return set.revoked(c) || r.local[subject{c.Tenant, c.UserID}].covers(c) ||
+		r.local[subject{c.Tenant, ""}].covers(c), true, nil
 }
 
 // await has a tenant that became known just now read, and looks again.

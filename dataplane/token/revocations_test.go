@@ -38,7 +38,13 @@ func (f *fakeStore) add(rows ...store.Revocation) {
 	}
 }
 
-func (f *fakeStore) RevocationsSince(_ context.Context, tenants []string, within time.Duration, afterID int64, limit int) ([]store.Revocation, error) {
+func (f *fakeStore) RevocationsSince(
+	_ context.Context,
+	tenants []string,
+	within time.Duration,
+	afterID int64,
+	limit int,
+) ([]store.Revocation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads++
@@ -48,7 +54,8 @@ func (f *fakeStore) RevocationsSince(_ context.Context, tenants []string, within
 	}
 	var list []store.Revocation
 	for _, v := range f.rows {
-		if slices.Contains(tenants, v.Tenant) && v.ID > afterID && !v.At.Before(f.clock.now().Add(-within)) && len(list) < limit {
+		if slices.Contains(tenants, v.Tenant) && v.ID > afterID && !v.At.Before(f.clock.now().Add(-within)) &&
+			len(list) < limit {
 			list = append(list, v)
 		}
 	}
@@ -98,13 +105,21 @@ func TestRevoked(t *testing.T) {
 		age  time.Duration // of the token when it was revoked
 		want Reason
 	}{
-		"its session":                       {v: store.Revocation{Tenant: acme, SessionID: session1}, want: Revoked},
-		"its session, and it is younger":    {v: store.Revocation{Tenant: acme, SessionID: session1}, age: -time.Minute, want: Revoked},
-		"another session":                   {v: store.Revocation{Tenant: acme, SessionID: session2}},
-		"its session's id elsewhere":        {v: store.Revocation{Tenant: globex, SessionID: session1}},
-		"its user":                          {v: store.Revocation{Tenant: acme, UserID: user1}, want: Revoked},
-		"its user, the microsecond before":  {v: store.Revocation{Tenant: acme, UserID: user1}, age: -time.Microsecond},
-		"its user, a microsecond after":     {v: store.Revocation{Tenant: acme, UserID: user1}, age: time.Microsecond, want: Revoked},
+		"its session": {v: store.Revocation{Tenant: acme, SessionID: session1}, want: Revoked},
+		"its session, and it is younger": {
+			v:    store.Revocation{Tenant: acme, SessionID: session1},
+			age:  -time.Minute,
+			want: Revoked,
+		},
+		"another session":                  {v: store.Revocation{Tenant: acme, SessionID: session2}},
+		"its session's id elsewhere":       {v: store.Revocation{Tenant: globex, SessionID: session1}},
+		"its user":                         {v: store.Revocation{Tenant: acme, UserID: user1}, want: Revoked},
+		"its user, the microsecond before": {v: store.Revocation{Tenant: acme, UserID: user1}, age: -time.Microsecond},
+		"its user, a microsecond after": {
+			v:    store.Revocation{Tenant: acme, UserID: user1},
+			age:  time.Microsecond,
+			want: Revoked,
+		},
 		"another user":                      {v: store.Revocation{Tenant: acme, UserID: user2}},
 		"a user of that id elsewhere":       {v: store.Revocation{Tenant: globex, UserID: user1}},
 		"its tenant":                        {v: store.Revocation{Tenant: acme}, want: Revoked},
@@ -130,7 +145,12 @@ func TestRevoked(t *testing.T) {
 
 // TestRevokedHere : at once, and then by the database's word.
 func TestRevokedHere(t *testing.T) {
-	for name, tc := range map[string]struct{ user, session string }{"session": {"", session1}, "user": {user1, ""}, "tenant": {"", ""}, "both": {user2, session1}} {
+	for name, tc := range map[string]struct{ user, session string }{
+		"session": {"", session1},
+		"user":    {user1, ""},
+		"tenant":  {"", ""},
+		"both":    {user2, session1},
+	} {
 		t.Run(name, func(t *testing.T) {
 			db := newFakeStore()
 			rig := newRevoking(t, db, acme)
@@ -311,7 +331,13 @@ func TestTooManyRevoked(t *testing.T) {
 func TestForgets(t *testing.T) {
 	db := newFakeStore()
 	rig := newRevoking(t, db, acme)
-	db.add(store.Revocation{Tenant: acme, SessionID: session1}, store.Revocation{Tenant: acme, UserID: user1}, store.Revocation{Tenant: acme})
+	db.add(store.Revocation{
+		Tenant:    acme,
+		SessionID: session1,
+	}, store.Revocation{
+		Tenant: acme,
+		UserID: user1,
+	}, store.Revocation{Tenant: acme})
 	db.poll(t, rig)
 	rig.o.Revocations.Revoke(acme, user2, "")
 	raw := rig.mint(t, func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime) })

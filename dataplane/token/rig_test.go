@@ -50,8 +50,15 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 }
 
 func (r *rig) claims() Claims {
-	return Claims{Tenant: acme, TenantUID: "f3b5c1d2-1111-4222-8333-444455556666", UserID: user1, SessionID: session1, Role: "agent",
-		IssuedAt: r.clock.now(), ExpiresAt: r.clock.now().Add(15 * time.Minute)}
+	return Claims{
+		Tenant:    acme,
+		TenantUID: "f3b5c1d2-1111-4222-8333-444455556666",
+		UserID:    user1,
+		SessionID: session1,
+		Role:      "agent",
+		IssuedAt:  r.clock.now(),
+		ExpiresAt: r.clock.now().Add(15 * time.Minute),
+	}
 }
 
 func (r *rig) mint(t testing.TB, change ...func(*Claims)) string {
@@ -85,7 +92,8 @@ func (r *rig) wantReason(t testing.TB, raw string, want Reason) {
 	if got := reason(err); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if (claims == nil) != (err != nil) || err != nil && want != Reason(ErrNotReady.Error()) && !errors.Is(err, ErrInvalid) {
+	if (claims == nil) != (err != nil) ||
+		err != nil && want != Reason(ErrNotReady.Error()) && !errors.Is(err, ErrInvalid) {
 		t.Errorf("claims %v with the error %v", claims, err)
 	}
 }

@@ -189,7 +189,7 @@ func readFrame(b []byte) (f mpegFrame, ok bool) {
 		f.rate = rates1Layer2[b[2]>>4]
 	default: // MPEG-2 has half of the sample rates and MPEG-2.5 a quarter
 		f.rate = rates2[b[2]>>4]
-		f.hertz = f.hertz >> (1 + (version>>1 ^ 1))
+		f.hertz >>= (1 + (version>>1 ^ 1))
 	}
 	if f.rate == 0 || f.hertz == 0 {
 		return f, false
@@ -204,7 +204,7 @@ func readFrame(b []byte) (f mpegFrame, ok bool) {
 			f.side = 13
 		}
 		if layer == 1 {
-			f.length = f.length / 2
+			f.length /= 2
 			f.samples = 576
 		}
 	}

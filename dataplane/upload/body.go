@@ -85,7 +85,11 @@ func checkAnswer(resp *http.Response) error {
 		return notReady("%s answered with an empty body: the recording is not there yet", host)
 	}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return brokenFault("%s answered with content encoding %q although none was accepted: the bytes would not be the recording's", host, e)
+		return brokenFault(
+			"%s answered with content encoding %q although none was accepted: the bytes would not be the recording's",
+			host,
+			e,
+		)
 	}
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 && resp.ProtoMajor == 1 {
 		return brokenFault("%s sent neither a length nor chunks: a broken connection would look like the end", host)
@@ -175,7 +179,8 @@ func (b *body) resume() error {
 	b.src.resumed()
 	b.cur = newWatched(b.ctx, b.src.stall)
 	resp, err := b.src.get(b.cur.ctx, b.url, http.Header{ //nolint:bodyclose // b.close closes it
-		"Range": {fmt.Sprintf("bytes=%d-", b.fetched)}, "If-Range": {b.validator},
+		"Range":    {fmt.Sprintf("bytes=%d-", b.fetched)},
+		"If-Range": {b.validator},
 	}, http.StatusPartialContent, http.StatusOK, http.StatusRequestedRangeNotSatisfiable)
 	if b.ctx.Err() != nil {
 		return context.Cause(b.ctx)
@@ -190,8 +195,16 @@ func (b *body) resume() error {
 // checkRest refuses whatever is not certainly the rest of the same file.
 func (b *body) checkRest(resp *http.Response) error {
 	changed := func(why string) error {
-		return &fault{kind: later, code: CodeSourceChanged, cause: resilience.Abort(errors.New(why)),
-			text: fmt.Sprintf("the source broke off after %d bytes and could not be continued: %s; the whole will be tried again", b.fetched, why)}
+		return &fault{
+			kind:  later,
+			code:  CodeSourceChanged,
+			cause: resilience.Abort(errors.New(why)),
+			text: fmt.Sprintf(
+				"the source broke off after %d bytes and could not be continued: %s; the whole will be tried again",
+				b.fetched,
+				why,
+			),
+		}
 	}
 	if resp.StatusCode != http.StatusPartialContent {
 		return changed(fmt.Sprintf("it answered %d to a request for the rest", resp.StatusCode))
@@ -244,8 +257,14 @@ func extensionOf(rawURL, contentType string) string {
 }
 
 var extensions = map[string]string{
-	"audio/mpeg": ".mp3", "audio/mp3": ".mp3", "audio/wav": ".wav", "audio/x-wav": ".wav", "audio/wave": ".wav",
-	"audio/vnd.wave": ".wav", "audio/ogg": ".ogg", "audio/mp4": ".m4a",
+	"audio/mpeg":     ".mp3",
+	"audio/mp3":      ".mp3",
+	"audio/wav":      ".wav",
+	"audio/x-wav":    ".wav",
+	"audio/wave":     ".wav",
+	"audio/vnd.wave": ".wav",
+	"audio/ogg":      ".ogg",
+	"audio/mp4":      ".m4a",
 }
 
 // objectType is the content type to store: what the source says if it is audio, else by the extension.

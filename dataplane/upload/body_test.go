@@ -15,7 +15,11 @@ import (
 func listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 
 // broken serves text: the first answer breaks off in the middle, the second is as the test says.
-func broken(text string, first http.Header, second func(w http.ResponseWriter, r *http.Request, from int)) http.HandlerFunc {
+func broken(
+	text string,
+	first http.Header,
+	second func(w http.ResponseWriter, r *http.Request, from int),
+) http.HandlerFunc {
 	var n atomic.Int32
 	return func(w http.ResponseWriter, r *http.Request) {
 		if n.Add(1) > 1 {
@@ -63,11 +67,19 @@ func TestResume(t *testing.T) {
 		"another start":      {tag, rest(text, `"v1"`, fmt.Sprintf("bytes 0-%d/%d", n-1, n)), CodeSourceChanged},
 		"another length":     {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n, n+1)), CodeSourceChanged},
 		"a part of the rest": {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n-2, n)), CodeSourceChanged},
-		"200":                {tag, func(w http.ResponseWriter, _ *http.Request, _ int) { _, _ = io.WriteString(w, text) }, CodeSourceChanged},
+		"200": {
+			tag,
+			func(w http.ResponseWriter, _ *http.Request, _ int) { _, _ = io.WriteString(w, text) },
+			CodeSourceChanged,
+		},
 		"416": {tag, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 		}, CodeSourceChanged},
-		"gone":           {tag, func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNotFound) }, CodeSourceNotReady},
+		"gone": {
+			tag,
+			func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNotFound) },
+			CodeSourceNotReady,
+		},
 		"weak ETag only": {http.Header{"Etag": {`W/"v1"`}}, rest(text, `W/"v1"`, good), CodeSourceBroken},
 		"no validator":   {nil, rest(text, `"v1"`, good), CodeSourceBroken},
 		"by date": {date, func(w http.ResponseWriter, r *http.Request, from int) {

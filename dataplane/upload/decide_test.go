@@ -30,18 +30,68 @@ func TestDecide(t *testing.T) {
 		// wait from now, both inclusive
 		wantFrom, wantTo time.Duration
 	}{
-		"first time":  {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 24 * time.Second, 36 * time.Second},
-		"fifth time":  {store.Recording{Attempts: 4, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 384 * time.Second, 576 * time.Second},
-		"eighth time": {store.Recording{Attempts: 8, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
-		"the server asked for 5m": {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: later, wait: 5 * time.Minute},
+		"first time": {store.Recording{
+			Attempts:    0,
+			MaxAttempts: 12,
+			CreatedAt:   young,
+		}, fault{kind: later}, false, true, 24 * time.Second, 36 * time.Second},
+		"fifth time": {store.Recording{
+			Attempts:    4,
+			MaxAttempts: 12,
+			CreatedAt:   young,
+		}, fault{kind: later}, false, true, 384 * time.Second, 576 * time.Second},
+		"eighth time": {store.Recording{
+			Attempts:    8,
+			MaxAttempts: 12,
+			CreatedAt:   young,
+		}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
+		"the server asked for 5m": {store.Recording{
+			Attempts:    0,
+			MaxAttempts: 12,
+			CreatedAt:   young,
+		}, fault{
+			kind: later,
+			wait: 5 * time.Minute,
+		},
 			false, true, 5 * time.Minute, 5 * time.Minute},
-		"the server asked for 9h": {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: later, wait: 9 * time.Hour}, false, true, time.Hour, time.Hour},
-		"last, old":               {store.Recording{Attempts: 11, MaxAttempts: 12, CreatedAt: old}, fault{kind: later}, true, false, 0, 0},
-		"last but one, old":       {store.Recording{Attempts: 10, MaxAttempts: 12, CreatedAt: old}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
-		"past the last, young":    {store.Recording{Attempts: 90, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
-		"never":                   {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: never}, true, false, 0, 0},
-		"tenant-wide, last, old":  {store.Recording{Attempts: 11, MaxAttempts: 12, CreatedAt: old}, fault{kind: tenantWide}, false, false, time.Second, time.Second},
-		"misconfigured":           {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: old}, fault{kind: misconfigured}, false, false, time.Second, time.Second},
+		"the server asked for 9h": {store.Recording{
+			Attempts:    0,
+			MaxAttempts: 12,
+			CreatedAt:   young,
+		}, fault{
+			kind: later,
+			wait: 9 * time.Hour,
+		}, false, true, time.Hour, time.Hour},
+		"last, old": {store.Recording{
+			Attempts:    11,
+			MaxAttempts: 12,
+			CreatedAt:   old,
+		}, fault{kind: later}, true, false, 0, 0},
+		"last but one, old": {store.Recording{
+			Attempts:    10,
+			MaxAttempts: 12,
+			CreatedAt:   old,
+		}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
+		"past the last, young": {store.Recording{
+			Attempts:    90,
+			MaxAttempts: 12,
+			CreatedAt:   young,
+		}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
+		"never": {store.Recording{
+			Attempts:    0,
+			MaxAttempts: 12,
+			CreatedAt:   young,
+		}, fault{kind: never}, true, false, 0, 0},
+		"tenant-wide, last, old": {store.Recording{
+			Attempts:    11,
+			MaxAttempts: 12,
+			CreatedAt:   old,
+		}, fault{kind: tenantWide}, false, false, time.Second, time.Second},
+		"misconfigured": {store.Recording{
+			Attempts:    0,
+			MaxAttempts: 12,
+			CreatedAt:   old,
+		}, fault{kind: misconfigured}, false, false, time.Second, time.Second},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -105,14 +155,18 @@ func TestDigest(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1000)
 	sum := md5.Sum(data)
 	for name, r := range map[string]io.Reader{
-		"plain": bytes.NewReader(data), "single bytes": iotest.OneByteReader(bytes.NewReader(data)), "end with data": iotest.DataErrReader(bytes.NewReader(data)),
+		"plain":         bytes.NewReader(data),
+		"single bytes":  iotest.OneByteReader(bytes.NewReader(data)),
+		"end with data": iotest.DataErrReader(bytes.NewReader(data)),
 	} {
 		digest := newDigest(lanes, r, int64(len(data)), true)
 		if err := drain(digest); err != nil || !digest.complete(-1) {
 			t.Errorf("%s: %v, complete %v", name, err, digest.complete(-1))
 		}
 		sums := digest.sums()
-		if sums.size != int64(len(data)) || sums.md5 != hex.EncodeToString(sum[:]) || !sums.matches(sums.md5) || !sums.matches(sums.multipart) || sums.matches("") {
+		if sums.size != int64(len(data)) || sums.md5 != hex.EncodeToString(sum[:]) || !sums.matches(sums.md5) ||
+			!sums.matches(sums.multipart) ||
+			sums.matches("") {
 			t.Errorf("%s: %+v", name, sums)
 		}
 		digest.close()
@@ -173,8 +227,14 @@ func TestExitCode(t *testing.T) {
 }
 
 func TestOpenBreakerIsTenantWide(t *testing.T) {
-	for dependency, code := range map[string]string{dependencyExotel: CodeSourceUnavailable, dependencyS3: CodeStorageUnavailable} {
-		fault := asFault(resilience.Abort(&resilience.OpenError{Dependency: dependency, Until: time.Now().Add(time.Minute)}))
+	for dependency, code := range map[string]string{
+		dependencyExotel: CodeSourceUnavailable,
+		dependencyS3:     CodeStorageUnavailable,
+	} {
+		fault := asFault(resilience.Abort(&resilience.OpenError{
+			Dependency: dependency,
+			Until:      time.Now().Add(time.Minute),
+		}))
 		if fault.kind != tenantWide || fault.code != code || fault.wait < 50*time.Second {
 			t.Errorf("%s: %+v", dependency, fault)
 		}

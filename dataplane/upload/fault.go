@@ -97,12 +97,21 @@ func openFault(open *resilience.OpenError) *fault {
 func storageFault(err error) *fault {
 	cause := objectstore.CauseOf(err)
 	if cause.Reason == "" {
-		return &fault{kind: later, code: CodeStorageUnavailable, cause: err,
-			text: fmt.Sprintf("the object could not be stored: %s; it will be tried again", storageCause(err)),
-			wait: retryAfter(err)}
+		return &fault{
+			kind:  later,
+			code:  CodeStorageUnavailable,
+			cause: err,
+			text:  fmt.Sprintf("the object could not be stored: %s; it will be tried again", storageCause(err)),
+			wait:  retryAfter(err),
+		}
 	}
-	f := &fault{kind: tenantWide, code: storageCode(cause.Reason), text: objectstore.Explain(err), cause: err,
-		wait: retryAfter(err)}
+	f := &fault{
+		kind:  tenantWide,
+		code:  storageCode(cause.Reason),
+		text:  objectstore.Explain(err),
+		cause: err,
+		wait:  retryAfter(err),
+	}
 	if cause.Stop {
 		f.kind = misconfigured
 	}
@@ -132,14 +141,24 @@ func requestFault(host string, err error) *fault {
 	if errors.As(err, &refused) {
 		return &fault{kind: never, code: CodeSourceRefused, text: refused.Reason, cause: resilience.Abort(err)}
 	}
-	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrProhibitedPort) {
+	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) ||
+		errors.Is(err, ssrf.ErrProhibitedPort) {
 		text := fmt.Sprintf("the host %s has a private address now: recordings are fetched from public addresses, or "+
 			"from ranges that the platform allows (--allowed-source-cidrs)", host)
-		return &fault{kind: later, code: CodeSourceRefused, cause: resilience.Abort(err),
-			text: text + "; it will be tried again, since DNS may be wrong"}
+		return &fault{
+			kind:  later,
+			code:  CodeSourceRefused,
+			cause: resilience.Abort(err),
+			text:  text + "; it will be tried again, since DNS may be wrong",
+		}
 	}
-	return &fault{kind: later, code: CodeSourceUnavailable, cause: err, detail: words(err),
-		text: fmt.Sprintf("%s %s; it will be tried again", host, noAnswer(err))}
+	return &fault{
+		kind:   later,
+		code:   CodeSourceUnavailable,
+		cause:  err,
+		detail: words(err),
+		text:   fmt.Sprintf("%s %s; it will be tried again", host, noAnswer(err)),
+	}
 }
 
 // noAnswer says what came in place of an answer. The addresses of the platform's pods and proxies are part of most
@@ -168,16 +187,24 @@ func lostConnection(err error) string {
 func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 	f := &fault{kind: later, code: CodeSourceUnavailable, cause: answer, wait: answer.RetryAfter}
 	switch status := answer.Status; {
-	case status == http.StatusNotFound, status == http.StatusForbidden && s3NotThere(head), status >= 200 && status < 300:
+	case status == http.StatusNotFound,
+		status == http.StatusForbidden && s3NotThere(head),
+		status >= 200 && status < 300:
 		f.code = CodeSourceNotReady
 		f.text = fmt.Sprintf("the recording is not there yet: %v; Exotel may take up to two hours", answer)
 	case status == http.StatusForbidden && expired(head):
 		f.kind = never
 		f.code = CodeSourceExpired
-		f.text = fmt.Sprintf("the signed source URL has expired: %v; ask Exotel's Call Details for a new one, or use the recording's plain URL", answer)
+		f.text = fmt.Sprintf(
+			"the signed source URL has expired: %v; ask Exotel's Call Details for a new one, or use the recording's plain URL",
+			answer,
+		)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		f.code = CodeSourceCredentialsRefused
-		f.text = fmt.Sprintf("Exotel refused the credentials: %v; correct the Secret that spec.exotel.credentialsSecretRef names, or let Exotel admit this cluster's address", answer)
+		f.text = fmt.Sprintf(
+			"Exotel refused the credentials: %v; correct the Secret that spec.exotel.credentialsSecretRef names, or let Exotel admit this cluster's address",
+			answer,
+		)
 	case resilience.Classify(answer) == resilience.Transient:
 		f.text = fmt.Sprintf("Exotel could not answer: %v; it will be tried again", answer)
 	default:
@@ -213,8 +240,14 @@ func (f *fault) withDetail(err error) *fault {
 }
 
 func tooLarge(limit int64) *fault {
-	return &fault{kind: never, code: CodeSourceTooLarge,
-		text: fmt.Sprintf("the recording is longer than %d bytes: raise the operator's --max-recording-bytes (upload.maxRecordingBytes of the chart) if that is right", limit)}
+	return &fault{
+		kind: never,
+		code: CodeSourceTooLarge,
+		text: fmt.Sprintf(
+			"the recording is longer than %d bytes: raise the operator's --max-recording-bytes (upload.maxRecordingBytes of the chart) if that is right",
+			limit,
+		),
+	}
 }
 
 func databaseFault(err error) *fault {

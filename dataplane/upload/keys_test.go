@@ -38,8 +38,12 @@ func newRenewing(t *testing.T) *renewing {
 // issue makes credentials that the store takes, and puts them into the config.
 func (r *renewing) issue(name string, lifetime time.Duration) {
 	r.t.Helper()
-	key := s3test.IssuedKey{AccessKey: name, SecretKey: "secret-of-" + name, Token: "token-of-" + name,
-		Expires: time.Now().Add(lifetime)}
+	key := s3test.IssuedKey{
+		AccessKey: name,
+		SecretKey: "secret-of-" + name,
+		Token:     "token-of-" + name,
+		Expires:   time.Now().Add(lifetime),
+	}
 	r.store.Issue(key)
 	r.write(key)
 }

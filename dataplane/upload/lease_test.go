@@ -24,7 +24,12 @@ func (unreachable) Heartbeat(context.Context, string, []string, time.Duration) (
 func TestLeaseExpiresWhileTheDatabaseIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const lease = 30 * time.Second
-		options := Options{Owner: "test", Lease: lease, Registry: quick(), Log: slog.New(slog.DiscardHandler)}.withDefaults()
+		options := Options{
+			Owner:    "test",
+			Lease:    lease,
+			Registry: quick(),
+			Log:      slog.New(slog.DiscardHandler),
+		}.withDefaults()
 		worker := newWorker(options, &tenantconfig.Upload{ID: tenant}, unreachable{})
 		transfer, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)

@@ -17,16 +17,27 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
-		transfers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_upload_transfers_total",
-			Help: "Transfers of recordings that ended, by result: Uploaded, or why not."}, []string{"result"}),
-		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_upload_bytes_total",
-			Help: "Bytes of recordings that were uploaded and verified."}),
-		resumes: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_upload_source_resumes_total",
-			Help: "Recordings' downloads that broke off and were continued."}),
-		active: prometheus.NewGauge(prometheus.GaugeOpts{Name: "caly_upload_active_transfers",
-			Help: "Transfers under way."}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "caly_upload_duration_seconds",
-			Help: "From the claim of a recording to its verified object.", Buckets: prometheus.ExponentialBuckets(0.05, 2.5, 10)}),
+		transfers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "caly_upload_transfers_total",
+			Help: "Transfers of recordings that ended, by result: Uploaded, or why not.",
+		}, []string{"result"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "caly_upload_bytes_total",
+			Help: "Bytes of recordings that were uploaded and verified.",
+		}),
+		resumes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "caly_upload_source_resumes_total",
+			Help: "Recordings' downloads that broke off and were continued.",
+		}),
+		active: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "caly_upload_active_transfers",
+			Help: "Transfers under way.",
+		}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "caly_upload_duration_seconds",
+			Help:    "From the claim of a recording to its verified object.",
+			Buckets: prometheus.ExponentialBuckets(0.05, 2.5, 10),
+		}),
 	}
 	if reg != nil {
 		reg.MustRegister(m.transfers, m.bytes, m.resumes, m.active, m.duration)

@@ -55,8 +55,11 @@ func TestSourceErrorsAreQuiet(t *testing.T) {
 			transport := netguard.NewTransport(loopback, egress, 4)
 			defer transport.CloseIdleConnections()
 			host := tc.url[strings.Index(tc.url, "//")+2:]
-			source := newSource(&tenantconfig.Upload{ID: tenant}, recording.SourcePolicy{Hosts: []string{host},
-				AllowHTTP: true, AllowedCIDRs: loopback}, transport, quick(), 2*time.Second)
+			source := newSource(&tenantconfig.Upload{ID: tenant}, recording.SourcePolicy{
+				Hosts:        []string{host},
+				AllowHTTP:    true,
+				AllowedCIDRs: loopback,
+			}, transport, quick(), 2*time.Second)
 			_, err = read(source, tc.url+"/x.mp3", t)
 			var f *fault
 			if !errors.As(err, &f) || !strings.Contains(f.text, tc.want) {
@@ -79,8 +82,12 @@ func TestSourceErrorsAreQuiet(t *testing.T) {
 // TestOpenBreakerIsQuiet has the same cause come from a breaker that is open.
 func TestOpenBreakerIsQuiet(t *testing.T) {
 	registry := quick()
-	cause := &net.OpError{Op: "dial", Net: "tcp", Err: io.EOF,
-		Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 3128}}
+	cause := &net.OpError{
+		Op:   "dial",
+		Net:  "tcp",
+		Err:  io.EOF,
+		Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 3128},
+	}
 	var err error
 	for range 30 {
 		err = registry.Do(t.Context(), tenant, dependencyExotel, func(context.Context) error {

@@ -48,9 +48,17 @@ func (l *ledger) AddRetries(_ context.Context, _ string, counts map[string]resil
 func TestReportsCatchUp(t *testing.T) {
 	registry := quick()
 	db := &ledger{err: store.ErrUnavailable}
-	worker := newWorker(Options{Registry: registry, Log: slog.New(slog.DiscardHandler)}, &tenantconfig.Upload{ID: tenant}, db)
+	worker := newWorker(Options{
+		Registry: registry,
+		Log:      slog.New(slog.DiscardHandler),
+	}, &tenantconfig.Upload{ID: tenant}, db)
 	fail := func() {
-		_ = registry.Do(t.Context(), tenant, dependencyS3, func(context.Context) error { return resilience.Retryable(errors.New("away")) })
+		_ = registry.Do(
+			t.Context(),
+			tenant,
+			dependencyS3,
+			func(context.Context) error { return resilience.Retryable(errors.New("away")) },
+		)
 	}
 	fail()
 	worker.reportRetries()

@@ -58,8 +58,10 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.exotel.Close)
-	if r.admin, err = minio.NewCore(strings.TrimPrefix(r.s3.Endpoint, "http://"), &minio.Options{Region: r.s3.Region,
-		Creds: credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, "")}); err != nil {
+	if r.admin, err = minio.NewCore(strings.TrimPrefix(r.s3.Endpoint, "http://"), &minio.Options{
+		Region: r.s3.Region,
+		Creds:  credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	role, err := r.op.EnsureUploadRole(t.Context(), tenant, "upload-password")
@@ -70,23 +72,46 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cfg = tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant, ExotelKey: "key", ExotelToken: "token",
-		ExotelAPI: r.exotel.URL(), AllowedSourceHosts: []string{r.exotel.Addr()},
-		Storage: tenantconfig.Storage{Bucket: r.s3.NewBucket(t),
-			Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: secret.Sensitive(r.s3.AccessKey),
-			SecretAccessKey: secret.Sensitive(r.s3.SecretKey)},
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: secret.Sensitive(dsn)}
-	r.o = Options{Owner: "test", Concurrency: 4, IdleExit: 200 * time.Millisecond, Lease: 3 * time.Second, AllowHTTP: true,
-		AllowedCIDRs: loopback, Poll: 20 * time.Millisecond, FaultPause: 50 * time.Millisecond, SourceStall: 2 * time.Second,
-		StorageStall: 5 * time.Second, DatabasePatience: 5 * time.Second}
+	r.cfg = tenantconfig.Upload{
+		Version:            tenantconfig.Version,
+		ID:                 tenant,
+		ExotelKey:          "key",
+		ExotelToken:        "token",
+		ExotelAPI:          r.exotel.URL(),
+		AllowedSourceHosts: []string{r.exotel.Addr()},
+		Storage: tenantconfig.Storage{
+			Bucket:          r.s3.NewBucket(t),
+			Endpoint:        r.s3.Endpoint,
+			Region:          r.s3.Region,
+			AccessKeyID:     secret.Sensitive(r.s3.AccessKey),
+			SecretAccessKey: secret.Sensitive(r.s3.SecretKey),
+		},
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}",
+		DatabaseURL: secret.Sensitive(dsn),
+	}
+	r.o = Options{
+		Owner:            "test",
+		Concurrency:      4,
+		IdleExit:         200 * time.Millisecond,
+		Lease:            3 * time.Second,
+		AllowHTTP:        true,
+		AllowedCIDRs:     loopback,
+		Poll:             20 * time.Millisecond,
+		FaultPause:       50 * time.Millisecond,
+		SourceStall:      2 * time.Second,
+		StorageStall:     5 * time.Second,
+		DatabasePatience: 5 * time.Second,
+	}
 	r.o.Stores = objectstore.Policy{AllowHTTP: true, AllowedCIDRs: loopback}
 	return r
 }
 
 // quick is a resilience that does not slow tests down.
 func quick() *resilience.Registry {
-	return resilience.NewRegistry(resilience.Options{OpenFor: 300 * time.Millisecond,
-		Policy: resilience.Policy{BaseDelay: 5 * time.Millisecond, MaxDelay: 1500 * time.Millisecond}}, nil)
+	return resilience.NewRegistry(resilience.Options{
+		OpenFor: 300 * time.Millisecond,
+		Policy:  resilience.Policy{BaseDelay: 5 * time.Millisecond, MaxDelay: 1500 * time.Millisecond},
+	}, nil)
 }
 
 // run runs a pod as the binary does.
@@ -175,7 +200,16 @@ func (r *rig) wantUploaded(id, path string, size int64) {
 	rec := r.recording(id)
 	want := exotelsim.SHA256(path, size)
 	if rec.State != store.StateUploaded || rec.Size != size || rec.SHA256 != want {
-		r.t.Fatalf("row says %s, %d bytes, SHA-256 %s (%s: %s); want uploaded, %d, %s", rec.State, rec.Size, rec.SHA256, rec.LastErrorCode, rec.LastError, size, want)
+		r.t.Fatalf(
+			"row says %s, %d bytes, SHA-256 %s (%s: %s); want uploaded, %d, %s",
+			rec.State,
+			rec.Size,
+			rec.SHA256,
+			rec.LastErrorCode,
+			rec.LastError,
+			size,
+			want,
+		)
 	}
 	if got := r.objectSHA(rec.Key); got != want {
 		r.t.Errorf("object %s has SHA-256 %s, want %s", rec.Key, got, want)

@@ -82,12 +82,24 @@ func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue)
 	guarded := netguard.NewTransport(o.AllowedCIDRs, o.Stores.Egress, o.Concurrency)
 	defer guarded.CloseIdleConnections()
 	worker := newWorker(o, cfg, db)
-	policy := recording.SourcePolicy{Hosts: cfg.AllowedSourceHosts, AllowHTTP: o.AllowHTTP, AllowedCIDRs: o.AllowedCIDRs}
+	policy := recording.SourcePolicy{
+		Hosts:        cfg.AllowedSourceHosts,
+		AllowHTTP:    o.AllowHTTP,
+		AllowedCIDRs: o.AllowedCIDRs,
+	}
 	src := newSource(cfg, policy, guarded, o.Registry, o.SourceStall)
 	src.resumed = worker.metrics.resumes.Inc
 	lanes := newLanes()
 	defer lanes.close()
-	worker.mover = &mover{cfg: cfg, source: src, bucket: b, lanes: lanes, registry: o.Registry, maxSize: o.MaxSize, storageStall: o.StorageStall,
-		mark: func(ctx context.Context, id string) error { return db.MarkUploadStarted(ctx, o.Owner, id) }}
+	worker.mover = &mover{
+		cfg:          cfg,
+		source:       src,
+		bucket:       b,
+		lanes:        lanes,
+		registry:     o.Registry,
+		maxSize:      o.MaxSize,
+		storageStall: o.StorageStall,
+		mark:         func(ctx context.Context, id string) error { return db.MarkUploadStarted(ctx, o.Owner, id) },
+	}
 	return worker.run(ctx)
 }

@@ -42,8 +42,22 @@ type source struct {
 	resumed func()
 }
 
-func newSource(cfg *tenantconfig.Upload, policy recording.SourcePolicy, transport http.RoundTripper, registry *resilience.Registry, stall time.Duration) *source {
-	s := &source{policy: policy, key: cfg.ExotelKey, token: cfg.ExotelToken, registry: registry, tenant: cfg.ID, stall: stall, resumed: func() {}}
+func newSource(
+	cfg *tenantconfig.Upload,
+	policy recording.SourcePolicy,
+	transport http.RoundTripper,
+	registry *resilience.Registry,
+	stall time.Duration,
+) *source {
+	s := &source{
+		policy:   policy,
+		key:      cfg.ExotelKey,
+		token:    cfg.ExotelToken,
+		registry: registry,
+		tenant:   cfg.ID,
+		stall:    stall,
+		resumed:  func() {},
+	}
 	if api, err := url.Parse(cfg.ExotelAPI); err == nil && api.Host != "" {
 		s.api = api
 	}
@@ -54,7 +68,9 @@ func newSource(cfg *tenantconfig.Upload, policy recording.SourcePolicy, transpor
 // checkRedirect admits a hop by the same policy as the first URL, and keeps what was meant for the first host from others.
 func (s *source) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
-		return &recording.SourceError{Reason: fmt.Sprintf("the source redirects more than %d times: check the recording's URL", maxRedirects)}
+		return &recording.SourceError{
+			Reason: fmt.Sprintf("the source redirects more than %d times: check the recording's URL", maxRedirects),
+		}
 	}
 	exotel.Secure(req.URL)
 	if err := s.policy.Validate(req.URL.String()); err != nil {
@@ -80,7 +96,12 @@ func leftOrigin(via []*http.Request) bool {
 func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) }
 
 // get makes one request, with tries, and returns an answer of status want or a *fault. extra are further headers.
-func (s *source) get(ctx context.Context, rawURL string, extra http.Header, want ...int) (resp *http.Response, err error) {
+func (s *source) get(
+	ctx context.Context,
+	rawURL string,
+	extra http.Header,
+	want ...int,
+) (resp *http.Response, err error) {
 	if err := s.policy.Validate(rawURL); err != nil {
 		return nil, requestFault("", err)
 	}
@@ -156,13 +177,17 @@ func portOf(u *url.URL) string {
 func answerFault(resp *http.Response) *fault {
 	defer func() { _ = resp.Body.Close() }()
 	head, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what cannot be read does not help
-	return statusFault(&resilience.HTTPError{Host: resp.Request.URL.Host, Status: resp.StatusCode,
-		RetryAfter: resilience.RetryAfter(resp.Header, time.Now())}, head)
+	return statusFault(&resilience.HTTPError{
+		Host:       resp.Request.URL.Host,
+		Status:     resp.StatusCode,
+		RetryAfter: resilience.RetryAfter(resp.Header, time.Now()),
+	}, head)
 }
 
 // s3NotThere tells S3's refusals that mean "no such object": without the right to list, S3 answers 403 for those too.
 func s3NotThere(body []byte) bool {
-	return !expired(body) && (bytes.Contains(body, []byte("<Code>AccessDenied</Code>")) || bytes.Contains(body, []byte("<Code>NoSuchKey</Code>")))
+	return !expired(body) &&
+		(bytes.Contains(body, []byte("<Code>AccessDenied</Code>")) || bytes.Contains(body, []byte("<Code>NoSuchKey</Code>")))
 }
 
 func expired(body []byte) bool { return bytes.Contains(body, []byte("Request has expired")) }

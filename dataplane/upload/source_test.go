@@ -30,7 +30,11 @@ func newTestSource(t testing.TB, allowed []netip.Prefix, hosts ...string) *sourc
 	if len(hosts) > 0 { // the first is the Tenant's own Exotel
 		cfg.ExotelAPI = "http://" + hosts[0]
 	}
-	return newSource(cfg, recording.SourcePolicy{Hosts: hosts, AllowHTTP: true, AllowedCIDRs: allowed}, transport, quick(), 300*time.Millisecond)
+	return newSource(cfg, recording.SourcePolicy{
+		Hosts:        hosts,
+		AllowHTTP:    true,
+		AllowedCIDRs: allowed,
+	}, transport, quick(), 300*time.Millisecond)
 }
 
 func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
@@ -96,7 +100,11 @@ func TestPrivateAddressRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The first hop is at 127.0.0.2, which is allowed; what it points to is not.
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }))
+			server := httptest.NewUnstartedServer(
+				http.HandlerFunc(
+					func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) },
+				),
+			)
 			_ = server.Listener.Close()
 			var err error
 			if server.Listener, err = listen("127.0.0.2:0"); err != nil {
@@ -105,12 +113,30 @@ func TestPrivateAddressRefused(t *testing.T) {
 			server.Start()
 			defer server.Close()
 			only := []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
-			_, err = read(newTestSource(t, only, hostOf(server), hostOf(secret), "localhost:"+port, "169.254.169.254", "[::ffff:127.0.0.1]:"+port), server.URL+"/x.mp3", t)
+			_, err = read(
+				newTestSource(
+					t,
+					only,
+					hostOf(server),
+					hostOf(secret),
+					"localhost:"+port,
+					"169.254.169.254",
+					"[::ffff:127.0.0.1]:"+port,
+				),
+				server.URL+"/x.mp3",
+				t,
+			)
 			want := never
 			if strings.HasPrefix(to, "http://localhost") { // a wrong answer of DNS may be right the next time
 				want = later
 			}
-			if fault := wantFault(t, err, want, CodeSourceRefused); want == later && !strings.Contains(fault.text, "localhost") {
+			if fault := wantFault(
+				t,
+				err,
+				want,
+				CodeSourceRefused,
+			); want == later &&
+				!strings.Contains(fault.text, "localhost") {
 				t.Errorf("%q does not name the host", fault.text)
 			}
 		})
@@ -180,7 +206,10 @@ func TestCredentialsStayHome(t *testing.T) {
 		"signed for Azure":          {"/audio?sv=1&sig=abc", []hop{{"home", "", ""}}},
 		"signed behind a semicolon": {"/audio?a=b;X-Amz-Signature=abc", []hop{{"home", "", ""}}},
 		"redirect to another host":  {"/cross", []hop{{"home", "basic", ""}, {"away", "", ""}}},
-		"redirect there and back":   {"/there-and-back", []hop{{"home", "basic", ""}, {"away", "", ""}, {"home", "", ""}}},
+		"redirect there and back": {
+			"/there-and-back",
+			[]hop{{"home", "basic", ""}, {"away", "", ""}, {"home", "", ""}},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +223,12 @@ func TestCredentialsStayHome(t *testing.T) {
 			}
 		})
 	}
-	elsewhere := newTestSource(t, loopback, "exotel.example", hostOf(home)) // the list allows home, which is not Exotel's
+	elsewhere := newTestSource(
+		t,
+		loopback,
+		"exotel.example",
+		hostOf(home),
+	) // the list allows home, which is not Exotel's
 	hops = nil
 	if _, err := read(elsewhere, home.URL+"/audio", t); err != nil {
 		t.Fatal(err)
@@ -275,15 +309,27 @@ func TestAnswers(t *testing.T) {
 		wantKind kind
 		wantCode string
 	}{
-		"403 of S3":         {answer(403, "application/xml", denied), later, CodeSourceNotReady},
-		"403 expired":       {answer(403, "application/xml", `<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>`), never, CodeSourceExpired},
-		"403 of Exotel":     {answer(403, "text/html", "no"), later, CodeSourceCredentialsRefused},
-		"400":               {answer(400, "text/plain", ""), never, CodeSourceRefused},
-		"204":               {answer(204, "", ""), later, CodeSourceNotReady},
-		"500":               {answer(500, "", ""), later, CodeSourceUnavailable},
-		"JSON":              {answer(200, "application/json", `{}`), later, CodeSourceNotReady},
-		"HTML said audio":   {answer(200, "audio/mpeg", `<!DOCTYPE html><html>`), later, CodeSourceNotReady},
-		"empty chunked":     {func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() }, later, CodeSourceNotReady},
+		"403 of S3": {answer(403, "application/xml", denied), later, CodeSourceNotReady},
+		"403 expired": {
+			answer(
+				403,
+				"application/xml",
+				`<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>`,
+			),
+			never,
+			CodeSourceExpired,
+		},
+		"403 of Exotel":   {answer(403, "text/html", "no"), later, CodeSourceCredentialsRefused},
+		"400":             {answer(400, "text/plain", ""), never, CodeSourceRefused},
+		"204":             {answer(204, "", ""), later, CodeSourceNotReady},
+		"500":             {answer(500, "", ""), later, CodeSourceUnavailable},
+		"JSON":            {answer(200, "application/json", `{}`), later, CodeSourceNotReady},
+		"HTML said audio": {answer(200, "audio/mpeg", `<!DOCTYPE html><html>`), later, CodeSourceNotReady},
+		"empty chunked": {
+			func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
+			later,
+			CodeSourceNotReady,
+		},
 		"28 bytes of text":  {answer(200, "text/plain", "Recording is being processed"), later, CodeSourceNotAudio},
 		"text said audio":   {answer(200, "audio/mpeg", "Recording is being processed"), later, CodeSourceNotAudio},
 		"a picture":         {answer(200, "image/png", "\x89PNG\r\n\x1a\n"), later, CodeSourceNotAudio},

@@ -35,8 +35,12 @@ func TestChecksums(t *testing.T) {
 			rig.cfg.Checksum = c
 			ids := map[string]string{}
 			paths := map[string]string{}
-			sizes := map[string]int64{"short": 200_000, "long": part + 1, "shortchunked": 100_001,
-				"longchunked": 2*part + 17}
+			sizes := map[string]int64{
+				"short":        200_000,
+				"long":         part + 1,
+				"shortchunked": 100_001,
+				"longchunked":  2*part + 17,
+			}
 			for name, size := range sizes {
 				sid := string(c) + name
 				ids[name], paths[name] = rig.queue(sid, size)
@@ -113,16 +117,23 @@ func TestStrictStores(t *testing.T) {
 			objectstore.Options{Checksum: objectstore.ChecksumMD5},
 			"StorageObjectLocked", ExitTransient},
 		"SSE-KMS by policy": {s3test.Rules{Encryption: "aws:kms", KMSKey: "k", OpaqueETags: true},
-			objectstore.Options{Encryption: objectstore.EncryptionKMS,
-				KMSKeyID: "k"}, "StorageAccessDenied", ExitConfig},
+			objectstore.Options{
+				Encryption: objectstore.EncryptionKMS,
+				KMSKeyID:   "k",
+			}, "StorageAccessDenied", ExitConfig},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
 			rig := newRig(t)
 			strict := s3test.NewStrict(t, tc.rules, nil)
-			rig.cfg.Storage = tenantconfig.Storage{Endpoint: strict.URL, Bucket: strict.Bucket, Region: "us-east-1",
-				AccessKeyID: secret.Sensitive(strict.AccessKey), SecretAccessKey: secret.Sensitive(strict.SecretKey)}
+			rig.cfg.Storage = tenantconfig.Storage{
+				Endpoint:        strict.URL,
+				Bucket:          strict.Bucket,
+				Region:          "us-east-1",
+				AccessKeyID:     secret.Sensitive(strict.AccessKey),
+				SecretAccessKey: secret.Sensitive(strict.SecretKey),
+			}
 			short, path := rig.queue("short", 100_000)
 			long, _ := rig.queue("long", objectstore.PartSize+1)
 			if err := rig.run(t.Context()); ExitCode(err) != tc.exit {
@@ -143,7 +154,13 @@ func TestStrictStores(t *testing.T) {
 				strictObject, ok := strict.Object(rec.Key)
 				sum := sha256.Sum256(strictObject.Data)
 				if rec.State != store.StateUploaded || !ok || hex.EncodeToString(sum[:]) != rec.SHA256 {
-					t.Errorf("%s: %s %s, and the store has %d bytes", path, rec.State, rec.LastError, len(strictObject.Data))
+					t.Errorf(
+						"%s: %s %s, and the store has %d bytes",
+						path,
+						rec.State,
+						rec.LastError,
+						len(strictObject.Data),
+					)
 				}
 			}
 		})
@@ -153,16 +170,23 @@ func TestStrictStores(t *testing.T) {
 // TestStorageCodes turns what stores refuse into faults.
 func TestStorageCodes(t *testing.T) {
 	strict := s3test.NewStrict(t, s3test.Rules{Region: "eu-west-1"}, nil)
-	b, err := objectstore.New(objectstore.Config{Endpoint: strict.URL, Region: "us-east-1", Bucket: strict.Bucket,
+	b, err := objectstore.New(objectstore.Config{
+		Endpoint:        strict.URL,
+		Region:          "us-east-1",
+		Bucket:          strict.Bucket,
 		AccessKeyID:     strict.AccessKey,
-		SecretAccessKey: strict.SecretKey}, objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
-		AllowedCIDRs: loopback}, 1))
+		SecretAccessKey: strict.SecretKey,
+	}, objectstore.NewTransport(objectstore.Policy{
+		AllowHTTP:    true,
+		AllowedCIDRs: loopback,
+	}, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = b.Stat(t.Context(), "k")
 	fault := storageFault(err)
-	if fault.code != "StorageRegionMismatch" || fault.kind != misconfigured || !strings.Contains(fault.text, "eu-west-1") ||
+	if fault.code != "StorageRegionMismatch" || fault.kind != misconfigured ||
+		!strings.Contains(fault.text, "eu-west-1") ||
 		!strings.Contains(fault.text, "spec.recordings.region") {
 		t.Errorf("%s, kind %d: %s", fault.code, fault.kind, fault.text)
 	}

@@ -109,8 +109,12 @@ func (t *transfer) open(ctx context.Context) (*body, error) {
 		b.close()
 		return nil, tooLarge(t.maxSize)
 	}
-	t.key, err = recording.ObjectKey(t.cfg.ID, t.cfg.KeyTemplate, recording.KeyInput{CallSID: t.rec.CallSID, RecordingID: t.rec.ID,
-		Queued: t.rec.CreatedAt, Ext: b.extension()})
+	t.key, err = recording.ObjectKey(t.cfg.ID, t.cfg.KeyTemplate, recording.KeyInput{
+		CallSID:     t.rec.CallSID,
+		RecordingID: t.rec.ID,
+		Queued:      t.rec.CreatedAt,
+		Ext:         b.extension(),
+	})
 	if err != nil {
 		b.close()
 		return nil, &fault{kind: never, code: CodeKeyInvalid, text: err.Error()}
@@ -172,8 +176,16 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	digest := t.digest(b)
 	defer digest.close()
 	gate := newGate(digest, t.storageStall, cancel)
-	etag, err := t.bucket.Put(putCtx, objectstore.Object{Key: t.key, Body: gate, Size: b.size, ContentType: b.objectType(),
-		Meta: t.meta(b), WholeMeta: durationOf, Sums: digest.whole, Progress: gate.progress})
+	etag, err := t.bucket.Put(putCtx, objectstore.Object{
+		Key:         t.key,
+		Body:        gate,
+		Size:        b.size,
+		ContentType: b.objectType(),
+		Meta:        t.meta(b),
+		WholeMeta:   durationOf,
+		Sums:        digest.whole,
+		Progress:    gate.progress,
+	})
 	b.end() // a Read under way returns, so that the gate can close
 	gate.close()
 	switch {
@@ -274,7 +286,11 @@ func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) 
 }
 
 func mismatch(format string, args ...any) *fault {
-	return &fault{kind: later, code: CodeStorageMismatch, text: fmt.Sprintf(format, args...) + "; it will be uploaded again"}
+	return &fault{
+		kind: later,
+		code: CodeStorageMismatch,
+		text: fmt.Sprintf(format, args...) + "; it will be uploaded again",
+	}
 }
 
 func (t *transfer) result(s sums) *store.Result {
@@ -287,8 +303,12 @@ func (m *mover) discard(ctx context.Context, rec *store.Recording) error {
 	if !rec.UploadStarted {
 		return nil
 	}
-	key, err := recording.ObjectKey(m.cfg.ID, m.cfg.KeyTemplate, recording.KeyInput{CallSID: rec.CallSID, RecordingID: rec.ID,
-		Queued: rec.CreatedAt, Ext: extensionOf(rec.SourceURL, "")})
+	key, err := recording.ObjectKey(m.cfg.ID, m.cfg.KeyTemplate, recording.KeyInput{
+		CallSID:     rec.CallSID,
+		RecordingID: rec.ID,
+		Queued:      rec.CreatedAt,
+		Ext:         extensionOf(rec.SourceURL, ""),
+	})
 	if err != nil {
 		return nil //nolint:nilerr // then there never was an object
 	}

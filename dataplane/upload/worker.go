@@ -49,8 +49,16 @@ type worker struct {
 
 func newWorker(o Options, cfg *tenantconfig.Upload, db queue) *worker {
 	log := o.Log.With("tenant", cfg.ID, "owner", o.Owner)
-	return &worker{o: o, cfg: cfg, db: db, log: log, metrics: newMetrics(o.Metrics),
-		leases: newLeases(), trouble: &trouble{tries: o.FaultTries}, freed: make(chan struct{}, o.Concurrency)}
+	return &worker{
+		o:       o,
+		cfg:     cfg,
+		db:      db,
+		log:     log,
+		metrics: newMetrics(o.Metrics),
+		leases:  newLeases(),
+		trouble: &trouble{tries: o.FaultTries},
+		freed:   make(chan struct{}, o.Concurrency),
+	}
 }
 
 // run ends with every lease handed back and no goroutine left.
@@ -213,7 +221,10 @@ func (w *worker) work(ctx context.Context, rec *store.Recording, episode int) {
 	var f *fault
 	switch {
 	case errors.Is(err, errTransferTimeout):
-		f = brokenFault("the recording took longer than %s to come through; it will be tried again", w.o.TransferTimeout)
+		f = brokenFault(
+			"the recording took longer than %s to come through; it will be tried again",
+			w.o.TransferTimeout,
+		)
 	case errors.Is(err, errLeaseLost), errors.Is(err, store.ErrLeaseLost):
 		w.metrics.end("LeaseLost")
 		log.Info("somebody else holds the recording now")

@@ -29,12 +29,16 @@ func TestSource(t *testing.T) {
 		size   int64
 		quirks exotelsim.Quirks
 	}{
-		"one header of a frame":              {4, exotelsim.Quirks{}},
-		"known length":                       {2_000_000, exotelsim.Quirks{}},
-		"unknown length, short":              {100_000, exotelsim.Quirks{NoLength: true}},
-		"unknown length, in parts":           {2*part + 17, exotelsim.Quirks{NoLength: true}},
-		"breaks off and goes on":             {3_000_000, exotelsim.Quirks{TruncateAt: 500_000, Truncations: 3}},
-		"breaks off in parts":                {part + 100_000, exotelsim.Quirks{NoLength: true, TruncateAt: 3_000_000, Truncations: 2}},
+		"one header of a frame":    {4, exotelsim.Quirks{}},
+		"known length":             {2_000_000, exotelsim.Quirks{}},
+		"unknown length, short":    {100_000, exotelsim.Quirks{NoLength: true}},
+		"unknown length, in parts": {2*part + 17, exotelsim.Quirks{NoLength: true}},
+		"breaks off and goes on":   {3_000_000, exotelsim.Quirks{TruncateAt: 500_000, Truncations: 3}},
+		"breaks off in parts": {part + 100_000, exotelsim.Quirks{
+			NoLength:    true,
+			TruncateAt:  3_000_000,
+			Truncations: 2,
+		}},
 		"breaks off within the first bytes":  {100_000, exotelsim.Quirks{TruncateAt: 100, Truncations: 1}},
 		"too many requests, then fine":       {100_000, exotelsim.Quirks{TooMany: 1}},
 		"slow":                               {60_000, exotelsim.Quirks{BytesPerSecond: 100_000}},
@@ -78,9 +82,17 @@ func TestSourceNotYet(t *testing.T) {
 		"wrong credentials": {exotelsim.Quirks{Status: 401}, 1000, CodeSourceCredentialsRefused},
 		"not admitted":      {exotelsim.Quirks{Status: 403}, 1000, CodeSourceCredentialsRefused},
 		"server error":      {exotelsim.Quirks{Status: 503}, 1000, CodeSourceUnavailable},
-		"changes midway":    {exotelsim.Quirks{ChangeETag: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
-		"breaks, no ranges": {exotelsim.Quirks{NoRange: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
-		"breaks too often":  {exotelsim.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, CodeSourceBroken},
+		"changes midway": {exotelsim.Quirks{
+			ChangeETag:  true,
+			TruncateAt:  5000,
+			Truncations: 1,
+		}, 10_000, CodeSourceChanged},
+		"breaks, no ranges": {exotelsim.Quirks{
+			NoRange:     true,
+			TruncateAt:  5000,
+			Truncations: 1,
+		}, 10_000, CodeSourceChanged},
+		"breaks too often": {exotelsim.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, CodeSourceBroken},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +139,10 @@ func TestFailed(t *testing.T) {
 	late, path := rig.queue("late", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
 	ids[CodeSourceNotReady] = late
-	rig.sql(`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`, late)
+	rig.sql(
+		`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`,
+		late,
+	)
 	young, path := rig.queue("young", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
 	rig.sql(`UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
@@ -136,7 +151,11 @@ func TestFailed(t *testing.T) {
 	}
 	for what, id := range ids {
 		rec := rig.recording(id)
-		if code, _, _ := strings.Cut(what, " "); rec.State != store.StateFailed || rec.LastErrorCode != code || rec.LastError == "" {
+		if code, _, _ := strings.Cut(
+			what,
+			" ",
+		); rec.State != store.StateFailed || rec.LastErrorCode != code ||
+			rec.LastError == "" {
 			t.Errorf("%s: %s %s %q", what, rec.State, rec.LastErrorCode, rec.LastError)
 		}
 	}
@@ -280,8 +299,11 @@ func TestStorageOutage(t *testing.T) {
 	rig.o.FaultTries = 1000
 	rig.o.IdleExit = time.Second
 	// Without tries in the call itself the breaker opens soon, and what is left of the outage is the tenant's, not a recording's.
-	rig.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: 200 * time.Millisecond,
-		Policy: resilience.Policy{MaxAttempts: 1}}, nil)
+	rig.o.Registry = resilience.NewRegistry(resilience.Options{
+		FailureThreshold: 1,
+		OpenFor:          200 * time.Millisecond,
+		Policy:           resilience.Policy{MaxAttempts: 1},
+	}, nil)
 	rig.s3.Stop(t)
 	ids := map[string]string{}
 	for i := range 6 {
@@ -350,8 +372,11 @@ func TestTenantWideFaults(t *testing.T) {
 		"unknown key":  {func(r *rig) { r.cfg.AccessKeyID = "nobody" }, "StorageCredentialsRefused", ExitConfig},
 		"nobody listens": {func(r *rig) {
 			r.cfg.Endpoint = "http://127.0.0.1:1"
-			r.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: time.Minute,
-				Policy: resilience.Policy{MaxAttempts: 1}}, nil)
+			r.o.Registry = resilience.NewRegistry(resilience.Options{
+				FailureThreshold: 1,
+				OpenFor:          time.Minute,
+				Policy:           resilience.Policy{MaxAttempts: 1},
+			}, nil)
 			// The first one opens the breaker and is the recording's own; the others meet it open.
 			r.o.Concurrency = 1
 			r.o.FaultTries = 1

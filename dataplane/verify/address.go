@@ -101,5 +101,13 @@ func NewRequest(r *http.Request, body []byte, pathToken string, trusted []netip.
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		client = ClientAddress(peer, r.Header.Values("X-Forwarded-For"), trusted)
 	}
-	return &Request{Method: r.Method, URL: OutsideURL(r, trusted), Header: r.Header, Body: body, PathToken: pathToken, ClientIP: client, Now: now}
+	return &Request{
+		Method:    r.Method,
+		URL:       OutsideURL(r, trusted),
+		Header:    r.Header,
+		Body:      body,
+		PathToken: pathToken,
+		ClientIP:  client,
+		Now:       now,
+	}
 }

@@ -49,8 +49,21 @@ const (
 
 // Reasons are all of them, so that a metric can begin with every series.
 func Reasons() []string {
-	return []string{ReasonNoVerifier, ReasonMissingSignature, ReasonWrongSignature, ReasonUnsignedBody, ReasonMissingStandard, ReasonWrongStandard,
-		ReasonBadTimestamp, ReasonStaleTimestamp, ReasonMissingToken, ReasonWrongToken, ReasonMissingBasicAuth, ReasonWrongBasicAuth, ReasonWrongAddress}
+	return []string{
+		ReasonNoVerifier,
+		ReasonMissingSignature,
+		ReasonWrongSignature,
+		ReasonUnsignedBody,
+		ReasonMissingStandard,
+		ReasonWrongStandard,
+		ReasonBadTimestamp,
+		ReasonStaleTimestamp,
+		ReasonMissingToken,
+		ReasonWrongToken,
+		ReasonMissingBasicAuth,
+		ReasonWrongBasicAuth,
+		ReasonWrongAddress,
+	}
 }
 
 // Verdict of Verify.
@@ -87,8 +100,10 @@ func bearer() finding { return finding{query: true, body: true} }
 
 // decoy takes as long as a tenant's usual verifier, so that the time of a refusal tells less of which tenants exist. Nobody knows its
 // secret, and its finding does not count.
-var decoy = &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-	Secrets: []secret.Sensitive{secret.Sensitive(rand.Text())}}}
+var decoy = &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+	Scheme:  tenantconfig.SchemeHMACSHA1,
+	Secrets: []secret.Sensitive{secret.Sensitive(rand.Text())},
+}}
 
 // Verify tells whether the tenant's verifiers accept the request; nil, or a config without any verifier, refuses all. Every
 // verifier is heard, whatever the one before it said.

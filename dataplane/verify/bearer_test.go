@@ -111,7 +111,10 @@ func TestToken(t *testing.T) {
 		"escaped name":             {"", "%74oken=" + secondToken, "", accepted(true, true)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: tc.parameter, Secrets: sensitive(firstToken, secondToken)}}
+			cfg := &tenantconfig.Webhooks{Token: &tenantconfig.Token{
+				Query:   tc.parameter,
+				Secrets: sensitive(firstToken, secondToken),
+			}}
 			request := post(statusBody, "Content-Type", form)
 			request.URL.RawQuery = tc.query
 			request.PathToken = tc.path
@@ -161,7 +164,10 @@ func TestBasicAuth(t *testing.T) {
 		"user and password change": {header("first password:exotel"), refused(verify.ReasonWrongBasicAuth)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: "first password"},
+			cfg := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{
+				Name:     "exotel",
+				Password: "first password",
+			},
 				{Name: "relay", Password: "second: password"}}}}
 			request := post(statusBody, "Content-Type", form)
 			request.Header["Authorization"] = tc.values
@@ -175,7 +181,11 @@ func TestBasicAuth(t *testing.T) {
 }
 
 func TestAddress(t *testing.T) {
-	allowed := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("2001:db8::/32")}
+	allowed := []netip.Prefix{
+		netip.MustParsePrefix("203.0.113.0/24"),
+		netip.MustParsePrefix("198.51.100.7/32"),
+		netip.MustParsePrefix("2001:db8::/32"),
+	}
 	for name, tc := range map[string]struct {
 		addr string
 		want bool
@@ -203,6 +213,10 @@ func TestAddress(t *testing.T) {
 		request := post(statusBody, "Content-Type", form)
 		request.ClientIP = netip.Addr{}
 		everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), {}}
-		wantVerdict(t, missing(verify.ReasonWrongAddress), verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: everywhere}, request))
+		wantVerdict(
+			t,
+			missing(verify.ReasonWrongAddress),
+			verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: everywhere}, request),
+		)
 	})
 }

@@ -12,9 +12,18 @@ import (
 
 // BenchmarkVerify is what a webhook of usual size costs each verifier, and what all of them cost together.
 func BenchmarkVerify(b *testing.B) {
-	body := strings.Repeat("CallSid=80bfbec2d78bbbf10fb851f4fa165211&Status=completed&", 12) // some 700 bytes, as a terminal event has
+	body := strings.Repeat(
+		"CallSid=80bfbec2d78bbbf10fb851f4fa165211&Status=completed&",
+		12,
+	) // some 700 bytes, as a terminal event has
 	signed := func(scheme string, secrets ...string) (*tenantconfig.Webhooks, *verify.Request) {
-		return signatureOf(scheme, secrets...), post(body, "X-Exotel-Signature", hex.EncodeToString(mac(scheme, firstSecret, body)))
+		return signatureOf(
+				scheme,
+				secrets...), post(
+				body,
+				"X-Exotel-Signature",
+				hex.EncodeToString(mac(scheme, firstSecret, body)),
+			)
 	}
 	urlAndForm := func() (*tenantconfig.Webhooks, *verify.Request) {
 		signedRequest := urlSigned()
@@ -26,7 +35,10 @@ func BenchmarkVerify(b *testing.B) {
 		return &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: sensitive(secondToken)}}, request
 	}
 	basic := func() (*tenantconfig.Webhooks, *verify.Request) {
-		return &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: password}}}},
+		return &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{
+				Name:     "exotel",
+				Password: password,
+			}}}},
 			post(body, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("exotel:"+password)))
 	}
 	all := func() (*tenantconfig.Webhooks, *verify.Request) {

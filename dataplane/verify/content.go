@@ -123,10 +123,11 @@ func hasBodyDigest(r *Request) bool {
 	for name, value := range queryPairs(rawQuery(r)) {
 		if name == "bodySHA256" {
 			named = value
-			found = found + 1
+			found++
 		}
 	}
-	return found == 1 && subtle.ConstantTimeCompare([]byte(strings.ToLower(named)), []byte(hex.EncodeToString(sum[:]))) == 1
+	return found == 1 &&
+		subtle.ConstantTimeCompare([]byte(strings.ToLower(named)), []byte(hex.EncodeToString(sum[:]))) == 1
 }
 
 // formPairs are the parameters of a form, in their order; false if the body is no form, or not one that reads in one way only.
@@ -176,7 +177,8 @@ func multipartPairs(body []byte, boundary string) (pairs [][2]string, ok bool) {
 		if err == io.EOF { //nolint:errorlint // NextRawPart returns it as it is at the end; a wrapped one is a body that broke off
 			return pairs, true
 		}
-		if err != nil || part.FormName() == "" || part.FileName() != "" || part.Header.Get("Content-Transfer-Encoding") != "" {
+		if err != nil || part.FormName() == "" || part.FileName() != "" ||
+			part.Header.Get("Content-Transfer-Encoding") != "" {
 			return nil, false
 		}
 		value, err := io.ReadAll(io.LimitReader(part, int64(left)+1))

@@ -73,7 +73,11 @@ func TestURLAndParameters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := signatureOf(sha1Scheme, firstSecret)
 			cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
-			request := post(tc.body, "X-Exotel-Signature", base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, tc.url+tc.signed)))
+			request := post(
+				tc.body,
+				"X-Exotel-Signature",
+				base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, tc.url+tc.signed)),
+			)
 			request.Method, request.URL = tc.method, mustURL(tc.url)
 			request.Header.Set("Content-Type", tc.contentType)
 			wantVerdict(t, tc.want, verify.Verify(cfg, request))
@@ -98,7 +102,11 @@ func TestPartWithLongHeader(t *testing.T) {
 	}
 	cfg := signatureOf(sha1Scheme, firstSecret)
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
-	request := post(part(`name="a"`+params.String(), "1")+"--B--\r\n", "Content-Type", "multipart/form-data; boundary=B")
+	request := post(
+		part(`name="a"`+params.String(), "1")+"--B--\r\n",
+		"Content-Type",
+		"multipart/form-data; boundary=B",
+	)
 	request.Header.Set("X-Exotel-Signature", strings.Repeat("0", 40))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -16,7 +16,9 @@ import (
 // nothing.
 func TestUnknownTenantCostsAVerification(t *testing.T) {
 	known := &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
-		Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{"a secret"}}}
+		Scheme:  tenantconfig.SchemeHMACSHA1,
+		Secrets: []secret.Sensitive{"a secret"},
+	}}
 	request := &verify.Request{
 		Method: http.MethodPost,
 		Header: http.Header{"X-Exotel-Signature": {strings.Repeat("0", 40)}},

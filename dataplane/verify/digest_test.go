@@ -20,7 +20,8 @@ func TestSignedDigest(t *testing.T) {
 		verdict := verify.Verify(s.cfg, request)
 		want := sha256.Sum256(request.Body)
 		other := s.url || s.cfg.Standard != nil
-		if !verdict.OK || len(verdict.SignedDigest) != sha256.Size || bytes.Equal(verdict.SignedDigest, want[:]) == other {
+		if !verdict.OK || len(verdict.SignedDigest) != sha256.Size ||
+			bytes.Equal(verdict.SignedDigest, want[:]) == other {
 			t.Errorf("%s: %+v, want the digest of the body unless a URL or an id is signed too", name, verdict)
 		}
 	}

@@ -44,10 +44,13 @@ func signedRequests() map[string]signedRequest {
 }
 
 func bodySigned(scheme string, encode func([]byte) string) signedRequest {
-	return signedRequest{cfg: signatureOf(scheme, firstSecret), proof: []string{"X-Exotel-Signature"},
+	return signedRequest{
+		cfg:   signatureOf(scheme, firstSecret),
+		proof: []string{"X-Exotel-Signature"},
 		r: func() *verify.Request {
 			return post(statusBody, "X-Exotel-Signature", encode(mac(scheme, firstSecret, statusBody)))
-		}}
+		},
+	}
 }
 
 func timeSigned() signedRequest {
@@ -55,33 +58,54 @@ func timeSigned() signedRequest {
 	cfg.Signature.SignedContent = tenantconfig.SignedTimestampAndBody
 	cfg.Signature.TimestampHeader = "X-Exotel-Timestamp"
 	cfg.Signature.Tolerance = 1 << 62
-	return signedRequest{cfg: cfg, proof: []string{"X-Exotel-Signature", "X-Exotel-Timestamp"}, r: func() *verify.Request {
-		request := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, "1800000000."+statusBody)))
-		request.Header.Set("X-Exotel-Timestamp", "1800000000")
-		return request
-	}}
+	return signedRequest{
+		cfg:   cfg,
+		proof: []string{"X-Exotel-Signature", "X-Exotel-Timestamp"},
+		r: func() *verify.Request {
+			request := post(
+				statusBody,
+				"X-Exotel-Signature",
+				hex.EncodeToString(mac(sha256Scheme, firstSecret, "1800000000."+statusBody)),
+			)
+			request.Header.Set("X-Exotel-Timestamp", "1800000000")
+			return request
+		},
+	}
 }
 
 func urlSigned() signedRequest {
 	cfg := signatureOf(sha1Scheme, firstSecret)
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
 	want := url.Values{"CallSid": {"c1"}, "To": {"+91 80"}}
-	return signedRequest{cfg: cfg, proof: []string{"X-Exotel-Signature"}, url: true, r: func() *verify.Request {
-		request := post("CallSid=c1&To=%2B91+80", "X-Exotel-Signature", base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, webURL+"CallSidc1To+91 80")))
-		request.URL = mustURL(webURL)
-		request.Header.Set("Content-Type", form)
-		return request
-	}, same: func(body string) bool { // "%2B" and "%2b"
-		got, err := url.ParseQuery(body)
-		return err == nil && got.Encode() == want.Encode()
-	}}
+	return signedRequest{
+		cfg:   cfg,
+		proof: []string{"X-Exotel-Signature"},
+		url:   true,
+		r: func() *verify.Request {
+			request := post(
+				"CallSid=c1&To=%2B91+80",
+				"X-Exotel-Signature",
+				base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, webURL+"CallSidc1To+91 80")),
+			)
+			request.URL = mustURL(webURL)
+			request.Header.Set("Content-Type", form)
+			return request
+		},
+		same: func(body string) bool { // "%2B" and "%2b"
+			got, err := url.ParseQuery(body)
+			return err == nil && got.Encode() == want.Encode()
+		},
+	}
 }
 
 func standardSigned() signedRequest {
 	cfg, _ := standardVector()
 	cfg.Standard.Tolerance = 1 << 62
-	return signedRequest{cfg: cfg, proof: []string{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"},
-		r: func() *verify.Request { _, request := standardVector(); return request }}
+	return signedRequest{
+		cfg:   cfg,
+		proof: []string{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"},
+		r:     func() *verify.Request { _, request := standardVector(); return request },
+	}
 }
 
 // TestEveryBitCounts flips each bit of each part of signed requests, and of their secrets. The tolerance is wide as can be, so that a
@@ -160,7 +184,10 @@ func secretOf(w *tenantconfig.Webhooks) secret.Sensitive {
 // withSecret is the same verifier with another secret.
 func withSecret(w *tenantconfig.Webhooks, secret string) *tenantconfig.Webhooks {
 	if w.Standard != nil {
-		return &tenantconfig.Webhooks{Standard: &tenantconfig.StandardWebhooks{Tolerance: w.Standard.Tolerance, Secrets: sensitive(secret)}}
+		return &tenantconfig.Webhooks{Standard: &tenantconfig.StandardWebhooks{
+			Tolerance: w.Standard.Tolerance,
+			Secrets:   sensitive(secret),
+		}}
 	}
 	sig := *w.Signature
 	sig.Secrets = sensitive(secret)
@@ -188,7 +215,10 @@ func TestEveryBitOfABearerCounts(t *testing.T) {
 			}
 		}
 	})
-	basic := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: password}}}}
+	basic := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{
+		Name:     "exotel",
+		Password: password,
+	}}}}
 	flips("exotel:"+password, func(flipped string, bit int) {
 		request := post(statusBody, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(flipped)))
 		if verify.Verify(basic, request).OK {

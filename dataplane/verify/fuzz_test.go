@@ -76,8 +76,16 @@ func FuzzSignature(f *testing.F) {
 // way there is refused, whatever is signed.
 func FuzzURLAndParameters(f *testing.F) {
 	f.Add("https://voice.example/a?x=1", form, "b=2&a=1&a=%2B&b")
-	f.Add("https://voice.example/a", "multipart/form-data; boundary=B", part(`name="a"`, "1")+part(`name="A"; x=y`, "")+"--B--\r\n")
-	f.Add("https://voice.example/a?bodySHA256=44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "application/json", "{}")
+	f.Add(
+		"https://voice.example/a",
+		"multipart/form-data; boundary=B",
+		part(`name="a"`, "1")+part(`name="A"; x=y`, "")+"--B--\r\n",
+	)
+	f.Add(
+		"https://voice.example/a?bodySHA256=44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+		"application/json",
+		"{}",
+	)
 	f.Add("https://voice.example/a", form, "a=%zz&b;c")
 	cfg := signatureOf(sha1Scheme, firstSecret)
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
@@ -107,7 +115,12 @@ func FuzzURLAndParameters(f *testing.F) {
 
 // readForm reads a body as net/http does; false if that is an error.
 func readForm(r *verify.Request) (url.Values, bool) {
-	req := &http.Request{Method: http.MethodPost, Header: r.Header, URL: &url.URL{}, Body: io.NopCloser(bytes.NewReader(r.Body))}
+	req := &http.Request{
+		Method: http.MethodPost,
+		Header: r.Header,
+		URL:    &url.URL{},
+		Body:   io.NopCloser(bytes.NewReader(r.Body)),
+	}
 	if err := req.ParseMultipartForm(1 << 20); err != nil && !errors.Is(err, http.ErrNotMultipart) {
 		return nil, false
 	}
@@ -131,7 +144,11 @@ func FuzzStandardWebhooks(f *testing.F) {
 		request.Header.Set("webhook-signature", signatures)
 		request.Now = time.Unix(now, 0)
 		truth := "v1," + base64.StdEncoding.EncodeToString(mac(sha256Scheme, key, id+"."+stamp+"."+body))
-		if verdict := verify.Verify(cfg, request); verdict.OK && !slices.Contains(strings.Split(signatures, " "), truth) {
+		if verdict := verify.Verify(
+			cfg,
+			request,
+		); verdict.OK &&
+			!slices.Contains(strings.Split(signatures, " "), truth) {
 			t.Fatalf("%q got through: %+v", signatures, verdict)
 		}
 		request.Header.Set("webhook-signature", truth)
@@ -177,7 +194,10 @@ func FuzzBasicAuth(f *testing.F) {
 	f.Add("basic OjphOg==", "", ":a:")
 	f.Add("Basic", "a", "b")
 	f.Fuzz(func(t *testing.T, header, name, password string) {
-		cfg := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "x", Password: "a password"},
+		cfg := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{
+			Name:     "x",
+			Password: "a password",
+		},
 			{Name: name, Password: secret.Sensitive(password)}}}}
 		request := post(statusBody, "Authorization", header)
 		gotName, gotPassword, ok := (&http.Request{Header: request.Header}).BasicAuth()

@@ -47,7 +47,11 @@ func TestClientAddress(t *testing.T) {
 		"v4 in v6 as proxy":               {"[::ffff:10.0.0.1]:1", []string{"::ffff:203.0.113.7"}, "203.0.113.7"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := verify.ClientAddress(netip.MustParseAddrPort(tc.remote), tc.xff, proxies).String(); got != tc.want {
+			if got := verify.ClientAddress(
+				netip.MustParseAddrPort(tc.remote),
+				tc.xff,
+				proxies,
+			).String(); got != tc.want {
 				t.Errorf("%s, want %s", got, tc.want)
 			}
 		})
@@ -55,7 +59,11 @@ func TestClientAddress(t *testing.T) {
 	if got := verify.ClientAddress(netip.AddrPort{}, []string{"203.0.113.7"}, proxies); got.IsValid() {
 		t.Errorf("a peer that is not known has the address %s", got)
 	}
-	if got := verify.ClientAddress(netip.MustParseAddrPort("10.0.0.1:1"), []string{"203.0.113.7"}, nil); got.String() != "10.0.0.1" {
+	if got := verify.ClientAddress(
+		netip.MustParseAddrPort("10.0.0.1:1"),
+		[]string{"203.0.113.7"},
+		nil,
+	); got.String() != "10.0.0.1" {
 		t.Errorf("without trusted proxies the client is %s", got)
 	}
 }
@@ -125,8 +133,12 @@ func TestNewRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	if got.URL.String() != "https://voice.example"+path || got.ClientIP.String() != "203.0.113.7" || got.Method != http.MethodPost ||
-		string(got.Body) != "body" || got.PathToken != "token" || !got.Now.Equal(now) || got.Header.Get("X-Forwarded-Proto") != "https" {
+	if got.URL.String() != "https://voice.example"+path || got.ClientIP.String() != "203.0.113.7" ||
+		got.Method != http.MethodPost ||
+		string(got.Body) != "body" ||
+		got.PathToken != "token" ||
+		!got.Now.Equal(now) ||
+		got.Header.Get("X-Forwarded-Proto") != "https" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -233,7 +233,11 @@ func TestTimestampAndBody(t *testing.T) {
 			cfg.Signature.TimestampHeader = "X-Exotel-Timestamp"
 			cfg.Signature.Tolerance = 5 * time.Minute
 			first := append(tc.stamps, "")[0]
-			request := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, first+"."+statusBody+tc.body)))
+			request := post(
+				statusBody,
+				"X-Exotel-Signature",
+				hex.EncodeToString(mac(sha256Scheme, firstSecret, first+"."+statusBody+tc.body)),
+			)
 			for _, s := range tc.stamps {
 				request.Header.Add("X-Exotel-Timestamp", s)
 			}

@@ -28,7 +28,15 @@ func verifyStandard(cfg *tenantconfig.StandardWebhooks, r *Request) finding {
 	signed := payload(r)
 	sums := standardSums(signatures)
 	dot := []byte(".")
-	match := schemes[tenantconfig.SchemeHMACSHA256].matches(cfg.Secrets, sums, []byte(id), dot, []byte(stamp), dot, signed.parts[0])
+	match := schemes[tenantconfig.SchemeHMACSHA256].matches(
+		cfg.Secrets,
+		sums,
+		[]byte(id),
+		dot,
+		[]byte(stamp),
+		dot,
+		signed.parts[0],
+	)
 	stale := checkTimestamp(stamp, cfg.Tolerance, r.Now)
 	switch {
 	case noID && noStamp && noSignature:

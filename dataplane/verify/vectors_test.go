@@ -15,8 +15,14 @@ import (
 
 // post is a request with a body and one header.
 func post(body, header, value string) *verify.Request {
-	request := &verify.Request{Method: http.MethodPost, Header: http.Header{}, Body: []byte(body), Now: time.Unix(1_800_000_000, 0),
-		URL: mustURL("https://voice.example/webhooks/exotel/acme/support/status"), ClientIP: netip.MustParseAddr("203.0.113.7")}
+	request := &verify.Request{
+		Method:   http.MethodPost,
+		Header:   http.Header{},
+		Body:     []byte(body),
+		Now:      time.Unix(1_800_000_000, 0),
+		URL:      mustURL("https://voice.example/webhooks/exotel/acme/support/status"),
+		ClientIP: netip.MustParseAddr("203.0.113.7"),
+	}
 	request.Header.Set(header, value)
 	return request
 }
@@ -70,11 +76,18 @@ func TestHMACVectors(t *testing.T) {
 			"The key needs to be hashed before being used by the HMAC algorithm.", "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if verdict := verify.Verify(signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want)); !verdict.OK || !verdict.CoversBody || verdict.CoversQuery {
+			if verdict := verify.Verify(
+				signatureOf(tc.scheme, tc.key),
+				post(tc.data, "X-Exotel-Signature", tc.want),
+			); !verdict.OK || !verdict.CoversBody ||
+				verdict.CoversQuery {
 				t.Errorf("the vector was judged %+v", verdict)
 			}
 			// RFC 4231, 5 and RFC 2202, 5 have sums cut to 128 and 96 bits. Here a cut sum is none.
-			if verdict := verify.Verify(signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want[:32])); verdict.OK {
+			if verdict := verify.Verify(
+				signatureOf(tc.scheme, tc.key),
+				post(tc.data, "X-Exotel-Signature", tc.want[:32]),
+			); verdict.OK {
 				t.Error("the vector, cut, got through")
 			}
 		})
@@ -115,7 +128,10 @@ func standardVector() (*tenantconfig.Webhooks, *verify.Request) {
 	if err != nil {
 		panic(err)
 	}
-	cfg := &tenantconfig.Webhooks{Standard: &tenantconfig.StandardWebhooks{Tolerance: 5 * time.Minute, Secrets: []secret.Sensitive{key}}}
+	cfg := &tenantconfig.Webhooks{Standard: &tenantconfig.StandardWebhooks{
+		Tolerance: 5 * time.Minute,
+		Secrets:   []secret.Sensitive{key},
+	}}
 	request := post(`{"test": 2432232314}`, "webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
 	request.Header.Set("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek")
 	request.Header.Set("webhook-timestamp", "1614265330")

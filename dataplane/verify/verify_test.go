@@ -38,20 +38,36 @@ func proofs() []proof {
 			stamp := fmt.Sprint(r.Now.Unix())
 			r.Header.Set("webhook-id", "msg_1")
 			r.Header.Set("webhook-timestamp", stamp)
-			r.Header.Set("webhook-signature", "v1,"+base64.StdEncoding.EncodeToString(mac(sha256Scheme, key, "msg_1."+stamp+"."+statusBody)))
+			r.Header.Set(
+				"webhook-signature",
+				"v1,"+base64.StdEncoding.EncodeToString(mac(sha256Scheme, key, "msg_1."+stamp+"."+statusBody)),
+			)
 		}
 	}
 	basic := func(p string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte("exotel:"+p)) }
 	return []proof{
-		{func(w *tenantconfig.Webhooks) { w.Signature = signatureOf(sha1Scheme, firstSecret).Signature },
-			header("X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, statusBody))), header("X-Exotel-Signature", "00"),
-			false, true, verify.ReasonWrongSignature},
+		{
+			func(w *tenantconfig.Webhooks) { w.Signature = signatureOf(sha1Scheme, firstSecret).Signature },
+			header(
+				"X-Exotel-Signature",
+				hex.EncodeToString(mac(sha1Scheme, firstSecret, statusBody)),
+			),
+			header("X-Exotel-Signature", "00"),
+			false,
+			true,
+			verify.ReasonWrongSignature,
+		},
 		{func(w *tenantconfig.Webhooks) {
 			w.Standard = &tenantconfig.StandardWebhooks{Tolerance: time.Minute, Secrets: sensitive(secondSecret)}
 		}, standard(secondSecret), standard(firstSecret), false, true, verify.ReasonWrongStandard},
-		{func(w *tenantconfig.Webhooks) { w.Token = &tenantconfig.Token{Secrets: sensitive(secondToken)} },
-			func(r *verify.Request) { r.URL.RawQuery = "token=" + secondToken }, func(r *verify.Request) { r.URL.RawQuery = "token=wrong" },
-			true, true, verify.ReasonWrongToken},
+		{
+			func(w *tenantconfig.Webhooks) { w.Token = &tenantconfig.Token{Secrets: sensitive(secondToken)} },
+			func(r *verify.Request) { r.URL.RawQuery = "token=" + secondToken },
+			func(r *verify.Request) { r.URL.RawQuery = "token=wrong" },
+			true,
+			true,
+			verify.ReasonWrongToken,
+		},
 		{func(w *tenantconfig.Webhooks) {
 			w.Basic = &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: password}}}
 		}, header("Authorization", basic(password)), header("Authorization", basic("wrong")), true, true, verify.ReasonWrongBasicAuth},
@@ -84,7 +100,11 @@ func TestAnyAndAll(t *testing.T) {
 					p.bad(request)
 				}
 				if has && good {
-					wantAny = verify.Verdict{OK: true, CoversQuery: wantAny.CoversQuery || p.query, CoversBody: wantAny.CoversBody || p.body}
+					wantAny = verify.Verdict{
+						OK:          true,
+						CoversQuery: wantAny.CoversQuery || p.query,
+						CoversBody:  wantAny.CoversBody || p.body,
+					}
 					wantAll.CoversQuery = wantAll.CoversQuery && p.query
 					wantAll.CoversBody = wantAll.CoversBody && p.body
 				}
@@ -109,7 +129,13 @@ func TestAnyAndAll(t *testing.T) {
 				}
 				got.SignedDigest = nil
 				if diff := cmp.Diff(want, got); diff != "" {
-					t.Errorf("verifiers %05b, satisfied %05b, all of them %v (-want +got):\n%s", configured, satisfied, require, diff)
+					t.Errorf(
+						"verifiers %05b, satisfied %05b, all of them %v (-want +got):\n%s",
+						configured,
+						satisfied,
+						require,
+						diff,
+					)
 				}
 			}
 		}
@@ -160,22 +186,34 @@ func TestFailsClosed(t *testing.T) {
 		p.good(request)
 	}
 	for name, cfg := range map[string]*tenantconfig.Webhooks{
-		"no config":                   nil,
-		"no verifier":                 {},
-		"no verifier, all of them":    {RequireAll: true},
-		"an empty list of ranges":     {AllowedCIDRs: []netip.Prefix{}},
-		"an empty list, all of them":  {RequireAll: true, AllowedCIDRs: []netip.Prefix{}},
-		"verifiers without a secret":  {Signature: &tenantconfig.Signature{Scheme: sha1Scheme}, Token: &tenantconfig.Token{}, Basic: &tenantconfig.BasicAuth{}},
+		"no config":                  nil,
+		"no verifier":                {},
+		"no verifier, all of them":   {RequireAll: true},
+		"an empty list of ranges":    {AllowedCIDRs: []netip.Prefix{}},
+		"an empty list, all of them": {RequireAll: true, AllowedCIDRs: []netip.Prefix{}},
+		"verifiers without a secret": {
+			Signature: &tenantconfig.Signature{Scheme: sha1Scheme},
+			Token:     &tenantconfig.Token{},
+			Basic:     &tenantconfig.BasicAuth{},
+		},
 		"a standard without a secret": {Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Hour}},
-		"all of those":                {RequireAll: true, Signature: &tenantconfig.Signature{Scheme: sha1Scheme}, Token: &tenantconfig.Token{}},
-		"an invalid range":            {AllowedCIDRs: []netip.Prefix{{}}},
-		"a signature without scheme":  {Signature: &tenantconfig.Signature{Secrets: sensitive(firstSecret)}},
-		"a timestamp without a bound": {Standard: &tenantconfig.StandardWebhooks{Tolerance: -1, Secrets: sensitive(secondSecret)}},
+		"all of those": {
+			RequireAll: true,
+			Signature:  &tenantconfig.Signature{Scheme: sha1Scheme},
+			Token:      &tenantconfig.Token{},
+		},
+		"an invalid range":           {AllowedCIDRs: []netip.Prefix{{}}},
+		"a signature without scheme": {Signature: &tenantconfig.Signature{Secrets: sensitive(firstSecret)}},
+		"a timestamp without a bound": {Standard: &tenantconfig.StandardWebhooks{
+			Tolerance: -1,
+			Secrets:   sensitive(secondSecret),
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, r := range []*verify.Request{request, {}, {Header: http.Header{}, Method: http.MethodGet}} {
 				verdict := verify.Verify(cfg, r)
-				if verdict.OK || verdict.CoversBody || verdict.CoversQuery || !slices.Contains(verify.Reasons(), verdict.Reason) {
+				if verdict.OK || verdict.CoversBody || verdict.CoversQuery ||
+					!slices.Contains(verify.Reasons(), verdict.Reason) {
 					t.Errorf("%+v", verdict)
 				}
 			}

@@ -65,7 +65,12 @@ func headers(t *testing.T, srv *httptest.Server, body string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Length: %d\r\n\r\n", statusPath, sign(signingSecret, statusBody), len(statusBody))
+	head := fmt.Sprintf(
+		"POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Length: %d\r\n\r\n",
+		statusPath,
+		sign(signingSecret, statusBody),
+		len(statusBody),
+	)
 	if _, err := fmt.Fprint(conn, head, body); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +102,13 @@ func TestFull(t *testing.T) {
 	if status, _ := answer(t, first); status != http.StatusOK {
 		t.Errorf("the one in work is answered %d", status)
 	}
-	if status, _, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody); status != http.StatusOK {
+	if status, _, _ := do(
+		t,
+		"POST",
+		srv.URL+statusPath,
+		sign(signingSecret, statusBody),
+		statusBody,
+	); status != http.StatusOK {
 		t.Errorf("afterwards: %d", status)
 	}
 }
@@ -139,7 +150,11 @@ func TestUnreadBodyIsNotWaitedFor(t *testing.T) {
 // TestSlowBodiesDoNotStarveOthers : when every place is held by a body that does not come, good senders get in all the same.
 func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, MaxInFlight: 4, Metrics: registry}))
+	srv := httptest.NewServer(handlerWith(t, webhook.Options{
+		Store:       &fake{outcome: store.Applied},
+		MaxInFlight: 4,
+		Metrics:     registry,
+	}))
 	t.Cleanup(srv.Close)
 	var slow []net.Conn
 	for n := 1; n <= 3; n++ { // as many as may be unverified

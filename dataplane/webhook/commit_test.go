@@ -116,7 +116,11 @@ func TestLoneEventIsNotDelayed(t *testing.T) {
 		close(s.may)
 		start := time.Now()
 		for range 3 {
-			if outcome, err := c.commit(t.Context(), store.Event{CallSID: "c1"}); err != nil || outcome != store.Applied {
+			if outcome, err := c.commit(
+				t.Context(),
+				store.Event{CallSID: "c1"},
+			); err != nil ||
+				outcome != store.Applied {
 				t.Fatalf("%v, %v", outcome, err)
 			}
 		}
@@ -177,13 +181,19 @@ func TestPoison(t *testing.T) {
 	}
 	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		c.sendMany(t.Context(), 20)
-		c.send(t.Context(), store.Event{CallSID: "field", Call: store.Call{CustomField: "x"},
-			Stream: &store.Stream{SID: "s"}, Recordings: []store.NewRecording{{ID: "r"}}, Stage: store.CallBusy,
-			Legs: []store.Leg{{Key: "leg:1"}}})
+		c.send(t.Context(), store.Event{
+			CallSID:    "field",
+			Call:       store.Call{CustomField: "x"},
+			Stream:     &store.Stream{SID: "s"},
+			Recordings: []store.NewRecording{{ID: "r"}},
+			Stage:      store.CallBusy,
+			Legs:       []store.Leg{{Key: "leg:1"}},
+		})
 		synctest.Wait()
 		close(s.may)
 		synctest.Wait()
-		if n := c.outcomes(); n[store.Applied] != 20 || n[store.Dead] != 2 || c.results["c5"].outcome != store.Dead || c.results["field"].outcome != store.Dead {
+		if n := c.outcomes(); n[store.Applied] != 20 || n[store.Dead] != 2 || c.results["c5"].outcome != store.Dead ||
+			c.results["field"].outcome != store.Dead {
 			t.Errorf("outcomes: %v", n)
 		}
 		if n := len(s.sizes()); n > 24 {
@@ -223,7 +233,10 @@ func TestDefectOfTheStore(t *testing.T) {
 // TestStoreFails : nobody of a batch that was not committed hears otherwise, and none is taken for dead.
 func TestStoreFails(t *testing.T) {
 	for name, err := range map[string]error{
-		"away": store.ErrUnavailable, "late": context.DeadlineExceeded, "deadlock": &store.ServerError{Code: "40P01"}, "locked": &store.ServerError{Code: "55P03"},
+		"away":     store.ErrUnavailable,
+		"late":     context.DeadlineExceeded,
+		"deadlock": &store.ServerError{Code: "40P01"},
+		"locked":   &store.ServerError{Code: "55P03"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &scripted{}

@@ -35,8 +35,17 @@ func tenants() *tenantconfig.Snapshot {
 	}
 	hosts := []string{"recordings.exotel.com"}
 	return tenantconfig.NewSnapshot(
-		&tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", Webhooks: sig(signingSecret, "the next secret of acme"), AllowedSourceHosts: hosts},
-		&tenantconfig.Tenant{ID: "globex/sales", Webhooks: sig("a signing secret of globex"), AllowedSourceHosts: hosts},
+		&tenantconfig.Tenant{
+			ID:                 "acme/support",
+			TimeZone:           "Asia/Kolkata",
+			Webhooks:           sig(signingSecret, "the next secret of acme"),
+			AllowedSourceHosts: hosts,
+		},
+		&tenantconfig.Tenant{
+			ID:                 "globex/sales",
+			Webhooks:           sig("a signing secret of globex"),
+			AllowedSourceHosts: hosts,
+		},
 		&tenantconfig.Tenant{ID: "acme/asleep", Suspended: true, Webhooks: sig(signingSecret)},
 		&tenantconfig.Tenant{ID: "acme/open"},
 	)
@@ -104,21 +113,30 @@ func TestAnswers(t *testing.T) {
 		want                    int
 		code, says              string
 	}{
-		"good":                {want: 200},
-		"second secret":       {key: "the next secret of acme", want: 200},
-		"wrong secret":        {key: "a signing secret of globex", want: 401, code: "invalid_signature"},
-		"no signature":        {unsigned: true, want: 401, code: "invalid_signature", says: "Missing webhook signature"},
-		"unknown tenant":      {path: "/webhooks/exotel/acme/nobody/status", want: 401, code: "invalid_signature"},
-		"no verifier":         {path: "/webhooks/exotel/acme/open/status", want: 401, code: "invalid_signature"},
-		"another's secret":    {path: "/webhooks/exotel/globex/sales/status", want: 401, code: "invalid_signature"},
-		"suspended":           {path: "/webhooks/exotel/acme/asleep/status", want: 403, code: "forbidden"},
-		"unknown event":       {path: "/webhooks/exotel/acme/support/nonsense", want: 404, code: "not_found"},
-		"doubled slash":       {path: "/webhooks/exotel//acme/support/status", want: 404, code: "not_found"},
-		"trailing slash":      {path: path + "/", want: 404, code: "not_found"},
-		"another method":      {method: "PUT", want: 405, code: "not_found"},
-		"too large":           {body: strings.Repeat("a", 1<<20+1), want: 413, code: "payload_too_large"},
-		"no call":             {body: "Status=completed", want: 200},
-		"database gone":       {err: fmt.Errorf("%w: secret detail", store.ErrUnavailable), want: 503, code: "unavailable"},
+		"good":          {want: 200},
+		"second secret": {key: "the next secret of acme", want: 200},
+		"wrong secret":  {key: "a signing secret of globex", want: 401, code: "invalid_signature"},
+		"no signature": {
+			unsigned: true,
+			want:     401,
+			code:     "invalid_signature",
+			says:     "Missing webhook signature",
+		},
+		"unknown tenant":   {path: "/webhooks/exotel/acme/nobody/status", want: 401, code: "invalid_signature"},
+		"no verifier":      {path: "/webhooks/exotel/acme/open/status", want: 401, code: "invalid_signature"},
+		"another's secret": {path: "/webhooks/exotel/globex/sales/status", want: 401, code: "invalid_signature"},
+		"suspended":        {path: "/webhooks/exotel/acme/asleep/status", want: 403, code: "forbidden"},
+		"unknown event":    {path: "/webhooks/exotel/acme/support/nonsense", want: 404, code: "not_found"},
+		"doubled slash":    {path: "/webhooks/exotel//acme/support/status", want: 404, code: "not_found"},
+		"trailing slash":   {path: path + "/", want: 404, code: "not_found"},
+		"another method":   {method: "PUT", want: 405, code: "not_found"},
+		"too large":        {body: strings.Repeat("a", 1<<20+1), want: 413, code: "payload_too_large"},
+		"no call":          {body: "Status=completed", want: 200},
+		"database gone": {
+			err:  fmt.Errorf("%w: secret detail", store.ErrUnavailable),
+			want: 503,
+			code: "unavailable",
+		},
 		"database hesitates":  {err: context.DeadlineExceeded, want: 503, code: "unavailable"},
 		"broken yet verified": {body: "CallSid=%zz", want: 200},
 	} {
@@ -161,7 +179,8 @@ func checkProblem(t *testing.T, status int, answer string, header http.Header, c
 	if err := json.Unmarshal([]byte(answer), &p); err != nil {
 		t.Fatalf("the body is no problem: %v: %s", err, answer)
 	}
-	if p.Code != code || p.Status != status || !strings.Contains(p.Detail, says) || header.Get("Content-Type") != "application/problem+json" {
+	if p.Code != code || p.Status != status || !strings.Contains(p.Detail, says) ||
+		header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("problem %+v, want code %s, status %d, saying %q", p, code, status, says)
 	}
 	if strings.Contains(answer, "secret") {
@@ -178,10 +197,13 @@ func TestEventsThatCannotBeApplied(t *testing.T) {
 		err  error
 		want string
 	}{
-		"malformed":        {"{", nil, "malformed_body"},
-		"no call":          {"CallSid=%zz", nil, "missing_call_sid"},
-		"no id":            {"CallSid=../x", nil, "invalid_call_sid"},
-		"database refuses": {"CallSid=c1&Status=completed", &store.ServerError{Code: "22021", Message: "bad bytes"}, "refused_by_database"},
+		"malformed": {"{", nil, "malformed_body"},
+		"no call":   {"CallSid=%zz", nil, "missing_call_sid"},
+		"no id":     {"CallSid=../x", nil, "invalid_call_sid"},
+		"database refuses": {"CallSid=c1&Status=completed", &store.ServerError{
+			Code:    "22021",
+			Message: "bad bytes",
+		}, "refused_by_database"},
 		"one too many": {"CallSid=c1&Status=completed", fmt.Errorf("%w: 16", store.ErrTooManyRecordings),
 			"too_many_recordings"},
 	} {
@@ -212,7 +234,8 @@ func TestQuerySecretsAreNotKept(t *testing.T) {
 	srv := newServer(t, f)
 	raw := "CallSid=c1&token=topsecret&Status=completed"
 	status, _, _ := do(t, "GET", srv.URL+"/webhooks/exotel/acme/support/passthru?"+raw, sign(signingSecret, raw), "")
-	if status != 200 || strings.Contains(f.got[0].Query, "topsecret") || !strings.Contains(f.got[0].Query, "CallSid=c1") {
+	if status != 200 || strings.Contains(f.got[0].Query, "topsecret") ||
+		!strings.Contains(f.got[0].Query, "CallSid=c1") {
 		t.Errorf("status %d, kept query %q", status, f.got[0].Query)
 	}
 }
@@ -228,11 +251,23 @@ func TestEverySpelling(t *testing.T) {
 	srv := newServer(t, db)
 	sender := exotelsim.Sender{Secret: signingSecret, Wait: time.Millisecond}
 	for _, how := range exotelsim.Spellings {
-		call := exotelsim.Call{SID: "call" + string(how), From: "0987", To: "0912", Started: time.Now().Add(-time.Minute), Ended: time.Now(),
-			RecordingURL: "https://recordings.exotel.com/x/" + string(how) + ".mp3"}
+		call := exotelsim.Call{
+			SID:          "call" + string(how),
+			From:         "0987",
+			To:           "0912",
+			Started:      time.Now().Add(-time.Minute),
+			Ended:        time.Now(),
+			RecordingURL: "https://recordings.exotel.com/x/" + string(how) + ".mp3",
+		}
 		fields := call.Terminal()
 		for range 2 {
-			if status, _, err := sender.Send(t.Context(), srv.URL+"/webhooks/exotel/acme/support/status", fields, how); err != nil || status != 200 {
+			if status, _, err := sender.Send(
+				t.Context(),
+				srv.URL+"/webhooks/exotel/acme/support/status",
+				fields,
+				how,
+			); err != nil ||
+				status != 200 {
 				t.Fatalf("%s: %d, %v", how, status, err)
 			}
 		}
@@ -243,10 +278,24 @@ func TestEverySpelling(t *testing.T) {
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
 	var events, recordings, completed int
-	err = conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM call_events), (SELECT count(*) FROM recordings), (SELECT count(*) FROM calls WHERE state = 4)`).
-		Scan(&events, &recordings, &completed)
+	err = conn.QueryRow(
+		t.Context(),
+		`SELECT (SELECT count(*) FROM call_events), (SELECT count(*) FROM recordings), (SELECT count(*) FROM calls WHERE state = 4)`,
+	).
+		Scan(
+			&events,
+			&recordings,
+			&completed,
+		)
 	if want := len(exotelsim.Spellings); err != nil || events != want || recordings != want || completed != want {
-		t.Errorf("%d events, %d recordings, %d completed calls (%v); want %d of each", events, recordings, completed, err, want)
+		t.Errorf(
+			"%d events, %d recordings, %d completed calls (%v); want %d of each",
+			events,
+			recordings,
+			completed,
+			err,
+			want,
+		)
 	}
 }
 
@@ -261,7 +310,13 @@ func TestOutage(t *testing.T) {
 	srv := newServer(t, db)
 	send := func() int {
 		const body = "CallSid=c1&Status=completed"
-		status, answer, header := do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(signingSecret, body), body)
+		status, answer, header := do(
+			t,
+			"POST",
+			srv.URL+"/webhooks/exotel/acme/support/status",
+			sign(signingSecret, body),
+			body,
+		)
 		if status != 200 {
 			checkProblem(t, status, answer, header, "unavailable", "retry later")
 		}

@@ -158,7 +158,8 @@ func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 			if tc.wantCall == "" {
 				return
 			}
-			if event := f.got[0]; event.CallSID != tc.wantCall || event.Recordings != nil || event.Call.State != store.CallCompleted {
+			if event := f.got[0]; event.CallSID != tc.wantCall || event.Recordings != nil ||
+				event.Call.State != store.CallCompleted {
 				t.Errorf("unsigned fields were read: %+v", event)
 			}
 		})
@@ -243,7 +244,9 @@ func FuzzPath(f *testing.F) {
 		handler.ServeHTTP(recorder, req)
 		switch recorder.Code {
 		case http.StatusOK:
-			if !strings.HasPrefix(address.Path, "/webhooks/exotel/acme/support/") || strings.Contains(address.Path, "//") || strings.Contains(address.Path, "..") {
+			if !strings.HasPrefix(address.Path, "/webhooks/exotel/acme/support/") ||
+				strings.Contains(address.Path, "//") ||
+				strings.Contains(address.Path, "..") {
 				t.Errorf("%q is answered 200", path)
 			}
 		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
@@ -271,7 +274,11 @@ func TestPanicBelow(t *testing.T) {
 	status, answer, header := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
 	checkProblem(t, status, answer, header, "internal", "safe to retry")
 	var p struct{ RequestID string }
-	if err := json.Unmarshal([]byte(answer), &p); err != nil || status != 500 || p.RequestID == "" || p.RequestID != header.Get("X-Request-Id") {
+	if err := json.Unmarshal(
+		[]byte(answer),
+		&p,
+	); err != nil || status != 500 || p.RequestID == "" ||
+		p.RequestID != header.Get("X-Request-Id") {
 		t.Errorf("answered %d %s, X-Request-Id %q", status, answer, header.Get("X-Request-Id"))
 	}
 	status, _, again := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
@@ -286,7 +293,8 @@ func TestPassingRefusal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{err: &store.ServerError{Code: code, Message: "PostgreSQL says: x"}}
 			recorder := post(newHandler(t, f, 0), statusPath, sign(signingSecret, statusBody), statusBody)
-			if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Retry-After") == "" || len(f.got) != 1 {
+			if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Retry-After") == "" ||
+				len(f.got) != 1 {
 				t.Errorf("answered %d after %d tries: %+v", recorder.Code, len(f.got), f.got)
 			}
 		})
@@ -299,7 +307,9 @@ func TestDeadEventCarriesNothingElse(t *testing.T) {
 	body := statusBody + "&RecordingUrl=https://recordings.exotel.com/%FF.mp3"
 	post(newHandler(t, f, 0), statusPath, sign(signingSecret, body), body)
 	last := f.got[len(f.got)-1]
-	if len(f.got) != 2 || last.DeadReason != "refused_by_database" || last.Recordings != nil || last.Call != (store.Call{}) || !bytes.Equal(last.Raw, []byte(body)) {
+	if len(f.got) != 2 || last.DeadReason != "refused_by_database" || last.Recordings != nil ||
+		last.Call != (store.Call{}) ||
+		!bytes.Equal(last.Raw, []byte(body)) {
 		t.Errorf("after %d tries: %+v", len(f.got), last)
 	}
 }

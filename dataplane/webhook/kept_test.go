@@ -78,7 +78,13 @@ func TestHostileEventsAreKept(t *testing.T) {
 			db, events := database(t)
 			srv := newServer(t, db)
 			for range 2 { // the second is a duplicate
-				if status, answer, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, body.body), body.body); status != 200 {
+				if status, answer, _ := do(
+					t,
+					"POST",
+					srv.URL+statusPath,
+					sign(signingSecret, body.body),
+					body.body,
+				); status != 200 {
 					t.Fatalf("answered %d %s", status, answer)
 				}
 			}
@@ -121,8 +127,14 @@ func TestSenderHangsUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-		statusPath, sign(signingSecret, statusBody), len(statusBody), statusBody)
+	_, err = fmt.Fprintf(
+		conn,
+		"POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+		statusPath,
+		sign(signingSecret, statusBody),
+		len(statusBody),
+		statusBody,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +159,8 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 		}
 	}
 	got := events()
-	if len(got) != 1 || strings.Contains(fmt.Sprint(got), "topsecret") || !strings.Contains(got[0].Query, "CallSid=c1") {
+	if len(got) != 1 || strings.Contains(fmt.Sprint(got), "topsecret") ||
+		!strings.Contains(got[0].Query, "CallSid=c1") {
 		t.Errorf("kept: %+v", got)
 	}
 	if s := logged.String(); strings.Contains(s, "topsecret") || !strings.Contains(s, "wrong_signature") {

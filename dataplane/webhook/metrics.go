@@ -20,7 +20,13 @@ func newMetrics() *metrics {
 		return prometheus.NewCounterVec(options(name, help), []string{label})
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "caly", Subsystem: "webhook", Name: name, Help: help, Buckets: buckets})
+		return prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "caly",
+			Subsystem: "webhook",
+			Name:      name,
+			Help:      help,
+			Buckets:   buckets,
+		})
 	}
 	return &metrics{
 		received: counter("received_total", "Webhooks on a known path, by kind: status, passthru, leg.", "kind"),
@@ -34,10 +40,18 @@ func newMetrics() *metrics {
 				"rejected."),
 			[]string{"field", "reason"}),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
-		refused:  counter("refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason"),
+		refused: counter(
+			"refused_total",
+			"Webhooks that did not prove where they come from, by the exact reason.",
+			"reason",
+		),
 		ack: histogram("ack_seconds", "Time from a webhook's headers to its 200, COMMIT included.",
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}),
-		batch: histogram("commit_batch_events", "Events that share one transaction.", prometheus.ExponentialBuckets(1, 2, 8)),
+		batch: histogram(
+			"commit_batch_events",
+			"Events that share one transaction.",
+			prometheus.ExponentialBuckets(1, 2, 8),
+		),
 	}
 }
 
@@ -53,10 +67,23 @@ func (m *metrics) register(r prometheus.Registerer, h *Handler) {
 		m.refused.WithLabelValues(reason) // a rate needs the zero before the first
 	}
 	h.gate.Register(r, "webhook")
-	r.MustRegister(m.received, m.verified, m.events, m.unread, m.rejected, m.refused, m.ack, m.batch,
+	r.MustRegister(
+		m.received,
+		m.verified,
+		m.events,
+		m.unread,
+		m.rejected,
+		m.refused,
+		m.ack,
+		m.batch,
 		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.",
 			func() float64 { return float64(h.gate.InUse()) }),
-		gauge("oldest_waiting_seconds", "How long the oldest event has waited for its commit; 0 when none waits.", h.commits.oldest))
+		gauge(
+			"oldest_waiting_seconds",
+			"How long the oldest event has waited for its commit; 0 when none waits.",
+			h.commits.oldest,
+		),
+	)
 }
 
 // unreadFields counts what an applied event was stored without.

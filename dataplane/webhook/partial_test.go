@@ -39,10 +39,15 @@ const looked = `
 
 // tokenTenant is found by its account or number on the path without a tenant.
 func tokenTenant() *tenantconfig.Tenant {
-	return &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", PhoneNumbers: []string{"+918000000100"},
+	return &tenantconfig.Tenant{
+		ID:                 "acme/support",
+		AccountSID:         "acme1",
+		PhoneNumbers:       []string{"+918000000100"},
 		TimeZone:           "Asia/Kolkata",
-		AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Webhooks: &tenantconfig.Webhooks{
-			Token: &tenantconfig.Token{Secrets: []secret.Sensitive{"a token of acme"}}}}
+		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+		Webhooks: &tenantconfig.Webhooks{
+			Token: &tenantconfig.Token{Secrets: []secret.Sensitive{"a token of acme"}}},
+	}
 }
 
 const (
@@ -57,73 +62,141 @@ func TestPartialEvents(t *testing.T) {
 	pg, db, look := realStore(t)
 	registry := prometheus.NewRegistry()
 	all := tenantconfig.NewSnapshot(tokenTenant())
-	handler := handlerWith(t, webhook.Options{Store: db, Metrics: registry,
-		Tenants: func() *tenantconfig.Snapshot { return all }})
+	handler := handlerWith(t, webhook.Options{
+		Store:   db,
+		Metrics: registry,
+		Tenants: func() *tenantconfig.Snapshot { return all },
+	})
 	for call, tc := range map[string]struct{ path, query, contentType, body, want string }{
 		// A field that cannot be read.
-		"c109": {path: "acme/support/passthru",
+		"c109": {
+			path: "acme/support/passthru",
 			query: "CallSid=c109&CustomField=50%+off&CallType=completed&" +
 				"RecordingUrl=https%3A%2F%2Frecordings.exotel.com%2Fx%2Fc109.mp3",
-			want: "4\nqueued " + recordings + "c109.mp3\nwithout CustomField malformed"},
-		"c110": {path: "acme/support/status", contentType: inForm,
-			body: "CallSid=c110&CustomField=a;b&EventType=terminal&Status=completed",
-			want: "4\nwithout CustomField malformed"},
-		"c111": {path: "passthru", query: "CallSid=c111&CallTo=0918000000100&CustomField=50%+off&CallStatus=busy",
-			want: "5 0918000000100\nwithout CustomField malformed"},
-		"c112": {path: "status", contentType: inForm,
-			body: "CallSid=c112&AccountSid=acme1&CustomField=a;b&Status=no-answer",
-			want: "6\nwithout CustomField malformed"},
-		"c113": {path: "acme/support/status", contentType: inJSON,
-			body: `{"CallSid":"c113","Status":"failed","X":[[[[[[[[1]]]]]]]],"To":"` + strings.Repeat("1", 200) + `"}`,
-			want: "7\nwithout To too_large, X[0][0][0][0][0][0] too_large"},
-		"c114": {path: "acme/support/status", contentType: inJSON,
-			body: `{"CallSid":"c114","Status":"canceled","CustomField":"cut`, want: "8\nwithout (body) malformed"},
-		"c115": {path: "acme/support/leg", contentType: inJSON,
-			body: `{"event_name":"leg_answered","data":{"leg_sid":"c115"}}`, want: "3\nwithout event_sid malformed"},
+			want: "4\nqueued " + recordings + "c109.mp3\nwithout CustomField malformed",
+		},
+		"c110": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "CallSid=c110&CustomField=a;b&EventType=terminal&Status=completed",
+			want:        "4\nwithout CustomField malformed",
+		},
+		"c111": {
+			path:  "passthru",
+			query: "CallSid=c111&CallTo=0918000000100&CustomField=50%+off&CallStatus=busy",
+			want:  "5 0918000000100\nwithout CustomField malformed",
+		},
+		"c112": {
+			path:        "status",
+			contentType: inForm,
+			body:        "CallSid=c112&AccountSid=acme1&CustomField=a;b&Status=no-answer",
+			want:        "6\nwithout CustomField malformed",
+		},
+		"c113": {
+			path:        "acme/support/status",
+			contentType: inJSON,
+			body:        `{"CallSid":"c113","Status":"failed","X":[[[[[[[[1]]]]]]]],"To":"` + strings.Repeat("1", 200) + `"}`,
+			want:        "7\nwithout To too_large, X[0][0][0][0][0][0] too_large",
+		},
+		"c114": {
+			path:        "acme/support/status",
+			contentType: inJSON,
+			body:        `{"CallSid":"c114","Status":"canceled","CustomField":"cut`,
+			want:        "8\nwithout (body) malformed",
+		},
+		"c115": {
+			path:        "acme/support/leg",
+			contentType: inJSON,
+			body:        `{"event_name":"leg_answered","data":{"leg_sid":"c115"}}`,
+			want:        "3\nwithout event_sid malformed",
+		},
 		// A recording that is rejected, or none.
-		"c120": {path: "acme/support/status", contentType: inForm,
-			body: "CallSid=c120&EventType=terminal&Status=completed&RecordingUrl=None", want: "4"},
-		"c121": {path: "acme/support/status", contentType: inForm,
-			body: "CallSid=c121&EventType=terminal&Status=completed&RecordingUrl=N/A", want: "4"},
-		"c122": {path: "acme/support/status", contentType: inForm,
-			body: "CallSid=c122&EventType=terminal&Status=completed&RecordingUrl=false", want: "4"},
-		"c123": {path: "acme/support/status", contentType: inForm,
-			body: "CallSid=c123&Status=completed&RecordingUrl=http://recordings.exotel.in/x/c123.mp3",
-			want: "4\nqueued https://recordings.exotel.in/x/c123.mp3"},
-		"c124": {path: "acme/support/status", contentType: inForm,
+		"c120": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "CallSid=c120&EventType=terminal&Status=completed&RecordingUrl=None",
+			want:        "4",
+		},
+		"c121": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "CallSid=c121&EventType=terminal&Status=completed&RecordingUrl=N/A",
+			want:        "4",
+		},
+		"c122": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "CallSid=c122&EventType=terminal&Status=completed&RecordingUrl=false",
+			want:        "4",
+		},
+		"c123": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "CallSid=c123&Status=completed&RecordingUrl=http://recordings.exotel.in/x/c123.mp3",
+			want:        "4\nqueued https://recordings.exotel.in/x/c123.mp3",
+		},
+		"c124": {
+			path:        "acme/support/status",
+			contentType: inForm,
 			body: "CallSid=c124&Status=completed&" +
 				"RecordingUrl=https://exotelrecordings.s3.ap-south-1.amazonaws.com/x/c124.mp3",
-			want: "4\nqueued https://exotelrecordings.s3.ap-south-1.amazonaws.com/x/c124.mp3"},
-		"c125": {path: "acme/support/status", contentType: inForm,
+			want: "4\nqueued https://exotelrecordings.s3.ap-south-1.amazonaws.com/x/c124.mp3",
+		},
+		"c125": {
+			path:        "acme/support/status",
+			contentType: inForm,
 			body: "CallSid=c125&Status=completed&" +
 				"RecordingUrl=https://u:secret@evil.s3.ap-south-1.amazonaws.com/x.mp3?X-Amz-Signature=1",
 			want: "4\nfailed https://evil.s3.ap-south-1.amazonaws.com/x.mp3: source_rejected\nwithout " +
-				"RecordingUrl rejected"},
-		"c126": {path: "acme/support/status", contentType: inForm,
+				"RecordingUrl rejected",
+		},
+		"c126": {
+			path:        "acme/support/status",
+			contentType: inForm,
 			body: "CallSid=c126&Status=completed&RecordingUrl=http://169.254.169.254/x&Legs[0][RecordingUrl]=" +
 				recordings + "l.mp3",
 			want: "4\nqueued " + recordings +
-				"l.mp3\nfailed http://169.254.169.254/x: source_rejected\nwithout RecordingUrl rejected"},
+				"l.mp3\nfailed http://169.254.169.254/x: source_rejected\nwithout RecordingUrl rejected",
+		},
 		// Spellings of other products.
-		"c106": {path: "acme/support/status", contentType: inJSON,
+		"c106": {
+			path:        "acme/support/status",
+			contentType: inJSON,
 			body: `{"CallSid":"c106","FromNumber":"+919800000001","Direction":"outbound","CallState":"terminal",` +
 				`"CallStatus":"to_leg_unanswered","CallRecordings":"https://recordings.exotel.com/x/c106.mp3"}`,
-			want: "6 outbound-api +919800000001\nqueued " + recordings + "c106.mp3"},
-		"c107": {path: "acme/support/status", contentType: inJSON,
+			want: "6 outbound-api +919800000001\nqueued " + recordings + "c106.mp3",
+		},
+		"c107": {
+			path:        "acme/support/status",
+			contentType: inJSON,
 			body: `{"call_details":{"sid":"c107","state":"terminal","status":"completed","total_talk_time":7},` +
 				`"event_details":{"event_type":"terminal"}}`,
-			want: "4 7"},
-		"c130": {path: "status", contentType: inJSON,
-			body: `{"call_details":{"sid":"c130","virtual_number":"918000000100","status":"from_leg_cancelled"}}`,
-			want: "8"},
-		"c131": {path: "acme/support/status", contentType: inForm,
-			body: "CallSid=c131&EventType=terminal&Status=no_answer&StartTime=Wed,+23+Feb+2022+12:37:25",
-			want: "6 2022-02-23 07:07:25"},
-		"c132": {path: "acme/support/status", contentType: inForm,
-			body: "CallSid=c132&EventType=terminal&Status=teleported&RecordingDuration=61",
-			want: "4 rec 61\nwithout Status unknown_value teleported"},
-		"c133": {path: "acme/support/status", contentType: inForm,
-			body: "callsid=c133&status=BUSY&direction=sideways", want: "5\nwithout Direction unknown_value sideways"},
+			want: "4 7",
+		},
+		"c130": {
+			path:        "status",
+			contentType: inJSON,
+			body:        `{"call_details":{"sid":"c130","virtual_number":"918000000100","status":"from_leg_cancelled"}}`,
+			want:        "8",
+		},
+		"c131": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "CallSid=c131&EventType=terminal&Status=no_answer&StartTime=Wed,+23+Feb+2022+12:37:25",
+			want:        "6 2022-02-23 07:07:25",
+		},
+		"c132": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "CallSid=c132&EventType=terminal&Status=teleported&RecordingDuration=61",
+			want:        "4 rec 61\nwithout Status unknown_value teleported",
+		},
+		"c133": {
+			path:        "acme/support/status",
+			contentType: inForm,
+			body:        "callsid=c133&status=BUSY&direction=sideways",
+			want:        "5\nwithout Direction unknown_value sideways",
+		},
 	} {
 		t.Run(call, func(t *testing.T) {
 			method := http.MethodPost

@@ -94,10 +94,23 @@ func TestTenantsShareATransaction(t *testing.T) {
 	if g.mixed == 0 {
 		t.Error("no transaction was of two tenants")
 	}
-	got := look(`SELECT string_agg(tenant || ' ' || call_sid || ' ' || coalesce(dead_reason, 'applied'), E'\n' ORDER BY tenant, call_sid) FROM call_events`)
-	want := strings.Join([]string{"acme/support c0 applied", "acme/support c1 applied", "acme/support c2 applied", "acme/support c3 applied",
-		"acme/support poison applied", "globex/sales c0 applied", "globex/sales c1 applied",
-		"globex/sales c2 applied", "globex/sales c3 applied"}, "\n")
+	got := look(
+		`SELECT string_agg(tenant || ' ' || call_sid || ' ' || coalesce(dead_reason, 'applied'), E'\n' ORDER BY tenant, call_sid) FROM call_events`,
+	)
+	want := strings.Join(
+		[]string{
+			"acme/support c0 applied",
+			"acme/support c1 applied",
+			"acme/support c2 applied",
+			"acme/support c3 applied",
+			"acme/support poison applied",
+			"globex/sales c0 applied",
+			"globex/sales c1 applied",
+			"globex/sales c2 applied",
+			"globex/sales c3 applied",
+		},
+		"\n",
+	)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("events (-want +got):\n%s", d)
 	}
@@ -155,14 +168,23 @@ func TestStreamIsKept(t *testing.T) {
 	handler := handlerWith(t, webhook.Options{Store: db})
 	const body = `CallSid=c1&RecordingUrl=https://recordings.exotel.com/c1.mp3&Stream={"StreamSID":"s1","Status":"completed","Duration":"28",` +
 		`"DisconnectedBy":"bot","RecordingUrl":"https://recordings.exotel.com/s1.mp3"}`
-	if recorder := post(handler, "/webhooks/exotel/acme/support/passthru", sign(signingSecret, body), body); recorder.Code != http.StatusOK {
+	if recorder := post(
+		handler,
+		"/webhooks/exotel/acme/support/passthru",
+		sign(signingSecret, body),
+		body,
+	); recorder.Code != http.StatusOK {
 		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}
-	if got := look(`SELECT concat_ws(' ', call_sid, stream_sid, status, duration_seconds, disconnected_by, recording_url) FROM call_streams`); got !=
+	if got := look(
+		`SELECT concat_ws(' ', call_sid, stream_sid, status, duration_seconds, disconnected_by, recording_url) FROM call_streams`,
+	); got !=
 		"c1 s1 completed 28 bot https://recordings.exotel.com/s1.mp3" {
 		t.Errorf("stream: %s", got)
 	}
-	if got := look(`SELECT string_agg(source_url, ' ' ORDER BY source_url) FROM recordings`); got != "https://recordings.exotel.com/c1.mp3 https://recordings.exotel.com/s1.mp3" {
+	if got := look(
+		`SELECT string_agg(source_url, ' ' ORDER BY source_url) FROM recordings`,
+	); got != "https://recordings.exotel.com/c1.mp3 https://recordings.exotel.com/s1.mp3" {
 		t.Errorf("recordings: %s", got)
 	}
 }
@@ -217,7 +239,12 @@ func TestPostgresKilledMidFlight(t *testing.T) {
 	until("events taken again", func() bool { n, _ := count(); return n > before+50 })
 	cancel()
 	wg.Wait()
-	if got, want := look(`SELECT count(*)::text || ' ' || count(DISTINCT call_sid) FROM call_events`), fmt.Sprintf("%d %[1]d", len(acked)); got != want {
+	if got, want := look(
+		`SELECT count(*)::text || ' ' || count(DISTINCT call_sid) FROM call_events`,
+	), fmt.Sprintf(
+		"%d %[1]d",
+		len(acked),
+	); got != want {
 		t.Errorf("events and calls: %s, want %s: what was answered 200, once each", got, want)
 	}
 }

@@ -53,12 +53,18 @@ func (s signed) replays() (all []signed) {
 // with the same signature.
 func TestSignedBytesAreOneEvent(t *testing.T) {
 	_, db, look := realStore(t)
-	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1",
+	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{
+		ID:         "acme/support",
+		AccountSID: "acme1",
 		Webhooks: &tenantconfig.Webhooks{
-			Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []secret.Sensitive{signingSecret}}}})
+			Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []secret.Sensitive{signingSecret}}},
+	})
 	registry := prometheus.NewRegistry()
-	handler := handlerWith(t, webhook.Options{Store: db, Metrics: registry,
-		Tenants: func() *tenantconfig.Snapshot { return all }})
+	handler := handlerWith(t, webhook.Options{
+		Store:   db,
+		Metrics: registry,
+		Tenants: func() *tenantconfig.Snapshot { return all },
+	})
 	const form = "application/x-www-form-urlencoded"
 	parts := func(boundary, call string) string {
 		return strings.ReplaceAll("--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\n"+call+"\r\n--b\r\n"+
@@ -94,7 +100,10 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 					}
 				}
 				for _, r := range d.replays() {
-					if code := r.send(handler); code != http.StatusOK && code != http.StatusBadRequest && code != http.StatusUnauthorized {
+					if code := r.send(
+						handler,
+					); code != http.StatusOK && code != http.StatusBadRequest &&
+						code != http.StatusUnauthorized {
 						t.Errorf("%+v is answered %d", r, code)
 					}
 				}
@@ -102,8 +111,13 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 			after := look(`SELECT count(*)::text FROM call_events`)
 			var a, b int
 			if _, err := fmt.Sscan(before+" "+after, &a, &b); err != nil || b-a != 1 {
-				t.Errorf("%d events more, want 1: %s (%v)", b-a, look(`SELECT string_agg(kind || ' ' || call_sid || ' ' ||
-					coalesce(dead_reason, 'applied'), ', ' ORDER BY id) FROM call_events`), err)
+				t.Errorf(
+					"%d events more, want 1: %s (%v)",
+					b-a,
+					look(`SELECT string_agg(kind || ' ' || call_sid || ' ' ||
+					coalesce(dead_reason, 'applied'), ', ' ORDER BY id) FROM call_events`),
+					err,
+				)
 			}
 		})
 	}
@@ -115,12 +129,18 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 // TestBearersSignNothing checks that equal requests under a token stay events of each kind.
 func TestBearersSignNothing(t *testing.T) {
 	_, db, look := realStore(t)
-	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", Webhooks: &tenantconfig.Webhooks{
-		Token: &tenantconfig.Token{Secrets: []secret.Sensitive{"a token of acme"}}}})
+	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{
+		ID: "acme/support",
+		Webhooks: &tenantconfig.Webhooks{
+			Token: &tenantconfig.Token{Secrets: []secret.Sensitive{"a token of acme"}}},
+	})
 	handler := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	for _, path := range []string{"status", "passthru", "status"} {
-		s := signed{method: "GET", path: "/webhooks/exotel/acme/support/" + path,
-			query: "CallSid=c1&token=a%20token%20of%20acme"}
+		s := signed{
+			method: "GET",
+			path:   "/webhooks/exotel/acme/support/" + path,
+			query:  "CallSid=c1&token=a%20token%20of%20acme",
+		}
 		if code := s.send(handler); code != http.StatusOK {
 			t.Fatalf("%s is answered %d", path, code)
 		}

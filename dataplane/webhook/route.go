@@ -16,8 +16,13 @@ const PathPrefix = v1alpha1.WebhookPathPrefix
 
 // kinds by the event's name in the path.
 var kinds = map[string]string{
-	"status": exotel.KindStatus, "call-start": exotel.KindStatus, "call-answered": exotel.KindStatus,
-	"call-end": exotel.KindStatus, "recording": exotel.KindStatus, "passthru": exotel.KindPassthru, "leg": exotel.KindLeg,
+	"status":        exotel.KindStatus,
+	"call-start":    exotel.KindStatus,
+	"call-answered": exotel.KindStatus,
+	"call-end":      exotel.KindStatus,
+	"recording":     exotel.KindStatus,
+	"passthru":      exotel.KindPassthru,
+	"leg":           exotel.KindLeg,
 }
 
 // destination is what a path says.
@@ -50,7 +55,7 @@ func parsePath(parts []string) (to destination, ok bool) {
 	to.pattern = PathPrefix
 	if len(parts) > 2 {
 		to.tenantID = parts[0] + "/" + parts[1]
-		to.pattern = to.pattern + "{namespace}/{tenant}/"
+		to.pattern += "{namespace}/{tenant}/"
 		if parts[0] == "" || parts[1] == "" {
 			return to, false
 		}
@@ -60,7 +65,7 @@ func parsePath(parts []string) (to destination, ok bool) {
 	to.pattern += parts[0]
 	if len(parts) == 2 {
 		to.token = parts[1]
-		to.pattern = to.pattern + "/{token}"
+		to.pattern += "/{token}"
 	}
 	return to, to.kind != "" && len(parts) <= 2 && (len(parts) == 1 || to.token != "")
 }

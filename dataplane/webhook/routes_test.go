@@ -24,16 +24,45 @@ const token = "a-token-of-initech"
 // routed are tenants with accounts and numbers: two share an account, two a number.
 func routed() *tenantconfig.Snapshot {
 	signed := func(s secret.Sensitive) *tenantconfig.Webhooks {
-		return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{s}}}
+		return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+			Scheme:  tenantconfig.SchemeHMACSHA1,
+			Secrets: []secret.Sensitive{s},
+		}}
 	}
 	return tenantconfig.NewSnapshot(
-		&tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", PhoneNumbers: []string{"+918047491899"}, Webhooks: signed(signingSecret)},
-		&tenantconfig.Tenant{ID: "globex/sales", AccountSID: "globex1", PhoneNumbers: []string{"+918047490001"}, Webhooks: signed("a signing secret of globex")},
-		&tenantconfig.Tenant{ID: "globex/care", AccountSID: "globex1", PhoneNumbers: []string{"+918047490002"}, Webhooks: signed("a signing secret of globex")},
-		&tenantconfig.Tenant{ID: "initech/it", AccountSID: "initech1", PhoneNumbers: []string{"+918047490009"},
-			Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []secret.Sensitive{token}}}},
-		&tenantconfig.Tenant{ID: "umbrella/lab", PhoneNumbers: []string{"+918047490009"}, Webhooks: signed("a signing secret of umbrella")},
-		&tenantconfig.Tenant{ID: "hooli/office", Webhooks: &tenantconfig.Webhooks{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}},
+		&tenantconfig.Tenant{
+			ID:           "acme/support",
+			AccountSID:   "acme1",
+			PhoneNumbers: []string{"+918047491899"},
+			Webhooks:     signed(signingSecret),
+		},
+		&tenantconfig.Tenant{
+			ID:           "globex/sales",
+			AccountSID:   "globex1",
+			PhoneNumbers: []string{"+918047490001"},
+			Webhooks:     signed("a signing secret of globex"),
+		},
+		&tenantconfig.Tenant{
+			ID:           "globex/care",
+			AccountSID:   "globex1",
+			PhoneNumbers: []string{"+918047490002"},
+			Webhooks:     signed("a signing secret of globex"),
+		},
+		&tenantconfig.Tenant{
+			ID:           "initech/it",
+			AccountSID:   "initech1",
+			PhoneNumbers: []string{"+918047490009"},
+			Webhooks:     &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []secret.Sensitive{token}}},
+		},
+		&tenantconfig.Tenant{
+			ID:           "umbrella/lab",
+			PhoneNumbers: []string{"+918047490009"},
+			Webhooks:     signed("a signing secret of umbrella"),
+		},
+		&tenantconfig.Tenant{
+			ID:       "hooli/office",
+			Webhooks: &tenantconfig.Webhooks{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
+		},
 	)
 }
 
@@ -48,31 +77,88 @@ func TestRoutes(t *testing.T) {
 		header                 http.Header
 		want                   want
 	}{
-		"tenant's own": {path: "acme/support/call-end", body: "CallSid=c1", want: want{200, "acme/support", "status",
-			""}},
-		"call-start": {path: "call-start", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
-			"status", ""}},
-		"call-answered": {path: "call-answered", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
-			"status", ""}},
-		"call-end": {path: "call-end", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
-			"status", ""}},
-		"recording": {path: "recording", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
-			"status", ""}},
-		"status": {path: "status", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
-			"status", ""}},
-		"passthru": {path: "passthru", query: "CallSid=c1&CallTo=08047491899", want: want{200, "acme/support",
-			"passthru", ""}},
-		"number called twice": {path: "passthru", query: "CallSid=c1&CallTo=08047491899&CallTo=9876543210",
-			want: want{200, "acme/support", "passthru", ""}},
-		"leg": {path: "leg", body: legBody, header: http.Header{"X-Exotel-Event-Sid": {"ev1"}}, want: want{
-			200, "acme/support", "leg", ""}},
-		"leg with the wrong header": {path: "leg", body: legBody, header: http.Header{
-			"X-Exotel-Event-Sid": {"ev2"}}, want: want{200, "acme/support", "leg", ""}},
-		"by ExoPhone":                   {path: "status", body: "CallSid=c1&PhoneNumberSid=08047491899&To=09000000000&From=09000000001", want: want{200, "acme/support", "status", ""}},
-		"by number called from":         {path: "status", body: "CallSid=c1&From=8047491899", want: want{200, "acme/support", "status", ""}},
-		"ExoPhone before who is called": {path: "status", body: "CallSid=c1&PhoneNumberSid=08047491899&To=08047490001", want: want{200, "acme/support", "status", ""}},
-		"account of two, by number": {path: "status", body: "CallSid=c1&AccountSid=globex1&To=08047490002",
-			key: "a signing secret of globex", want: want{200, "globex/care", "status", ""}},
+		"tenant's own": {
+			path: "acme/support/call-end",
+			body: "CallSid=c1",
+			want: want{200, "acme/support", "status",
+				""},
+		},
+		"call-start": {
+			path: "call-start",
+			body: "CallSid=c1&AccountSid=acme1",
+			want: want{200, "acme/support",
+				"status", ""},
+		},
+		"call-answered": {
+			path: "call-answered",
+			body: "CallSid=c1&AccountSid=acme1",
+			want: want{200, "acme/support",
+				"status", ""},
+		},
+		"call-end": {
+			path: "call-end",
+			body: "CallSid=c1&AccountSid=acme1",
+			want: want{200, "acme/support",
+				"status", ""},
+		},
+		"recording": {
+			path: "recording",
+			body: "CallSid=c1&AccountSid=acme1",
+			want: want{200, "acme/support",
+				"status", ""},
+		},
+		"status": {
+			path: "status",
+			body: "CallSid=c1&AccountSid=acme1",
+			want: want{200, "acme/support",
+				"status", ""},
+		},
+		"passthru": {
+			path:  "passthru",
+			query: "CallSid=c1&CallTo=08047491899",
+			want: want{200, "acme/support",
+				"passthru", ""},
+		},
+		"number called twice": {
+			path:  "passthru",
+			query: "CallSid=c1&CallTo=08047491899&CallTo=9876543210",
+			want:  want{200, "acme/support", "passthru", ""},
+		},
+		"leg": {
+			path:   "leg",
+			body:   legBody,
+			header: http.Header{"X-Exotel-Event-Sid": {"ev1"}},
+			want: want{
+				200, "acme/support", "leg", ""},
+		},
+		"leg with the wrong header": {
+			path: "leg",
+			body: legBody,
+			header: http.Header{
+				"X-Exotel-Event-Sid": {"ev2"}},
+			want: want{200, "acme/support", "leg", ""},
+		},
+		"by ExoPhone": {
+			path: "status",
+			body: "CallSid=c1&PhoneNumberSid=08047491899&To=09000000000&From=09000000001",
+			want: want{200, "acme/support", "status", ""},
+		},
+		"by number called from": {
+			path: "status",
+			body: "CallSid=c1&From=8047491899",
+			want: want{200, "acme/support", "status", ""},
+		},
+		"ExoPhone before who is called": {
+			path: "status",
+			body: "CallSid=c1&PhoneNumberSid=08047491899&To=08047490001",
+			want: want{200, "acme/support", "status", ""},
+		},
+		"account of two, by number": {
+			path: "status",
+			body: "CallSid=c1&AccountSid=globex1&To=08047490002",
+			key:  "a signing secret of globex",
+			want: want{200, "globex/care", "status", ""},
+		},
 		"account of two": {
 			path: "status",
 			body: "CallSid=c1&AccountSid=globex1",
@@ -85,21 +171,75 @@ func TestRoutes(t *testing.T) {
 			key:  "a signing secret of umbrella",
 			want: want{401, "", "", "unknown_tenant"},
 		},
-		"numbers of two":                {path: "status", body: "CallSid=c1&To=08047491899&From=08047490001", want: want{401, "", "", "ambiguous_tenant"}},
-		"account of nobody":             {path: "status", body: "CallSid=c1&AccountSid=nobody1&To=08047491899", want: want{401, "", "", "unknown_tenant"}},
-		"nothing to go by":              {path: "status", body: "CallSid=c1", want: want{401, "", "", "unknown_tenant"}},
-		"unreadable":                    {path: "status", body: "AccountSid=%zz", want: want{401, "", "", "unknown_tenant"}},
-		"another tenant's secret":       {path: "status", body: "CallSid=c1&AccountSid=globex1&To=08047490001", want: want{401, "", "", "wrong_signature"}},
-		"account beside what is signed": {path: "status", query: "AccountSid=acme1", body: "CallSid=c1", want: want{200, "acme/support", "status", ""}},
-		"token in the path":             {path: "initech/it/status/" + token, body: "CallSid=c1", want: want{200, "initech/it", "status", ""}},
-		"token in the shared path":      {path: "status/" + token, body: "CallSid=c1&AccountSid=initech1", want: want{200, "initech/it", "status", ""}},
-		"token in the query":            {path: "passthru", query: "AccountSid=initech1&CallSid=c1&token=" + token, want: want{200, "initech/it", "passthru", ""}},
-		"query beside a body, by token": {path: "initech/it/status", query: "CallSid=c1&token=" + token, body: "Status=busy", want: want{200, "initech/it", "status", ""}},
-		"wrong token":                   {path: "initech/it/status/not-that-one", body: "CallSid=c1", want: want{401, "", "", "wrong_token"}},
-		"address through a proxy": {path: "hooli/office/status", body: "CallSid=c1", header: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
-			want: want{200, "hooli/office", "status", ""}},
-		"address that the sender made up": {path: "hooli/office/status", body: "CallSid=c1", header: http.Header{"X-Forwarded-For": {"203.0.113.7, 198.51.100.1"}},
-			want: want{401, "", "", "address_not_allowed"}},
+		"numbers of two": {
+			path: "status",
+			body: "CallSid=c1&To=08047491899&From=08047490001",
+			want: want{401, "", "", "ambiguous_tenant"},
+		},
+		"account of nobody": {
+			path: "status",
+			body: "CallSid=c1&AccountSid=nobody1&To=08047491899",
+			want: want{401, "", "", "unknown_tenant"},
+		},
+		"nothing to go by": {
+			path: "status",
+			body: "CallSid=c1",
+			want: want{401, "", "", "unknown_tenant"},
+		},
+		"unreadable": {
+			path: "status",
+			body: "AccountSid=%zz",
+			want: want{401, "", "", "unknown_tenant"},
+		},
+		"another tenant's secret": {
+			path: "status",
+			body: "CallSid=c1&AccountSid=globex1&To=08047490001",
+			want: want{401, "", "", "wrong_signature"},
+		},
+		"account beside what is signed": {
+			path:  "status",
+			query: "AccountSid=acme1",
+			body:  "CallSid=c1",
+			want:  want{200, "acme/support", "status", ""},
+		},
+		"token in the path": {
+			path: "initech/it/status/" + token,
+			body: "CallSid=c1",
+			want: want{200, "initech/it", "status", ""},
+		},
+		"token in the shared path": {
+			path: "status/" + token,
+			body: "CallSid=c1&AccountSid=initech1",
+			want: want{200, "initech/it", "status", ""},
+		},
+		"token in the query": {
+			path:  "passthru",
+			query: "AccountSid=initech1&CallSid=c1&token=" + token,
+			want:  want{200, "initech/it", "passthru", ""},
+		},
+		"query beside a body, by token": {
+			path:  "initech/it/status",
+			query: "CallSid=c1&token=" + token,
+			body:  "Status=busy",
+			want:  want{200, "initech/it", "status", ""},
+		},
+		"wrong token": {
+			path: "initech/it/status/not-that-one",
+			body: "CallSid=c1",
+			want: want{401, "", "", "wrong_token"},
+		},
+		"address through a proxy": {
+			path:   "hooli/office/status",
+			body:   "CallSid=c1",
+			header: http.Header{"X-Forwarded-For": {"203.0.113.7"}},
+			want:   want{200, "hooli/office", "status", ""},
+		},
+		"address that the sender made up": {
+			path:   "hooli/office/status",
+			body:   "CallSid=c1",
+			header: http.Header{"X-Forwarded-For": {"203.0.113.7, 198.51.100.1"}},
+			want:   want{401, "", "", "address_not_allowed"},
+		},
 		"two elements":      {path: "acme/support", body: "CallSid=c1", want: want{404, "", "", ""}},
 		"trailing slash":    {path: "status/", body: "CallSid=c1", want: want{404, "", "", ""}},
 		"too many elements": {path: "acme/support/status/x/y", body: "CallSid=c1", want: want{404, "", "", ""}},
@@ -110,8 +250,13 @@ func TestRoutes(t *testing.T) {
 			registry := prometheus.NewRegistry()
 			var logged bytes.Buffer
 			log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			handler := server.Middleware(handlerWith(t, webhook.Options{Tenants: routed, Store: f, Metrics: registry, Log: log,
-				TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}), log)
+			handler := server.Middleware(handlerWith(t, webhook.Options{
+				Tenants:        routed,
+				Store:          f,
+				Metrics:        registry,
+				Log:            log,
+				TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+			}), log)
 			if tc.key == "" {
 				tc.key = signingSecret
 			}
@@ -137,8 +282,15 @@ func TestRoutes(t *testing.T) {
 			switch tc.want.status {
 			case http.StatusOK:
 				event := f.got[0]
-				if event.Tenant != tc.want.tenant || event.Kind != tc.want.kind || event.DeadReason != tc.want.reason || strings.Contains(event.Query, token) {
-					t.Errorf("kept %+v, want of %s, a %s, dead for %q", event, tc.want.tenant, tc.want.kind, tc.want.reason)
+				if event.Tenant != tc.want.tenant || event.Kind != tc.want.kind || event.DeadReason != tc.want.reason ||
+					strings.Contains(event.Query, token) {
+					t.Errorf(
+						"kept %+v, want of %s, a %s, dead for %q",
+						event,
+						tc.want.tenant,
+						tc.want.kind,
+						tc.want.reason,
+					)
 				}
 			case http.StatusUnauthorized:
 				checkRefusal(t, registry, logged.String(), tc.want.reason)
@@ -179,7 +331,12 @@ func counted(t *testing.T, registry *prometheus.Registry, name, label string) fl
 func TestMergedFields(t *testing.T) {
 	f := &fake{outcome: store.Applied}
 	handler := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
-	post(handler, webhook.PathPrefix+"initech/it/status/"+token+"?CallSid=c1&Status=busy&From=0987", "", "Status=completed&To=0912")
+	post(
+		handler,
+		webhook.PathPrefix+"initech/it/status/"+token+"?CallSid=c1&Status=busy&From=0987",
+		"",
+		"Status=completed&To=0912",
+	)
 	want := store.Call{State: store.CallCompleted, From: "0987", To: "0912"}
 	if len(f.got) != 1 || f.got[0].CallSID != "c1" || f.got[0].Call != want {
 		t.Errorf("kept %+v, want call c1 with %+v", f.got, want)

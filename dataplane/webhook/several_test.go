@@ -57,7 +57,12 @@ func TestWholeLists(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, db, look := realStore(t)
 			handler := handlerWith(t, webhook.Options{Store: db})
-			if recorder := post(handler, statusPath+tc.query, sign(signingSecret, tc.body), tc.body); recorder.Code != http.StatusOK {
+			if recorder := post(
+				handler,
+				statusPath+tc.query,
+				sign(signingSecret, tc.body),
+				tc.body,
+			); recorder.Code != http.StatusOK {
 				t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 			}
 			got := look(`SELECT string_agg(concat_ws(' ', call_sid, dead_reason, convert_from(raw, 'UTF8')), E'\n')
@@ -90,24 +95,42 @@ func TestListsOfOthers(t *testing.T) {
 		wantCode               int
 		want                   []string // tenant, call, reason, text
 	}{
-		"of one tenant": {body: list(acme, acmeNumber), want: []string{"acme/support c1  " + acme,
-			"acme/support c2  " + acmeNumber}},
+		"of one tenant": {
+			body: list(acme, acmeNumber),
+			want: []string{"acme/support c1  " + acme,
+				"acme/support c2  " + acmeNumber},
+		},
 		"of two accounts":             {body: list(acme, globex), want: dead("acme/support", acme, globex)},
 		"of two, signed by the other": {body: list(globex, acme), wantCode: 401},
-		"of two of one account": {body: list(globex, globexCare), key: globexKey,
-			want: dead("globex/sales", globex, globexCare)},
+		"of two of one account": {
+			body: list(globex, globexCare),
+			key:  globexKey,
+			want: dead("globex/sales", globex, globexCare),
+		},
 		"of nobody":       {body: list(acme, stranger), want: dead("acme/support", acme, stranger)},
 		"without a claim": {body: list(acme, nameless), want: dead("acme/support", acme, nameless)},
 		"first without":   {body: list(nameless, acme), wantCode: 401},
-		"account in the query": {query: "AccountSid=acme1", body: list(nameless),
-			want: []string{"acme/support c5  " + list(nameless)}},
-		"accounts of the query": {query: "AccountSid=acme1", body: list(nameless, acme),
-			want: []string{"acme/support c5  " + nameless, "acme/support c1  " + acme}},
-		"call in an unsigned query": {query: "AccountSid=acme1&CallSid=c6", body: payload(list(acme, globex)),
-			want: []string{"acme/support unknown malformed_body " + payload(list(acme, globex))}},
+		"account in the query": {
+			query: "AccountSid=acme1",
+			body:  list(nameless),
+			want:  []string{"acme/support c5  " + list(nameless)},
+		},
+		"accounts of the query": {
+			query: "AccountSid=acme1",
+			body:  list(nameless, acme),
+			want:  []string{"acme/support c5  " + nameless, "acme/support c1  " + acme},
+		},
+		"call in an unsigned query": {
+			query: "AccountSid=acme1&CallSid=c6",
+			body:  payload(list(acme, globex)),
+			want:  []string{"acme/support unknown malformed_body " + payload(list(acme, globex))},
+		},
 		"payload": {body: payload(acme), want: []string{"acme/support c1  " + payload(acme)}},
-		"the tenant's own path": {path: "acme/support/", body: list(acme, globex),
-			want: []string{"acme/support c1  " + acme, "acme/support c3  " + globex}},
+		"the tenant's own path": {
+			path: "acme/support/",
+			body: list(acme, globex),
+			want: []string{"acme/support c1  " + acme, "acme/support c3  " + globex},
+		},
 		"one, its own path":       {path: "acme/support/", body: globex, want: []string{"acme/support c3  " + globex}},
 		"another tenant's secret": {body: list(acme, acmeNumber), key: globexKey, wantCode: 401},
 	} {
@@ -135,14 +158,22 @@ func TestListsOfOthers(t *testing.T) {
 // tenant of an event.
 func TestListWithoutTenantConfigs(t *testing.T) {
 	acme, _ := routed().Tenant("acme/support")
-	handler := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Tenants: func() *tenantconfig.Snapshot {
-		return tenantconfig.NewIncompleteSnapshot(acme)
-	}})
+	handler := handlerWith(t, webhook.Options{
+		Store: &fake{outcome: store.Applied},
+		Tenants: func() *tenantconfig.Snapshot {
+			return tenantconfig.NewIncompleteSnapshot(acme)
+		},
+	})
 	for body, want := range map[string]int{
 		`[{"CallSid":"c1","AccountSid":"acme1"},{"AccountSid":"acme1"}]`:   http.StatusOK,
 		`[{"CallSid":"c1","AccountSid":"acme1"},{"AccountSid":"globex1"}]`: http.StatusServiceUnavailable,
 	} {
-		if recorder := post(handler, webhook.PathPrefix+"status", sign(signingSecret, body), body); recorder.Code != want {
+		if recorder := post(
+			handler,
+			webhook.PathPrefix+"status",
+			sign(signingSecret, body),
+			body,
+		); recorder.Code != want {
 			t.Errorf("%s: answered %d %s, want %d", body, recorder.Code, recorder.Body, want)
 		}
 	}
@@ -171,7 +202,12 @@ func TestSeveralEventsOrRetry(t *testing.T) {
 	f := &failing{Ingester: db, call: "c2"}
 	handler := handlerWith(t, webhook.Options{Store: f})
 	const list = `[{"CallSid":"c1","Status":"busy"},{"CallSid":"c2","Status":"busy"},{"CallSid":"c3","Status":"busy"}]`
-	if recorder := post(handler, statusPath, sign(signingSecret, list), list); recorder.Code != http.StatusServiceUnavailable {
+	if recorder := post(
+		handler,
+		statusPath,
+		sign(signingSecret, list),
+		list,
+	); recorder.Code != http.StatusServiceUnavailable {
 		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}
 	f.stop.Store(true)

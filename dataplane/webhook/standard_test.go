@@ -99,8 +99,11 @@ func TestWebhookIDIsOneEvent(t *testing.T) {
 // as the names of Exotel's voicemail files do, cannot send a part of it under an id of their own.
 func TestPartOfABodyIsNotAnID(t *testing.T) {
 	_, db, look := realStore(t)
-	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", Webhooks: &tenantconfig.Webhooks{
-		Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Hour, Secrets: []secret.Sensitive{signingSecret}}}})
+	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{
+		ID: "acme/support",
+		Webhooks: &tenantconfig.Webhooks{
+			Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Hour, Secrets: []secret.Sensitive{signingSecret}}},
+	})
 	handler := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	const (
 		path  = "acme/support/status"

@@ -18,7 +18,12 @@ func (h *Handler) verified(
 ) (*tenantconfig.Tenant, ingest.Delivery, error) {
 	now := request.Now
 	body := request.Body
-	all := exotel.Request{Method: r.Method, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body}
+	all := exotel.Request{
+		Method:      r.Method,
+		RawQuery:    r.URL.RawQuery,
+		ContentType: r.Header.Get("Content-Type"),
+		Body:        body,
+	}
 	if err := in.charge(exotel.Weight(all)); err != nil {
 		return nil, ingest.Delivery{}, err
 	}
@@ -42,7 +47,14 @@ func (h *Handler) verified(
 		return nil, ingest.Delivery{}, problem.New(problem.Forbidden, "the tenant is suspended")
 	}
 	fields, kept := splitQuery(r.URL.RawQuery, tokenName(verifiers))
-	delivery := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
+	delivery := ingest.Delivery{
+		Kind:        to.kind,
+		Source:      ingest.SourceWebhook,
+		ContentType: all.ContentType,
+		Raw:         body,
+		Query:       kept,
+		ReceivedAt:  now,
+	}
 	delivery.Fields = believed(verdict, all, fields)
 	delivery.SignedDigest = verdict.SignedDigest
 	delivery.Fields.EventSID = r.Header.Get(exotel.EventSIDHeader)
@@ -77,7 +89,15 @@ func tokenName(w *tenantconfig.Webhooks) string {
 
 func (h *Handler) refuse(to destination, reason string, missing bool) error {
 	h.m.refused.WithLabelValues(reason).Inc()
-	h.o.Log.Warn("refused a webhook", "tenant", to.tenantID[:min(len(to.tenantID), 128)], "route", to.pattern, "reason", reason)
+	h.o.Log.Warn(
+		"refused a webhook",
+		"tenant",
+		to.tenantID[:min(len(to.tenantID), 128)],
+		"route",
+		to.pattern,
+		"reason",
+		reason,
+	)
 	outside := "the webhook's signature was not accepted"
 	if missing {
 		outside = "Missing webhook signature"

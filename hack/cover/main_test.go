@@ -21,14 +21,20 @@ func TestParse(t *testing.T) {
 		want    []block
 		wantErr string
 	}{
-		"two test binaries": {profile: profile, want: []block{
-			{file: "a/x.go", first: 3, last: 5, statements: 4, covered: true},
-			{file: "a/x.go", first: 7, last: 8, statements: 1},
-			{file: "b/y.go", first: 1, last: 2, statements: 10, covered: true},
-		}},
-		"nothing":         {wantErr: "it does not begin with a mode"},
-		"another file":    {profile: "mode: set\nhello\n", wantErr: `line 2 is not one of a profile: "hello"`},
-		"half of a block": {profile: "mode: set\na.go:3.1,5.2 4\n", wantErr: `line 2 is not one of a profile: "a.go:3.1,5.2 4"`},
+		"two test binaries": {
+			profile: profile,
+			want: []block{
+				{file: "a/x.go", first: 3, last: 5, statements: 4, covered: true},
+				{file: "a/x.go", first: 7, last: 8, statements: 1},
+				{file: "b/y.go", first: 1, last: 2, statements: 10, covered: true},
+			},
+		},
+		"nothing":      {wantErr: "it does not begin with a mode"},
+		"another file": {profile: "mode: set\nhello\n", wantErr: `line 2 is not one of a profile: "hello"`},
+		"half of a block": {
+			profile: "mode: set\na.go:3.1,5.2 4\n",
+			wantErr: `line 2 is not one of a profile: "a.go:3.1,5.2 4"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parse(tc.profile)
@@ -52,11 +58,17 @@ func TestExceptions(t *testing.T) {
 		wantExplained []int // lines
 		wantErr       string
 	}{
-		"none":        {list: "# a comment\n\n"},
-		"one":         {list: "a/x.go | errImpossible | the caller has checked it\n", wantExplained: []int{7}},
-		"out of date": {list: "a/x.go | errGone | x\n", wantErr: `a/x.go has no uncovered block with "errGone"; remove the line`},
-		"covered":     {list: "b/y.go | errImpossible | x\n", wantErr: `b/y.go has no uncovered block with "errImpossible"`},
-		"no reason":   {list: "a/x.go | errImpossible\n", wantErr: "is not file | text | reason"},
+		"none": {list: "# a comment\n\n"},
+		"one":  {list: "a/x.go | errImpossible | the caller has checked it\n", wantExplained: []int{7}},
+		"out of date": {
+			list:    "a/x.go | errGone | x\n",
+			wantErr: `a/x.go has no uncovered block with "errGone"; remove the line`,
+		},
+		"covered": {
+			list:    "b/y.go | errImpossible | x\n",
+			wantErr: `b/y.go has no uncovered block with "errImpossible"`,
+		},
+		"no reason": {list: "a/x.go | errImpossible\n", wantErr: "is not file | text | reason"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			blocks, err := parse(profile)
@@ -91,9 +103,17 @@ func TestReport(t *testing.T) {
 		wantLine string
 		wantErr  string
 	}{
-		"enough":     {areas: []area{{"b", []string{"b"}}}, wantLine: "b     100.0 %  10          0          b"},
-		"both":       {areas: []area{{"all", []string{"a", "b"}}}, wantLine: "all   93.3 %   15          0          a b", wantErr: "95 % of all"},
-		"no profile": {areas: []area{{"c", []string{"c"}}}, wantLine: "c     0.0 %    0           0          c", wantErr: "95 % of c"},
+		"enough": {areas: []area{{"b", []string{"b"}}}, wantLine: "b     100.0 %  10          0          b"},
+		"both": {
+			areas:    []area{{"all", []string{"a", "b"}}},
+			wantLine: "all   93.3 %   15          0          a b",
+			wantErr:  "95 % of all",
+		},
+		"no profile": {
+			areas:    []area{{"c", []string{"c"}}},
+			wantLine: "c     0.0 %    0           0          c",
+			wantErr:  "95 % of c",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder

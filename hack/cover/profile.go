@@ -30,7 +30,16 @@ func parse(profile string) ([]block, error) {
 		var b block
 		var firstColumn, lastColumn, count int
 		if ok {
-			_, err := fmt.Sscanf(rest, "%d.%d,%d.%d %d %d", &b.first, &firstColumn, &b.last, &lastColumn, &b.statements, &count)
+			_, err := fmt.Sscanf(
+				rest,
+				"%d.%d,%d.%d %d %d",
+				&b.first,
+				&firstColumn,
+				&b.last,
+				&lastColumn,
+				&b.statements,
+				&count,
+			)
 			ok = err == nil
 		}
 		if !ok {
@@ -89,7 +98,11 @@ func except(blocks []block, all []exception, text func(block) (string, error)) (
 			}
 		}
 		if n == 0 {
-			return nil, fmt.Errorf("unreachable.txt: %s has no uncovered block with %q; remove the line", e.file, e.text)
+			return nil, fmt.Errorf(
+				"unreachable.txt: %s has no uncovered block with %q; remove the line",
+				e.file,
+				e.text,
+			)
 		}
 	}
 	return blocks, nil

@@ -47,8 +47,18 @@ func main() {
 	flag.StringVar(&o.also, "also", "", "second static binary to put beside it")
 	flag.StringVar(&o.tag, "tag", "", "name and tag of the image, such as caly:dev")
 	flag.StringVar(&o.out, "out", "", "archive to write")
-	flag.StringVar(&o.entrypoint, "entrypoint", "", "absolute path of the binary inside the image (default: / and its name)")
-	flag.StringVar(&o.caBundle, "ca-certificates", "/"+caPath, "CA certificates to put into the image; left out when the file is missing")
+	flag.StringVar(
+		&o.entrypoint,
+		"entrypoint",
+		"",
+		"absolute path of the binary inside the image (default: / and its name)",
+	)
+	flag.StringVar(
+		&o.caBundle,
+		"ca-certificates",
+		"/"+caPath,
+		"CA certificates to put into the image; left out when the file is missing",
+	)
 	flag.Func("license", "text file to put into the folder /licenses; may be repeated", func(file string) error {
 		o.licenses = append(o.licenses, file)
 		return nil
@@ -95,7 +105,9 @@ func build(o options) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
+	l, err := tarball.LayerFromOpener(
+		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+	)
 	if err != nil {
 		return nil, fmt.Errorf("layer: %w", err)
 	}
@@ -135,7 +147,10 @@ func inspect(file string) (string, error) {
 	defer f.Close()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return "", fmt.Errorf("%s is linked dynamically and the image has no libraries: build it with CGO_ENABLED=0", file)
+			return "", fmt.Errorf(
+				"%s is linked dynamically and the image has no libraries: build it with CGO_ENABLED=0",
+				file,
+			)
 		}
 	}
 	switch f.Machine {
@@ -169,7 +184,11 @@ func layer(o options) ([]byte, error) {
 	var buf bytes.Buffer
 	w := layerWriter{tar: tar.NewWriter(&buf), made: map[string]bool{}}
 	w.directory("tmp", 0o1777)
-	w.file("etc/passwd", 0o644, fmt.Appendf(nil, "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:%d:%d:nonroot:/:/sbin/nologin\n", o.user, o.user))
+	w.file(
+		"etc/passwd",
+		0o644,
+		fmt.Appendf(nil, "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:%d:%d:nonroot:/:/sbin/nologin\n", o.user, o.user),
+	)
 	w.file("etc/group", 0o644, fmt.Appendf(nil, "root:x:0:\nnonroot:x:%d:\n", o.user))
 	if len(roots) > 0 {
 		w.file(caPath, 0o644, roots)

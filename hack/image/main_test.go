@@ -42,7 +42,14 @@ func testOptions(t *testing.T) options {
 	if err := os.WriteFile(bundle, []byte("roots\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return options{binary: buildProgram(t), tag: "caly:dev", out: filepath.Join(dir, "caly.tar"), entrypoint: "/caly", user: 65532, caBundle: bundle}
+	return options{
+		binary:     buildProgram(t),
+		tag:        "caly:dev",
+		out:        filepath.Join(dir, "caly.tar"),
+		entrypoint: "/caly",
+		user:       65532,
+		caBundle:   bundle,
+	}
 }
 
 func TestRunWritesALoadableImage(t *testing.T) {

@@ -108,7 +108,11 @@ func packageOf(root, folder string) goPackage {
 func TestEqualTextsAreWrittenOnce(t *testing.T) {
 	var got bytes.Buffer
 	err := write(&got, []*component{
-		{name: "example.com/a", version: "v1.0.0", files: map[string]string{"LICENSE": "terms", "NOTICE": "notice of a"}},
+		{
+			name:    "example.com/a",
+			version: "v1.0.0",
+			files:   map[string]string{"LICENSE": "terms", "NOTICE": "notice of a"},
+		},
 		{name: "example.com/b", version: "v2.0.0", files: map[string]string{"COPYING": "terms", "NOTICE": ""}},
 	})
 	if err != nil {

@@ -16,11 +16,19 @@ const refPrefix = "#/definitions/"
 // awaitOwnKinds asks until the document holds Caly's kinds: the API server adds a CRD's schema a little after the CRD.
 func awaitOwnKinds(ctx context.Context, client *discovery.DiscoveryClient) ([]byte, error) {
 	for range 60 {
-		document, err := client.RESTClient().Get().AbsPath("/openapi/v2").SetHeader("Accept", "application/json").Do(ctx).Raw()
+		document, err := client.RESTClient().Get().AbsPath(
+			"/openapi/v2",
+		).SetHeader(
+			"Accept",
+			"application/json",
+		).Do(
+			ctx,
+		).Raw()
 		if err != nil {
 			return nil, fmt.Errorf("read the API server's OpenAPI document: %w", err)
 		}
-		if bytes.Contains(document, []byte("dev.caly.voice.v1alpha1.Tenant")) && bytes.Contains(document, []byte("dev.caly.voice.v1alpha1.CallRecording")) {
+		if bytes.Contains(document, []byte("dev.caly.voice.v1alpha1.Tenant")) &&
+			bytes.Contains(document, []byte("dev.caly.voice.v1alpha1.CallRecording")) {
 			return document, nil
 		}
 		time.Sleep(500 * time.Millisecond)

@@ -19,17 +19,41 @@ func TestConvert(t *testing.T) {
 				"a.Thing": {"properties": {"spec": {"$ref": "#/definitions/a.Spec"}}, "x-kubernetes-group-version-kind": [{"group": "a.example.com", "version": "v1", "kind": "Thing"}]},
 				"a.Spec": {"properties": {"any": {"type": "object"}}},
 				"b.Other": {"type": "string"}}}`,
-			want: map[string]any{"thing-a-v1.json": map[string]any{"$ref": "#/definitions/a.Thing", "definitions": map[string]any{
-				"a.Thing": map[string]any{"additionalProperties": false, "properties": map[string]any{"spec": map[string]any{"$ref": "#/definitions/a.Spec"}},
-					"x-kubernetes-group-version-kind": []any{map[string]any{"group": "a.example.com", "version": "v1", "kind": "Thing"}}},
-				"a.Spec": map[string]any{"additionalProperties": false, "properties": map[string]any{"any": map[string]any{"type": "object"}}}}}},
+			want: map[string]any{"thing-a-v1.json": map[string]any{
+				"$ref": "#/definitions/a.Thing",
+				"definitions": map[string]any{
+					"a.Thing": map[string]any{
+						"additionalProperties": false,
+						"properties":           map[string]any{"spec": map[string]any{"$ref": "#/definitions/a.Spec"}},
+						"x-kubernetes-group-version-kind": []any{map[string]any{
+							"group":   "a.example.com",
+							"version": "v1",
+							"kind":    "Thing",
+						}},
+					},
+					"a.Spec": map[string]any{
+						"additionalProperties": false,
+						"properties":           map[string]any{"any": map[string]any{"type": "object"}},
+					},
+				},
+			}},
 		},
 		"the core group has no name; open objects stay open; circles end": {
 			document: `{"definitions": {"P": {"additionalProperties": {"$ref": "#/definitions/P"}, "properties": {},
 				"x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Pod"}]}}}`,
-			want: map[string]any{"pod-v1.json": map[string]any{"$ref": "#/definitions/P", "definitions": map[string]any{
-				"P": map[string]any{"additionalProperties": map[string]any{"$ref": "#/definitions/P"}, "properties": map[string]any{},
-					"x-kubernetes-group-version-kind": []any{map[string]any{"group": "", "version": "v1", "kind": "Pod"}}}}}},
+			want: map[string]any{"pod-v1.json": map[string]any{
+				"$ref": "#/definitions/P",
+				"definitions": map[string]any{
+					"P": map[string]any{
+						"additionalProperties": map[string]any{"$ref": "#/definitions/P"},
+						"properties":           map[string]any{},
+						"x-kubernetes-group-version-kind": []any{map[string]any{
+							"group":   "",
+							"version": "v1",
+							"kind":    "Pod",
+						}},
+					}},
+			}},
 		},
 	}
 	for name, tc := range tests {

@@ -26,7 +26,11 @@ func formatOf(start agentstream.StartInfo) (format, error) {
 		f.rate = defaultRate
 	case 8000, 16000, 24000:
 	default:
-		return f, fmt.Errorf("%w: the call has %d samples a second: use sample-rate=8000, 16000 or 24000", ErrRate, f.rate)
+		return f, fmt.Errorf(
+			"%w: the call has %d samples a second: use sample-rate=8000, 16000 or 24000",
+			ErrRate,
+			f.rate,
+		)
 	}
 	return f, nil
 }

@@ -18,8 +18,16 @@ import (
 )
 
 func startInfo(rate int) agentstream.StartInfo {
-	return agentstream.StartInfo{StreamSID: `s"1`, CallSID: "c1", AccountSID: "a1", From: "+91987", To: "+91123", SampleRate: rate, Encoding: "raw",
-		Custom: map[string]string{"k": "v"}}
+	return agentstream.StartInfo{
+		StreamSID:  `s"1`,
+		CallSID:    "c1",
+		AccountSID: "a1",
+		From:       "+91987",
+		To:         "+91123",
+		SampleRate: rate,
+		Encoding:   "raw",
+		Custom:     map[string]string{"k": "v"},
+	}
 }
 
 // failer is what *testing.T, *testing.F and *rapid.T have in common.
@@ -68,7 +76,10 @@ func TestNew(t *testing.T) {
 	if codec, err := New(Exotel); codec != nil || err != nil {
 		t.Errorf("exotel: %v, %v; want no codec", codec, err)
 	}
-	if _, err := New("vonage"); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), `"vonage": use exotel, twilio or pcm`) {
+	if _, err := New(
+		"vonage",
+	); !errors.Is(err, ErrProtocol) ||
+		!strings.Contains(err.Error(), `"vonage": use exotel, twilio or pcm`) {
 		t.Errorf("vonage: %v", err)
 	}
 }
@@ -85,7 +96,11 @@ func TestOpen(t *testing.T) {
 			`{"event":"start","sequenceNumber":"1","start":{"accountSid":"a1","streamSid":"s\"1","callSid":"c1","tracks":["inbound"],` +
 				`"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},"customParameters":{"from":"+91987","k":"v","to":"+91123"}},` +
 				`"streamSid":"s\"1"}`}, nil},
-		"twilio, own parameters win": {Twilio, agentstream.StartInfo{StreamSID: "s", From: "1", Custom: map[string]string{"from": "me"}}, []string{connected,
+		"twilio, own parameters win": {Twilio, agentstream.StartInfo{
+			StreamSID: "s",
+			From:      "1",
+			Custom:    map[string]string{"from": "me"},
+		}, []string{connected,
 			`{"event":"start","sequenceNumber":"1","start":{"accountSid":"","streamSid":"s","callSid":"","tracks":["inbound"],` +
 				`"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},"customParameters":{"from":"me","to":""}},"streamSid":"s"}`}, nil},
 		"pcm": {PCM, startInfo(24000), []string{`{"event":"start","streamId":"s\"1","callId":"c1","from":"+91987","to":"+91123","sampleRate":24000,` +
@@ -137,7 +152,14 @@ func TestControlFromExotel(t *testing.T) {
 	} {
 		for protocol, want := range map[Protocol]string{Twilio: tc.wantTwilio, PCM: tc.wantPCM} {
 			t.Run(name+" for "+string(protocol), func(t *testing.T) {
-				got, binary, send, err := open(t, protocol, startInfo(8000)).FromExotel([]byte("dst"), scan(t, tc.frame))
+				got, binary, send, err := open(
+					t,
+					protocol,
+					startInfo(8000),
+				).FromExotel(
+					[]byte("dst"),
+					scan(t, tc.frame),
+				)
 				if string(got) != "dst"+want || binary || send != (want != "") || err != nil {
 					t.Errorf("got %s, binary %v, send %v, %v; want %s", got, binary, send, err, want)
 				}
@@ -186,7 +208,9 @@ func TestTwilioMedia(t *testing.T) {
 // TestFromAgent is what agents send, in their own words.
 func TestFromAgent(t *testing.T) {
 	media := func(pcm []byte) string {
-		return `{"event":"media","stream_sid":"s\"1","media":{"payload":"` + base64.StdEncoding.EncodeToString(pcm) + `"}}`
+		return `{"event":"media","stream_sid":"s\"1","media":{"payload":"` + base64.StdEncoding.EncodeToString(
+			pcm,
+		) + `"}}`
 	}
 	loud := appendPCM(nil, []int16{0, 8, -32124})
 	for name, tc := range map[string]struct {
@@ -226,7 +250,8 @@ func TestFromAgent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := open(t, tc.protocol, startInfo(8000)).FromAgent([]byte("dst"), []byte(tc.frame), tc.binary)
-			if !errors.Is(err, tc.wantErr) || out.Kind != tc.wantKind || out.Send != (tc.want != "") || string(out.Frame) != "dst"+tc.want {
+			if !errors.Is(err, tc.wantErr) || out.Kind != tc.wantKind || out.Send != (tc.want != "") ||
+				string(out.Frame) != "dst"+tc.want {
 				t.Errorf("%v, %v, send %v, %s; want %v, %s", err, out.Kind, out.Send, out.Frame, tc.wantKind, tc.want)
 			}
 		})
@@ -300,10 +325,16 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 			rest = rest[n:]
 		}
 		codec := open(t, protocol, start)
-		if d := cmp.Diff(toAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), toAgent(t, protocol, codec, pieces)); d != "" {
+		if d := cmp.Diff(
+			toAgent(t, protocol, open(t, protocol, start), [][]byte{audio}),
+			toAgent(t, protocol, codec, pieces),
+		); d != "" {
 			t.Errorf("to the agent (-whole +cut):\n%s", d)
 		}
-		if d := cmp.Diff(fromAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), fromAgent(t, protocol, codec, pieces)); d != "" {
+		if d := cmp.Diff(
+			fromAgent(t, protocol, open(t, protocol, start), [][]byte{audio}),
+			fromAgent(t, protocol, codec, pieces),
+		); d != "" {
 			t.Errorf("from the agent (-whole +cut):\n%s", d)
 		}
 	})
@@ -314,7 +345,8 @@ func TestAudioAtEightKilohertz(t *testing.T) {
 	audio := sinePCM(440, 8000, 1600)
 	for _, rate := range []int{8000, 16000, 24000} {
 		codec := open(t, PCM, startInfo(rate))
-		if !bytes.Equal(toAgent(t, PCM, codec, [][]byte{audio}), audio) || !bytes.Equal(fromAgent(t, PCM, codec, [][]byte{audio}), audio) {
+		if !bytes.Equal(toAgent(t, PCM, codec, [][]byte{audio}), audio) ||
+			!bytes.Equal(fromAgent(t, PCM, codec, [][]byte{audio}), audio) {
 			t.Errorf("pcm at %d changes the audio", rate)
 		}
 	}
@@ -324,7 +356,13 @@ func TestAudioAtEightKilohertz(t *testing.T) {
 	if !bytes.Equal(toAgent(t, Twilio, codec, [][]byte{audio}), codes) {
 		t.Error("twilio's agent does not hear the mu-law of the audio")
 	}
-	if want := appendPCM(nil, g711.AppendDecode(nil, codes)); !bytes.Equal(fromAgent(t, Twilio, codec, [][]byte{codes}), want) {
+	if want := appendPCM(
+		nil,
+		g711.AppendDecode(nil, codes),
+	); !bytes.Equal(
+		fromAgent(t, Twilio, codec, [][]byte{codes}),
+		want,
+	) {
 		t.Error("Exotel does not hear what the mu-law stands for")
 	}
 }
@@ -340,12 +378,21 @@ func TestMuLawFromExotel(t *testing.T) {
 		}
 	}
 	codec := open(t, Twilio, start)
-	if got := fromAgent(t, Twilio, codec, [][]byte{toAgent(t, Twilio, codec, [][]byte{codes})}); !bytes.Equal(got, codes) {
+	if got := fromAgent(
+		t,
+		Twilio,
+		codec,
+		[][]byte{toAgent(t, Twilio, codec, [][]byte{codes})},
+	); !bytes.Equal(
+		got,
+		codes,
+	) {
 		t.Errorf("twilio changes mu-law")
 	}
 	codec = open(t, PCM, start)
 	pcm := toAgent(t, PCM, codec, [][]byte{codes})
-	if !bytes.Equal(pcm, appendPCM(nil, g711.AppendDecode(nil, codes))) || !bytes.Equal(fromAgent(t, PCM, codec, [][]byte{pcm}), codes) {
+	if !bytes.Equal(pcm, appendPCM(nil, g711.AppendDecode(nil, codes))) ||
+		!bytes.Equal(fromAgent(t, PCM, codec, [][]byte{pcm}), codes) {
 		t.Errorf("pcm changes mu-law")
 	}
 }
@@ -357,7 +404,10 @@ func TestTwilioAtWideRates(t *testing.T) {
 			t.Run(fmt.Sprintf("%v Hz at %d", hz, rate), func(t *testing.T) {
 				codec := open(t, Twilio, startInfo(rate))
 				var h halves
-				back := h.samples(nil, fromAgent(t, Twilio, codec, [][]byte{toAgent(t, Twilio, codec, [][]byte{sinePCM(hz, rate, rate)})}))
+				back := h.samples(
+					nil,
+					fromAgent(t, Twilio, codec, [][]byte{toAgent(t, Twilio, codec, [][]byte{sinePCM(hz, rate, rate)})}),
+				)
 				if len(back) != rate {
 					t.Fatalf("%d samples come back of %d", len(back), rate)
 				}
@@ -418,7 +468,9 @@ func TestNothingIsAllocated(t *testing.T) {
 			dst := make([]byte, 0, 64<<10)
 			frame := make([]byte, rate/25+1) // an odd size
 			if protocol == Twilio {
-				frame = []byte(`{"event":"media","streamSid":"MZ","media":{"payload":"` + strings.Repeat("AAAA", 54) + `"}}`)
+				frame = []byte(
+					`{"event":"media","streamSid":"MZ","media":{"payload":"` + strings.Repeat("AAAA", 54) + `"}}`,
+				)
 			}
 			both := func() {
 				_, _, _, _ = codec.FromExotel(dst, message)

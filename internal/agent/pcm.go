@@ -48,8 +48,17 @@ func (p *pcm) Open(start agentstream.StartInfo) ([]Frame, error) {
 	if custom == nil {
 		custom = map[string]string{}
 	}
-	return []Frame{{Data: appendJSON(nil, pcmStart{Event: "start", StreamID: start.StreamSID, CallID: start.CallSID, From: start.From, To: start.To,
-		SampleRate: f.rate, Encoding: "pcm_s16le", Channels: 1, Custom: custom})}}, nil
+	return []Frame{{Data: appendJSON(nil, pcmStart{
+		Event:      "start",
+		StreamID:   start.StreamSID,
+		CallID:     start.CallSID,
+		From:       start.From,
+		To:         start.To,
+		SampleRate: f.rate,
+		Encoding:   "pcm_s16le",
+		Channels:   1,
+		Custom:     custom,
+	})}}, nil
 }
 
 // FromExotel translates for the agent.

@@ -73,7 +73,11 @@ func (r *relay) run() {
 	}
 	_ = r.exotel.Close()
 	if r.agent != nil {
-		_ = r.agent.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+		_ = r.agent.WriteControl(
+			websocket.CloseMessage,
+			websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""),
+			time.Now().Add(time.Second),
+		)
 	}
 	r.back.Wait()
 }
@@ -133,17 +137,53 @@ func TestWholeCalls(t *testing.T) {
 		want     agentsim.Start
 		exact    bool // the echo is compared; else only its length
 	}{
-		"twilio at 8 kHz": {protocol: agent.Twilio, rate: 8000, want: agentsim.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
-			Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}}, exact: true},
-		"twilio at 8 kHz, odd": {protocol: agent.Twilio, rate: 8000, quoting: exotelsim.Strings,
-			quirks: exotelsim.StreamQuirks{CamelCase: true, NoConnected: true, ExtraKeys: true, OddSizes: true},
-			want:   agentsim.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000, Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}},
-			exact:  true},
-		"twilio at 24 kHz": {protocol: agent.Twilio, rate: 24000, want: agentsim.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
-			Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}}},
-		"pcm at 8 kHz": {protocol: agent.PCM, rate: 8000, want: agentsim.Start{Encoding: "pcm_s16le", Rate: 8000, Custom: map[string]string{"k": "v"}}, exact: true},
-		"pcm at 16 kHz, odd": {protocol: agent.PCM, rate: 16000, quirks: exotelsim.StreamQuirks{OddSizes: true, ExtraKeys: true},
-			want: agentsim.Start{Encoding: "pcm_s16le", Rate: 16000, Custom: map[string]string{"k": "v"}}, exact: true},
+		"twilio at 8 kHz": {
+			protocol: agent.Twilio,
+			rate:     8000,
+			want: agentsim.Start{
+				AccountID: "a1",
+				Encoding:  "audio/x-mulaw",
+				Rate:      8000,
+				Custom:    map[string]string{"k": "v", "from": "+91987", "to": "+91123"},
+			},
+			exact: true,
+		},
+		"twilio at 8 kHz, odd": {
+			protocol: agent.Twilio,
+			rate:     8000,
+			quoting:  exotelsim.Strings,
+			quirks:   exotelsim.StreamQuirks{CamelCase: true, NoConnected: true, ExtraKeys: true, OddSizes: true},
+			want: agentsim.Start{
+				AccountID: "a1",
+				Encoding:  "audio/x-mulaw",
+				Rate:      8000,
+				Custom:    map[string]string{"k": "v", "from": "+91987", "to": "+91123"},
+			},
+			exact: true,
+		},
+		"twilio at 24 kHz": {
+			protocol: agent.Twilio,
+			rate:     24000,
+			want: agentsim.Start{
+				AccountID: "a1",
+				Encoding:  "audio/x-mulaw",
+				Rate:      8000,
+				Custom:    map[string]string{"k": "v", "from": "+91987", "to": "+91123"},
+			},
+		},
+		"pcm at 8 kHz": {
+			protocol: agent.PCM,
+			rate:     8000,
+			want:     agentsim.Start{Encoding: "pcm_s16le", Rate: 8000, Custom: map[string]string{"k": "v"}},
+			exact:    true,
+		},
+		"pcm at 16 kHz, odd": {
+			protocol: agent.PCM,
+			rate:     16000,
+			quirks:   exotelsim.StreamQuirks{OddSizes: true, ExtraKeys: true},
+			want:     agentsim.Start{Encoding: "pcm_s16le", Rate: 16000, Custom: map[string]string{"k": "v"}},
+			exact:    true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, err := agentsim.NewServer(agentsim.Options{Protocol: tc.protocol, BurstEvery: 10, BurstMarks: 1})
@@ -151,8 +191,20 @@ func TestWholeCalls(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer server.Close()
-			stream := exotelsim.Stream{URL: bridge(t, tc.protocol, server.URL()) + "?k=v", CallSID: "c1", StreamSID: "s1", AccountSID: "a1", From: "+91987", To: "+91123",
-				Rate: tc.rate, Audio: exotelsim.Noise(tc.rate / 2), Digits: "5", Quirks: tc.quirks, Quoting: tc.quoting, Linger: 10 * time.Second}
+			stream := exotelsim.Stream{
+				URL:        bridge(t, tc.protocol, server.URL()) + "?k=v",
+				CallSID:    "c1",
+				StreamSID:  "s1",
+				AccountSID: "a1",
+				From:       "+91987",
+				To:         "+91123",
+				Rate:       tc.rate,
+				Audio:      exotelsim.Noise(tc.rate / 2),
+				Digits:     "5",
+				Quirks:     tc.quirks,
+				Quoting:    tc.quoting,
+				Linger:     10 * time.Second,
+			}
 			if tc.exact {
 				stream.Expect = heard(tc.protocol, stream.Audio)
 			}
@@ -160,7 +212,9 @@ func TestWholeCalls(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !report.Echo.Whole() || report.Invalid+report.Unusual > 0 || !report.HungUp || report.Clears != 2 || report.MarksReceived != 2 || report.MarksReturned != 2 {
+			if !report.Echo.Whole() || report.Invalid+report.Unusual > 0 || !report.HungUp || report.Clears != 2 ||
+				report.MarksReceived != 2 ||
+				report.MarksReturned != 2 {
 				t.Errorf("%+v", report)
 			}
 			checkAgent(t, server, tc.want)
@@ -192,7 +246,11 @@ func checkAgent(t *testing.T, a *agentsim.Server, want agentsim.Start) {
 	if d := cmp.Diff(want, call.Start); d != "" {
 		t.Errorf("start (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"burst-10-0", "burst-20-0"}, call.Marks); d != "" || call.Digits != "5" || !call.Stopped || call.Problem != "" {
+	if d := cmp.Diff(
+		[]string{"burst-10-0", "burst-20-0"},
+		call.Marks,
+	); d != "" || call.Digits != "5" || !call.Stopped ||
+		call.Problem != "" {
 		t.Errorf("%+v; marks (-want +got):\n%s", call, d)
 	}
 }

@@ -71,8 +71,15 @@ func (t *twilio) Open(start agentstream.StartInfo) ([]Frame, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRate, err)
 	}
-	*t = twilio{source: source{format: f}, sink: sink{format: f, sid: []byte(start.StreamSID)}, down: down, up: up,
-		start: start, sid: appendJSON(nil, start.StreamSID), scanner: agentstream.Scanner{FromAgent: true}}
+	*t = twilio{
+		source:  source{format: f},
+		sink:    sink{format: f, sid: []byte(start.StreamSID)},
+		down:    down,
+		up:      up,
+		start:   start,
+		sid:     appendJSON(nil, start.StreamSID),
+		scanner: agentstream.Scanner{FromAgent: true},
+	}
 	msg := twilioStart{Event: "start", Sequence: t.next(), StreamSID: start.StreamSID}
 	msg.Start.AccountSID = start.AccountSID
 	msg.Start.StreamSID = start.StreamSID
@@ -80,7 +87,10 @@ func (t *twilio) Open(start agentstream.StartInfo) ([]Frame, error) {
 	msg.Start.Tracks = []string{"inbound"}
 	msg.Start.MediaFormat = twilioFormat{Encoding: "audio/x-mulaw", SampleRate: twilioRate, Channels: 1}
 	msg.Start.Custom = parameters(start)
-	return []Frame{{Data: []byte(`{"event":"connected","protocol":"Call","version":"1.0.0"}`)}, {Data: appendJSON(nil, msg)}}, nil
+	return []Frame{
+		{Data: []byte(`{"event":"connected","protocol":"Call","version":"1.0.0"}`)},
+		{Data: appendJSON(nil, msg)},
+	}, nil
 }
 
 // parameters are the call's own, and its numbers: Twilio's start has no other place for them.
@@ -142,7 +152,11 @@ func (t *twilio) media(dst, payload []byte) (frame []byte, send bool, err error)
 	}
 	t.codes = g711.AppendEncode(t.codes[:0], t.narrow)
 	t.chunk++
-	dst = strconv.AppendUint(append(t.head(dst, agentstream.Media), `,"media":{"track":"inbound","chunk":"`...), t.chunk, 10)
+	dst = strconv.AppendUint(
+		append(t.head(dst, agentstream.Media), `,"media":{"track":"inbound","chunk":"`...),
+		t.chunk,
+		10,
+	)
 	dst = strconv.AppendUint(append(dst, `","timestamp":"`...), t.samples*1000/twilioRate, 10)
 	dst = base64.StdEncoding.AppendEncode(append(dst, `","payload":"`...), t.codes)
 	t.samples += uint64(len(t.codes))

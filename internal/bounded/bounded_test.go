@@ -31,36 +31,87 @@ func TestDocument(t *testing.T) {
 		want    bounded.Value
 		wantErr error
 	}{
-		"every kind": {input: `{"t":true,"n":null,"0":-1,"s":"x","l":[]}`, want: object(bounded.Value{Kind: '0', Name: "0",
-			Text: "-1"},
-			bounded.Value{Kind: '[', Name: "l"}, bounded.Value{Kind: 'n', Name: "n"}, text("s", "x"), bounded.Value{Kind: 't',
-				Name: "t", Text: "true"})},
+		"every kind": {
+			input: `{"t":true,"n":null,"0":-1,"s":"x","l":[]}`,
+			want: object(bounded.Value{
+				Kind: '0',
+				Name: "0",
+				Text: "-1",
+			},
+				bounded.Value{
+					Kind: '[',
+					Name: "l",
+				}, bounded.Value{
+					Kind: 'n',
+					Name: "n",
+				}, text("s", "x"), bounded.Value{
+					Kind: 't',
+					Name: "t",
+					Text: "true",
+				}),
+		},
 		"the last of a name": {input: `{"a":{"x":1},"b":"2","a":"3"}`, want: object(text("a", "3"), text("b", "2"))},
-		"text after the value": {input: `{"a":"1"} and more`, wantErr: bounded.ErrMalformed,
-			want: object(text("a", "1"))},
+		"text after the value": {
+			input:   `{"a":"1"} and more`,
+			wantErr: bounded.ErrMalformed,
+			want:    object(text("a", "1")),
+		},
 		"blanks after it": {input: "{\"a\":\"1\"} \t\r\n", want: object(text("a", "1"))},
 		"escapes":         {input: `{"a":"\u00e9\n"}`, want: object(text("a", "é\n"))},
 		"invalid UTF-8":   {input: "{\"a\":\"\xff\"}", want: object(text("a", "\ufffd"))},
-		"only some": {input: `{"a":"1234","b":{"c":"2","d":"1234","e":{}}}`, only: bounded.Names{"b": {Names: bounded.Names{"c": nil}}},
-			want: object(bounded.Value{Kind: '{', Name: "b", Items: []bounded.Value{text("c", "2")}})},
-		"as deep as allowed": {input: `[[1]]`, want: bounded.Value{Kind: '[', Items: []bounded.Value{{Kind: '[',
-			Items: []bounded.Value{{Kind: '0', Text: "1"}}}}}},
-		"too deep": {input: `{"a":[[1]]}`, wantErr: bounded.ErrTooDeep, want: object(bounded.Value{Kind: '[',
-			Name: "a", Items: []bounded.Value{{Kind: '['}}})},
-		"too many nulls": {input: `[null,null,null,null,null,null]`, wantErr: bounded.ErrTooLarge,
-			want: bounded.Value{Kind: '[', Items: slices.Repeat([]bounded.Value{{Kind: 'n'}}, 5)}},
+		"only some": {
+			input: `{"a":"1234","b":{"c":"2","d":"1234","e":{}}}`,
+			only:  bounded.Names{"b": {Names: bounded.Names{"c": nil}}},
+			want:  object(bounded.Value{Kind: '{', Name: "b", Items: []bounded.Value{text("c", "2")}}),
+		},
+		"as deep as allowed": {
+			input: `[[1]]`,
+			want: bounded.Value{
+				Kind: '[',
+				Items: []bounded.Value{{
+					Kind:  '[',
+					Items: []bounded.Value{{Kind: '0', Text: "1"}},
+				}},
+			},
+		},
+		"too deep": {
+			input:   `{"a":[[1]]}`,
+			wantErr: bounded.ErrTooDeep,
+			want: object(bounded.Value{
+				Kind:  '[',
+				Name:  "a",
+				Items: []bounded.Value{{Kind: '['}},
+			}),
+		},
+		"too many nulls": {
+			input:   `[null,null,null,null,null,null]`,
+			wantErr: bounded.ErrTooLarge,
+			want:    bounded.Value{Kind: '[', Items: slices.Repeat([]bounded.Value{{Kind: 'n'}}, 5)},
+		},
 		"a long name":   {input: `{"abcde":1}`, wantErr: bounded.ErrTooLarge, want: object()},
 		"a long value":  {input: `{"a":"abcde"}`, wantErr: bounded.ErrTooLarge, want: object()},
 		"a long number": {input: `{"a":12345}`, wantErr: bounded.ErrTooLarge, want: object()},
-		"much text": {input: `["abcd","abcd","abcd","a"]`, wantErr: bounded.ErrTooLarge,
-			want: bounded.Value{Kind: '[', Items: slices.Repeat([]bounded.Value{text("", "abcd")}, 3)}},
+		"much text": {
+			input:   `["abcd","abcd","abcd","a"]`,
+			wantErr: bounded.ErrTooLarge,
+			want:    bounded.Value{Kind: '[', Items: slices.Repeat([]bounded.Value{text("", "abcd")}, 3)},
+		},
 		"cut": {input: `{"a":"1","b":"`, wantErr: bounded.ErrMalformed, want: object(text("a", "1"))},
-		"cut in an object": {input: `{"a":{"b":"1",`, wantErr: bounded.ErrMalformed,
-			want: object(bounded.Value{Kind: '{', Name: "a", Items: []bounded.Value{text("b", "1")}})},
+		"cut in an object": {
+			input:   `{"a":{"b":"1",`,
+			wantErr: bounded.ErrMalformed,
+			want:    object(bounded.Value{Kind: '{', Name: "a", Items: []bounded.Value{text("b", "1")}}),
+		},
 		"nothing":  {wantErr: bounded.ErrMalformed},
 		"no value": {input: `}`, wantErr: bounded.ErrMalformed},
-		"the wrong end": {input: `[1}`, wantErr: bounded.ErrMalformed, want: bounded.Value{Kind: '[',
-			Items: []bounded.Value{{Kind: '0', Text: "1"}}}},
+		"the wrong end": {
+			input:   `[1}`,
+			wantErr: bounded.ErrMalformed,
+			want: bounded.Value{
+				Kind:  '[',
+				Items: []bounded.Value{{Kind: '0', Text: "1"}},
+			},
+		},
 		"a name without quote": {input: `{a:1}`, wantErr: bounded.ErrMalformed, want: object()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,21 +134,45 @@ func TestForm(t *testing.T) {
 		want    []bounded.Pair
 		wantErr error
 	}{
-		"in order": {input: "b=1&&a=2&b=%2B+", want: []bounded.Pair{{Name: "b", Value: "1"}, {Name: "a",
-			Value: "2"}, {Name: "b", Value: "+ "}}},
+		"in order": {
+			input: "b=1&&a=2&b=%2B+",
+			want: []bounded.Pair{{Name: "b", Value: "1"}, {
+				Name:  "a",
+				Value: "2",
+			}, {Name: "b", Value: "+ "}},
+		},
 		"without a value": {input: "a&=b", want: []bounded.Pair{{Name: "a"}, {Value: "b"}}},
 		"empty":           {},
-		"only some": {input: "abcd=efghijkl&a=1", only: bounded.Names{"a": nil}, want: []bounded.Pair{{Name: "a",
-			Value: "1"}}},
-		"unwanted and broken": {input: "a=1&b=%2", only: bounded.Names{"a": nil}, want: []bounded.Pair{{Name: "a",
-			Value: "1"}}, wantErr: bounded.ErrMalformed},
-		"too many": {input: "a&a&a&a", want: []bounded.Pair{{Name: "a"}, {Name: "a"}, {Name: "a"}},
-			wantErr: bounded.ErrTooLarge},
+		"only some": {
+			input: "abcd=efghijkl&a=1",
+			only:  bounded.Names{"a": nil},
+			want: []bounded.Pair{{
+				Name:  "a",
+				Value: "1",
+			}},
+		},
+		"unwanted and broken": {
+			input: "a=1&b=%2",
+			only:  bounded.Names{"a": nil},
+			want: []bounded.Pair{{
+				Name:  "a",
+				Value: "1",
+			}},
+			wantErr: bounded.ErrMalformed,
+		},
+		"too many": {
+			input:   "a&a&a&a",
+			want:    []bounded.Pair{{Name: "a"}, {Name: "a"}, {Name: "a"}},
+			wantErr: bounded.ErrTooLarge,
+		},
 		"a long name":       {input: "abcde=1", wantErr: bounded.ErrTooLarge},
 		"a long value":      {input: "a=abcde", wantErr: bounded.ErrTooLarge},
 		"a very long value": {input: "a=" + strings.Repeat("b", 100), wantErr: bounded.ErrTooLarge},
-		"much text": {input: "abcd=abcd&a", want: []bounded.Pair{{Name: "abcd", Value: "abcd"}},
-			wantErr: bounded.ErrTooLarge},
+		"much text": {
+			input:   "abcd=abcd&a",
+			want:    []bounded.Pair{{Name: "abcd", Value: "abcd"}},
+			wantErr: bounded.ErrTooLarge,
+		},
 		"a broken escape": {input: "a=%zz", wantErr: bounded.ErrMalformed},
 		"a semicolon":     {input: "a=1;b=2", wantErr: bounded.ErrMalformed},
 	} {
@@ -139,8 +214,14 @@ func TestLenient(t *testing.T) {
 		`{"a":1,"b":"12345","c":3}`: {number("a", "1"), {Kind: '"', Name: "b", Fault: bounded.ErrTooLarge},
 			number("c", "3")},
 		`{"a":1,"bbbbb":[1],"c":3}`: {{Kind: '[', Fault: bounded.ErrTooLarge}, number("a", "1"), number("c", "3")},
-		`{"b":[[[[1]]],2],"c":3}`: {{Kind: '[', Name: "b", Items: []bounded.Value{{Kind: '[',
-			Items: []bounded.Value{{Kind: '[', Fault: bounded.ErrTooDeep}}}, number("", "2")}}, number("c", "3")},
+		`{"b":[[[[1]]],2],"c":3}`: {{
+			Kind: '[',
+			Name: "b",
+			Items: []bounded.Value{{
+				Kind:  '[',
+				Items: []bounded.Value{{Kind: '[', Fault: bounded.ErrTooDeep}},
+			}, number("", "2")},
+		}, number("c", "3")},
 	} {
 		got, err := bounded.Document([]byte(input), narrow, nil)
 		if diff := cmp.Diff(want, got.Items, cmpopts.EquateErrors()); diff != "" || err != nil {

@@ -26,8 +26,13 @@ const maxMessage = 32768
 // Set sets one condition, for the object's present generation.
 func Set(o Object, kind string, status metav1.ConditionStatus, reason, message string) {
 	list := o.GetConditions()
-	apimeta.SetStatusCondition(&list, metav1.Condition{Type: kind, Status: status, Reason: reason,
-		Message: bounded.Text(message, maxMessage), ObservedGeneration: o.GetGeneration()})
+	apimeta.SetStatusCondition(&list, metav1.Condition{
+		Type:               kind,
+		Status:             status,
+		Reason:             reason,
+		Message:            bounded.Text(message, maxMessage),
+		ObservedGeneration: o.GetGeneration(),
+	})
 	o.SetConditions(list)
 }
 
@@ -80,7 +85,12 @@ func Check(o Object) error {
 	stalled := apimeta.FindStatusCondition(list, v1alpha1.ConditionStalled)
 	for _, c := range []*metav1.Condition{reconciling, stalled} {
 		if c != nil && (c.Status != metav1.ConditionTrue || ready.Status == metav1.ConditionTrue) {
-			return fmt.Errorf("%s is %s beside Ready %s: it must be True or absent, and absent when Ready", c.Type, c.Status, ready.Status)
+			return fmt.Errorf(
+				"%s is %s beside Ready %s: it must be True or absent, and absent when Ready",
+				c.Type,
+				c.Status,
+				ready.Status,
+			)
 		}
 	}
 	if reconciling != nil && stalled != nil {

@@ -36,9 +36,15 @@ var marks = map[string]struct {
 	mark func(conditions.Object, string, string)
 	want []metav1.Condition
 }{
-	"ready":       {conditions.MarkReady, []metav1.Condition{condition(ready, metav1.ConditionTrue)}},
-	"reconciling": {conditions.MarkReconciling, []metav1.Condition{condition(reconciling, metav1.ConditionTrue), condition(ready, metav1.ConditionFalse)}},
-	"stalled":     {conditions.MarkStalled, []metav1.Condition{condition(stalled, metav1.ConditionTrue), condition(ready, metav1.ConditionFalse)}},
+	"ready": {conditions.MarkReady, []metav1.Condition{condition(ready, metav1.ConditionTrue)}},
+	"reconciling": {
+		conditions.MarkReconciling,
+		[]metav1.Condition{condition(reconciling, metav1.ConditionTrue), condition(ready, metav1.ConditionFalse)},
+	},
+	"stalled": {
+		conditions.MarkStalled,
+		[]metav1.Condition{condition(stalled, metav1.ConditionTrue), condition(ready, metav1.ConditionFalse)},
+	},
 }
 
 var anyOrder = cmp.Options{
@@ -55,7 +61,9 @@ func TestMark(t *testing.T) {
 				before.mark(tenant, "Before", "before")
 				tenant.Status.ObservedGeneration = 0
 				after.mark(tenant, "Why", "what")
-				want := append([]metav1.Condition{condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue)}, after.want...)
+				want := append(
+					[]metav1.Condition{condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue)},
+					after.want...)
 				if diff := cmp.Diff(want, tenant.GetConditions(), anyOrder); diff != "" {
 					t.Errorf("conditions (-want +got):\n%s", diff)
 				}
@@ -92,12 +100,24 @@ func TestTransitionTime(t *testing.T) {
 			tenant.Generation = tc.generation
 			conditions.Set(tenant, ready, tc.status, tc.reason, tc.message)
 			got := apimeta.FindStatusCondition(tenant.GetConditions(), ready)
-			want := &metav1.Condition{Type: ready, Status: tc.status, Reason: tc.reason, Message: tc.message, ObservedGeneration: tc.generation}
+			want := &metav1.Condition{
+				Type:               ready,
+				Status:             tc.status,
+				Reason:             tc.reason,
+				Message:            tc.message,
+				ObservedGeneration: tc.generation,
+			}
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime")); diff != "" {
 				t.Errorf("condition (-want +got):\n%s", diff)
 			}
 			if kept := got.LastTransitionTime.Equal(&long); kept != tc.wantKept {
-				t.Errorf("transition time %v, was %v: kept %v, want %v", got.LastTransitionTime, long, kept, tc.wantKept)
+				t.Errorf(
+					"transition time %v, was %v: kept %v, want %v",
+					got.LastTransitionTime,
+					long,
+					kept,
+					tc.wantKept,
+				)
 			}
 		})
 	}
@@ -143,7 +163,13 @@ func TestMessageIsBounded(t *testing.T) {
 			conditions.MarkStalled(tenant, "Why", tc.message)
 			for _, c := range tenant.GetConditions() {
 				if len(c.Message) != tc.want || !utf8.ValidString(c.Message) {
-					t.Errorf("%s: message of %d bytes, valid UTF-8 %v; want %d bytes", c.Type, len(c.Message), utf8.ValidString(c.Message), tc.want)
+					t.Errorf(
+						"%s: message of %d bytes, valid UTF-8 %v; want %d bytes",
+						c.Type,
+						len(c.Message),
+						utf8.ValidString(c.Message),
+						tc.want,
+					)
 				}
 			}
 		})
@@ -154,7 +180,11 @@ func TestDelete(t *testing.T) {
 	tenant := object(condition(ready, metav1.ConditionTrue), condition(stalled, metav1.ConditionTrue))
 	conditions.Delete(tenant, stalled)
 	conditions.Delete(tenant, reconciling) // which is not there
-	if diff := cmp.Diff([]metav1.Condition{condition(ready, metav1.ConditionTrue)}, tenant.GetConditions(), anyOrder); diff != "" {
+	if diff := cmp.Diff(
+		[]metav1.Condition{condition(ready, metav1.ConditionTrue)},
+		tenant.GetConditions(),
+		anyOrder,
+	); diff != "" {
 		t.Errorf("conditions (-want +got):\n%s", diff)
 	}
 }

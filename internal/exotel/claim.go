@@ -81,8 +81,11 @@ func ReadClaim(r Request) Claim {
 			account = t
 		}
 	}
-	return Claim{AccountSID: account.value, PhoneNumbers: [][]string{numbers(found[fieldExoPhone]),
-		numbers(found[fieldTo], found[fieldFrom])}}
+	return Claim{
+		AccountSID: account.value,
+		PhoneNumbers: [][]string{numbers(found[fieldExoPhone]),
+			numbers(found[fieldTo], found[fieldFrom])},
+	}
 }
 
 // numbers returns the numbers of fields, each once, in the order of the fields and their spellings.

@@ -14,39 +14,71 @@ func TestReadClaim(t *testing.T) {
 		req  Request
 		want Claim
 	}{
-		"account":            {form("AccountSid=acme1"), Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, nil}}},
-		"account of a leg":   {leg(legSample, ""), Claim{AccountSID: "acme1", PhoneNumbers: [][]string{{"+918047491899"}, nil}}},
-		"account in a query": {Request{Method: "GET", RawQuery: "AccountSid=acme1"}, Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, nil}}},
+		"account": {form("AccountSid=acme1"), Claim{
+			AccountSID:   "acme1",
+			PhoneNumbers: [][]string{nil, nil},
+		}},
+		"account of a leg": {leg(legSample, ""), Claim{
+			AccountSID:   "acme1",
+			PhoneNumbers: [][]string{{"+918047491899"}, nil},
+		}},
+		"account in a query": {Request{
+			Method:   "GET",
+			RawQuery: "AccountSid=acme1",
+		}, Claim{
+			AccountSID:   "acme1",
+			PhoneNumbers: [][]string{nil, nil},
+		}},
 		"ExoPhone first": {form("PhoneNumberSid=08047491899&To=09123456789&From=09876543210"),
 			Claim{PhoneNumbers: [][]string{{"+918047491899"}, {"+919123456789", "+919876543210"}}}},
 		"passthru": {Request{Method: "GET", RawQuery: "CallFrom=09876543210&CallTo=08047491899"},
 			Claim{PhoneNumbers: [][]string{nil, {"+918047491899", "+919876543210"}}}},
-		"early in a large form": {form("AccountSid=acme1&x=" + strings.Repeat("a=1&", 1<<18)), Claim{AccountSID: "acme1",
-			PhoneNumbers: [][]string{nil, nil}}},
-		"early in large JSON": {Request{ContentType: "application/json", Body: []byte(`{"AccountSid":"acme1","x":"` +
-			strings.Repeat("a", 1<<20) + `"}`)},
+		"early in a large form": {form("AccountSid=acme1&x=" + strings.Repeat("a=1&", 1<<18)), Claim{
+			AccountSID:   "acme1",
+			PhoneNumbers: [][]string{nil, nil},
+		}},
+		"early in large JSON": {Request{
+			ContentType: "application/json",
+			Body: []byte(`{"AccountSid":"acme1","x":"` +
+				strings.Repeat("a", 1<<20) + `"}`),
+		},
 			Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, nil}}},
-		"multipart": {multi(t, "x", strings.Repeat("a", maxValue+1), "AccountSid", "acme1"), Claim{AccountSID: "",
-			PhoneNumbers: [][]string{nil, nil}}},
-		"next to a broken field": {form("CustomField=50%+off&AccountSid=acme1&To=a;b"), Claim{AccountSID: "acme1",
-			PhoneNumbers: [][]string{nil, nil}}},
+		"multipart": {multi(t, "x", strings.Repeat("a", maxValue+1), "AccountSid", "acme1"), Claim{
+			AccountSID:   "",
+			PhoneNumbers: [][]string{nil, nil},
+		}},
+		"next to a broken field": {form("CustomField=50%+off&AccountSid=acme1&To=a;b"), Claim{
+			AccountSID:   "acme1",
+			PhoneNumbers: [][]string{nil, nil},
+		}},
 		"broken": {form("AccountSid=%zz&To=08047491899"), Claim{PhoneNumbers: [][]string{nil,
 			{"+918047491899"}}}},
-		"in another case": {Request{ContentType: "application/json",
-			Body: []byte(`{"accountsid":"acme1","Call":{"TO":"0918047491899"}}`)},
+		"in another case": {Request{
+			ContentType: "application/json",
+			Body:        []byte(`{"accountsid":"acme1","Call":{"TO":"0918047491899"}}`),
+		},
 			Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, {"+918047491899"}}}},
-		"notification of an outbound call": {Request{ContentType: "application/json",
+		"notification of an outbound call": {Request{
+			ContentType: "application/json",
 			Body: []byte(`{"ExotelAccountSid":"acme1","VirtualNumber":"+912235511457","ToNumber":"07251937261",` +
-				`"FromNumber":"08789489697"}`)},
-			Claim{AccountSID: "acme1", PhoneNumbers: [][]string{{"+912235511457"}, {"+917251937261",
-				"+918789489697"}}}},
-		"Voice v3": {Request{ContentType: "application/json",
-			Body: []byte(`{"call_details":{"virtual_number":"08047491899"}}`)},
+				`"FromNumber":"08789489697"}`),
+		},
+			Claim{
+				AccountSID: "acme1",
+				PhoneNumbers: [][]string{{"+912235511457"}, {"+917251937261",
+					"+918789489697"}},
+			}},
+		"Voice v3": {Request{
+			ContentType: "application/json",
+			Body:        []byte(`{"call_details":{"virtual_number":"08047491899"}}`),
+		},
 			Claim{PhoneNumbers: [][]string{{"+918047491899"}, nil}}},
 		"a number twice": {form("CallTo=08047491899&CallTo=9876543210"), Claim{PhoneNumbers: [][]string{nil,
 			{"+918047491899", "+919876543210", "+9876543210"}}}},
-		"in quotes": {form(`AccountSid="acme1"&CallTo="08047491899"`), Claim{AccountSID: "acme1",
-			PhoneNumbers: [][]string{nil, {"+918047491899"}}}},
+		"in quotes": {form(`AccountSid="acme1"&CallTo="08047491899"`), Claim{
+			AccountSID:   "acme1",
+			PhoneNumbers: [][]string{nil, {"+918047491899"}},
+		}},
 		"a number of a campaign": {form("campaign_sid=x&number=08047491899"), Claim{PhoneNumbers: [][]string{nil,
 			nil}}},
 		"nothing": {form("CallSid=c1&To=sip:bot@example.com"), Claim{PhoneNumbers: [][]string{nil, nil}}},

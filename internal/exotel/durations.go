@@ -68,10 +68,26 @@ func readClockDuration(s string) (seconds float64, ok bool) {
 
 // units are the seconds in each unit of a duration.
 var units = map[string]float64{
-	"h": 3600, "hr": 3600, "hrs": 3600, "hour": 3600, "hours": 3600,
-	"m": 60, "min": 60, "mins": 60, "minute": 60, "minutes": 60,
-	"s": 1, "sec": 1, "secs": 1, "second": 1, "seconds": 1,
-	"ms": 1e-3, "msec": 1e-3, "msecs": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
+	"h":            3600,
+	"hr":           3600,
+	"hrs":          3600,
+	"hour":         3600,
+	"hours":        3600,
+	"m":            60,
+	"min":          60,
+	"mins":         60,
+	"minute":       60,
+	"minutes":      60,
+	"s":            1,
+	"sec":          1,
+	"secs":         1,
+	"second":       1,
+	"seconds":      1,
+	"ms":           1e-3,
+	"msec":         1e-3,
+	"msecs":        1e-3,
+	"millisecond":  1e-3,
+	"milliseconds": 1e-3,
 }
 
 // readUnits reads numbers with their units, the largest first: 12s, 1m 12s, 12 seconds, PT1M12S of ISO 8601.
@@ -87,7 +103,7 @@ func readUnits(s string) (seconds float64, ok bool) {
 			return 0, false
 		}
 		previous = unit
-		seconds = seconds + n*unit
+		seconds += n * unit
 		s = strings.TrimLeft(s[letters:], " ,")
 	}
 	return seconds, true

@@ -260,7 +260,10 @@ func (e *Event) check() error {
 		return &ParseError{"missing_call_sid", "the request names no call: CallSid is missing or empty"}
 	}
 	if len(e.CallSID) > maxCallID || !isID(e.CallSID) {
-		return &ParseError{"invalid_call_sid", fmt.Sprintf("CallSid is not an id: at most %d letters, digits, '-' and '_'", maxCallID)}
+		return &ParseError{
+			"invalid_call_sid",
+			fmt.Sprintf("CallSid is not an id: at most %d letters, digits, '-' and '_'", maxCallID),
+		}
 	}
 	return nil
 }

@@ -20,8 +20,18 @@ func leg(body, header string) Request {
 
 func TestParseLeg(t *testing.T) {
 	want := func(change func(*Event)) *Event {
-		event := &Event{Kind: KindLeg, CallSID: "leg1", EventSID: "ev1", EventType: "leg_answered", Status: "in-progress", State: StateInProgress, AccountSID: "acme1",
-			CustomField: "order_7", At: time.Date(2026, 1, 15, 10, 30, 0, 529e6, time.UTC), StartedAt: time.Date(2026, 1, 15, 10, 29, 58, 1e6, time.UTC)}
+		event := &Event{
+			Kind:        KindLeg,
+			CallSID:     "leg1",
+			EventSID:    "ev1",
+			EventType:   "leg_answered",
+			Status:      "in-progress",
+			State:       StateInProgress,
+			AccountSID:  "acme1",
+			CustomField: "order_7",
+			At:          time.Date(2026, 1, 15, 10, 30, 0, 529e6, time.UTC),
+			StartedAt:   time.Date(2026, 1, 15, 10, 29, 58, 1e6, time.UTC),
+		}
 		if change != nil {
 			change(event)
 		}
@@ -35,7 +45,14 @@ func TestParseLeg(t *testing.T) {
 		"as documented":      {leg(legSample, "ev1"), want(nil)},
 		"without the header": {leg(legSample, ""), want(nil)},
 		"data within event_data": {leg(`{"event_sid":"ev1","event_name":"leg_ringing","event_data":{"data":{"leg_sid":"leg1","state":"ringing"}}}`, ""),
-			&Event{Kind: KindLeg, CallSID: "leg1", EventSID: "ev1", EventType: "leg_ringing", Status: "ringing", State: StateRinging}},
+			&Event{
+				Kind:      KindLeg,
+				CallSID:   "leg1",
+				EventSID:  "ev1",
+				EventType: "leg_ringing",
+				Status:    "ringing",
+				State:     StateRinging,
+			}},
 		"it ended": {leg(replace(`"leg_answered"`, `"leg_completed"`, `"in-progress"`, `"completed"`, `"end_time":null`, `"end_time":"2026-01-15T10:31:00Z"`), ""),
 			want(func(e *Event) {
 				e.EventType, e.Terminal, e.Status, e.State, e.EndedAt = "leg_completed", true, "completed",
@@ -121,8 +138,9 @@ func TestLegWithoutID(t *testing.T) {
 	} {
 		want := []Unread{{Field: "event_sid", Reason: tc.reason}}
 		event, err := ParseEvent(KindLeg, tc.req, ist)
-		if err != nil || event.EventSID != "" || event.State != StateInProgress || event.CallSID != "leg1" || !cmp.Equal(event.Unread,
-			want) {
+		if err != nil || event.EventSID != "" || event.State != StateInProgress || event.CallSID != "leg1" ||
+			!cmp.Equal(event.Unread,
+				want) {
 			t.Errorf("%s: %+v, %v", name, event, err)
 		}
 	}
@@ -151,22 +169,45 @@ func TestLegKey(t *testing.T) {
 }
 
 func TestStream(t *testing.T) {
-	want := &Stream{SID: "62x", Status: "cancelled", DisconnectedBy: "user", Error: "3009 failed to establish ws conn", DetailedStatus: "Streaming_call_throttled",
-		StreamURL: "wss://bot.example/a", RecordingURL: "https://r/62x.mp3?sig=1", Seconds: 28}
+	want := &Stream{
+		SID:            "62x",
+		Status:         "cancelled",
+		DisconnectedBy: "user",
+		Error:          "3009 failed to establish ws conn",
+		DetailedStatus: "Streaming_call_throttled",
+		StreamURL:      "wss://bot.example/a",
+		RecordingURL:   "https://r/62x.mp3?sig=1",
+		Seconds:        28,
+	}
 	const rest = `"Duration":"28","RecordingUrl":"https://r/62x.mp3?sig=1","StreamUrl":"wss://KEY:TOKEN@bot.example/a?token=x","DisconnectedBy":"user",` +
 		`"Error":"3009 failed to establish ws conn","DetailedStatus":"Streaming_call_throttled"}`
 	upper := `{"StreamSID":"62x","Status":"cancelled",` + rest
 	camel := `{"StreamSid":"62x","Status":"canceled",` + strings.Replace(rest, `"28"`, `28.4`, 1)
 	quoted := func(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
 	for name, r := range map[string]Request{
-		"brackets": {Method: "GET", RawQuery: "CallSid=c1&Stream%5BStreamSID%5D=62x&Stream%5BStatus%5D=cancelled&Stream%5BDuration%5D=28" +
-			"&Stream%5BRecordingUrl%5D=https://r/62x.mp3%3Fsig=1&Stream%5BStreamUrl%5D=wss://KEY:TOKEN@bot.example/a%3Ftoken=x&Stream%5BDisconnectedBy%5D=user" +
-			"&Stream%5BError%5D=3009+failed+to+establish+ws+conn&Stream%5BDetailedStatus%5D=Streaming_call_throttled"},
-		"nested JSON":                {ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Stream":` + upper + `}`)},
-		"JSON in a string":           {ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Stream":` + quoted(upper) + `}`)},
-		"JSON in a string, camel":    {ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Stream":` + quoted(camel) + `}`)},
-		"JSON in a field of a form":  multi(t, "CallSid", "c1", "Stream", upper),
-		"nested JSON in other cases": {ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Stream":` + camel + `}`)},
+		"brackets": {
+			Method: "GET",
+			RawQuery: "CallSid=c1&Stream%5BStreamSID%5D=62x&Stream%5BStatus%5D=cancelled&Stream%5BDuration%5D=28" +
+				"&Stream%5BRecordingUrl%5D=https://r/62x.mp3%3Fsig=1&Stream%5BStreamUrl%5D=wss://KEY:TOKEN@bot.example/a%3Ftoken=x&Stream%5BDisconnectedBy%5D=user" +
+				"&Stream%5BError%5D=3009+failed+to+establish+ws+conn&Stream%5BDetailedStatus%5D=Streaming_call_throttled",
+		},
+		"nested JSON": {
+			ContentType: "application/json",
+			Body:        []byte(`{"CallSid":"c1","Stream":` + upper + `}`),
+		},
+		"JSON in a string": {
+			ContentType: "application/json",
+			Body:        []byte(`{"CallSid":"c1","Stream":` + quoted(upper) + `}`),
+		},
+		"JSON in a string, camel": {
+			ContentType: "application/json",
+			Body:        []byte(`{"CallSid":"c1","Stream":` + quoted(camel) + `}`),
+		},
+		"JSON in a field of a form": multi(t, "CallSid", "c1", "Stream", upper),
+		"nested JSON in other cases": {
+			ContentType: "application/json",
+			Body:        []byte(`{"CallSid":"c1","Stream":` + camel + `}`),
+		},
 	} {
 		event, err := ParseEvent(KindPassthru, r, ist)
 		if err != nil {
@@ -176,7 +217,12 @@ func TestStream(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	for name, stream := range map[string]string{"broken": `{"StreamSID":`, "a word": "none", "empty": "", "another type": "[]"} {
+	for name, stream := range map[string]string{
+		"broken":       `{"StreamSID":`,
+		"a word":       "none",
+		"empty":        "",
+		"another type": "[]",
+	} {
 		event, err := ParseEvent(KindPassthru, multi(t, "CallSid", "c1", "Stream", stream), ist)
 		if err != nil || event.Stream != nil {
 			t.Errorf("%s: %+v, %v; want an event without a stream", name, event, err)

@@ -82,8 +82,10 @@ func (v *values) legFacts(e *Event) []Leg {
 // typeResults are the results that Passthru's CallType tells where DialCallStatus is absent. call-attempt is a call
 // that dialled nobody. https://support.exotel.com/support/solutions/articles/3000088074
 var typeResults = foldedTable(map[string]State{
-	"completed": StateCompleted, "client-hangup": StateCanceled, "incomplete": StateNoAnswer,
-	"voicemail": StateNoAnswer,
+	"completed":     StateCompleted,
+	"client-hangup": StateCanceled,
+	"incomplete":    StateNoAnswer,
+	"voicemail":     StateNoAnswer,
 })
 
 // dialResult is the result of the dial that a Passthru follows. A request from before a dial, or while it goes on,
@@ -101,8 +103,11 @@ func dialResult(e *Event) State {
 
 // causes are the codes that tell how a leg without a status ended. NORMAL_CLEARING follows talk and its absence alike.
 var causes = foldedTable(map[string]State{
-	"USER_BUSY": StateBusy, "CALL_REJECTED": StateBusy,
-	"RING_TIMEOUT": StateNoAnswer, "NO_ANSWER": StateNoAnswer, "NO_USER_RESPONSE": StateNoAnswer,
+	"USER_BUSY":         StateBusy,
+	"CALL_REJECTED":     StateBusy,
+	"RING_TIMEOUT":      StateNoAnswer,
+	"NO_ANSWER":         StateNoAnswer,
+	"NO_USER_RESPONSE":  StateNoAnswer,
 	"ORIGINATOR_CANCEL": StateCanceled,
 })
 
@@ -114,7 +119,15 @@ func wholeLegs(e *Event) []Leg {
 		if listedLeg.Number == "" && listedLeg.Status == "" && listedLeg.OnCallSeconds == 0 {
 			continue // it tells of a recording alone
 		}
-		legs = append(legs, WholeLeg(listedLeg.Index, cmp.Or(listedLeg.Number, party(e, listedLeg.Index)), listedLeg.State, listedLeg.OnCallSeconds))
+		legs = append(
+			legs,
+			WholeLeg(
+				listedLeg.Index,
+				cmp.Or(listedLeg.Number, party(e, listedLeg.Index)),
+				listedLeg.State,
+				listedLeg.OnCallSeconds,
+			),
+		)
 	}
 	return legs
 }

@@ -31,12 +31,23 @@ var ofFacts = cmpopts.IgnoreFields(Event{}, "About", "Legs", "SaidAt")
 
 func TestLegs(t *testing.T) {
 	agent := func(presence string) []Leg {
-		return []Leg{{Kind: LegAgent, Key: "agent:agent@acme.example", Number: "09999999999",
-			Agent: "agent@acme.example", Presence: presence}}
+		return []Leg{{
+			Kind:     LegAgent,
+			Key:      "agent:agent@acme.example",
+			Number:   "09999999999",
+			Agent:    "agent@acme.example",
+			Presence: presence,
+		}}
 	}
 	dial := func(flow, number string, s State, seconds int) Leg {
-		return Leg{Kind: LegDial, Key: "dial:" + flow + "/" + sameLine(number), Number: number, State: s,
-			Called: true, Seconds: seconds}
+		return Leg{
+			Kind:    LegDial,
+			Key:     "dial:" + flow + "/" + sameLine(number),
+			Number:  number,
+			State:   s,
+			Called:  true,
+			Seconds: seconds,
+		}
 	}
 	listed := func(key, number string, s State, called bool, seconds int) Leg {
 		return Leg{Kind: LegListed, Key: key, Number: number, State: s, Called: called, Seconds: seconds}
@@ -110,8 +121,12 @@ func TestLegs(t *testing.T) {
 			AboutStage, StateInProgress, []Leg{dial("7", "0991", StateCompleted, 0)}},
 		"the first of two agents is free": {KindPassthru, strings.NewReplacer("=busy", "=free", "=Dial", "=Terminal",
 			"&AgentEmail=agent@acme.example", "").Replace(popup),
-			AboutAgent, StateUnknown, []Leg{{Kind: LegAgent, Key: "agent:+919999999999", Number: "09999999999",
-				Presence: "free"}}},
+			AboutAgent, StateUnknown, []Leg{{
+				Kind:     LegAgent,
+				Key:      "agent:+919999999999",
+				Number:   "09999999999",
+				Presence: "free",
+			}}},
 		"DialCallStatus over CallType": {KindPassthru,
 			"CallSid=c1&CallType=incomplete&DialCallStatus=busy&DialWhomNumber=0991&flow_id=7",
 			AboutLeg, StateBusy, []Leg{dial("7", "0991", StateBusy, 0)}},
@@ -148,8 +163,10 @@ func TestLegs(t *testing.T) {
 			AboutCall, StateBusy, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			event, err := ParseEvent(tc.kind, Request{Body: []byte(tc.fields),
-				ContentType: "application/x-www-form-urlencoded"}, time.UTC)
+			event, err := ParseEvent(tc.kind, Request{
+				Body:        []byte(tc.fields),
+				ContentType: "application/x-www-form-urlencoded",
+			}, time.UTC)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -100,8 +100,14 @@ func fold(into []byte, name string) []byte {
 func foldName(name string) string { return string(fold(nil, name)) }
 
 // legsWithin are the folded objects in which a list of legs may be.
-var legsWithin = map[string]bool{"": true, "details.": true, "call.": true, "call.details.": true,
-	"calldetails.": true, "response.calldetails.": true}
+var legsWithin = map[string]bool{
+	"":                      true,
+	"details.":              true,
+	"call.":                 true,
+	"call.details.":         true,
+	"calldetails.":          true,
+	"response.calldetails.": true,
+}
 
 // legOf takes a folded name such as legs.0.status apart. It reports false for the name of another field. A Leg may
 // stand before or after the number: XML has a list of Leg elements in Legs. One that has no number is the only one.

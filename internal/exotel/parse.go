@@ -44,8 +44,15 @@ const (
 )
 
 // limits are the bounds of a query, a body, or a field that holds JSON.
-var limits = bounded.Limits{Values: maxValues, Depth: maxDepth, Text: maxValue, Total: maxText, Lenient: true,
-	Repeats: true, Key: foldName}
+var limits = bounded.Limits{
+	Values:  maxValues,
+	Depth:   maxDepth,
+	Text:    maxValue,
+	Total:   maxText,
+	Lenient: true,
+	Repeats: true,
+	Key:     foldName,
+}
 
 // usualFields is the number of fields that most webhooks have.
 const usualFields = 24
@@ -367,8 +374,16 @@ func (in *input) flattenItem(name string, v bounded.Value, replaced bool) error 
 }
 
 // jsonNames are the folded names of fields that some products send as JSON in a string: Stream={"StreamSID":...} [S4].
-var jsonNames = map[string]bool{"stream": true, "legs": true, "recordings": true, "callrecordings": true,
-	"recordingurllist": true, "recordingurl": true, "calldetails": true, "eventdetails": true}
+var jsonNames = map[string]bool{
+	"stream":           true,
+	"legs":             true,
+	"recordings":       true,
+	"callrecordings":   true,
+	"recordingurllist": true,
+	"recordingurl":     true,
+	"calldetails":      true,
+	"eventdetails":     true,
+}
 
 // expandJSON spells JSON in a string as nested fields. Another value of such a field stays.
 func (in *input) expandJSON() {

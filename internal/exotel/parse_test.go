@@ -39,43 +39,122 @@ const jsonSample = `{"CallSid":"80bfbec2d78bbbf10fb851f4fa165211","EventType":"t
 
 func terminal() *Event {
 	return &Event{
-		Kind: KindStatus, CallSID: "80bfbec2d78bbbf10fb851f4fa165211", EventType: "terminal", Status: "completed", State: StateCompleted,
-		Terminal:  true,
-		Direction: "outbound-api", From: "09876543210", To: "09123456789",
-		StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist), EndedAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
+		Kind:                KindStatus,
+		CallSID:             "80bfbec2d78bbbf10fb851f4fa165211",
+		EventType:           "terminal",
+		Status:              "completed",
+		State:               StateCompleted,
+		Terminal:            true,
+		Direction:           "outbound-api",
+		From:                "09876543210",
+		To:                  "09123456789",
+		StartedAt:           time.Date(2024, 1, 15, 14, 25, 12, 0, ist),
+		EndedAt:             time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
 		At:                  time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
-		ConversationSeconds: 320, CustomField: "order_12345", RecordingURL: "https://recordings.exotel.com/a.mp3",
+		ConversationSeconds: 320,
+		CustomField:         "order_12345",
+		RecordingURL:        "https://recordings.exotel.com/a.mp3",
 	}
 }
 
 func TestParseEvent(t *testing.T) {
-	fields := []string{"CallSid", "80bfbec2d78bbbf10fb851f4fa165211", "EventType", "terminal", "To", "09123456789", "From", "09876543210",
-		"StartTime", "2024-01-15 14:25:12", "EndTime", "2024-01-15 14:30:45", "Status", "completed", "ConversationDuration", "320",
-		"Direction", "outbound-api", "CustomField", "order_12345", "RecordingUrl", "https://recordings.exotel.com/a.mp3"}
+	fields := []string{
+		"CallSid",
+		"80bfbec2d78bbbf10fb851f4fa165211",
+		"EventType",
+		"terminal",
+		"To",
+		"09123456789",
+		"From",
+		"09876543210",
+		"StartTime",
+		"2024-01-15 14:25:12",
+		"EndTime",
+		"2024-01-15 14:30:45",
+		"Status",
+		"completed",
+		"ConversationDuration",
+		"320",
+		"Direction",
+		"outbound-api",
+		"CustomField",
+		"order_12345",
+		"RecordingUrl",
+		"https://recordings.exotel.com/a.mp3",
+	}
 	for name, tc := range map[string]struct {
 		kind string
 		req  Request
 		want *Event
 	}{
-		"json":         {KindStatus, Request{Method: "POST", ContentType: "application/json; charset=utf-8", Body: []byte(jsonSample)}, terminal()},
+		"json": {KindStatus, Request{
+			Method:      "POST",
+			ContentType: "application/json; charset=utf-8",
+			Body:        []byte(jsonSample),
+		}, terminal()},
 		"json as form": {KindStatus, form(jsonSample), terminal()},
 		"multipart":    {KindStatus, multi(t, fields...), terminal()},
 		"legs in form": {KindStatus, form("CallSid=c1&Status=completed&Legs[0][OnCallDuration]=41&Legs[1][Status]=busy"),
 			&Event{Kind: KindStatus, CallSID: "c1", Status: "completed", State: StateCompleted}},
-		"query of a GET": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&CallFrom=0123&CallTo=0456&Direction=incoming&EndTime=1970-01-01+05%3A30%3A00&CallStatus=no-answer"},
-			&Event{Kind: KindPassthru, CallSID: "c1", From: "0123", To: "0456", Direction: "inbound", Status: "no-answer", State: StateNoAnswer}},
-		"body beats query": {KindStatus, Request{Method: "POST", RawQuery: "CallSid=c1&Status=busy", ContentType: "application/x-www-form-urlencoded", Body: []byte("Status=cancelled")},
+		"query of a GET": {KindPassthru, Request{
+			Method:   "GET",
+			RawQuery: "CallSid=c1&CallFrom=0123&CallTo=0456&Direction=incoming&EndTime=1970-01-01+05%3A30%3A00&CallStatus=no-answer",
+		},
+			&Event{
+				Kind:      KindPassthru,
+				CallSID:   "c1",
+				From:      "0123",
+				To:        "0456",
+				Direction: "inbound",
+				Status:    "no-answer",
+				State:     StateNoAnswer,
+			}},
+		"body beats query": {KindStatus, Request{
+			Method:      "POST",
+			RawQuery:    "CallSid=c1&Status=busy",
+			ContentType: "application/x-www-form-urlencoded",
+			Body:        []byte("Status=cancelled"),
+		},
 			&Event{Kind: KindStatus, CallSID: "c1", Status: "cancelled", State: StateCanceled}},
-		"answered without a status": {KindStatus, form("CallSid=c1&EventType=answered"), &Event{Kind: KindStatus, CallSID: "c1", EventType: "answered", State: StateInProgress}},
-		"unknown status is kept": {KindStatus, form("CallSid=c1&Status=teleported"), &Event{Kind: KindStatus,
-			CallSID: "c1", Status: "teleported",
-			Unread: []Unread{{"Status", UnknownValue, "teleported"}}}},
-		"stream as JSON": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream=%7B%22StreamSID%22%3A%22s%22%2C%22RecordingUrl%22%3A%22https%3A%2F%2Fr%2Fs.mp3%22%7D"},
-			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3", Stream: &Stream{SID: "s", RecordingURL: "https://r/s.mp3"}}},
-		"stream in brackets": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream[RecordingUrl]=https://r/s.mp3"},
-			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3", Stream: &Stream{RecordingURL: "https://r/s.mp3"}}},
+		"answered without a status": {KindStatus, form("CallSid=c1&EventType=answered"), &Event{
+			Kind:      KindStatus,
+			CallSID:   "c1",
+			EventType: "answered",
+			State:     StateInProgress,
+		}},
+		"unknown status is kept": {KindStatus, form("CallSid=c1&Status=teleported"), &Event{
+			Kind:    KindStatus,
+			CallSID: "c1",
+			Status:  "teleported",
+			Unread:  []Unread{{"Status", UnknownValue, "teleported"}},
+		}},
+		"stream as JSON": {KindPassthru, Request{
+			Method:   "GET",
+			RawQuery: "CallSid=c1&Stream=%7B%22StreamSID%22%3A%22s%22%2C%22RecordingUrl%22%3A%22https%3A%2F%2Fr%2Fs.mp3%22%7D",
+		},
+			&Event{
+				Kind:         KindPassthru,
+				CallSID:      "c1",
+				RecordingURL: "https://r/s.mp3",
+				Stream:       &Stream{SID: "s", RecordingURL: "https://r/s.mp3"},
+			}},
+		"stream in brackets": {KindPassthru, Request{
+			Method:   "GET",
+			RawQuery: "CallSid=c1&Stream[RecordingUrl]=https://r/s.mp3",
+		},
+			&Event{
+				Kind:         KindPassthru,
+				CallSID:      "c1",
+				RecordingURL: "https://r/s.mp3",
+				Stream:       &Stream{RecordingURL: "https://r/s.mp3"},
+			}},
 		"recording available later": {KindPassthru, form("CallSid=c1&RecordingUrl=https://r/a.mp3&RecordingAvailableBy=2024-01-15+14:35:00"),
-			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/a.mp3", AvailableAt: time.Date(2024, 1, 15, 14, 35, 0, 0, ist)}},
+			&Event{
+				Kind:         KindPassthru,
+				CallSID:      "c1",
+				RecordingURL: "https://r/a.mp3",
+				AvailableAt:  time.Date(2024, 1, 15, 14, 35, 0, 0, ist),
+			}},
 		"offset in the time": {KindStatus, form("CallSid=c1&StartTime=2022-11-03+22:54:40%2B05:30"),
 			&Event{Kind: KindStatus, CallSID: "c1", StartedAt: time.Date(2022, 11, 3, 22, 54, 40, 0, ist)}},
 		"status tells its own time": {KindStatus, form("CallSid=c1&DateUpdated=2024-01-15+14:30:45&DateCreated=2024-01-15+14:25:10"),
@@ -90,11 +169,34 @@ func TestParseEvent(t *testing.T) {
 			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 25, 10, 0, ist)}},
 		"digits in quotes": {KindPassthru, get("CallSid=c1&digits=%221234%22"),
 			&Event{Kind: KindPassthru, CallSID: "c1"}},
-		"digits without":      {KindPassthru, get("CallSid=c1&digits=1234"), &Event{Kind: KindPassthru, CallSID: "c1"}},
-		"body of no type":     {KindStatus, Request{Method: "POST", Body: []byte("CallSid=c1&Status=busy")}, &Event{Kind: KindStatus, CallSID: "c1", Status: "busy", State: StateBusy}},
-		"POST without a body": {KindStatus, Request{Method: "POST", RawQuery: "CallSid=c1&Status=busy"}, &Event{Kind: KindStatus, CallSID: "c1", Status: "busy", State: StateBusy}},
-		"account":             {KindStatus, form("CallSid=c1&AccountSid=acme1"), &Event{Kind: KindStatus, CallSID: "c1", AccountSID: "acme1"}},
-		"null recording":      {KindStatus, form("CallSid=c1&RecordingUrl=null"), &Event{Kind: KindStatus, CallSID: "c1"}},
+		"digits without": {KindPassthru, get("CallSid=c1&digits=1234"), &Event{Kind: KindPassthru, CallSID: "c1"}},
+		"body of no type": {KindStatus, Request{
+			Method: "POST",
+			Body:   []byte("CallSid=c1&Status=busy"),
+		}, &Event{
+			Kind:    KindStatus,
+			CallSID: "c1",
+			Status:  "busy",
+			State:   StateBusy,
+		}},
+		"POST without a body": {KindStatus, Request{
+			Method:   "POST",
+			RawQuery: "CallSid=c1&Status=busy",
+		}, &Event{
+			Kind:    KindStatus,
+			CallSID: "c1",
+			Status:  "busy",
+			State:   StateBusy,
+		}},
+		"account": {KindStatus, form("CallSid=c1&AccountSid=acme1"), &Event{
+			Kind:       KindStatus,
+			CallSID:    "c1",
+			AccountSID: "acme1",
+		}},
+		"null recording": {KindStatus, form("CallSid=c1&RecordingUrl=null"), &Event{
+			Kind:    KindStatus,
+			CallSID: "c1",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseEvent(tc.kind, tc.req, ist)
@@ -119,10 +221,16 @@ func TestParseEventRefuses(t *testing.T) {
 		"long call":      {form("CallSid=" + strings.Repeat("a", 65)), "invalid_call_sid"},
 		"cut JSON":       {Request{ContentType: "application/json", Body: []byte(`{"CallSid":`)}, "malformed_body"},
 		"JSON array":     {Request{ContentType: "application/json", Body: []byte(`[]`)}, "malformed_body"},
-		"deep JSON": {Request{ContentType: "application/json", Body: []byte(strings.Repeat(`{"a":`, 9) + "1" +
-			strings.Repeat("}", 9))}, "missing_call_sid"},
-		"no boundary":       {Request{ContentType: "multipart/form-data", Body: []byte("x")}, "malformed_body"},
-		"cut multipart":     {Request{ContentType: "multipart/form-data; boundary=b", Body: []byte("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx")}, "malformed_body"},
+		"deep JSON": {Request{
+			ContentType: "application/json",
+			Body: []byte(strings.Repeat(`{"a":`, 9) + "1" +
+				strings.Repeat("}", 9)),
+		}, "missing_call_sid"},
+		"no boundary": {Request{ContentType: "multipart/form-data", Body: []byte("x")}, "malformed_body"},
+		"cut multipart": {Request{
+			ContentType: "multipart/form-data; boundary=b",
+			Body:        []byte("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx"),
+		}, "malformed_body"},
 		"bad escape":        {form("CallSid=%zz"), "missing_call_sid"},
 		"bad query":         {Request{RawQuery: "a=%zz"}, "missing_call_sid"},
 		"too many fields":   {form(strings.Repeat("a=1&", 1) + manyFields(600)), "too_many_fields"},
@@ -166,8 +274,11 @@ func TestDedupKey(t *testing.T) {
 		"in another order": form("Legs[0][Status]=completed&RecordingUrl=https://r/a.mp3&Status=completed&" +
 			"EventType=terminal&CallSid=c1"),
 		"as a query": {Method: "GET", RawQuery: base},
-		"as JSON": {ContentType: "application/json", Body: []byte(`{"CallSid":"c1","EventType":"terminal",
-			"Status":"completed","RecordingUrl":"https://r/a.mp3","EndTime":null,"Legs":[{"Status":"completed"}]}`)},
+		"as JSON": {
+			ContentType: "application/json",
+			Body: []byte(`{"CallSid":"c1","EventType":"terminal",
+			"Status":"completed","RecordingUrl":"https://r/a.mp3","EndTime":null,"Legs":[{"Status":"completed"}]}`),
+		},
 	} {
 		if key("a/b", KindStatus, r) != want {
 			t.Errorf("%s: the key differs, want the same", name)
@@ -194,7 +305,10 @@ func TestStepsOfOneFlow(t *testing.T) {
 	seen := map[[32]byte]string{}
 	for _, query := range []string{"", "&digits=%221%22", "&digits=%222%22", "&CallType=completed", "&DialCallStatus=no-answer", "&flow_id=7",
 		"&Stream[StreamSID]=s1", "&Stream[StreamSID]=s2", "&Stream[StreamSID]=s1&Stream[Status]=failed"} {
-		event, err := ParseEvent(KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&CallStatus=in-progress" + query}, ist)
+		event, err := ParseEvent(KindPassthru, Request{
+			Method:   "GET",
+			RawQuery: "CallSid=c1&CallStatus=in-progress" + query,
+		}, ist)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +321,12 @@ func TestStepsOfOneFlow(t *testing.T) {
 
 // TestFieldSpelledTwice : one request has one meaning, whatever the order of a JSON object in memory.
 func TestFieldSpelledTwice(t *testing.T) {
-	request := Request{ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Legs":[{"Status":"busy"}],"Legs[0][Status]":"completed","Legs[0]":{"Status":"failed"}}`)}
+	request := Request{
+		ContentType: "application/json",
+		Body: []byte(
+			`{"CallSid":"c1","Legs":[{"Status":"busy"}],"Legs[0][Status]":"completed","Legs[0]":{"Status":"failed"}}`,
+		),
+	}
 	want, err := ParseEvent(KindStatus, request, ist)
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +339,20 @@ func TestFieldSpelledTwice(t *testing.T) {
 }
 
 func TestSeconds(t *testing.T) {
-	for s, want := range map[string]int{"": 0, "41": 41, `"41"`: 41, "4.39": 4, "-1": 0, "NaN": 0, "nan": 0, "Inf": 0, "-Infinity": 0, "1e400": 0, "604801": 0, "soon": 0} {
+	for s, want := range map[string]int{
+		"":          0,
+		"41":        41,
+		`"41"`:      41,
+		"4.39":      4,
+		"-1":        0,
+		"NaN":       0,
+		"nan":       0,
+		"Inf":       0,
+		"-Infinity": 0,
+		"1e400":     0,
+		"604801":    0,
+		"soon":      0,
+	} {
 		if got, _ := readSeconds(s); got != want {
 			t.Errorf("readSeconds(%q) = %d, want %d", s, got, want)
 		}
@@ -255,9 +387,21 @@ func FuzzParseTime(f *testing.F) {
 func FuzzParseEvent(f *testing.F) {
 	f.Add("application/json", "", []byte(jsonSample))
 	f.Add("application/x-www-form-urlencoded", "CallSid=c1", []byte("Legs[0][Status]=completed&Stream={\"a\":1}"))
-	f.Add("multipart/form-data; boundary=b", "", []byte("--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--b--\r\n"))
-	f.Add("", "CallSid=c1&digits=%221234%22&EndTime=1970-01-01+05%3A30%3A00&Direction=incoming&CurrentTime=2024-01-15+14%3A30%3A45", []byte{})
-	f.Add("", "CallSid=c1&Stream%5BStreamSID%5D=s&Stream%5BDuration%5D=28&Stream%5BRecordingUrl%5D=https%3A%2F%2Fr%2Fs.mp3%3Fx", []byte{})
+	f.Add(
+		"multipart/form-data; boundary=b",
+		"",
+		[]byte("--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--b--\r\n"),
+	)
+	f.Add(
+		"",
+		"CallSid=c1&digits=%221234%22&EndTime=1970-01-01+05%3A30%3A00&Direction=incoming&CurrentTime=2024-01-15+14%3A30%3A45",
+		[]byte{},
+	)
+	f.Add(
+		"",
+		"CallSid=c1&Stream%5BStreamSID%5D=s&Stream%5BDuration%5D=28&Stream%5BRecordingUrl%5D=https%3A%2F%2Fr%2Fs.mp3%3Fx",
+		[]byte{},
+	)
 	f.Add("", "CallSid=c1&Stream=%7B%22StreamSid%22%3A%22s%22%2C%22Duration%22%3A28%7D", []byte{})
 	f.Add("application/json", "", []byte(`{"CallSid":"c1","Status":"cancelled","Stream":"{\"StreamSID\":\"s\"}"}`))
 	f.Add("application/json", "", []byte(legSample))
@@ -315,8 +459,21 @@ func byField(a, b Unread) int {
 }
 
 func TestIsID(t *testing.T) {
-	for s, want := range map[string]bool{"80bfbec2d78bbbf10fb851f4fa165211": true, "a-B_9": true, "z418cn": true,
-		"": false, "a b": false, "a/b": false, "é": false, "a\x00": false, "a.b": false, "@": false, "[": false, "`": false, "{": false} {
+	for s, want := range map[string]bool{
+		"80bfbec2d78bbbf10fb851f4fa165211": true,
+		"a-B_9":                            true,
+		"z418cn":                           true,
+		"":                                 false,
+		"a b":                              false,
+		"a/b":                              false,
+		"é":                                false,
+		"a\x00":                            false,
+		"a.b":                              false,
+		"@":                                false,
+		"[":                                false,
+		"`":                                false,
+		"{":                                false,
+	} {
 		if got := isID(s); got != want {
 			t.Errorf("%q: %v, want %v", s, got, want)
 		}

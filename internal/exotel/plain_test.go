@@ -112,7 +112,8 @@ func TestPayloadNextToOthers(t *testing.T) {
 // TestExotelsData reads an object "data" where it is: ExoML has one.
 func TestExotelsData(t *testing.T) {
 	event, err := ParseEvent(KindLeg, asJSON(`{"data":{"leg_sid":"leg1","state":"ringing"}}`), ist)
-	if err != nil || event.CallSID != "leg1" || event.State != StateRinging || !slices.Contains(event.names, "data[leg_sid]") {
+	if err != nil || event.CallSID != "leg1" || event.State != StateRinging ||
+		!slices.Contains(event.names, "data[leg_sid]") {
 		t.Errorf("%+v, %v", event, err)
 	}
 }

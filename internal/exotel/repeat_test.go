@@ -44,10 +44,14 @@ func TestRepeatedRecordings(t *testing.T) {
 		"JSON and a URL": {form(`CallSid=c1&RecordingUrl=["` + b + `"]&RecordingUrl=` + a), []string{a, b}},
 		"a URL and an object": {form("CallSid=c1&RecordingUrl=" + a + `&RecordingUrl={"url":"` + b + `"}`),
 			[]string{a, b}},
-		"a URL in the query, and JSON": {Request{RawQuery: "CallSid=c1&RecordingUrl=" + a,
-			Body: []byte(`RecordingUrl=["` + b + `"]`)}, []string{a, b}},
-		"JSON in the query, and a URL": {Request{RawQuery: `CallSid=c1&RecordingUrl=["` + b + `"]`,
-			Body: []byte("RecordingUrl=" + a)}, []string{a, b}},
+		"a URL in the query, and JSON": {Request{
+			RawQuery: "CallSid=c1&RecordingUrl=" + a,
+			Body:     []byte(`RecordingUrl=["` + b + `"]`),
+		}, []string{a, b}},
+		"JSON in the query, and a URL": {Request{
+			RawQuery: `CallSid=c1&RecordingUrl=["` + b + `"]`,
+			Body:     []byte("RecordingUrl=" + a),
+		}, []string{a, b}},
 		"nothing and one": {form("CallSid=c1&RecordingUrl=" + a + "&RecordingUrl=&RecordingUrl=null"),
 			[]string{a}},
 		"buckets in a text": {form("CallSid=c1&RecordingUrl=" + a +
@@ -66,8 +70,11 @@ func TestRepeatedRecordings(t *testing.T) {
 			[]string{a, b}},
 		"a list of legs": {form("CallSid=c1&Legs[][RecordingUrl]=" + a + "&Legs[][RecordingUrl]=" + b),
 			[]string{a, b}},
-		"the query and the body": {Request{RawQuery: "CallSid=c1&RecordingUrl=" + b, Body: []byte("RecordingUrl=" +
-			a)}, []string{a, b}},
+		"the query and the body": {Request{
+			RawQuery: "CallSid=c1&RecordingUrl=" + b,
+			Body: []byte("RecordingUrl=" +
+				a),
+		}, []string{a, b}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			event, err := ParseEvent(KindStatus, tc.r, ist)
@@ -115,20 +122,40 @@ func TestRepeatedFields(t *testing.T) {
 	}{
 		"a state that ends the call": {"Status", []string{"busy", "ringing", "in-progress"},
 			Event{Status: "busy", State: StateBusy, Unread: unread("Status")}},
-		"completed": {"Status", []string{"failed", "completed", "no-answer"}, Event{Status: "completed",
-			State: StateCompleted, Unread: unread("Status")}},
-		"a known word": {"Status", []string{"teleported", "busy"}, Event{Status: "busy", State: StateBusy,
-			Unread: unread("Status")}},
+		"completed": {"Status", []string{"failed", "completed", "no-answer"}, Event{
+			Status: "completed",
+			State:  StateCompleted,
+			Unread: unread("Status"),
+		}},
+		"a known word": {"Status", []string{"teleported", "busy"}, Event{
+			Status: "busy",
+			State:  StateBusy,
+			Unread: unread("Status"),
+		}},
 		"nothing": {"Status", []string{"", "busy", "null"}, Event{Status: "busy", State: StateBusy}},
-		"a terminal event": {"EventType", []string{"terminal", "answered"}, Event{EventType: "terminal",
-			Terminal: true, Assumed: true, State: StateCompleted, Unread: unread("EventType")}},
-		"talk": {"ConversationDuration", []string{"9", "40", "8"}, Event{ConversationSeconds: 40,
-			Unread: unread("ConversationDuration")}},
-		"a number": {"From", []string{"09876543210", "+919876543210"}, Event{From: "+919876543210",
-			Unread: unread("From")}},
+		"a terminal event": {"EventType", []string{"terminal", "answered"}, Event{
+			EventType: "terminal",
+			Terminal:  true,
+			Assumed:   true,
+			State:     StateCompleted,
+			Unread:    unread("EventType"),
+		}},
+		"talk": {"ConversationDuration", []string{"9", "40", "8"}, Event{
+			ConversationSeconds: 40,
+			Unread:              unread("ConversationDuration"),
+		}},
+		"a number": {"From", []string{"09876543210", "+919876543210"}, Event{
+			From:   "+919876543210",
+			Unread: unread("From"),
+		}},
 		"the same": {"From", []string{"0987", "0987", " 0987"}, Event{From: "0987"}},
-		"a faulty one": {"To", []string{"%zz", "0987"}, Event{To: "0987", Unread: []Unread{{Field: "To",
-			Reason: Malformed}}}},
+		"a faulty one": {"To", []string{"%zz", "0987"}, Event{
+			To: "0987",
+			Unread: []Unread{{
+				Field:  "To",
+				Reason: Malformed,
+			}},
+		}},
 	} {
 		for i, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {1, 2, 0}} {
 			t.Run(fmt.Sprint(name, i), func(t *testing.T) {
@@ -191,10 +218,17 @@ func TestQueryAndBody(t *testing.T) {
 	}{
 		"the same name": {"CallSid=c1xyz", "CallSid=c1", Event{CallSID: "c1"}},
 		"another case":  {"callsid=c1xyz", "CallSid=c1", Event{CallSID: "c1"}},
-		"an underscore": {"CallSid=c1xyz&CallStatus=completed", "call_sid=c1&call_status=busy", Event{CallSID: "c1",
-			Status: "busy", State: StateBusy, About: AboutStage}},
-		"nothing": {"CallSid=c1&status=busy", "callsid=&Status=null", Event{CallSID: "c1", Status: "busy",
-			State: StateBusy}},
+		"an underscore": {"CallSid=c1xyz&CallStatus=completed", "call_sid=c1&call_status=busy", Event{
+			CallSID: "c1",
+			Status:  "busy",
+			State:   StateBusy,
+			About:   AboutStage,
+		}},
+		"nothing": {"CallSid=c1&status=busy", "callsid=&Status=null", Event{
+			CallSID: "c1",
+			Status:  "busy",
+			State:   StateBusy,
+		}},
 		"nothing, exactly": {"CallSid=c1", "CallSid=", Event{CallSID: "c1"}},
 		"twice in a query": {"from=1&FROM=2", "CallSid=c1&From=0", Event{CallSID: "c1", From: "0"}},
 		"one spelling twice in a query": {"From=1&From=2&CallSid=c1long", "CallSid=c1&From=0",
@@ -204,10 +238,14 @@ func TestQueryAndBody(t *testing.T) {
 		"nested in the body": {"from=website&status=new",
 			`{"call_details":{"sid":"c1","from":"0","status":"completed"}}`,
 			Event{CallSID: "c1", From: "0", Status: "completed", State: StateCompleted}},
-		"a leg": {"legs[0][number]=111", "CallSid=c1&Legs[0][Number]=22", Event{CallSID: "c1",
-			ListedLegs: []ListedLeg{{Number: "22"}}}},
-		"recordings": {"recordingurl=" + recordingB, "CallSid=c1&RecordingUrl=" + recordingA, Event{CallSID: "c1",
-			RecordingURLs: []string{recordingA, recordingB}}},
+		"a leg": {"legs[0][number]=111", "CallSid=c1&Legs[0][Number]=22", Event{
+			CallSID:    "c1",
+			ListedLegs: []ListedLeg{{Number: "22"}},
+		}},
+		"recordings": {"recordingurl=" + recordingB, "CallSid=c1&RecordingUrl=" + recordingA, Event{
+			CallSID:       "c1",
+			RecordingURLs: []string{recordingA, recordingB},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkEvent(t, KindStatus, Request{RawQuery: tc.query, Body: []byte(tc.body)}, tc.want)
@@ -289,8 +327,11 @@ func TestUnreadKey(t *testing.T) {
 	part := "--%[1]s\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--%[1]s\r\n" +
 		"Content-Disposition: form-data; name=\"x\"\r\n\r\n%[2]s"
 	parts := func(boundary, rest string) Request {
-		return Request{ContentType: "multipart/form-data; boundary=" + boundary, Body: fmt.Appendf(nil, part,
-			boundary, rest)}
+		return Request{
+			ContentType: "multipart/form-data; boundary=" + boundary,
+			Body: fmt.Appendf(nil, part,
+				boundary, rest),
+		}
 	}
 	for name, of := range map[string]func(digit string) Request{
 		"a long value": func(s string) Request { return form("CallSid=c1&x=" + long + s) },

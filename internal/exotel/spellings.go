@@ -278,13 +278,22 @@ var eventTypes = foldedTable(map[string]bool{
 
 // inContext are the fields with names that an address or a flow may use too. They are read only in a notification of
 // WebRTC or of a campaign: see values.resolveContext.
-var inContext = [fieldCount]bool{fieldNotification: true, fieldNotificationTime: true, fieldCampaign: true,
-	fieldCampaignNumber: true}
+var inContext = [fieldCount]bool{
+	fieldNotification:     true,
+	fieldNotificationTime: true,
+	fieldCampaign:         true,
+	fieldCampaignNumber:   true,
+}
 
 // notifications are the types of events of WebRTC [N4]. Another event=... may be a parameter of the address that Exotel
 // was given, and is not read.
-var notifications = map[string]bool{"incoming_call": true, "outbound_call": true, "call_ringing": true,
-	"call_answered": true, "call_completed": true}
+var notifications = map[string]bool{
+	"incoming_call":  true,
+	"outbound_call":  true,
+	"call_ringing":   true,
+	"call_answered":  true,
+	"call_completed": true,
+}
 
 // Types of events that say something about the call's state.
 const (
@@ -298,8 +307,13 @@ const (
 var goingOn = map[string]bool{eventDial: true, eventRinging: true, eventAnswered: true}
 
 // callTypes are what a flow made of a call [S2].
-var callTypes = foldedTable(map[string]bool{"call-attempt": true, "completed": true, "client-hangup": true,
-	"incomplete": true, "voicemail": true})
+var callTypes = foldedTable(map[string]bool{
+	"call-attempt":  true,
+	"completed":     true,
+	"client-hangup": true,
+	"incomplete":    true,
+	"voicemail":     true,
+})
 
 // directions are the spellings of a call's direction.
 var directions = foldedTable(map[string]string{
@@ -313,6 +327,15 @@ var directions = foldedTable(map[string]string{
 // noRecording are the words that stand for an absent recording, in addition to null. They come from clients
 // that write what their language prints for it: None of Python, false of PHP.
 var noRecording = map[string]bool{
-	"none": true, "n/a": true, "na": true, "nan": true, "false": true, "nil": true, "undefined": true, "-": true,
-	"0": true, "[]": true, "{}": true,
+	"none":      true,
+	"n/a":       true,
+	"na":        true,
+	"nan":       true,
+	"false":     true,
+	"nil":       true,
+	"undefined": true,
+	"-":         true,
+	"0":         true,
+	"[]":        true,
+	"{}":        true,
 }

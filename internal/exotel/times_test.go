@@ -33,8 +33,14 @@ func TestReadTime(t *testing.T) {
 		"Wed, 23 Feb 2022 12:37:25 GMT": utc(12, 37, 25, 0),
 		"Wed, 23 Feb 2022 12:37:25 IST": at(12, 37, 25, 0),
 		// Placeholders.
-		"1970-01-01 05:30:00": {}, "0000-00-00 00:00:00": {}, "NA": {}, "": {}, "0001-01-01T00:00:00Z": {},
-		"0": {}, "0.0": {}, "01/01/1970 05:30:00": {},
+		"1970-01-01 05:30:00":  {},
+		"0000-00-00 00:00:00":  {},
+		"NA":                   {},
+		"":                     {},
+		"0001-01-01T00:00:00Z": {},
+		"0":                    {},
+		"0.0":                  {},
+		"01/01/1970 05:30:00":  {},
 		// Zones.
 		"2022-02-23 12:37:25+0530":                                at(12, 37, 25, 0),
 		"2022-02-23 12:37:25+05":                                  at(12, 7, 25, 0).Add(time.Hour),
@@ -124,13 +130,43 @@ func TestReadSkippedTime(t *testing.T) {
 // TestReadSeconds reads every spelling of a duration whose meaning is certain, and leaves the others.
 func TestReadSeconds(t *testing.T) {
 	for s, want := range map[string]int{
-		"": 0, "NA": 0, "n/a": 0, "-": 0, "None": 0, "0": 0, "72": 72, `"72"`: 72, `" 72 "`: 72, "72.0": 72,
-		"4.39": 4,
-		".5":   0, "7e1": 70, "72,5": 72, "72,05": 72, "00:01:12": 72, "0:01:12": 72, "00:00:00": 0, "1:40:00": 6000,
-		"12s": 12, "12 s": 12, "12S": 12, "12 sec": 12,
-		"12 seconds": 12, "1m12s": 72, "1m 12s": 72, "1 min 12 sec": 72, "1 minute, 12 seconds": 72, "1h": 3600,
-		"1h0m12.5s": 3612, "12m": 720, "12500ms": 12, "PT1M12S": 72, "pt72s": 72, "PT1H": 3600, "72,5s": 72,
-		"168:00:00": maxSeconds,
+		"":                     0,
+		"NA":                   0,
+		"n/a":                  0,
+		"-":                    0,
+		"None":                 0,
+		"0":                    0,
+		"72":                   72,
+		`"72"`:                 72,
+		`" 72 "`:               72,
+		"72.0":                 72,
+		"4.39":                 4,
+		".5":                   0,
+		"7e1":                  70,
+		"72,5":                 72,
+		"72,05":                72,
+		"00:01:12":             72,
+		"0:01:12":              72,
+		"00:00:00":             0,
+		"1:40:00":              6000,
+		"12s":                  12,
+		"12 s":                 12,
+		"12S":                  12,
+		"12 sec":               12,
+		"12 seconds":           12,
+		"1m12s":                72,
+		"1m 12s":               72,
+		"1 min 12 sec":         72,
+		"1 minute, 12 seconds": 72,
+		"1h":                   3600,
+		"1h0m12.5s":            3612,
+		"12m":                  720,
+		"12500ms":              12,
+		"PT1M12S":              72,
+		"pt72s":                72,
+		"PT1H":                 3600,
+		"72,5s":                72,
+		"168:00:00":            maxSeconds,
 	} {
 		if got, ok := readSeconds(s); !ok || got != want {
 			t.Errorf("%q is read as %d, %v; want %d", s, got, ok, want)
@@ -150,25 +186,49 @@ func TestReadSeconds(t *testing.T) {
 // TestStateSpellings reads a status in every case and with every separator.
 func TestStateSpellings(t *testing.T) {
 	for s, want := range map[string]State{
-		"no-answer": StateNoAnswer, "No Answer": StateNoAnswer, "NO_ANSWER": StateNoAnswer, "noAnswer": StateNoAnswer,
-		"no--answer": StateNoAnswer, "Missed Call": StateNoAnswer, "RINGING_TIMEOUT": StateNoAnswer,
-		"ringing-timeout": StateNoAnswer, "notAnswered": StateNoAnswer, "NO_USER_RESPONSE": StateNoAnswer,
-		"In Progress": StateInProgress, "INPROGRESS": StateInProgress, "Answered": StateInProgress,
-		"USER-BUSY": StateBusy, "user busy": StateBusy, "Rejected": StateBusy, "CALL_REJECTED": StateBusy,
-		"client-hangup": StateCanceled, "Originator Cancel": StateCanceled, "agent_canceled": StateCanceled,
-		"customer_unanswered": StateNoAnswer, "agent_unanswered": StateNoAnswer, "customer_no_dial": StateFailed,
-		"toLegUnanswered": StateNoAnswer,
+		"no-answer":           StateNoAnswer,
+		"No Answer":           StateNoAnswer,
+		"NO_ANSWER":           StateNoAnswer,
+		"noAnswer":            StateNoAnswer,
+		"no--answer":          StateNoAnswer,
+		"Missed Call":         StateNoAnswer,
+		"RINGING_TIMEOUT":     StateNoAnswer,
+		"ringing-timeout":     StateNoAnswer,
+		"notAnswered":         StateNoAnswer,
+		"NO_USER_RESPONSE":    StateNoAnswer,
+		"In Progress":         StateInProgress,
+		"INPROGRESS":          StateInProgress,
+		"Answered":            StateInProgress,
+		"USER-BUSY":           StateBusy,
+		"user busy":           StateBusy,
+		"Rejected":            StateBusy,
+		"CALL_REJECTED":       StateBusy,
+		"client-hangup":       StateCanceled,
+		"Originator Cancel":   StateCanceled,
+		"agent_canceled":      StateCanceled,
+		"customer_unanswered": StateNoAnswer,
+		"agent_unanswered":    StateNoAnswer,
+		"customer_no_dial":    StateFailed,
+		"toLegUnanswered":     StateNoAnswer,
 		// These say that a call has ended, or less, and not how.
-		"hangup": StateUnknown, "normal-clearing": StateUnknown, "voicemail": StateUnknown,
-		"call-attempt": StateUnknown,
-		"":             StateUnknown, "busyy": StateUnknown,
+		"hangup":          StateUnknown,
+		"normal-clearing": StateUnknown,
+		"voicemail":       StateUnknown,
+		"call-attempt":    StateUnknown,
+		"":                StateUnknown,
+		"busyy":           StateUnknown,
 	} {
 		if got := StateOf(s, ""); got != want {
 			t.Errorf("%q is read as %q, want %q", s, got, want)
 		}
 	}
-	for s, want := range map[string]string{"Outbound API": "outbound-api", "OUTBOUND_DIAL": "outbound-dial",
-		"outboundApi": "outbound-api", "Incoming": "inbound", "out": ""} {
+	for s, want := range map[string]string{
+		"Outbound API":  "outbound-api",
+		"OUTBOUND_DIAL": "outbound-dial",
+		"outboundApi":   "outbound-api",
+		"Incoming":      "inbound",
+		"out":           "",
+	} {
 		if got := DirectionOf(s); got != want {
 			t.Errorf("direction %q is read as %q, want %q", s, got, want)
 		}

@@ -100,8 +100,14 @@ func TestDocumentedFields(t *testing.T) {
 
 func TestDistance(t *testing.T) {
 	for pair, want := range map[[2]string]int{
-		{"status", "status"}: 0, {"statuss", "status"}: 1, {"statu", "status"}: 1, {"stetus", "status"}: 1,
-		{"recordinguri", "recordingurl"}: 1, {"abc", "xyz"}: 3, {"", "ab"}: 2, {"callsid", "calltype"}: 4,
+		{"status", "status"}:             0,
+		{"statuss", "status"}:            1,
+		{"statu", "status"}:              1,
+		{"stetus", "status"}:             1,
+		{"recordinguri", "recordingurl"}: 1,
+		{"abc", "xyz"}:                   3,
+		{"", "ab"}:                       2,
+		{"callsid", "calltype"}:          4,
 	} {
 		if got := distance([]byte(pair[0]), pair[1]); got != want {
 			t.Errorf("%q and %q differ by %d, want %d", pair[0], pair[1], got, want)

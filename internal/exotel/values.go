@@ -121,8 +121,13 @@ func (v *values) put(name, sent string) {
 }
 
 // hasState are the fields whose values are states.
-var hasState = [fieldCount]bool{fieldStatus: true, fieldCallState: true, fieldDialStatus: true, fieldLeg1: true,
-	fieldLeg2: true}
+var hasState = [fieldCount]bool{
+	fieldStatus:     true,
+	fieldCallState:  true,
+	fieldDialStatus: true,
+	fieldLeg1:       true,
+	fieldLeg2:       true,
+}
 
 // choose takes another value of a field: the one with the first of the spellings counts. Of URLs of recordings all
 // count. It sets several if another value came with the same spelling.
@@ -169,7 +174,13 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 	if legPlace.field == legRecording && legPlace.rank > 0 && !isAudioFile(recordingURL(sent)) {
 		return // the URL of the leg itself
 	}
-	v.choose(&leg.fields[legPlace.field], &leg.several[legPlace.field], t, legPlace.field == legRecording, legPlace.field == legStatus)
+	v.choose(
+		&leg.fields[legPlace.field],
+		&leg.several[legPlace.field],
+		t,
+		legPlace.field == legRecording,
+		legPlace.field == legStatus,
+	)
 }
 
 // leg returns the leg with an index; nil if there are too many legs.

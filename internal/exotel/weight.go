@@ -28,7 +28,9 @@ func Weight(r Request) int64 {
 	switch media, _ := mediaType(r); media {
 	case mediaMultipart:
 		colons := bytes.Count(r.Body, []byte(":"))
-		return n + int64(min(len(r.Body), maxText)+min(colons, maxFields)*fieldWeight+min(colons, maxHeaders)*headerWeight)
+		return n + int64(
+			min(len(r.Body), maxText)+min(colons, maxFields)*fieldWeight+min(colons, maxHeaders)*headerWeight,
+		)
 	case mediaJSON:
 		values := 1
 		for _, sign := range []string{",", "[", "{"} {
@@ -38,7 +40,9 @@ func Weight(r Request) int64 {
 			n += int64(len(r.Body)) + maxEvents*eventWeight
 		}
 		// A byte of invalid UTF-8 becomes three.
-		return n + int64(min(3*len(r.Body), maxText)+min(values, maxValues)*valueWeight+min(values, maxFields)*fieldWeight)
+		return n + int64(
+			min(3*len(r.Body), maxText)+min(values, maxValues)*valueWeight+min(values, maxFields)*fieldWeight,
+		)
 	}
 	return n + formWeight(len(r.Body), bytes.Count(r.Body, []byte("&")))
 }

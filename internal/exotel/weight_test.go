@@ -37,16 +37,21 @@ func TestWeight(t *testing.T) {
 		"headers":       {r: asParts("--b\r\n" + names("%x:1\r\n", 1<<20) + "\r\n\r\n--b--")},
 		"a payload":     {r: form("payload=" + url.QueryEscape(`{"a":[`+strings.Repeat(`{"":0},`, 1<<15)+`0]}`))},
 		"UTF-16":        {r: Request{Body: asUTF16("{"+names(`"%x":0,`, 1<<19)+`"a":0}`, binary.BigEndian, true)}},
-		"UTF-16 parts": {r: Request{ContentType: "multipart/form-data; boundary=b",
-			Body: asUTF16("--b\r\n"+names("%x:1\r\n", 1<<19)+"\r\n\r\n--b--", binary.LittleEndian, true)}},
+		"UTF-16 parts": {r: Request{
+			ContentType: "multipart/form-data; boundary=b",
+			Body:        asUTF16("--b\r\n"+names("%x:1\r\n", 1<<19)+"\r\n\r\n--b--", binary.LittleEndian, true),
+		}},
 		"wide UTF-16": {r: Request{Body: asUTF16(`{"a":["`+
 			strings.Repeat(strings.Repeat("अ", 20_000)+`","`, 25)+`"]}`, binary.BigEndian, true)}},
 		"a list in a string": {r: asJSON(quoted("[" + strings.Repeat(`{"CallSid":"c1"},`, maxEvents-1) + "{}]"))},
 		"a list in UTF-16": {r: Request{Body: asUTF16("["+strings.Repeat(`{"CallSid":"c1"},`, maxEvents-1)+"{}]",
 			binary.BigEndian, true)}},
 		"a query": {r: Request{RawQuery: names("%x&", 32<<10)}},
-		"a status": {real: true, r: form("CallSid=80bfbec2d78bbbf10fb851f4fa165211&EventType=terminal&Status=completed" +
-			"&From=09876543210&To=09123456789" + strings.Repeat("&Legs[0][Status]=completed", 20))},
+		"a status": {
+			real: true,
+			r: form("CallSid=80bfbec2d78bbbf10fb851f4fa165211&EventType=terminal&Status=completed" +
+				"&From=09876543210&To=09123456789" + strings.Repeat("&Legs[0][Status]=completed", 20)),
+		},
 		"in JSON": {r: asJSON(jsonSample), real: true},
 		"a leg":   {r: leg(legSample, ""), real: true},
 	} {

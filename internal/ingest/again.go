@@ -32,8 +32,15 @@ func Again(t *tenantconfig.Tenant, sources recording.SourcePolicy, k store.KeptE
 	if exotel.Events(fields) != nil {
 		return store.Event{}, errList
 	}
-	event := Build(&ageless, sources, Delivery{Kind: k.Kind, Source: k.Source, Fields: fields, ContentType: k.ContentType,
-		Query: k.Query, Raw: k.Raw, ReceivedAt: k.ReceivedAt})
+	event := Build(&ageless, sources, Delivery{
+		Kind:        k.Kind,
+		Source:      k.Source,
+		Fields:      fields,
+		ContentType: k.ContentType,
+		Query:       k.Query,
+		Raw:         k.Raw,
+		ReceivedAt:  k.ReceivedAt,
+	})
 	if lost != "" {
 		event.Unread = append(event.Unread, store.Unread{Field: "(query)", Reason: lost})
 	}

@@ -65,8 +65,16 @@ func BuildAll(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery
 // Build makes an event of a verified delivery. One that names no call becomes a dead event with its reason. A field
 // that cannot be read, and a recording that the tenant does not allow, is left out and noted.
 func Build(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) store.Event {
-	event := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
-		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
+	event := store.Event{
+		Tenant:      t.ID,
+		Kind:        d.Kind,
+		Source:      d.Source,
+		ContentType: bound(d.ContentType, maxContentType),
+		Raw:         d.Raw,
+		Query:       bound(d.Query, maxQuery),
+		CoversQuery: d.Fields.RawQuery != "",
+		CoversBody:  len(d.Fields.Body) > 0,
+	}
 	parsed, err := exotel.ParseEvent(d.Kind, d.Fields, location(t.TimeZone))
 	if err != nil {
 		return unreadable(event, d, err)
@@ -129,8 +137,15 @@ func stream(s *exotel.Stream) *store.Stream {
 	if sid == "" {
 		sid = unknownCall // a stream that was never made has none, and its error is what people look for
 	}
-	return &store.Stream{SID: sid, Status: bound(s.Status, maxWord), DisconnectedBy: bound(s.DisconnectedBy, maxWord),
-		Error: bound(s.Error, maxText), DetailedStatus: bound(s.DetailedStatus, maxText), RecordingURL: bound(s.RecordingURL, maxURL), Seconds: s.Seconds}
+	return &store.Stream{
+		SID:            sid,
+		Status:         bound(s.Status, maxWord),
+		DisconnectedBy: bound(s.DisconnectedBy, maxWord),
+		Error:          bound(s.Error, maxText),
+		DetailedStatus: bound(s.DetailedStatus, maxText),
+		RecordingURL:   bound(s.RecordingURL, maxURL),
+		Seconds:        s.Seconds,
+	}
 }
 
 // fresh tells whether an event's own time is within the window. An event that tells no time, and a tenant without a

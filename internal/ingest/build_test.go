@@ -21,14 +21,25 @@ var (
 )
 
 func tenant() *tenantconfig.Tenant {
-	return &tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", Freshness: 72 * time.Hour, AllowedSourceHosts: []string{"recordings.exotel.com"}}
+	return &tenantconfig.Tenant{
+		ID:                 "acme/support",
+		TimeZone:           "Asia/Kolkata",
+		Freshness:          72 * time.Hour,
+		AllowedSourceHosts: []string{"recordings.exotel.com"},
+	}
 }
 
 // delivery of fields in a form.
 func delivery(kind, fields string) Delivery {
 	const form = "application/x-www-form-urlencoded"
-	return Delivery{Kind: kind, Source: SourceWebhook, Fields: exotel.Request{Method: "POST", ContentType: form, Body: []byte(fields)},
-		ContentType: form, Raw: []byte(fields), ReceivedAt: arrived}
+	return Delivery{
+		Kind:        kind,
+		Source:      SourceWebhook,
+		Fields:      exotel.Request{Method: "POST", ContentType: form, Body: []byte(fields)},
+		ContentType: form,
+		Raw:         []byte(fields),
+		ReceivedAt:  arrived,
+	}
 }
 
 func newRecording(call, url string, available time.Time) store.NewRecording {
@@ -57,12 +68,20 @@ func TestBuildAll(t *testing.T) {
 		"a list of one": {body: "[" + a + "]", want: []string{"c1  [" + a + "]"}},
 		"two":           {body: "[" + a + "," + b + "]", want: []string{"c1  " + a, "c2  " + b}},
 		"two, signed":   {body: "[" + a + "," + b + "]", digest: []byte("d"), want: []string{"c1  " + a, "c2  " + b}},
-		"one that names no call": {body: "[" + a + `,{"Status":"busy"},7]`, want: []string{"c1  " + a,
-			`unknown missing_call_sid {"Status":"busy"}`, "unknown malformed_body 7"}},
-		"two that may be of others": {body: "[" + a + "," + b + "]", whole: true,
-			want: []string{"unknown malformed_body [" + a + "," + b + "]"}},
-		"one that is cut": {body: "[" + a + "," + b[:9],
-			want: []string{"unknown malformed_body [" + a + "," + b[:9]}},
+		"one that names no call": {
+			body: "[" + a + `,{"Status":"busy"},7]`,
+			want: []string{"c1  " + a,
+				`unknown missing_call_sid {"Status":"busy"}`, "unknown malformed_body 7"},
+		},
+		"two that may be of others": {
+			body:  "[" + a + "," + b + "]",
+			whole: true,
+			want:  []string{"unknown malformed_body [" + a + "," + b + "]"},
+		},
+		"one that is cut": {
+			body: "[" + a + "," + b[:9],
+			want: []string{"unknown malformed_body [" + a + "," + b[:9]},
+		},
 		"text after a list": {body: "[" + a + "]x", want: []string{"unknown malformed_body [" + a + "]x"}},
 	} {
 		d := delivery(exotel.KindStatus, tc.body)
@@ -92,56 +111,108 @@ func TestBuild(t *testing.T) {
 	}{
 		"a whole call": {exotel.KindStatus, "CallSid=c1&EventType=Terminal&Status=completed&Direction=outbound-api&From=0987&To=0912&StartTime=2024-01-15+14:25:12" +
 			"&EndTime=2024-01-15+14:30:45&ConversationDuration=320&CustomField=order_7&RecordingUrl=" + source + "a.mp3",
-			store.Event{EventType: "terminal", Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Time{})},
-				SaidAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
-				Call: store.Call{State: store.CallCompleted, Direction: "outbound-api", From: "0987", To: "0912", ConversationSeconds: 320, CustomField: "order_7",
-					StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist), EndedAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}}},
+			store.Event{
+				EventType:  "terminal",
+				Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Time{})},
+				SaidAt:     time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
+				Call: store.Call{
+					State:               store.CallCompleted,
+					Direction:           "outbound-api",
+					From:                "0987",
+					To:                  "0912",
+					ConversationSeconds: 320,
+					CustomField:         "order_7",
+					StartedAt:           time.Date(2024, 1, 15, 14, 25, 12, 0, ist),
+					EndedAt:             time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
+				},
+			}},
 		"stream and its recording": {exotel.KindPassthru, "CallSid=c1&Stream[StreamSID]=s1&Stream[Status]=completed&Stream[Duration]=28&Stream[DisconnectedBy]=bot" +
 			"&Stream[RecordingUrl]=" + source + "s1.mp3",
-			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"s1.mp3", time.Time{})},
-				Stream: &store.Stream{SID: "s1", Status: "completed", DisconnectedBy: "bot", Seconds: 28, RecordingURL: source + "s1.mp3"}}},
+			store.Event{
+				Recordings: []store.NewRecording{newRecording("c1", source+"s1.mp3", time.Time{})},
+				Stream: &store.Stream{
+					SID:            "s1",
+					Status:         "completed",
+					DisconnectedBy: "bot",
+					Seconds:        28,
+					RecordingURL:   source + "s1.mp3",
+				},
+			}},
 		"recordings of call and stream": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "c1.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "s1.mp3",
-			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{}), newRecording("c1", source+"s1.mp3", time.Time{})},
-				Stream: &store.Stream{SID: "s1", RecordingURL: source + "s1.mp3"}}},
+			store.Event{
+				Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{}), newRecording("c1", source+"s1.mp3", time.Time{})},
+				Stream:     &store.Stream{SID: "s1", RecordingURL: source + "s1.mp3"},
+			}},
 		"one recording named twice": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "c1.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "c1.mp3?sig=2",
-			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{})}, Stream: &store.Stream{SID: "s1", RecordingURL: source + "c1.mp3?sig=2"}}},
+			store.Event{
+				Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{})},
+				Stream:     &store.Stream{SID: "s1", RecordingURL: source + "c1.mp3?sig=2"},
+			}},
 		"stream that was never made": {exotel.KindPassthru, "CallSid=c1&Stream[Status]=failed&Stream[DisconnectedBy]=NA&Stream[Error]=3009+failed&Stream[DetailedStatus]=throttled",
-			store.Event{Stream: &store.Stream{SID: "unknown", Status: "failed", DisconnectedBy: "NA", Error: "3009 failed", DetailedStatus: "throttled"}}},
+			store.Event{Stream: &store.Stream{
+				SID:            "unknown",
+				Status:         "failed",
+				DisconnectedBy: "NA",
+				Error:          "3009 failed",
+				DetailedStatus: "throttled",
+			}}},
 		"forbidden source": {exotel.KindStatus, "CallSid=c1&Status=busy&RecordingUrl=https://169.254.169.254/x",
-			store.Event{Call: store.Call{State: store.CallBusy}, Unread: []store.Unread{rejection},
+			store.Event{
+				Call:   store.Call{State: store.CallBusy},
+				Unread: []store.Unread{rejection},
 				Recordings: []store.NewRecording{rejected("https://169.254.169.254/x",
 					"the source address 169.254.169.254 is private: recordings are fetched from public hosts, "+
-						"or from ranges that the platform allows (--allowed-source-cidrs)")}}},
+						"or from ranges that the platform allows (--allowed-source-cidrs)")},
+			}},
 		"source off the list, and credentials": {exotel.KindStatus,
 			"CallSid=c1&RecordingUrl=https://u:p@evil.example/x?sig=1",
-			store.Event{Unread: []store.Unread{rejection}, Recordings: []store.NewRecording{
-				rejected("https://evil.example/x",
-					"the source URL carries credentials: leave them out, the Tenant's Exotel credentials are used")}}},
+			store.Event{
+				Unread: []store.Unread{rejection},
+				Recordings: []store.NewRecording{
+					rejected("https://evil.example/x",
+						"the source URL carries credentials: leave them out, the Tenant's Exotel credentials are used")},
+			}},
 		"a word instead of a URL": {exotel.KindStatus, "CallSid=c1&RecordingUrl=soon", store.Event{
 			Unread: []store.Unread{rejection},
 			Recordings: []store.NewRecording{rejected("soon",
-				"the source URL cannot be read: it must be an absolute URL of at most 2048 bytes")}}},
+				"the source URL cannot be read: it must be an absolute URL of at most 2048 bytes")},
+		}},
 		"one of two recordings rejected": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source +
 			"a.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=https://evil.example/x",
-			store.Event{Unread: []store.Unread{rejection}, Stream: &store.Stream{SID: "s1",
-				RecordingURL: "https://evil.example/x"},
+			store.Event{
+				Unread: []store.Unread{rejection},
+				Stream: &store.Stream{
+					SID:          "s1",
+					RecordingURL: "https://evil.example/x",
+				},
 				Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Time{}),
 					rejected("https://evil.example/x",
 						"the source host evil.example is not one that the Tenant allows: add it to "+
-							"spec.recordings.allowedSourceHosts")}}},
+							"spec.recordings.allowedSourceHosts")},
+			}},
 		"plain http to Exotel": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=http://recordings.exotel.com/x",
 			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"x", time.Time{})}}},
 		"no recording": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=None&RecordingDuration=9", store.Event{
 			Call: store.Call{RecordingSeconds: 9}}},
 		"long texts": {exotel.KindStatus, "CallSid=c1&CustomField=" + strings.Repeat("x", maxText+1) + "&To=" +
 			strings.Repeat("1", maxNumber+1) + "&From=0123",
-			store.Event{Call: store.Call{From: "0123"}, Unread: []store.Unread{{Field: "To", Reason: "too_large"},
-				{Field: "CustomField", Reason: "too_large"}}}},
+			store.Event{
+				Call: store.Call{From: "0123"},
+				Unread: []store.Unread{{Field: "To", Reason: "too_large"},
+					{Field: "CustomField", Reason: "too_large"}},
+			}},
 		"a broken field": {exotel.KindStatus, "CallSid=c1&CustomField=50%+off&Status=completed",
-			store.Event{Call: store.Call{State: store.CallCompleted}, Unread: []store.Unread{{Field: "CustomField",
-				Reason: "malformed"}}}},
-		"no call": {exotel.KindStatus, "Status=completed", store.Event{CallSID: "unknown",
-			DeadReason: "missing_call_sid"}},
+			store.Event{
+				Call: store.Call{State: store.CallCompleted},
+				Unread: []store.Unread{{
+					Field:  "CustomField",
+					Reason: "malformed",
+				}},
+			}},
+		"no call": {exotel.KindStatus, "Status=completed", store.Event{
+			CallSID:    "unknown",
+			DeadReason: "missing_call_sid",
+		}},
 		"no id": {exotel.KindStatus, "CallSid=../x", store.Event{CallSID: "unknown", DeadReason: "invalid_call_sid"}},
 		"recording that is there later": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2024-01-15+14:35:00",
 			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Date(2024, 1, 15, 14, 35, 0, 0, ist))}}},
@@ -151,7 +222,9 @@ func TestBuild(t *testing.T) {
 		"leg": {exotel.KindLeg, `{"event_sid":"ev1","event_name":"leg_ringing","data":{"leg_sid":"c1","state":"ringing"}}`,
 			store.Event{EventType: "leg_ringing", Call: store.Call{State: store.CallRinging}}},
 		"leg without an id": {exotel.KindLeg, `{"data":{"leg_sid":"c1"}}`, store.Event{Unread: []store.Unread{{
-			Field: "event_sid", Reason: "malformed"}}}},
+			Field:  "event_sid",
+			Reason: "malformed",
+		}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := delivery(tc.kind, tc.fields)
@@ -220,8 +293,14 @@ func TestFreshness(t *testing.T) {
 			}
 		})
 	}
-	leg := Delivery{Kind: exotel.KindLeg, ReceivedAt: arrived, Fields: exotel.Request{ContentType: "application/json",
-		Body: []byte(`{"event_sid":"e","event_timestamp":"2024-01-12T08:00:00Z","data":{"leg_sid":"c1"}}`)}}
+	leg := Delivery{
+		Kind:       exotel.KindLeg,
+		ReceivedAt: arrived,
+		Fields: exotel.Request{
+			ContentType: "application/json",
+			Body:        []byte(`{"event_sid":"e","event_timestamp":"2024-01-12T08:00:00Z","data":{"leg_sid":"c1"}}`),
+		},
+	}
 	if got := Build(tenant(), recording.SourcePolicy{}, leg); got.DeadReason != "stale" {
 		t.Errorf("a stale leg event is dead for %q", got.DeadReason)
 	}
@@ -242,11 +321,20 @@ func TestHostileText(t *testing.T) {
 		text string
 		max  int
 	}{
-		"event type": {event.EventType, 64}, "from": {event.Call.From, 128}, "to": {event.Call.To, 128}, "custom field": {event.Call.CustomField, 512},
-		"content type": {event.ContentType, 256}, "query": {event.Query, 16 << 10}, "stream": {event.Stream.SID, 64}, "stream's status": {event.Stream.Status, 64},
-		"stream's end": {event.Stream.DisconnectedBy, 64}, "stream's error": {event.Stream.Error, 512}, "stream's detail": {event.Stream.DetailedStatus, 512},
+		"event type":      {event.EventType, 64},
+		"from":            {event.Call.From, 128},
+		"to":              {event.Call.To, 128},
+		"custom field":    {event.Call.CustomField, 512},
+		"content type":    {event.ContentType, 256},
+		"query":           {event.Query, 16 << 10},
+		"stream":          {event.Stream.SID, 64},
+		"stream's status": {event.Stream.Status, 64},
+		"stream's end":    {event.Stream.DisconnectedBy, 64},
+		"stream's error":  {event.Stream.Error, 512},
+		"stream's detail": {event.Stream.DetailedStatus, 512},
 	} {
-		if len(tc.text) > tc.max || len(tc.text) < tc.max-2 || !utf8.ValidString(tc.text) || strings.ContainsRune(tc.text, 0) {
+		if len(tc.text) > tc.max || len(tc.text) < tc.max-2 || !utf8.ValidString(tc.text) ||
+			strings.ContainsRune(tc.text, 0) {
 			t.Errorf("%s: %d bytes %q, want at most %d of text", name, len(tc.text), tc.text[:8], tc.max)
 		}
 	}
@@ -254,24 +342,42 @@ func TestHostileText(t *testing.T) {
 
 // FuzzBuild checks that the event of any request can be written to the database.
 func FuzzBuild(f *testing.F) {
-	f.Add(exotel.KindStatus, "application/x-www-form-urlencoded", "", []byte("CallSid=c1&Status=completed&RecordingUrl="+source+"a.mp3"))
+	f.Add(
+		exotel.KindStatus,
+		"application/x-www-form-urlencoded",
+		"",
+		[]byte("CallSid=c1&Status=completed&RecordingUrl="+source+"a.mp3"),
+	)
 	f.Add(exotel.KindPassthru, "", "CallSid=c1&Stream[StreamSID]=s&Stream[RecordingUrl]="+source+"s.mp3", []byte{})
-	f.Add(exotel.KindLeg, "application/json", "", []byte(`{"event_sid":"e","data":{"leg_sid":"c1","state":"completed"}}`))
+	f.Add(
+		exotel.KindLeg,
+		"application/json",
+		"",
+		[]byte(`{"event_sid":"e","data":{"leg_sid":"c1","state":"completed"}}`),
+	)
 	f.Add(exotel.KindStatus, "multipart/form-data; boundary=b", "CallSid=%zz", []byte("--b--"))
 	f.Add(exotel.KindStatus, "", "CallSid=c1&CustomField=50%+off&RecordingUrl=https://u:p%ff@evil.example/x",
 		[]byte("a=b;c"))
 	f.Add(exotel.KindStatus, "application/json", "",
 		[]byte(`{"call_details":{"sid":"c1","recordings":[{"url":"http://evil.example/x"}]},"A":[[[[[[[[1]]]]]]]]`))
 	f.Fuzz(func(t *testing.T, kind, contentType, query string, body []byte) {
-		delivery := Delivery{Kind: kind, Source: SourceWebhook, ContentType: contentType, Query: query, Raw: body, ReceivedAt: arrived,
-			Fields: exotel.Request{Method: "POST", RawQuery: query, ContentType: contentType, Body: body}}
+		delivery := Delivery{
+			Kind:        kind,
+			Source:      SourceWebhook,
+			ContentType: contentType,
+			Query:       query,
+			Raw:         body,
+			ReceivedAt:  arrived,
+			Fields:      exotel.Request{Method: "POST", RawQuery: query, ContentType: contentType, Body: body},
+		}
 		event := Build(tenant(), recording.SourcePolicy{}, delivery)
 		for _, s := range []string{event.CallSID, event.EventType, event.ContentType, event.Query, event.Call.From, event.Call.To, event.Call.Direction, event.Call.CustomField} {
 			if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 				t.Fatalf("no text: %q", s)
 			}
 		}
-		if event.CallSID == "" || len(event.CallSID) > 64 || event.Stream != nil && (event.Stream.SID == "" || len(event.Stream.SID) > 64) {
+		if event.CallSID == "" || len(event.CallSID) > 64 ||
+			event.Stream != nil && (event.Stream.SID == "" || len(event.Stream.SID) > 64) {
 			t.Fatalf("does not fit its columns: %+v", event)
 		}
 		for _, r := range event.Recordings {

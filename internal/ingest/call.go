@@ -19,15 +19,36 @@ const presigned = "PreSignedRecordingUrl"
 
 // FromCall makes the event that Exotel would have delivered of a call that Call Details told of, raw being what was
 // told. A call of another account is an error: the tenant does not own it.
-func FromCall(t *tenantconfig.Tenant, sources recording.SourcePolicy, c *calldetails.Call, raw []byte) (store.Event, error) {
+func FromCall(
+	t *tenantconfig.Tenant,
+	sources recording.SourcePolicy,
+	c *calldetails.Call,
+	raw []byte,
+) (store.Event, error) {
 	if c.AccountSID != "" && c.AccountSID != t.AccountSID {
-		return store.Event{}, fmt.Errorf("call %s is of another Exotel account than %s: check spec.exotel.accountSID", c.SID, t.AccountSID)
+		return store.Event{}, fmt.Errorf(
+			"call %s is of another Exotel account than %s: check spec.exotel.accountSID",
+			c.SID,
+			t.AccountSID,
+		)
 	}
-	event := store.Event{Tenant: t.ID, Kind: exotel.KindStatus, Source: SourceBackfill, CallSID: c.SID, ContentType: "application/json",
-		Raw: withoutPresigned(raw)}
-	event.Call = store.Call{State: states[c.Outcome()], Direction: c.Direction, From: fit(&event, "From", c.From, maxNumber),
-		To:        fit(&event, "To", c.To, maxNumber),
-		StartedAt: c.StartedAt, EndedAt: c.EndedAt, RecordingSeconds: c.RecordingSeconds}
+	event := store.Event{
+		Tenant:      t.ID,
+		Kind:        exotel.KindStatus,
+		Source:      SourceBackfill,
+		CallSID:     c.SID,
+		ContentType: "application/json",
+		Raw:         withoutPresigned(raw),
+	}
+	event.Call = store.Call{
+		State:            states[c.Outcome()],
+		Direction:        c.Direction,
+		From:             fit(&event, "From", c.From, maxNumber),
+		To:               fit(&event, "To", c.To, maxNumber),
+		StartedAt:        c.StartedAt,
+		EndedAt:          c.EndedAt,
+		RecordingSeconds: c.RecordingSeconds,
+	}
 	addUnread(&event, c.Unread)
 	if c.Details != nil {
 		event.Call.ConversationSeconds = c.Details.ConversationSeconds

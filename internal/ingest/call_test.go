@@ -21,7 +21,12 @@ import (
 )
 
 // acme is a tenant whose account is in Kolkata.
-var acme = &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts}
+var acme = &tenantconfig.Tenant{
+	ID:                 "acme/support",
+	AccountSID:         "acme1",
+	TimeZone:           "Asia/Kolkata",
+	AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+}
 
 const recordingURL = "https://recordings.exotel.com/exotelrecordings/acme1/c1.mp3"
 
@@ -40,9 +45,19 @@ func fromCall(t testing.TB, raw string) store.Event {
 
 // details is a call's record with some fields changed or added.
 func details(changes ...string) string {
-	fields := []string{`"Sid":"c1"`, `"AccountSid":"acme1"`, `"DateUpdated":"2026-10-01 10:05:00"`, `"From":"09876543210"`, `"To":"08047491899"`,
-		`"Status":"completed"`, `"StartTime":"2026-10-01 10:00:00"`, `"EndTime":"2026-10-01 10:01:17"`, `"Direction":"outbound-api"`,
-		`"RecordingUrl":"` + recordingURL + `"`, `"Details":{"ConversationDuration":8,"Leg2Status":"no-answer"}`}
+	fields := []string{
+		`"Sid":"c1"`,
+		`"AccountSid":"acme1"`,
+		`"DateUpdated":"2026-10-01 10:05:00"`,
+		`"From":"09876543210"`,
+		`"To":"08047491899"`,
+		`"Status":"completed"`,
+		`"StartTime":"2026-10-01 10:00:00"`,
+		`"EndTime":"2026-10-01 10:01:17"`,
+		`"Direction":"outbound-api"`,
+		`"RecordingUrl":"` + recordingURL + `"`,
+		`"Details":{"ConversationDuration":8,"Leg2Status":"no-answer"}`,
+	}
 	for _, change := range changes {
 		name, _, _ := strings.Cut(change, ":")
 		fields = slices.DeleteFunc(fields, func(f string) bool { return strings.HasPrefix(f, name+":") })
@@ -52,8 +67,15 @@ func details(changes ...string) string {
 
 func TestFromCall(t *testing.T) {
 	started := time.Date(2026, 10, 1, 4, 30, 0, 0, time.UTC) // 10:00 in Kolkata
-	call := store.Call{State: store.CallCompleted, Direction: "outbound-api", From: "09876543210", To: "08047491899", StartedAt: started,
-		EndedAt: started.Add(77 * time.Second), ConversationSeconds: 8}
+	call := store.Call{
+		State:               store.CallCompleted,
+		Direction:           "outbound-api",
+		From:                "09876543210",
+		To:                  "08047491899",
+		StartedAt:           started,
+		EndedAt:             started.Add(77 * time.Second),
+		ConversationSeconds: 8,
+	}
 	with := func(f func(*store.Call)) store.Call { c := call; f(&c); return c }
 	queued := []store.NewRecording{{ID: recording.ID("c1", recordingURL), SourceURL: recordingURL}}
 	for name, tc := range map[string]struct {
@@ -61,13 +83,19 @@ func TestFromCall(t *testing.T) {
 		want store.Event
 	}{
 		"plain": {details(), store.Event{EventType: "terminal", Call: call, Recordings: queued}},
-		"inbound, nobody took it": {details(`"Direction":"incoming"`), store.Event{EventType: "terminal", Recordings: queued,
+		"inbound, nobody took it": {details(`"Direction":"incoming"`), store.Event{
+			EventType:  "terminal",
+			Recordings: queued,
 			Call: with(func(c *store.Call) {
 				c.State = store.CallNoAnswer
 				c.Direction = "inbound"
-			})}},
-		"empty details": {details(`"Details":{}`), store.Event{EventType: "terminal", Recordings: queued,
-			Call: with(func(c *store.Call) { c.ConversationSeconds = 0 })}},
+			}),
+		}},
+		"empty details": {details(`"Details":{}`), store.Event{
+			EventType:  "terminal",
+			Recordings: queued,
+			Call:       with(func(c *store.Call) { c.ConversationSeconds = 0 }),
+		}},
 		"no recording": {details(`"RecordingUrl":null`), store.Event{EventType: "terminal", Call: call}},
 		"going on": {details(`"Status":"in-progress"`, `"EndTime":"1970-01-01 05:30:00"`, `"RecordingUrl":""`),
 			store.Event{Call: with(func(c *store.Call) {
@@ -75,16 +103,29 @@ func TestFromCall(t *testing.T) {
 				c.EndedAt = time.Time{}
 			})}},
 		"a source that is not allowed": {details(`"RecordingUrl":"https://evil.example/c1.mp3"`),
-			store.Event{EventType: "terminal", Call: call, Unread: []store.Unread{{Field: "RecordingUrl",
-				Reason: "rejected"}},
-				Recordings: []store.NewRecording{{ID: recording.ID("c1", "https://evil.example/c1.mp3"),
+			store.Event{
+				EventType: "terminal",
+				Call:      call,
+				Unread: []store.Unread{{
+					Field:  "RecordingUrl",
+					Reason: "rejected",
+				}},
+				Recordings: []store.NewRecording{{
+					ID:        recording.ID("c1", "https://evil.example/c1.mp3"),
 					SourceURL: "https://evil.example/c1.mp3",
 					Rejected: "the source host evil.example is not one that the Tenant allows: add it to " +
-						"spec.recordings.allowedSourceHosts"}}}},
-		"a NUL in a number": {details(`"From":"09876\u0000543210"`), store.Event{EventType: "terminal",
+						"spec.recordings.allowedSourceHosts",
+				}},
+			}},
+		"a NUL in a number": {details(`"From":"09876\u0000543210"`), store.Event{
+			EventType:  "terminal",
 			Recordings: queued,
-			Call:       with(func(c *store.Call) { c.From = "" }), Unread: []store.Unread{{Field: "From",
-				Reason: "malformed"}}}},
+			Call:       with(func(c *store.Call) { c.From = "" }),
+			Unread: []store.Unread{{
+				Field:  "From",
+				Reason: "malformed",
+			}},
+		}},
 		"a word for no recording": {details(`"RecordingUrl":"None"`), store.Event{EventType: "terminal", Call: call}},
 		"plain http": {details(`"RecordingUrl":"` + strings.Replace(recordingURL, "https", "http", 1) +
 			`"`), store.Event{EventType: "terminal", Call: call, Recordings: queued}},
@@ -93,15 +134,25 @@ func TestFromCall(t *testing.T) {
 			store.Event{EventType: "terminal", Call: call, Recordings: queued}},
 		"Url of a leg, and a length": {details(`"RecordingUrl":null`, `"RecordingDuration":"9"`,
 			`"Legs":[{"Url":"`+recordingURL+`"}]`),
-			store.Event{EventType: "terminal", Call: with(func(c *store.Call) { c.RecordingSeconds = 9 }),
-				Recordings: queued}},
+			store.Event{
+				EventType:  "terminal",
+				Call:       with(func(c *store.Call) { c.RecordingSeconds = 9 }),
+				Recordings: queued,
+			}},
 		"an unknown status": {details(`"Status":"teleported"`), store.Event{
 			Call:       with(func(c *store.Call) { c.State = store.CallUnknown }),
-			Recordings: queued, Unread: []store.Unread{{Field: "Status", Reason: "unknown_value",
-				Value: "teleported"}}}},
-		"no_answer": {details(`"Status":"no_answer"`), store.Event{EventType: "terminal",
+			Recordings: queued,
+			Unread: []store.Unread{{
+				Field:  "Status",
+				Reason: "unknown_value",
+				Value:  "teleported",
+			}},
+		}},
+		"no_answer": {details(`"Status":"no_answer"`), store.Event{
+			EventType:  "terminal",
 			Call:       with(func(c *store.Call) { c.State = store.CallNoAnswer }),
-			Recordings: queued}},
+			Recordings: queued,
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := fromCall(t, tc.raw)
@@ -122,8 +173,15 @@ func TestFromCall(t *testing.T) {
 func TestFromCallLegs(t *testing.T) {
 	at := time.Date(2026, 10, 1, 4, 35, 0, 0, time.UTC)
 	leg := func(key, number string, s store.CallState, called bool, seconds int) store.Leg {
-		return store.Leg{Kind: store.LegListed, Key: key, Number: number, State: s, Called: called, Seconds: seconds,
-			At: at}
+		return store.Leg{
+			Kind:    store.LegListed,
+			Key:     key,
+			Number:  number,
+			State:   s,
+			Called:  called,
+			Seconds: seconds,
+			At:      at,
+		}
 	}
 	for name, tc := range map[string]struct {
 		details, direction string
@@ -156,7 +214,13 @@ func TestFromCallOfAnotherAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ingest.FromCall(acme, recording.SourcePolicy{}, &call, call.Raw); err == nil || !strings.Contains(err.Error(), "spec.exotel.accountSID") {
+	if _, err := ingest.FromCall(
+		acme,
+		recording.SourcePolicy{},
+		&call,
+		call.Raw,
+	); err == nil ||
+		!strings.Contains(err.Error(), "spec.exotel.accountSID") {
 		t.Errorf("got %v, want it refused", err)
 	}
 }
@@ -194,7 +258,13 @@ func TestFromCallTwice(t *testing.T) {
 	if theirs := *acme; true {
 		theirs.ID = "globex/sales"
 		call, _ := calldetails.Decode([]byte(details()), calldetails.IST)
-		if event, err := ingest.FromCall(&theirs, recording.SourcePolicy{}, &call, call.Raw); err != nil || event.DedupKey == first.DedupKey {
+		if event, err := ingest.FromCall(
+			&theirs,
+			recording.SourcePolicy{},
+			&call,
+			call.Raw,
+		); err != nil ||
+			event.DedupKey == first.DedupKey {
 			t.Errorf("%v, another tenant's event has the same key: %v", err, event.DedupKey == first.DedupKey)
 		}
 	}
@@ -210,15 +280,32 @@ func TestFromCallIsTheWebhook(t *testing.T) {
 		direction := word("direction", "outbound-api", "outbound-dial")
 		source := word("recording", "", recordingURL, recordingURL+"?a=b")
 		midnight := time.Date(2026, 10, 1, 0, 0, 0, 0, calldetails.IST)
-		started := midnight.Add(time.Duration(rapid.IntRange(0, 2*86400).Draw(r, "start")) * time.Second).Format("2006-01-02 15:04:05")
+		started := midnight.Add(
+			time.Duration(rapid.IntRange(0, 2*86400).Draw(r, "start")) * time.Second,
+		).Format(
+			"2006-01-02 15:04:05",
+		)
 		talked := word("talked", "0", "8", "3600")
-		fields := url.Values{"CallSid": {"c1"}, "EventType": {"terminal"}, "Status": {status}, "Direction": {direction}, "From": {from}, "To": {to},
-			"StartTime": {started}, "EndTime": {started}, "ConversationDuration": {talked}, "RecordingUrl": {source}}
+		fields := url.Values{
+			"CallSid":              {"c1"},
+			"EventType":            {"terminal"},
+			"Status":               {status},
+			"Direction":            {direction},
+			"From":                 {from},
+			"To":                   {to},
+			"StartTime":            {started},
+			"EndTime":              {started},
+			"ConversationDuration": {talked},
+			"RecordingUrl":         {source},
+		}
 		raw := `{"Sid":"c1","AccountSid":"acme1","Status":"` + status + `","Direction":"` + direction + `","From":"` + from + `","To":"` + to +
 			`","StartTime":"` + started + `","EndTime":"` + started + `","RecordingUrl":"` + source + `","Details":{"ConversationDuration":` + talked + `}}`
-		delivered := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindStatus,
-			Source: ingest.SourceWebhook,
-			Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
+		delivered := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{
+			Kind:       exotel.KindStatus,
+			Source:     ingest.SourceWebhook,
+			Fields:     exotel.Request{RawQuery: fields.Encode()},
+			ReceivedAt: time.Now(),
+		})
 		ignored := cmpopts.IgnoreFields(store.Event{}, "Source", "DedupKey", "Raw", "ContentType", "Query",
 			"CoversQuery", "CoversBody")
 		if d := cmp.Diff(delivered, fromCall(t, raw), ignored, cmpopts.EquateApproxTime(0)); d != "" {

@@ -8,11 +8,14 @@ import (
 )
 
 var states = map[exotel.State]store.CallState{
-	exotel.StateQueued: store.CallQueued, exotel.StateRinging: store.CallRinging,
+	exotel.StateQueued:     store.CallQueued,
+	exotel.StateRinging:    store.CallRinging,
 	exotel.StateInProgress: store.CallInProgress,
-	exotel.StateCompleted:  store.CallCompleted, exotel.StateBusy: store.CallBusy,
-	exotel.StateNoAnswer: store.CallNoAnswer,
-	exotel.StateFailed:   store.CallFailed, exotel.StateCanceled: store.CallCanceled,
+	exotel.StateCompleted:  store.CallCompleted,
+	exotel.StateBusy:       store.CallBusy,
+	exotel.StateNoAnswer:   store.CallNoAnswer,
+	exotel.StateFailed:     store.CallFailed,
+	exotel.StateCanceled:   store.CallCanceled,
 }
 
 var presences = map[string]store.Presence{"busy": store.PresenceBusy, "free": store.PresenceFree}

@@ -24,9 +24,13 @@ import (
 
 // words are Exotel's, by what they mean.
 var words = map[outcome.State]string{
-	outcome.Ringing: "ringing", outcome.InProgress: "in-progress", outcome.Completed: "completed",
-	outcome.Busy:     "busy",
-	outcome.NoAnswer: "no-answer", outcome.Failed: "failed", outcome.Canceled: "canceled",
+	outcome.Ringing:    "ringing",
+	outcome.InProgress: "in-progress",
+	outcome.Completed:  "completed",
+	outcome.Busy:       "busy",
+	outcome.NoAnswer:   "no-answer",
+	outcome.Failed:     "failed",
+	outcome.Canceled:   "canceled",
 }
 
 var finals = []outcome.State{outcome.Completed, outcome.Busy, outcome.NoAnswer, outcome.Failed, outcome.Canceled}
@@ -108,10 +112,14 @@ func (h *history) send(fields url.Values) {
 			for name, values := range fields {
 				again[name] = values
 			}
-			return ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: kind,
-				Source: ingest.SourceWebhook,
-				Fields: exotel.Request{Method: "GET", RawQuery: again.Encode()}, Query: again.Encode(), Raw: []byte{},
-				ReceivedAt: callStart})
+			return ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{
+				Kind:       kind,
+				Source:     ingest.SourceWebhook,
+				Fields:     exotel.Request{Method: "GET", RawQuery: again.Encode()},
+				Query:      again.Encode(),
+				Raw:        []byte{},
+				ReceivedAt: callStart,
+			})
 		})
 	}
 }
@@ -123,14 +131,22 @@ func (h *history) popup(number string) {
 	if presence == "free" {
 		kind = "Terminal"
 	}
-	h.send(url.Values{"EventType": {kind}, "Status": {presence},
-		"DialWhomNumber": {number}, "AgentEmail": {"agent" + number + "@acme.example"}, "CallFrom": {"0987"}})
+	h.send(url.Values{
+		"EventType":      {kind},
+		"Status":         {presence},
+		"DialWhomNumber": {number},
+		"AgentEmail":     {"agent" + number + "@acme.example"},
+		"CallFrom":       {"0987"},
+	})
 }
 
 // applet is a Connect applet that dials a hunt group in turn, and the Passthru after it.
 func (h *history) applet(flow int) {
-	fields := url.Values{"flow_id": {strconv.Itoa(flow)}, "Direction": {"incoming"},
-		"EndTime": {"1970-01-01 05:30:00"}}
+	fields := url.Values{
+		"flow_id":   {strconv.Itoa(flow)},
+		"Direction": {"incoming"},
+		"EndTime":   {"1970-01-01 05:30:00"},
+	}
 	number := h.pick("number", "09111111111", "09222222222")
 	state := rapid.SampledFrom(finals).Draw(h.T, "result")
 	stage := outcome.Unknown
@@ -146,9 +162,11 @@ func (h *history) applet(flow int) {
 	case stage != outcome.InProgress && h.chance("without DialCallStatus") && (state == outcome.Completed ||
 		state == outcome.Canceled ||
 		state == outcome.NoAnswer):
-		fields.Set("CallType", map[outcome.State]string{outcome.Completed: "completed",
-			outcome.Canceled: "client-hangup",
-			outcome.NoAnswer: h.pick("CallType", "incomplete", "voicemail")}[state])
+		fields.Set("CallType", map[outcome.State]string{
+			outcome.Completed: "completed",
+			outcome.Canceled:  "client-hangup",
+			outcome.NoAnswer:  h.pick("CallType", "incomplete", "voicemail"),
+		}[state])
 	default:
 		fields.Set("DialCallStatus", words[state])
 	}
@@ -231,10 +249,13 @@ func (h *history) backfill() {
 
 // stream is what a Passthru says of an audio stream.
 func (h *history) stream() {
-	h.send(url.Values{"Stream[StreamSID]": {h.pick("stream", "s1", "s2")}, "Stream[Status]": {h.pick("end",
-		"completed", "failed", "cancelled", "started", "zombie")},
+	h.send(url.Values{
+		"Stream[StreamSID]": {h.pick("stream", "s1", "s2")},
+		"Stream[Status]": {h.pick("end",
+			"completed", "failed", "cancelled", "started", "zombie")},
 		"Stream[Duration]":       {strconv.Itoa(rapid.IntRange(0, 9).Draw(h.T, "length"))},
-		"Stream[DisconnectedBy]": {h.pick("by", "user", "bot", "NA")}})
+		"Stream[DisconnectedBy]": {h.pick("by", "user", "bot", "NA")},
+	})
 }
 
 func drawHistory(t *rapid.T) *history {
@@ -287,8 +308,12 @@ func applied(events []store.Event) (outcome.State, map[string]outcome.State) {
 		whole, called := event.Weights()
 		all = append(all, whole, called)
 		for _, l := range event.Legs {
-			weight := outcome.Statement{State: l.State, At: event.SaidAt, Talked: l.Seconds > 0 ||
-				l.State == outcome.Completed}.Weight()
+			weight := outcome.Statement{
+				State: l.State,
+				At:    event.SaidAt,
+				Talked: l.Seconds > 0 ||
+					l.State == outcome.Completed,
+			}.Weight()
 			weights[l.Key] = max(weights[l.Key], weight)
 			legs[l.Key] = weights[l.Key].State()
 		}

@@ -80,8 +80,11 @@ func TestSamples(t *testing.T) {
 			for _, backwards := range []bool{false, true} {
 				var events []store.Event
 				for _, fields := range tc.sent {
-					event := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindPassthru,
-						Fields: exotel.Request{RawQuery: fields}, ReceivedAt: callStart})
+					event := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{
+						Kind:       exotel.KindPassthru,
+						Fields:     exotel.Request{RawQuery: fields},
+						ReceivedAt: callStart,
+					})
 					if backwards {
 						events = append([]store.Event{event}, events...)
 					} else {

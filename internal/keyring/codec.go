@@ -49,7 +49,12 @@ func Decode(data []byte) (*Ring, error) {
 
 func (r *Ring) check() error {
 	if r.Version != Version {
-		return fmt.Errorf("%w: it is %d and this caly reads %d; operator and pods must be of one release", ErrVersion, r.Version, Version)
+		return fmt.Errorf(
+			"%w: it is %d and this caly reads %d; operator and pods must be of one release",
+			ErrVersion,
+			r.Version,
+			Version,
+		)
 	}
 	if len(r.Secret) != secretSize {
 		return fmt.Errorf("the keyring's secret has %d bytes and must have %d", len(r.Secret), secretSize)

@@ -164,8 +164,14 @@ func TestDecodeRefuses(t *testing.T) {
 		})
 	}
 	whole, _ := Encode(rotated(t))
-	for name, data := range map[string][]byte{"nothing": nil, "half": whole[:len(whole)/2], "two": append(bytes.Clone(whole), whole...), "null": []byte("null"),
-		"something behind": append(bytes.Clone(whole), '}'), "too much": append(bytes.Clone(whole), bytes.Repeat([]byte(" "), maxEncoded)...)} {
+	for name, data := range map[string][]byte{
+		"nothing":          nil,
+		"half":             whole[:len(whole)/2],
+		"two":              append(bytes.Clone(whole), whole...),
+		"null":             []byte("null"),
+		"something behind": append(bytes.Clone(whole), '}'),
+		"too much":         append(bytes.Clone(whole), bytes.Repeat([]byte(" "), maxEncoded)...),
+	} {
 		if _, err := Decode(data); err == nil {
 			t.Errorf("%s is a ring", name)
 		}
@@ -183,7 +189,18 @@ func TestNothingPrintsASecret(t *testing.T) {
 	ring.Keys[0].Seed = secret.Sensitive(canary)
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("ring", "ring", ring, "key", ring.Keys[0], "secret", ring.Secret)
-	said := fmt.Sprint(ring, ring.Keys) + fmt.Sprintf("%v %+v %#v %s %q %x", *ring, ring, ring, ring.Secret, ring.Secret, ring.Secret) + log.String()
+	said := fmt.Sprint(
+		ring,
+		ring.Keys,
+	) + fmt.Sprintf(
+		"%v %+v %#v %s %q %x",
+		*ring,
+		ring,
+		ring,
+		ring.Secret,
+		ring.Secret,
+		ring.Secret,
+	) + log.String()
 	if strings.Contains(said, canary) || strings.Contains(said, fmt.Sprintf("%x", canary)) {
 		t.Errorf("the secret is in %s", said)
 	}

@@ -50,7 +50,9 @@ func (p Policy) Check() error {
 	case p.Overlap < time.Second:
 		return errors.New("a key must verify for at least a second after the next one took over")
 	case p.Period < 2*(p.Lead+p.Overlap) || p.Period > 10*365*24*time.Hour:
-		return errors.New("a key must sign for at least twice the lead and the overlap together, and for at most ten years")
+		return errors.New(
+			"a key must sign for at least twice the lead and the overlap together, and for at most ten years",
+		)
 	}
 	return nil
 }

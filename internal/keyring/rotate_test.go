@@ -37,24 +37,65 @@ func TestRotate(t *testing.T) {
 		want     string
 		wantNext time.Duration
 	}{
-		"the first key signs at once":     {at: []time.Duration{0}, want: "0.00-", wantNext: 30*day - 15*time.Minute},
-		"nothing to do":                   {at: []time.Duration{0, 30*day - 16*time.Minute}, want: "0.00-", wantNext: 30*day - 15*time.Minute},
-		"the next is published ahead":     {at: []time.Duration{0, 30*day - 15*time.Minute}, want: "0.00-722.00 720.00-", wantNext: 60*day - 15*time.Minute},
-		"and it is published once":        {at: []time.Duration{0, 30*day - 15*time.Minute, 30*day - 14*time.Minute}, want: "0.00-722.00 720.00-", wantNext: 60*day - 15*time.Minute},
-		"late, and still published ahead": {at: []time.Duration{0, 40 * day}, want: "0.00-962.25 960.25-", wantNext: 70 * day},
-		"what verifies no longer goes": {at: []time.Duration{0, 30 * day, 60 * day, 91 * day, 91*day + time.Hour},
-			want: "720.25-1442.25 1440.25-2186.25 2184.25-", wantNext: 121 * day},
-		"another policy": {policy: Policy{Period: 10 * time.Hour, Lead: time.Hour, Overlap: 2 * time.Hour}, at: []time.Duration{0, 9 * time.Hour, 19 * time.Hour},
-			want: "0.00-12.00 10.00-22.00 20.00-", wantNext: 29 * time.Hour},
+		"the first key signs at once": {at: []time.Duration{0}, want: "0.00-", wantNext: 30*day - 15*time.Minute},
+		"nothing to do": {
+			at:       []time.Duration{0, 30*day - 16*time.Minute},
+			want:     "0.00-",
+			wantNext: 30*day - 15*time.Minute,
+		},
+		"the next is published ahead": {
+			at:       []time.Duration{0, 30*day - 15*time.Minute},
+			want:     "0.00-722.00 720.00-",
+			wantNext: 60*day - 15*time.Minute,
+		},
+		"and it is published once": {
+			at:       []time.Duration{0, 30*day - 15*time.Minute, 30*day - 14*time.Minute},
+			want:     "0.00-722.00 720.00-",
+			wantNext: 60*day - 15*time.Minute,
+		},
+		"late, and still published ahead": {
+			at:       []time.Duration{0, 40 * day},
+			want:     "0.00-962.25 960.25-",
+			wantNext: 70 * day,
+		},
+		"what verifies no longer goes": {
+			at:       []time.Duration{0, 30 * day, 60 * day, 91 * day, 91*day + time.Hour},
+			want:     "720.25-1442.25 1440.25-2186.25 2184.25-",
+			wantNext: 121 * day,
+		},
+		"another policy": {
+			policy:   Policy{Period: 10 * time.Hour, Lead: time.Hour, Overlap: 2 * time.Hour},
+			at:       []time.Duration{0, 9 * time.Hour, 19 * time.Hour},
+			want:     "0.00-12.00 10.00-22.00 20.00-",
+			wantNext: 29 * time.Hour,
+		},
 		"a clock that is behind": {at: []time.Duration{0, -year}, want: "0.00-", wantNext: 30*day - 15*time.Minute},
-		"a clock that is behind, with a key to come": {at: []time.Duration{0, 30*day - 15*time.Minute, -year, 29 * day},
-			want: "0.00-722.00 720.00-", wantNext: 60*day - 15*time.Minute},
-		"a clock that is ahead":  {at: []time.Duration{0, year}, want: "0.00-8762.25 8760.25-", wantNext: 395 * day},
-		"a clock that was ahead": {at: []time.Duration{0, year, year + day, time.Hour}, want: "0.00-8762.25 720.00-", wantNext: 60*day - 15*time.Minute},
-		"a clock that was further and further": {at: []time.Duration{0, year, 2 * year, time.Hour},
-			want: "0.00-8762.25 720.00-17522.25 1440.00-", wantNext: 90*day - 15*time.Minute},
-		"a clock that was ahead, found late":        {at: []time.Duration{0, year, 40 * day}, want: "0.00-8762.25 960.25-", wantNext: 70 * day},
-		"a clock that was a little ahead is let be": {at: []time.Duration{0, 35 * day, 6 * day}, want: "0.00-842.25 840.25-", wantNext: 65 * day},
+		"a clock that is behind, with a key to come": {
+			at:       []time.Duration{0, 30*day - 15*time.Minute, -year, 29 * day},
+			want:     "0.00-722.00 720.00-",
+			wantNext: 60*day - 15*time.Minute,
+		},
+		"a clock that is ahead": {at: []time.Duration{0, year}, want: "0.00-8762.25 8760.25-", wantNext: 395 * day},
+		"a clock that was ahead": {
+			at:       []time.Duration{0, year, year + day, time.Hour},
+			want:     "0.00-8762.25 720.00-",
+			wantNext: 60*day - 15*time.Minute,
+		},
+		"a clock that was further and further": {
+			at:       []time.Duration{0, year, 2 * year, time.Hour},
+			want:     "0.00-8762.25 720.00-17522.25 1440.00-",
+			wantNext: 90*day - 15*time.Minute,
+		},
+		"a clock that was ahead, found late": {
+			at:       []time.Duration{0, year, 40 * day},
+			want:     "0.00-8762.25 960.25-",
+			wantNext: 70 * day,
+		},
+		"a clock that was a little ahead is let be": {
+			at:       []time.Duration{0, 35 * day, 6 * day},
+			want:     "0.00-842.25 840.25-",
+			wantNext: 65 * day,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r *Ring
@@ -157,7 +198,11 @@ func TestRotationLosesNoToken(t *testing.T) {
 			},
 			"the clock jumps back": func(t *rapid.T) {
 				at := now.Add(-time.Duration(rapid.IntRange(1, 400*24).Draw(t, "hours")) * time.Hour)
-				if next, _, _ := Rotate(ring, at, Policy{}); next.Keys[len(next.Keys)-1].ID != ring.Keys[len(ring.Keys)-1].ID {
+				if next, _, _ := Rotate(
+					ring,
+					at,
+					Policy{},
+				); next.Keys[len(next.Keys)-1].ID != ring.Keys[len(ring.Keys)-1].ID {
 					t.Skip("a key falls due under it: the one case with a loss")
 				}
 				if _, changed, _ := Rotate(ring, at, Policy{}); changed {
@@ -180,8 +225,14 @@ func TestRotationLosesNoToken(t *testing.T) {
 				tokens = slices.DeleteFunc(tokens, func(m minted) bool { return !m.expires.After(now) })
 				for _, m := range tokens {
 					at := now.Add(skew())
-					if m.expires.After(at) && slices.IndexFunc(ring.Verifying(at), func(v Key) bool { return v.ID == m.key }) < 0 {
-						t.Fatalf("a token that lives until %s does not verify at %s: %s", m.expires.Sub(epoch), at.Sub(epoch), plan(ring))
+					if m.expires.After(at) &&
+						slices.IndexFunc(ring.Verifying(at), func(v Key) bool { return v.ID == m.key }) < 0 {
+						t.Fatalf(
+							"a token that lives until %s does not verify at %s: %s",
+							m.expires.Sub(epoch),
+							at.Sub(epoch),
+							plan(ring),
+						)
 					}
 				}
 			},

@@ -113,7 +113,12 @@ func finalAnswer(err error) error {
 	case e.Code/100 == 2: // taken, in its own way
 		return nil
 	}
-	return &Error{Kind: Uncertain, Server: true, Doing: doing, Cause: fmt.Errorf("no answer came, so it may have been delivered: %w", err)}
+	return &Error{
+		Kind:   Uncertain,
+		Server: true,
+		Doing:  doing,
+		Cause:  fmt.Errorf("no answer came, so it may have been delivered: %w", err),
+	}
 }
 
 func answered(doing string, err error) *Error {

@@ -27,8 +27,12 @@ func TestLiteral(t *testing.T) {
 
 func TestHELOIsChecked(t *testing.T) {
 	for helo, ok := range map[string]bool{
-		"": true, "mail.example.com": true, "[10.0.0.1]": true,
-		"a b": false, "a\r\nRSET": false, "é": false,
+		"":                 true,
+		"mail.example.com": true,
+		"[10.0.0.1]":       true,
+		"a b":              false,
+		"a\r\nRSET":        false,
+		"é":                false,
 	} {
 		_, err := NewSender(Options{Address: "localhost:25", From: "a@b.example", HELO: helo})
 		if (err == nil) != ok {

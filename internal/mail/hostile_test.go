@@ -53,15 +53,36 @@ func TestHostileServers(t *testing.T) {
 		address func(t *testing.T) string
 		want    Error
 	}{
-		"says nothing":        {func(t *testing.T) string { return dialogue(t, "") }, Error{Kind: Temporary, Server: true, Doing: "connect"}},
-		"speaks HTTP":         {func(t *testing.T) string { return dialogue(t, "HTTP/1.1 400 Bad Request\r\n\r\n") }, Error{Kind: Temporary, Server: true, Doing: "connect"}},
-		"sends us away":       {func(t *testing.T) string { return dialogue(t, "554 no service here\r\n") }, Error{Kind: Temporary, Server: true, Doing: "connect", Code: 554}},
-		"never ends its line": {func(t *testing.T) string { return dialogue(t, "220 "+strings.Repeat("x", 2*maxAnswers)) }, Error{Kind: Temporary, Server: true, Doing: "connect"}},
+		"says nothing": {func(t *testing.T) string { return dialogue(t, "") }, Error{
+			Kind:   Temporary,
+			Server: true,
+			Doing:  "connect",
+		}},
+		"speaks HTTP": {func(t *testing.T) string { return dialogue(t, "HTTP/1.1 400 Bad Request\r\n\r\n") }, Error{
+			Kind:   Temporary,
+			Server: true,
+			Doing:  "connect",
+		}},
+		"sends us away": {func(t *testing.T) string { return dialogue(t, "554 no service here\r\n") }, Error{
+			Kind:   Temporary,
+			Server: true,
+			Doing:  "connect",
+			Code:   554,
+		}},
+		"never ends its line": {func(t *testing.T) string { return dialogue(t, "220 "+strings.Repeat("x", 2*maxAnswers)) }, Error{
+			Kind:   Temporary,
+			Server: true,
+			Doing:  "connect",
+		}},
 		"never ends its answer": {func(t *testing.T) string { return dialogue(t, strings.Repeat("220-x\r\n", maxAnswers/4)) },
 			Error{Kind: Temporary, Server: true, Doing: "connect"}},
 		"knows neither EHLO nor HELO": {func(t *testing.T) string { return dialogue(t, hello, "502 no\r\n", "502 no\r\n") },
 			Error{Kind: Temporary, Server: true, Doing: "greet", Code: 502}},
-		"falls silent at the sender": {func(t *testing.T) string { return dialogue(t, hello, ehlo) }, Error{Kind: Temporary, Server: true, Doing: "name the sender"}},
+		"falls silent at the sender": {func(t *testing.T) string { return dialogue(t, hello, ehlo) }, Error{
+			Kind:   Temporary,
+			Server: true,
+			Doing:  "name the sender",
+		}},
 		"does not like the sender": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "553 who?\r\n") },
 			Error{Kind: Temporary, Server: true, Doing: "name the sender", Code: 553}},
 		"falls silent at DATA": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n") },
@@ -82,7 +103,9 @@ func TestHostileServers(t *testing.T) {
 			sender := newSender(t, Options{Address: c.address(t), TLS: NoTLS, Timeout: 300 * time.Millisecond})
 			var got *Error
 			err := sender.Send(t.Context(), examples["verify_email"], envelope, nil)
-			if !errors.As(err, &got) || got.Kind != c.want.Kind || got.Server != c.want.Server || got.Doing != c.want.Doing || got.Code != c.want.Code {
+			if !errors.As(err, &got) || got.Kind != c.want.Kind || got.Server != c.want.Server ||
+				got.Doing != c.want.Doing ||
+				got.Code != c.want.Code {
 				t.Errorf("err = %+v (%v), want %+v", got, err, c.want)
 			}
 		})
@@ -114,7 +137,13 @@ func TestPasswordStaysHome(t *testing.T) {
 			_, _ = io.Copy(io.Discard, reader)
 			heard <- all.Bytes()
 		}()
-		sender, err := NewSender(Options{Address: "mail.example.com:25", From: from, TLS: StartTLSOpportunistic, Username: "caly", Password: "pw-canary"})
+		sender, err := NewSender(Options{
+			Address:  "mail.example.com:25",
+			From:     from,
+			TLS:      StartTLSOpportunistic,
+			Username: "caly",
+			Password: "pw-canary",
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

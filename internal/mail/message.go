@@ -62,8 +62,11 @@ const maxAddress = 254
 // CheckAddress returns an error if mail cannot be addressed to s: it must be a bare address, without a name or comment.
 func CheckAddress(s string) error {
 	address, err := mail.ParseAddress(s)
-	if err != nil || address.Address != s || address.Name != "" || len(s) > maxAddress || strings.ContainsFunc(s, unprintable) {
-		return errors.New("the recipient is not a bare email address such as name@example.com") // which it is not, the log is not told
+	if err != nil || address.Address != s || address.Name != "" || len(s) > maxAddress ||
+		strings.ContainsFunc(s, unprintable) {
+		return errors.New(
+			"the recipient is not a bare email address such as name@example.com",
+		) // which it is not, the log is not told
 	}
 	return nil
 }
@@ -110,7 +113,9 @@ func checkLink(link string) error {
 		return nil
 	}
 	address, err := url.Parse(link)
-	if err != nil || (address.Scheme != "https" && address.Scheme != "http") || address.Host == "" || strings.ContainsFunc(link, unprintable) || strings.Contains(link, " ") {
+	if err != nil || (address.Scheme != "https" && address.Scheme != "http") || address.Host == "" ||
+		strings.ContainsFunc(link, unprintable) ||
+		strings.Contains(link, " ") {
 		return errors.New("the message's link is not an http or https URL")
 	}
 	return nil

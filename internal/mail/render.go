@@ -42,10 +42,18 @@ type view struct {
 }
 
 func (d Data) view() view {
-	return view{Service: line(d.Service, 120), Code: line(d.Code.Reveal(), 256), Link: d.Link.Reveal(), ValidFor: inWords(d.ValidFor),
-		At:      d.At.UTC().Format("2 January 2006, 15:04 UTC"),
-		Device:  line(strings.ReplaceAll(d.Device, "://", " "), 120), // a browser says of itself what it likes: no links
-		Address: line(d.Address, 64)}
+	return view{
+		Service:  line(d.Service, 120),
+		Code:     line(d.Code.Reveal(), 256),
+		Link:     d.Link.Reveal(),
+		ValidFor: inWords(d.ValidFor),
+		At:       d.At.UTC().Format("2 January 2006, 15:04 UTC"),
+		Device: line(
+			strings.ReplaceAll(d.Device, "://", " "),
+			120,
+		), // a browser says of itself what it likes: no links
+		Address: line(d.Address, 64),
+	}
 }
 
 // rendered is a message as people read it.

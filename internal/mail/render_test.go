@@ -20,16 +20,39 @@ var when = time.Date(2026, 11, 5, 13, 37, 42, 0, time.UTC)
 
 // examples are one message of each form.
 var examples = map[string]Message{
-	"verify_email":   {VerifyEmail, "ann@example.com", Data{Service: "Acme Support", Code: "482913", ValidFor: 10 * time.Minute}},
+	"verify_email": {VerifyEmail, "ann@example.com", Data{
+		Service:  "Acme Support",
+		Code:     "482913",
+		ValidFor: 10 * time.Minute,
+	}},
 	"account_exists": {AccountExists, "ann@example.com", Data{Service: "Acme Support"}},
-	"reset_password": {ResetPassword, "ann@example.com", Data{Service: "Acme Support", Link: "https://acme.example/reset?a=1&token=tok-canary", ValidFor: time.Hour}},
-	"reset_password_code": {ResetPassword, "ann@example.com", Data{Service: "Acme Support", Code: "crp1.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
-		ValidFor: 30 * time.Minute}},
-	"password_changed": {PasswordChanged, "ann@example.com", Data{Service: "Acme Support", At: when, Device: "Mozilla/5.0 (X11; Linux) <b>Firefox</b>",
-		Address: "192.0.2.7"}},
-	"invitation":      {Invitation, "ann@example.com", Data{Service: "Acme Support", Link: "https://acme.example/invited?token=tok-canary", ValidFor: 72 * time.Hour}},
-	"invitation_code": {Invitation, "ann@example.com", Data{Service: "Acme Support", Code: "crp1.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4", ValidFor: 72 * time.Hour}},
-	"sessions_ended":  {SessionsEnded, "ann@example.com", Data{Service: "Acme Support", At: when}},
+	"reset_password": {ResetPassword, "ann@example.com", Data{
+		Service:  "Acme Support",
+		Link:     "https://acme.example/reset?a=1&token=tok-canary",
+		ValidFor: time.Hour,
+	}},
+	"reset_password_code": {ResetPassword, "ann@example.com", Data{
+		Service:  "Acme Support",
+		Code:     "crp1.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
+		ValidFor: 30 * time.Minute,
+	}},
+	"password_changed": {PasswordChanged, "ann@example.com", Data{
+		Service: "Acme Support",
+		At:      when,
+		Device:  "Mozilla/5.0 (X11; Linux) <b>Firefox</b>",
+		Address: "192.0.2.7",
+	}},
+	"invitation": {Invitation, "ann@example.com", Data{
+		Service:  "Acme Support",
+		Link:     "https://acme.example/invited?token=tok-canary",
+		ValidFor: 72 * time.Hour,
+	}},
+	"invitation_code": {Invitation, "ann@example.com", Data{
+		Service:  "Acme Support",
+		Code:     "crp1.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
+		ValidFor: 72 * time.Hour,
+	}},
+	"sessions_ended": {SessionsEnded, "ann@example.com", Data{Service: "Acme Support", At: when}},
 }
 
 func golden(t *testing.T, name, got string) {
@@ -104,7 +127,12 @@ func TestReadable(t *testing.T) {
 					t.Error("the text lacks the code or link as it is")
 				}
 			}
-			if link := strings.ReplaceAll(m.Data.Link.Reveal(), "&", "&amp;"); link != "" && !strings.Contains(rendered.HTML, `<a href="`+link+`">`+link+`</a>`) {
+			if link := strings.ReplaceAll(
+				m.Data.Link.Reveal(),
+				"&",
+				"&amp;",
+			); link != "" &&
+				!strings.Contains(rendered.HTML, `<a href="`+link+`">`+link+`</a>`) {
 				t.Error("the HTML lacks the link, to be seen and followed")
 			}
 		})
@@ -117,17 +145,41 @@ func TestCheck(t *testing.T) {
 		m    Message
 		want string
 	}{
-		"none needs nothing":   {Message{Template: None, To: to}, ""},
-		"unknown template":     {Message{Template: "welcome", To: to}, `no template is called "welcome"`},
-		"no code":              {Message{Template: VerifyEmail, To: to, Data: Data{ValidFor: 1}}, "verify_email needs Code"},
-		"no time":              {Message{Template: VerifyEmail, To: to, Data: Data{Code: "1"}}, "verify_email needs ValidFor"},
-		"neither link nor any": {Message{Template: ResetPassword, To: to, Data: Data{ValidFor: 1}}, "reset_password needs Link or Code"},
-		"invitation":           {Message{Template: Invitation, To: to}, "invitation needs Link or Code"},
-		"no moment":            {Message{Template: PasswordChanged, To: to}, "password_changed needs At"},
-		"script":               {Message{Template: Invitation, To: to, Data: Data{Link: "javascript:alert(1)", ValidFor: 1}}, "not an http or https URL"},
-		"no host":              {Message{Template: Invitation, To: to, Data: Data{Link: "https:///x", ValidFor: 1}}, "not an http or https URL"},
-		"a line's end":         {Message{Template: Invitation, To: to, Data: Data{Link: "https://a/\r\nx", ValidFor: 1}}, "not an http or https URL"},
-		"no recipient":         {Message{Template: AccountExists}, "not a bare email address"},
+		"none needs nothing": {Message{Template: None, To: to}, ""},
+		"unknown template":   {Message{Template: "welcome", To: to}, `no template is called "welcome"`},
+		"no code": {Message{
+			Template: VerifyEmail,
+			To:       to,
+			Data:     Data{ValidFor: 1},
+		}, "verify_email needs Code"},
+		"no time": {Message{
+			Template: VerifyEmail,
+			To:       to,
+			Data:     Data{Code: "1"},
+		}, "verify_email needs ValidFor"},
+		"neither link nor any": {Message{
+			Template: ResetPassword,
+			To:       to,
+			Data:     Data{ValidFor: 1},
+		}, "reset_password needs Link or Code"},
+		"invitation": {Message{Template: Invitation, To: to}, "invitation needs Link or Code"},
+		"no moment":  {Message{Template: PasswordChanged, To: to}, "password_changed needs At"},
+		"script": {Message{
+			Template: Invitation,
+			To:       to,
+			Data:     Data{Link: "javascript:alert(1)", ValidFor: 1},
+		}, "not an http or https URL"},
+		"no host": {Message{
+			Template: Invitation,
+			To:       to,
+			Data:     Data{Link: "https:///x", ValidFor: 1},
+		}, "not an http or https URL"},
+		"a line's end": {Message{
+			Template: Invitation,
+			To:       to,
+			Data:     Data{Link: "https://a/\r\nx", ValidFor: 1},
+		}, "not an http or https URL"},
+		"no recipient": {Message{Template: AccountExists}, "not a bare email address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := c.m.check()
@@ -171,9 +223,18 @@ func TestCheckAddress(t *testing.T) {
 
 func TestInWords(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0 seconds", -time.Second: "0 seconds", time.Second: "1 second", 90 * time.Second: "90 seconds", time.Minute: "1 minute",
-		10 * time.Minute: "10 minutes", 59*time.Minute + 59*time.Second: "59 minutes", time.Hour: "1 hour", 90 * time.Minute: "90 minutes",
-		24 * time.Hour: "1 day", 36 * time.Hour: "36 hours", 72 * time.Hour: "3 days",
+		0:                               "0 seconds",
+		-time.Second:                    "0 seconds",
+		time.Second:                     "1 second",
+		90 * time.Second:                "90 seconds",
+		time.Minute:                     "1 minute",
+		10 * time.Minute:                "10 minutes",
+		59*time.Minute + 59*time.Second: "59 minutes",
+		time.Hour:                       "1 hour",
+		90 * time.Minute:                "90 minutes",
+		24 * time.Hour:                  "1 day",
+		36 * time.Hour:                  "36 hours",
+		72 * time.Hour:                  "3 days",
 	} {
 		if got := inWords(d); got != want {
 			t.Errorf("%s: %q, want %q", d, got, want)
@@ -221,13 +282,25 @@ func FuzzHeaders(f *testing.F) {
 		if message.check() != nil || err != nil {
 			return
 		}
-		data, err := compose(&mail.Address{Address: "no-reply@caly.example"}, ascii, message, Envelope{ID: "id", Date: when})
+		data, err := compose(&mail.Address{Address: "no-reply@caly.example"}, ascii, message, Envelope{
+			ID:   "id",
+			Date: when,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := parsed(t, data)
-		want := map[string]bool{"Date": true, "Mime-Version": true, "Message-Id": true, "Subject": true, "From": true, "To": true, "Content-Type": true,
-			"Auto-Submitted": true, "X-Auto-Response-Suppress": true}
+		want := map[string]bool{
+			"Date":                     true,
+			"Mime-Version":             true,
+			"Message-Id":               true,
+			"Subject":                  true,
+			"From":                     true,
+			"To":                       true,
+			"Content-Type":             true,
+			"Auto-Submitted":           true,
+			"X-Auto-Response-Suppress": true,
+		}
 		for name, values := range p.Header {
 			if !want[name] || len(values) != 1 {
 				t.Fatalf("header %s: %q", name, values)
@@ -241,7 +314,9 @@ func FuzzHeaders(f *testing.F) {
 			t.Fatalf("subject %q, %v", subject, err)
 		}
 		rendered, err := message.render()
-		if err != nil || strings.Contains(rendered.HTML, "<script") || strings.Contains(rendered.Text, "https://evil") || rendered.Subject != subject {
+		if err != nil || strings.Contains(rendered.HTML, "<script") ||
+			strings.Contains(rendered.Text, "https://evil") ||
+			rendered.Subject != subject {
 			t.Fatalf("%+v, %v; subject as read %q", rendered, err, subject)
 		}
 	})

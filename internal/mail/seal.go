@@ -20,8 +20,10 @@ const KeySize = 32
 const padded = 512
 
 // ErrUnseal : what is sealed was sealed under another key, for another message, or was changed.
-var ErrUnseal = errors.New("the mail's contents cannot be read: they were sealed under another key or for another message; " +
-	"check that all pods read one keyring, and ask for the mail again")
+var ErrUnseal = errors.New(
+	"the mail's contents cannot be read: they were sealed under another key or for another message; " +
+		"check that all pods read one keyring, and ask for the mail again",
+)
 
 // Seal makes the outbox's row of a message. What the template needs is encrypted under key (KeySize bytes:
 // keyring.Ring.Derive(keyring.PurposeMail)), bound to tenant, event, template and recipient. ttl is when sending it has become pointless.
@@ -40,7 +42,12 @@ func Seal(key []byte, tenant string, m Message, eventKey string, ttl time.Durati
 	if short := padded - len(plain); short > 0 {
 		plain = append(plain, strings.Repeat(" ", short)...)
 	}
-	row := store.OutboxMail{EventKey: eventKey, Template: string(m.Template), Recipient: m.To, ExpiresAt: time.Now().Add(ttl)}
+	row := store.OutboxMail{
+		EventKey:  eventKey,
+		Template:  string(m.Template),
+		Recipient: m.To,
+		ExpiresAt: time.Now().Add(ttl),
+	}
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
 	_, _ = rand.Read(nonce) // never fails
 	row.Sealed = aead.Seal(nonce, nonce, plain, bound(tenant, row))
@@ -64,7 +71,9 @@ func Unseal(key []byte, tenant string, row store.OutboxMail) (Message, error) {
 	}
 	message := Message{Template: Template(row.Template), To: row.Recipient}
 	if json.Unmarshal(plain, &message.Data) != nil {
-		return Message{}, errors.New("the mail's contents were written by another release of caly: ask for the mail again")
+		return Message{}, errors.New(
+			"the mail's contents were written by another release of caly: ask for the mail again",
+		)
 	}
 	return message, message.check()
 }
@@ -76,7 +85,11 @@ func bound(tenant string, row store.OutboxMail) []byte {
 
 func newAEAD(key []byte) (cipher.AEAD, error) {
 	if len(key) != KeySize {
-		return nil, fmt.Errorf("the key that mail is sealed under has %d bytes and must have %d: the keyring has not been read yet", len(key), KeySize)
+		return nil, fmt.Errorf(
+			"the key that mail is sealed under has %d bytes and must have %d: the keyring has not been read yet",
+			len(key),
+			KeySize,
+		)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {

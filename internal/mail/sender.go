@@ -71,13 +71,19 @@ func NewSender(o Options) (*Sender, error) {
 	}
 	from, err := mail.ParseAddress(o.From)
 	if err != nil || !isASCII(from.Address) || strings.ContainsFunc(from.Name, unprintable) {
-		return nil, fmt.Errorf("the sender %q is not an email address such as \"Acme <no-reply@acme.example>\"; its address must be ASCII", o.From)
+		return nil, fmt.Errorf(
+			"the sender %q is not an email address such as \"Acme <no-reply@acme.example>\"; its address must be ASCII",
+			o.From,
+		)
 	}
 	if o.TLS == "" {
 		o.TLS = StartTLSMandatory
 	}
 	if !slices.Contains([]TLSPolicy{StartTLSMandatory, StartTLSOpportunistic, ImplicitTLS, NoTLS}, o.TLS) {
-		return nil, fmt.Errorf("the SMTP TLS policy %q is none of starttls-mandatory, starttls-opportunistic, implicit, none", o.TLS)
+		return nil, fmt.Errorf(
+			"the SMTP TLS policy %q is none of starttls-mandatory, starttls-opportunistic, implicit, none",
+			o.TLS,
+		)
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 15 * time.Second
@@ -144,7 +150,11 @@ func (s *Sender) Send(ctx context.Context, m Message, e Envelope, before func(co
 		err = m.check()
 	}
 	if err != nil {
-		return &Error{Kind: Permanent, Doing: "write the message", Cause: errors.New("its recipient or contents are not fit to be sent")}
+		return &Error{
+			Kind:  Permanent,
+			Doing: "write the message",
+			Cause: errors.New("its recipient or contents are not fit to be sent"),
+		}
 	}
 	data, err := compose(s.from, to, m, e)
 	if err != nil {
@@ -171,7 +181,9 @@ func (s *Sender) connect(ctx context.Context, skipUTF8 bool) (*session, error) {
 		c.end()
 		return nil, err
 	}
-	c.smtp.SkipSMTPUTF8(skipUTF8) // some servers refuse what need not be, where it is relayed to one that cannot take it
+	c.smtp.SkipSMTPUTF8(
+		skipUTF8,
+	) // some servers refuse what need not be, where it is relayed to one that cannot take it
 	return c, nil
 }
 

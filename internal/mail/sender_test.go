@@ -43,19 +43,44 @@ func TestSend(t *testing.T) {
 		want   smtptest.Mail
 	}{
 		"STARTTLS": {want: smtptest.Mail{TLS: true}},
-		"STARTTLS and AUTH": {server: smtptest.Options{Auth: true},
-			sender: Options{Username: smtptest.Username, Password: smtptest.Password}, want: smtptest.Mail{TLS: true, User: smtptest.Username}},
-		"a password from a file": {server: smtptest.Options{Auth: true},
-			sender: Options{Username: smtptest.Username, PasswordFile: passwordFile}, want: smtptest.Mail{TLS: true, User: smtptest.Username}},
-		"TLS from the first byte": {server: smtptest.Options{ImplicitTLS: true, Auth: true},
-			sender: Options{TLS: ImplicitTLS, Username: smtptest.Username, Password: smtptest.Password}, want: smtptest.Mail{TLS: true, User: smtptest.Username}},
-		"opportunistic, where there is TLS":  {sender: Options{TLS: StartTLSOpportunistic}, want: smtptest.Mail{TLS: true}},
-		"opportunistic, where there is none": {server: smtptest.Options{NoTLS: true}, sender: Options{TLS: StartTLSOpportunistic}},
-		"none, where there would be TLS":     {sender: Options{TLS: NoTLS}},
-		"a domain outside ASCII":             {to: "ann@bücher.example", want: smtptest.Mail{TLS: true, To: "ann@xn--bcher-kva.example"}},
-		"a name outside ASCII":               {to: "jürgen@bücher.example", want: smtptest.Mail{TLS: true, To: "jürgen@xn--bcher-kva.example", UTF8: true}},
-		"ASCII, where there is no SMTPUTF8":  {server: smtptest.Options{NoUTF8: true}, want: smtptest.Mail{TLS: true}},
-		"a domain, where there is no such":   {server: smtptest.Options{NoUTF8: true}, to: "a@bücher.example", want: smtptest.Mail{TLS: true, To: "a@xn--bcher-kva.example"}},
+		"STARTTLS and AUTH": {
+			server: smtptest.Options{Auth: true},
+			sender: Options{Username: smtptest.Username, Password: smtptest.Password},
+			want:   smtptest.Mail{TLS: true, User: smtptest.Username},
+		},
+		"a password from a file": {
+			server: smtptest.Options{Auth: true},
+			sender: Options{Username: smtptest.Username, PasswordFile: passwordFile},
+			want:   smtptest.Mail{TLS: true, User: smtptest.Username},
+		},
+		"TLS from the first byte": {
+			server: smtptest.Options{ImplicitTLS: true, Auth: true},
+			sender: Options{TLS: ImplicitTLS, Username: smtptest.Username, Password: smtptest.Password},
+			want:   smtptest.Mail{TLS: true, User: smtptest.Username},
+		},
+		"opportunistic, where there is TLS": {
+			sender: Options{TLS: StartTLSOpportunistic},
+			want:   smtptest.Mail{TLS: true},
+		},
+		"opportunistic, where there is none": {
+			server: smtptest.Options{NoTLS: true},
+			sender: Options{TLS: StartTLSOpportunistic},
+		},
+		"none, where there would be TLS": {sender: Options{TLS: NoTLS}},
+		"a domain outside ASCII": {
+			to:   "ann@bücher.example",
+			want: smtptest.Mail{TLS: true, To: "ann@xn--bcher-kva.example"},
+		},
+		"a name outside ASCII": {
+			to:   "jürgen@bücher.example",
+			want: smtptest.Mail{TLS: true, To: "jürgen@xn--bcher-kva.example", UTF8: true},
+		},
+		"ASCII, where there is no SMTPUTF8": {server: smtptest.Options{NoUTF8: true}, want: smtptest.Mail{TLS: true}},
+		"a domain, where there is no such": {
+			server: smtptest.Options{NoUTF8: true},
+			to:     "a@bücher.example",
+			want:   smtptest.Mail{TLS: true, To: "a@xn--bcher-kva.example"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := smtptest.New(t, c.server)
@@ -76,7 +101,10 @@ func TestSend(t *testing.T) {
 				t.Fatalf("%d messages, want one", len(got))
 			}
 			p := parsed(t, []byte(got[0].Data))
-			if id := p.Header.Get("Message-Id"); id != "<0123456789abcdef@caly.example>" || !strings.Contains(got[0].Data, "482913") {
+			if id := p.Header.Get(
+				"Message-Id",
+			); id != "<0123456789abcdef@caly.example>" ||
+				!strings.Contains(got[0].Data, "482913") {
 				t.Errorf("Message-ID %s of\n%s", id, got[0].Data)
 			}
 			c.want.From = "no-reply@caly.example"
@@ -109,35 +137,79 @@ func TestFailures(t *testing.T) {
 		arrives bool
 	}{
 		"no server": {closed: true, want: Error{Kind: Temporary, Server: true, Doing: "connect"}, wantIn: "refused"},
-		"greylisted": {server: rcpt(answer(451, smtp.EnhancedCode{4, 7, 1})),
-			want: Error{Kind: Temporary, Doing: "name the recipient", Code: 451, Enhanced: "4.7.1"}},
-		"no such recipient": {server: rcpt(answer(550, smtp.EnhancedCode{5, 1, 1})),
-			want: Error{Kind: Permanent, Doing: "name the recipient", Code: 550, Enhanced: "5.1.1"}},
-		"going away": {server: rcpt(answer(421, smtp.EnhancedCode{4, 3, 2})),
-			want: Error{Kind: Temporary, Server: true, Doing: "name the recipient", Code: 421, Enhanced: "4.3.2"}},
-		"message refused": {server: smtptest.Options{Data: func(_ string, r io.Reader, _ net.Conn) error {
-			_, _ = io.Copy(io.Discard, r)
-			return answer(554, smtp.EnhancedCode{5, 7, 1})
-		}}, want: Error{Kind: Temporary, Doing: "give it the message", Code: 554, Enhanced: "5.7.1"}},
-		"message put off": {server: smtptest.Options{Data: func(_ string, r io.Reader, _ net.Conn) error {
-			_, _ = io.Copy(io.Discard, r)
-			return answer(452, smtp.EnhancedCode{4, 3, 1})
-		}}, want: Error{Kind: Temporary, Doing: "give it the message", Code: 452, Enhanced: "4.3.1"}},
-		"lost after the dot": {server: smtptest.Options{Data: func(string, io.Reader, net.Conn) error { return smtptest.ErrDropped }},
-			want: Error{Kind: Uncertain, Server: true, Doing: "give it the message"}, wantIn: "may have been delivered", arrives: true},
-		"no STARTTLS": {server: smtptest.Options{NoTLS: true}, want: Error{Kind: Temporary, Server: true, Doing: "start TLS"}, wantIn: "nothing in clear"},
-		"another's certificate": {sender: Options{CAFile: other.CAFile}, want: Error{Kind: Temporary, Server: true, Doing: "start TLS"},
-			wantIn: "certificate"},
-		"another's certificate, TLS from the first byte": {server: smtptest.Options{ImplicitTLS: true}, sender: Options{CAFile: other.CAFile, TLS: ImplicitTLS},
-			want: Error{Kind: Temporary, Server: true, Doing: "connect with TLS"}, wantIn: "certificate"},
-		"wrong password": {server: smtptest.Options{Auth: true}, sender: Options{Username: smtptest.Username, Password: "pw-canary"},
-			want: Error{Kind: Temporary, Server: true, Doing: "sign in", Code: 535, Enhanced: "5.7.8"}},
-		"no password": {server: smtptest.Options{Auth: true}, want: Error{Kind: Temporary, Server: true, Doing: "name the sender", Code: 502, Enhanced: "5.7.0"}},
-		"no AUTH there": {sender: Options{Username: smtptest.Username, Password: smtptest.Password}, want: Error{Kind: Temporary, Server: true, Doing: "sign in"},
-			wantIn: "offers none of"},
-		"a name that it cannot take": {server: smtptest.Options{NoUTF8: true}, to: "jürgen@example.com", want: Error{Kind: Permanent, Doing: "name the recipient"},
-			wantIn: "no addresses outside ASCII"},
-		"a recipient of two": {to: "a@b.c,d@e.f", want: Error{Kind: Permanent, Doing: "write the message"}, wantIn: "not fit to be sent"},
+		"greylisted": {
+			server: rcpt(answer(451, smtp.EnhancedCode{4, 7, 1})),
+			want:   Error{Kind: Temporary, Doing: "name the recipient", Code: 451, Enhanced: "4.7.1"},
+		},
+		"no such recipient": {
+			server: rcpt(answer(550, smtp.EnhancedCode{5, 1, 1})),
+			want:   Error{Kind: Permanent, Doing: "name the recipient", Code: 550, Enhanced: "5.1.1"},
+		},
+		"going away": {
+			server: rcpt(answer(421, smtp.EnhancedCode{4, 3, 2})),
+			want:   Error{Kind: Temporary, Server: true, Doing: "name the recipient", Code: 421, Enhanced: "4.3.2"},
+		},
+		"message refused": {
+			server: smtptest.Options{Data: func(_ string, r io.Reader, _ net.Conn) error {
+				_, _ = io.Copy(io.Discard, r)
+				return answer(554, smtp.EnhancedCode{5, 7, 1})
+			}},
+			want: Error{Kind: Temporary, Doing: "give it the message", Code: 554, Enhanced: "5.7.1"},
+		},
+		"message put off": {
+			server: smtptest.Options{Data: func(_ string, r io.Reader, _ net.Conn) error {
+				_, _ = io.Copy(io.Discard, r)
+				return answer(452, smtp.EnhancedCode{4, 3, 1})
+			}},
+			want: Error{Kind: Temporary, Doing: "give it the message", Code: 452, Enhanced: "4.3.1"},
+		},
+		"lost after the dot": {
+			server:  smtptest.Options{Data: func(string, io.Reader, net.Conn) error { return smtptest.ErrDropped }},
+			want:    Error{Kind: Uncertain, Server: true, Doing: "give it the message"},
+			wantIn:  "may have been delivered",
+			arrives: true,
+		},
+		"no STARTTLS": {
+			server: smtptest.Options{NoTLS: true},
+			want:   Error{Kind: Temporary, Server: true, Doing: "start TLS"},
+			wantIn: "nothing in clear",
+		},
+		"another's certificate": {
+			sender: Options{CAFile: other.CAFile},
+			want:   Error{Kind: Temporary, Server: true, Doing: "start TLS"},
+			wantIn: "certificate",
+		},
+		"another's certificate, TLS from the first byte": {
+			server: smtptest.Options{ImplicitTLS: true},
+			sender: Options{CAFile: other.CAFile, TLS: ImplicitTLS},
+			want:   Error{Kind: Temporary, Server: true, Doing: "connect with TLS"},
+			wantIn: "certificate",
+		},
+		"wrong password": {
+			server: smtptest.Options{Auth: true},
+			sender: Options{Username: smtptest.Username, Password: "pw-canary"},
+			want:   Error{Kind: Temporary, Server: true, Doing: "sign in", Code: 535, Enhanced: "5.7.8"},
+		},
+		"no password": {
+			server: smtptest.Options{Auth: true},
+			want:   Error{Kind: Temporary, Server: true, Doing: "name the sender", Code: 502, Enhanced: "5.7.0"},
+		},
+		"no AUTH there": {
+			sender: Options{Username: smtptest.Username, Password: smtptest.Password},
+			want:   Error{Kind: Temporary, Server: true, Doing: "sign in"},
+			wantIn: "offers none of",
+		},
+		"a name that it cannot take": {
+			server: smtptest.Options{NoUTF8: true},
+			to:     "jürgen@example.com",
+			want:   Error{Kind: Permanent, Doing: "name the recipient"},
+			wantIn: "no addresses outside ASCII",
+		},
+		"a recipient of two": {
+			to:     "a@b.c,d@e.f",
+			want:   Error{Kind: Permanent, Doing: "write the message"},
+			wantIn: "not fit to be sent",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := smtptest.New(t, c.server)
@@ -157,7 +229,13 @@ func TestFailures(t *testing.T) {
 			if !errors.As(err, &got) {
 				t.Fatalf("err = %v, want an *Error", err)
 			}
-			if diff := cmp.Diff(c.want, Error{Kind: got.Kind, Server: got.Server, Doing: got.Doing, Code: got.Code, Enhanced: got.Enhanced}); diff != "" {
+			if diff := cmp.Diff(c.want, Error{
+				Kind:     got.Kind,
+				Server:   got.Server,
+				Doing:    got.Doing,
+				Code:     got.Code,
+				Enhanced: got.Enhanced,
+			}); diff != "" {
 				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}
 			if !strings.Contains(err.Error(), c.wantIn) {
@@ -180,7 +258,15 @@ func TestBeforeKeepsItBack(t *testing.T) {
 	server := smtptest.New(t, smtptest.Options{})
 	sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
 	stop := errors.New("stop")
-	if err := sender.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error { return stop }); !errors.Is(err, stop) {
+	if err := sender.Send(
+		t.Context(),
+		examples["verify_email"],
+		envelope,
+		func(context.Context) error { return stop },
+	); !errors.Is(
+		err,
+		stop,
+	) {
 		t.Errorf("err = %v, want %v", err, stop)
 	}
 	called := false
@@ -194,7 +280,10 @@ func TestBeforeKeepsItBack(t *testing.T) {
 
 // TestNotAskedBeforeTheRecipientIsTaken : a refused recipient leaves no note of a message being sent.
 func TestNotAskedBeforeTheRecipientIsTaken(t *testing.T) {
-	server := smtptest.New(t, smtptest.Options{Rcpt: func(string) error { return answer(451, smtp.EnhancedCode{4, 7, 1}) }})
+	server := smtptest.New(
+		t,
+		smtptest.Options{Rcpt: func(string) error { return answer(451, smtp.EnhancedCode{4, 7, 1}) }},
+	)
 	sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
 	err := sender.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error {
 		t.Error("asked")
@@ -228,7 +317,13 @@ func TestCancelled(t *testing.T) {
 			server := smtptest.New(t, c.server(cancel))
 			sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile, Timeout: time.Minute})
 			var got *Error
-			if err := sender.Send(ctx, examples["verify_email"], envelope, nil); !errors.As(err, &got) || got.Kind != c.want {
+			if err := sender.Send(
+				ctx,
+				examples["verify_email"],
+				envelope,
+				nil,
+			); !errors.As(err, &got) ||
+				got.Kind != c.want {
 				t.Errorf("err = %v, want kind %d", err, c.want)
 			}
 		})
@@ -249,7 +344,12 @@ func TestNewSenderRefuses(t *testing.T) {
 		"unknown policy":   {Options{Address: "a:25", From: from, TLS: "starttls"}, "is none of starttls-mandatory"},
 		"no CA file":       {Options{Address: "a:25", From: from, CAFile: filepath.Join(dir, "ca.pem")}, "CA file"},
 		"no certificate":   {Options{Address: "a:25", From: from, CAFile: os.Args[0]}, "holds no certificate"},
-		"no password file": {Options{Address: "a:25", From: from, Username: "u", PasswordFile: filepath.Join(dir, "pw")}, "password file"},
+		"no password file": {Options{
+			Address:      "a:25",
+			From:         from,
+			Username:     "u",
+			PasswordFile: filepath.Join(dir, "pw"),
+		}, "password file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := NewSender(c.o); err == nil || !strings.Contains(err.Error(), c.want) {

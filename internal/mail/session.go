@@ -42,7 +42,11 @@ type session struct {
 // step gives the next answer its time.
 func (c *session) step() { c.wait(c.timeout) }
 
-func (c *session) wait(d time.Duration) { _ = c.raw.SetDeadline(time.Now().Add(d)) } // a closed connection says so at its next use
+func (c *session) wait(
+	d time.Duration,
+) {
+	_ = c.raw.SetDeadline(time.Now().Add(d))
+} // a closed connection says so at its next use
 
 // end closes the connection, and says so first as far as that needs no wait.
 func (c *session) end() {
@@ -96,7 +100,9 @@ func literal(local net.Addr) string {
 }
 
 // errNoStartTLS : it may be the server's doing, or somebody's on the way to it.
-var errNoStartTLS = errors.New("the server offers no STARTTLS, and the policy starttls-mandatory sends nothing in clear")
+var errNoStartTLS = errors.New(
+	"the server offers no STARTTLS, and the policy starttls-mandatory sends nothing in clear",
+)
 
 func (c *session) secure(policy TLSPolicy, config *tls.Config) error {
 	if policy == ImplicitTLS || policy == NoTLS {
@@ -141,7 +147,11 @@ type outgoing struct {
 // deliver sends one message to the server. Before is called once the server accepted the recipient; it may be nil.
 func (c *session) deliver(ctx context.Context, m outgoing, before func(context.Context) error) error {
 	if offered, _ := c.smtp.Extension("SMTPUTF8"); m.utf8 && !offered {
-		return &Error{Kind: Permanent, Doing: "name the recipient", Cause: errors.New("the server takes no addresses outside ASCII")}
+		return &Error{
+			Kind:  Permanent,
+			Doing: "name the recipient",
+			Cause: errors.New("the server takes no addresses outside ASCII"),
+		}
 	}
 	c.step()
 	if err := c.smtp.Mail("<" + m.from + ">"); err != nil {

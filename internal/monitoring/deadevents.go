@@ -30,10 +30,22 @@ type DeadEvents struct {
 
 // NewDeadEvents makes a prometheus.Collector of what the counter knows.
 func NewDeadEvents(counter DeadCounter) *DeadEvents {
-	return &DeadEvents{counter: counter, now: time.Now,
-		count: prometheus.NewDesc("caly_dead_events", "Events that could not be applied, by reason, counted up to 100,000 in all: caly events list.",
-			[]string{"reason"}, nil),
-		age: prometheus.NewDesc("caly_dead_events_oldest_seconds", "Age of the oldest event that could not be applied; 0 without one.", nil, nil)}
+	return &DeadEvents{
+		counter: counter,
+		now:     time.Now,
+		count: prometheus.NewDesc(
+			"caly_dead_events",
+			"Events that could not be applied, by reason, counted up to 100,000 in all: caly events list.",
+			[]string{"reason"},
+			nil,
+		),
+		age: prometheus.NewDesc(
+			"caly_dead_events_oldest_seconds",
+			"Age of the oldest event that could not be applied; 0 without one.",
+			nil,
+			nil,
+		),
+	}
 }
 
 // Describe implements prometheus.Collector.

@@ -55,14 +55,31 @@ func TestDeadEventsGauge(t *testing.T) {
 			db.counts = map[string]int{"stale": 0, "other": 0}
 			db.err = nil
 		}, map[string]float64{}, 1},
-		{"none", 15 * time.Second, func() {}, map[string]float64{"caly_dead_events stale": 0, "caly_dead_events other": 0, "caly_dead_events_oldest_seconds": 0}, 2},
-		{"some", 15 * time.Second, func() { db.counts, db.oldest = map[string]int{"stale": 3, "other": 1}, now.Add(-time.Hour) },
-			map[string]float64{"caly_dead_events stale": 3, "caly_dead_events other": 1, "caly_dead_events_oldest_seconds": 3615}, 3},
+		{"none", 15 * time.Second, func() {}, map[string]float64{
+			"caly_dead_events stale":          0,
+			"caly_dead_events other":          0,
+			"caly_dead_events_oldest_seconds": 0,
+		}, 2},
+		{"some", 15 * time.Second, func() {
+			db.counts, db.oldest = map[string]int{
+				"stale": 3,
+				"other": 1,
+			}, now.Add(-time.Hour)
+		},
+			map[string]float64{
+				"caly_dead_events stale":          3,
+				"caly_dead_events other":          1,
+				"caly_dead_events_oldest_seconds": 3615,
+			}, 3},
 		{"away", time.Minute, func() {
 			db.counts = nil
 			db.err = store.ErrUnavailable
 		},
-			map[string]float64{"caly_dead_events stale": 3, "caly_dead_events other": 1, "caly_dead_events_oldest_seconds": 3675}, 4},
+			map[string]float64{
+				"caly_dead_events stale":          3,
+				"caly_dead_events other":          1,
+				"caly_dead_events_oldest_seconds": 3675,
+			}, 4},
 		{"back", time.Minute, func() {
 			db.counts = map[string]int{"stale": 0}
 			db.oldest = time.Time{}
@@ -73,7 +90,13 @@ func TestDeadEventsGauge(t *testing.T) {
 		step.change()
 		now = now.Add(step.after)
 		if diff := cmp.Diff(step.want, gauges(t, deadEvents)); diff != "" || db.asked != step.wantAsked {
-			t.Errorf("%s: asked %d times, want %d; metrics (-want +got):\n%s", step.name, db.asked, step.wantAsked, diff)
+			t.Errorf(
+				"%s: asked %d times, want %d; metrics (-want +got):\n%s",
+				step.name,
+				db.asked,
+				step.wantAsked,
+				diff,
+			)
 		}
 	}
 }
@@ -100,7 +123,14 @@ func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 	}
 	defer db.Close()
 	for key, reason := range map[byte]string{1: "stale", 2: "stale", 3: "a_reason_of_tomorrow"} {
-		event := store.Event{Tenant: "acme/support", CallSID: "c1", Kind: "status", Source: "webhook", DedupKey: [32]byte{key}, DeadReason: reason}
+		event := store.Event{
+			Tenant:     "acme/support",
+			CallSID:    "c1",
+			Kind:       "status",
+			Source:     "webhook",
+			DedupKey:   [32]byte{key},
+			DeadReason: reason,
+		}
 		if _, err := db.Ingest(t.Context(), event); err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +140,10 @@ func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(t.Context(), `UPDATE call_events SET received_at = now() - interval '1 hour' WHERE id = (SELECT min(id) FROM call_events)`); err != nil {
+	if _, err := conn.Exec(
+		t.Context(),
+		`UPDATE call_events SET received_at = now() - interval '1 hour' WHERE id = (SELECT min(id) FROM call_events)`,
+	); err != nil {
 		t.Fatal(err)
 	}
 	got := gauges(t, NewDeadEvents(db))

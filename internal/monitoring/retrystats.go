@@ -60,7 +60,11 @@ func (s *RetryStats) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	counts, err := s.counts(r.Context())
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, "the statistics are kept in PostgreSQL, which does not answer: try again", http.StatusServiceUnavailable)
+		http.Error(
+			w,
+			"the statistics are kept in PostgreSQL, which does not answer: try again",
+			http.StatusServiceUnavailable,
+		)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -46,7 +46,10 @@ func retriedOnce(t *testing.T) *resilience.Registry {
 }
 
 func TestServe(t *testing.T) {
-	uploads := map[string]resilience.Counts{"s3": {Retries: 4, Successful: 2, Failed: 1, BreakerOpened: 1}, "exotel": {Retries: 2, Successful: 1}}
+	uploads := map[string]resilience.Counts{
+		"s3":     {Retries: 4, Successful: 2, Failed: 1, BreakerOpened: 1},
+		"exotel": {Retries: 2, Successful: 1},
+	}
 	for name, tc := range map[string]struct {
 		kept       *kept
 		method     string
@@ -75,8 +78,12 @@ func TestMetricsOutliveAnOutage(t *testing.T) {
 	stats := NewRetryStats(db, retriedOnce(t))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(stats)
-	want := map[string]float64{"caly_retries_total s3": 5, "caly_retried_calls_total s3 failure": 1, "caly_retried_calls_total s3 success": 3,
-		"caly_circuit_breaker_opened_total s3": 3}
+	want := map[string]float64{
+		"caly_retries_total s3":                5,
+		"caly_retried_calls_total s3 failure":  1,
+		"caly_retried_calls_total s3 success":  3,
+		"caly_circuit_breaker_opened_total s3": 3,
+	}
 	for _, when := range []string{"while it answers", "while it is away"} {
 		if diff := cmp.Diff(want, gathered(t, registry)); diff != "" {
 			t.Errorf("metrics %s (-want +got):\n%s", when, diff)

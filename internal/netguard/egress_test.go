@@ -86,20 +86,33 @@ func TestEgress(t *testing.T) {
 		wantAsked []string
 	}{
 		"a name": {url: "http://store.test/", want: "hello store.test", wantAsked: []string{"CONNECT store.test:80"}},
-		"a public address": {url: "http://52.219.62.1:9000/", want: "hello 52.219.62.1:9000",
-			wantAsked: []string{"CONNECT 52.219.62.1:9000"}},
+		"a public address": {
+			url:       "http://52.219.62.1:9000/",
+			want:      "hello 52.219.62.1:9000",
+			wantAsked: []string{"CONNECT 52.219.62.1:9000"},
+		},
 		"a private address":          {url: "http://10.0.0.1/", wantErr: "prohibited"},
 		"a metadata address":         {url: "http://169.254.169.254/", wantErr: "prohibited"},
 		"NAT64 of a private address": {url: "http://[64:ff9b::a00:1]/", wantErr: "prohibited"},
 		"a name of this host":        {url: "http://localhost:" + port + "/", wantErr: "prohibited"},
-		"an allowed range": {url: "http://10.3.0.1/", allowed: []netip.Prefix{netip.MustParsePrefix("10.3.0.0/16")},
-			want: "hello 10.3.0.1", wantAsked: []string{"CONNECT 10.3.0.1:80"}},
-		"without the proxy": {url: "http://127.0.0.1:" + port + "/", noProxy: []string{"127.0.0.0/8"},
-			allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, want: "hello 127.0.0.1:" + port},
+		"an allowed range": {
+			url:       "http://10.3.0.1/",
+			allowed:   []netip.Prefix{netip.MustParsePrefix("10.3.0.0/16")},
+			want:      "hello 10.3.0.1",
+			wantAsked: []string{"CONNECT 10.3.0.1:80"},
+		},
+		"without the proxy": {
+			url:     "http://127.0.0.1:" + port + "/",
+			noProxy: []string{"127.0.0.0/8"},
+			allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+			want:    "hello 127.0.0.1:" + port,
+		},
 		"without the proxy, private": {url: "http://10.0.0.1/", noProxy: []string{"10.0.0.0/8"}, wantErr: "prohibited"},
-		"refused by the proxy": {url: "http://forbidden.test/",
+		"refused by the proxy": {
+			url:       "http://forbidden.test/",
 			wantErr:   "refused to connect to forbidden.test:80: it answered 403 Forbidden",
-			wantAsked: []string{"CONNECT forbidden.test:80"}},
+			wantAsked: []string{"CONNECT forbidden.test:80"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p proxy

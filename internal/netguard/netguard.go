@@ -42,8 +42,11 @@ type Dialer struct {
 // NewDialer returns a Dialer. The check is made on the address of every dial.
 func NewDialer(allowed []netip.Prefix, egress *Egress) *Dialer {
 	g := newGuard(allowed)
-	return &Dialer{guard: g, egress: egress,
-		direct: &net.Dialer{Timeout: 5 * time.Second, KeepAlive: keepAlive, Control: g.control}}
+	return &Dialer{
+		guard:  g,
+		egress: egress,
+		direct: &net.Dialer{Timeout: 5 * time.Second, KeepAlive: keepAlive, Control: g.control},
+	}
 }
 
 // DialContext connects to host:port.

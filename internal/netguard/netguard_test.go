@@ -12,7 +12,9 @@ import (
 
 // TestTransport dials a server on loopback, by address and by name, directly and behind a redirect.
 func TestTransport(t *testing.T) {
-	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	target := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
+	)
 	defer target.Close()
 	byName := strings.Replace(target.URL, "127.0.0.1", "localhost", 1)
 	redirect := httptest.NewServer(http.RedirectHandler(byName, http.StatusFound))

@@ -179,8 +179,14 @@ func (b *boundedBody) Close() error {
 
 // recordNames are the elements that the client turns into structures.
 var recordNames = map[string]bool{
-	"CommonPrefixes": true, "Contents": true, "DeleteMarker": true, "Deleted": true, "Error": true, "Part": true,
-	"Upload": true, "Version": true,
+	"CommonPrefixes": true,
+	"Contents":       true,
+	"DeleteMarker":   true,
+	"Deleted":        true,
+	"Error":          true,
+	"Part":           true,
+	"Upload":         true,
+	"Version":        true,
 }
 
 // tagCounter counts the tags of XML as it passes, without decoding it. What it counts is never less than what a
@@ -211,7 +217,7 @@ func (c *tagCounter) count(p []byte) bool {
 		if !c.within() {
 			return false
 		}
-		c.tags = c.tags + 1
+		c.tags++
 		c.gap = 0
 		c.inName = true
 		c.length = 0
@@ -291,7 +297,11 @@ func errorAnswer(req *http.Request, resp *http.Response) error {
 	if !ok {
 		return answer.HTTPError
 	}
-	answer.Code, answer.Text, answer.Endpoint = errorBody.Code, cleanText(errorBody.Message), cleanCode(errorBody.Endpoint)
+	answer.Code, answer.Text, answer.Endpoint = errorBody.Code, cleanText(
+		errorBody.Message,
+	), cleanCode(
+		errorBody.Endpoint,
+	)
 	answer.RequestID = cleanCode(errorBody.RequestID)
 	if region := cleanCode(errorBody.Region); region != "" {
 		answer.Region = region

@@ -184,8 +184,11 @@ func TestOddAnswers(t *testing.T) {
 	for name, tc := range oddAnswers() {
 		t.Run(name, func(t *testing.T) {
 			b := openOdd(t, oddStore(t, tc.chosen, tc.answer).URL)
-			_, err := b.Put(t.Context(), objectstore.Object{Key: "k", Body: bytes.NewReader(make([]byte, tc.size)),
-				Size: int64(tc.size)})
+			_, err := b.Put(t.Context(), objectstore.Object{
+				Key:  "k",
+				Body: bytes.NewReader(make([]byte, tc.size)),
+				Size: int64(tc.size),
+			})
 			if err == nil {
 				t.Fatal("it counts as success")
 			}
@@ -208,9 +211,14 @@ func openOdd(t *testing.T, endpoint string, checksum ...objectstore.Checksum) *o
 	transport := objectstore.NewTransport(loopback, 4)
 	t.Cleanup(transport.CloseIdleConnections)
 	transport.SetPatience(3*time.Second, time.Second)
-	b, err := objectstore.New(objectstore.Config{Endpoint: endpoint, Region: "us-east-1", Bucket: "bucket",
-		AccessKeyID: "k", SecretAccessKey: "s",
-		Options: objectstore.Options{Checksum: checksum[0]}}, transport)
+	b, err := objectstore.New(objectstore.Config{
+		Endpoint:        endpoint,
+		Region:          "us-east-1",
+		Bucket:          "bucket",
+		AccessKeyID:     "k",
+		SecretAccessKey: "s",
+		Options:         objectstore.Options{Checksum: checksum[0]},
+	}, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +243,11 @@ func TestPartWithoutETag(t *testing.T) {
 	} {
 		b := openOdd(t, oddStore(t, part, answer).URL)
 		body := make([]byte, 2*objectstore.PartSize)
-		_, whole := b.Put(t.Context(), objectstore.Object{Key: "k", Body: bytes.NewReader(body), Size: int64(len(body))})
+		_, whole := b.Put(t.Context(), objectstore.Object{
+			Key:  "k",
+			Body: bytes.NewReader(body),
+			Size: int64(len(body)),
+		})
 		for call, err := range map[string]error{
 			"Put": whole,
 			"PutPart": b.PutPart(t.Context(), objectstore.NewPart{

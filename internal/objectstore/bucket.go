@@ -139,10 +139,15 @@ func New(c Config, transport *Transport) (*Bucket, error) {
 	if err := transport.check(core.EndpointURL()); err != nil {
 		return nil, err
 	}
-	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host, region: region(c.Region),
+	b := &Bucket{
+		core:     *core,
+		name:     c.Bucket,
+		host:     core.EndpointURL().Host,
+		region:   region(c.Region),
 		options:  c.Options,
 		checksum: c.Checksum,
-		renewed:  c.Renewed}
+		renewed:  c.Renewed,
+	}
 	if b.encryption, err = encryption(c.Options); err != nil {
 		return nil, err
 	}
@@ -173,8 +178,11 @@ func encryption(o Options) (encrypt.ServerSide, error) {
 
 func newCore(c Config, transport http.RoundTripper) (*minio.Core, error) {
 	address, err := url.Parse(c.Endpoint)
-	if err != nil || address.Host == "" || (address.Scheme != "https" && address.Scheme != "http") || (address.Path != "" && address.Path != "/") {
-		return nil, errors.New("the S3 endpoint must be a URL without a path, such as https://s3.ap-southeast-1.wasabisys.com")
+	if err != nil || address.Host == "" || (address.Scheme != "https" && address.Scheme != "http") ||
+		(address.Path != "" && address.Path != "/") {
+		return nil, errors.New(
+			"the S3 endpoint must be a URL without a path, such as https://s3.ap-southeast-1.wasabisys.com",
+		)
 	}
 	if c.Bucket == "" {
 		return nil, errors.New("no bucket is named")
@@ -214,8 +222,13 @@ func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
 	if err != nil {
 		return Info{}, b.withBody(ctx, key, b.explain(err))
 	}
-	return Info{Size: objectInfo.Size, ETag: objectInfo.ETag, SHA256: hexOf(objectInfo.ChecksumSHA256), Meta: objectInfo.UserMetadata,
-		Multipart: isMultipart(objectInfo.ETag)}, nil
+	return Info{
+		Size:      objectInfo.Size,
+		ETag:      objectInfo.ETag,
+		SHA256:    hexOf(objectInfo.ChecksumSHA256),
+		Meta:      objectInfo.UserMetadata,
+		Multipart: isMultipart(objectInfo.ETag),
+	}, nil
 }
 
 // hexOf turns a checksum in base64 into hex. That of an upload in parts is not the object's, and has another form.

@@ -42,7 +42,10 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	server := s3test.New(t)
-	admin, err := minio.NewCore(server.Endpoint[len("http://"):], &minio.Options{Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""), Region: server.Region})
+	admin, err := minio.NewCore(server.Endpoint[len("http://"):], &minio.Options{
+		Creds:  credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""),
+		Region: server.Region,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,13 @@ func newFixture(t *testing.T) *fixture {
 
 func (f *fixture) open(t *testing.T, change func(*objectstore.Config)) *objectstore.Bucket {
 	t.Helper()
-	config := objectstore.Config{Endpoint: f.Endpoint, Region: f.Region, AccessKeyID: f.AccessKey, SecretAccessKey: f.SecretKey, Bucket: f.bucket}
+	config := objectstore.Config{
+		Endpoint:        f.Endpoint,
+		Region:          f.Region,
+		AccessKeyID:     f.AccessKey,
+		SecretAccessKey: f.SecretKey,
+		Bucket:          f.bucket,
+	}
 	if change != nil {
 		change(&config)
 	}
@@ -112,8 +121,12 @@ func TestPut(t *testing.T) {
 			if tc.unknown {
 				size = -1
 			}
-			etag, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/" + name,
-				Body: onlyReader{bytes.NewReader(data)}, Size: size, ContentType: "audio/mpeg"})
+			etag, err := b.Put(t.Context(), objectstore.Object{
+				Key:         "ns/t/" + name,
+				Body:        onlyReader{bytes.NewReader(data)},
+				Size:        size,
+				ContentType: "audio/mpeg",
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -170,14 +183,22 @@ func TestPutBroken(t *testing.T) {
 	broken := errors.New("the source broke off")
 	for name, size := range map[string]int64{"known": 3 * objectstore.PartSize, "unknown": -1} {
 		t.Run(name, func(t *testing.T) {
-			_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/" + name,
+			_, err := b.Put(t.Context(), objectstore.Object{
+				Key: "ns/t/" + name,
 				Body: breaking{bytes.NewReader(audio(2*objectstore.PartSize + 5)),
-					broken}, Size: size, ContentType: "audio/mpeg"})
+					broken},
+				Size:        size,
+				ContentType: "audio/mpeg",
+			})
 			if !errors.Is(err, broken) {
 				t.Errorf("got %v, want the source's error", err)
 			}
 			// Some stores keep what they got of a broken PUT: it must not look whole.
-			if i, err := b.Stat(t.Context(), "ns/t/"+name); !errors.Is(err, objectstore.ErrNotFound) && i.Size != 2*objectstore.PartSize+5 {
+			if i, err := b.Stat(
+				t.Context(),
+				"ns/t/"+name,
+			); !errors.Is(err, objectstore.ErrNotFound) &&
+				i.Size != 2*objectstore.PartSize+5 {
 				t.Errorf("stat: %v, %v; want ErrNotFound or a part", i, err)
 			}
 			if err := b.Remove(t.Context(), "ns/t/"+name); err != nil {
@@ -214,8 +235,12 @@ func TestPutCancelledLeavesNoParts(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	src := &cancelling{bytes.NewReader(audio(3 * objectstore.PartSize)), objectstore.PartSize * 3 / 2, cancel}
-	if _, err := b.Put(ctx, objectstore.Object{Key: "ns/t/x", Body: src, Size: -1,
-		ContentType: "audio/mpeg"}); !errors.Is(err, context.Canceled) {
+	if _, err := b.Put(ctx, objectstore.Object{
+		Key:         "ns/t/x",
+		Body:        src,
+		Size:        -1,
+		ContentType: "audio/mpeg",
+	}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 	if left := fixture.unfinished(t); len(left) != 0 {
@@ -246,13 +271,21 @@ func TestPutErrors(t *testing.T) {
 		"no such bucket": {wrong("", "", "gone"), objectstore.BucketNotFound, resilience.Permanent},
 		"unknown key":    {wrong("nobody", "", ""), objectstore.CredentialsRefused, resilience.Permanent},
 		"wrong secret":   {wrong("", "wrong", ""), objectstore.CredentialsRefused, resilience.Permanent},
-		"nobody listens": {func(c *objectstore.Config) { c.Endpoint = "http://127.0.0.1:1" }, objectstore.EndpointUnreachable, resilience.Transient},
+		"nobody listens": {
+			func(c *objectstore.Config) { c.Endpoint = "http://127.0.0.1:1" },
+			objectstore.EndpointUnreachable,
+			resilience.Transient,
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := fixture.open(t, tc.change)
-			_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
-				ContentType: "audio/mpeg"})
+			_, err := b.Put(t.Context(), objectstore.Object{
+				Key:         "ns/t/x",
+				Body:        bytes.NewReader(audio(10)),
+				Size:        10,
+				ContentType: "audio/mpeg",
+			})
 			if err == nil || resilience.Classify(err) != tc.wantClass {
 				t.Errorf("Put: %v is %v, want %v", err, resilience.Classify(err), tc.wantClass)
 			}
@@ -275,8 +308,12 @@ func TestOutage(t *testing.T) {
 	fixture := newFixture(t)
 	b := fixture.open(t, nil)
 	put := func() error {
-		_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
-			ContentType: "audio/mpeg"})
+		_, err := b.Put(t.Context(), objectstore.Object{
+			Key:         "ns/t/x",
+			Body:        bytes.NewReader(audio(10)),
+			Size:        10,
+			ContentType: "audio/mpeg",
+		})
 		return err
 	}
 	fixture.Stop(t)
@@ -293,8 +330,12 @@ func TestThrottled(t *testing.T) {
 	fixture := newFixture(t)
 	proxy := s3test.NewProxy(t, fixture.Server, func(*http.Request) s3test.Fault { return s3test.Refuse })
 	b := fixture.open(t, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
-	_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
-		ContentType: "audio/mpeg"})
+	_, err := b.Put(t.Context(), objectstore.Object{
+		Key:         "ns/t/x",
+		Body:        bytes.NewReader(audio(10)),
+		Size:        10,
+		ContentType: "audio/mpeg",
+	})
 	var answer *resilience.HTTPError
 	if !errors.As(err, &answer) || answer.Code != "SlowDown" || resilience.Classify(err) != resilience.Transient {
 		t.Errorf("got %v, want SlowDown, transient", err)
@@ -305,12 +346,21 @@ func TestCleanup(t *testing.T) {
 	fixture := newFixture(t)
 	b := fixture.open(t, nil)
 	for _, key := range []string{"ns/t/1", "ns/t/2", "ns/t2/1"} {
-		if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: bytes.NewReader(audio(10)), Size: 10,
-			ContentType: "audio/mpeg"}); err != nil {
+		if _, err := b.Put(t.Context(), objectstore.Object{
+			Key:         key,
+			Body:        bytes.NewReader(audio(10)),
+			Size:        10,
+			ContentType: "audio/mpeg",
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := fixture.admin.NewMultipartUpload(t.Context(), fixture.bucket, "ns/t/3", minio.PutObjectOptions{}); err != nil {
+	if _, err := fixture.admin.NewMultipartUpload(
+		t.Context(),
+		fixture.bucket,
+		"ns/t/3",
+		minio.PutObjectOptions{},
+	); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.AbortIncomplete(t.Context(), "ns/t/"); err != nil {
@@ -351,12 +401,22 @@ func TestNoGoroutineStays(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	fixture := newFixture(t)
 	transport := objectstore.NewTransport(loopback, 8)
-	b, err := objectstore.New(objectstore.Config{Endpoint: fixture.Endpoint, Region: fixture.Region, AccessKeyID: fixture.AccessKey, SecretAccessKey: fixture.SecretKey, Bucket: fixture.bucket}, transport)
+	b, err := objectstore.New(objectstore.Config{
+		Endpoint:        fixture.Endpoint,
+		Region:          fixture.Region,
+		AccessKeyID:     fixture.AccessKey,
+		SecretAccessKey: fixture.SecretKey,
+		Bucket:          fixture.bucket,
+	}, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: onlyReader{bytes.NewReader(audio(6 << 20))},
-		Size: -1, ContentType: "audio/mpeg"}); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{
+		Key:         "ns/t/x",
+		Body:        onlyReader{bytes.NewReader(audio(6 << 20))},
+		Size:        -1,
+		ContentType: "audio/mpeg",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	transport.CloseIdleConnections()

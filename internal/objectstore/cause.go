@@ -49,44 +49,93 @@ type Cause struct {
 
 // causes are the meanings of the reasons that an answer may have.
 var causes = map[Reason]Cause{
-	BucketNotFound: {What: "the bucket does not exist", Stop: true,
-		Advice: "create it, or correct spec.recordings.bucket, endpoint and region"},
-	CredentialsRefused: {What: "the store refused the credentials", Stop: true,
-		Advice: "correct the Secret that spec.recordings.credentialsSecretRef names, or spec.recordings.webIdentity"},
-	CredentialsExpired: {What: "the temporary credentials have expired", Stop: true,
-		Advice: "replace the keys of the Secret that spec.recordings.credentialsSecretRef names"},
-	AccessDenied: {What: "the store denied access to the bucket", Stop: true,
+	BucketNotFound: {
+		What:   "the bucket does not exist",
+		Stop:   true,
+		Advice: "create it, or correct spec.recordings.bucket, endpoint and region",
+	},
+	CredentialsRefused: {
+		What:   "the store refused the credentials",
+		Stop:   true,
+		Advice: "correct the Secret that spec.recordings.credentialsSecretRef names, or spec.recordings.webIdentity",
+	},
+	CredentialsExpired: {
+		What:   "the temporary credentials have expired",
+		Stop:   true,
+		Advice: "replace the keys of the Secret that spec.recordings.credentialsSecretRef names",
+	},
+	AccessDenied: {
+		What: "the store denied access to the bucket",
+		Stop: true,
 		Advice: "allow the key of spec.recordings.credentialsSecretRef or the role of webIdentity to list the " +
-			"bucket, and to read, write and delete objects below the Tenant's prefix, or correct the bucket's policy"},
-	AccountDisabled: {What: "the store has disabled the account", Stop: true,
-		Advice: "ask the store's provider"},
-	RegionMismatch: {What: "the bucket is in another region", Stop: true,
-		Advice: "correct spec.recordings.region, and spec.recordings.endpoint if it names a region"},
-	EndpointMismatch: {What: "the store redirects to another endpoint", Stop: true,
-		Advice: "correct spec.recordings.endpoint and region"},
-	AddressingStyle: {What: "the store does not take this form of address for a bucket", Stop: true,
-		Advice: "change spec.recordings.addressing to VirtualHost or Path"},
-	ClockSkew: {What: "the clocks of the store and of this machine differ too much",
-		Advice: "have the platform correct the time of its nodes"},
-	QuotaExceeded: {What: "the store has no room left for the bucket", Stop: true,
-		Advice: "raise the quota, or delete objects"},
-	EncryptionRequired: {What: "the bucket takes objects with another encryption only", Stop: true,
-		Advice: "set spec.recordings.encryption as the bucket's policy requires"},
-	EncryptionKeyRefused: {What: "the store cannot use the encryption key", Stop: true,
+			"bucket, and to read, write and delete objects below the Tenant's prefix, or correct the bucket's policy",
+	},
+	AccountDisabled: {
+		What:   "the store has disabled the account",
+		Stop:   true,
+		Advice: "ask the store's provider",
+	},
+	RegionMismatch: {
+		What:   "the bucket is in another region",
+		Stop:   true,
+		Advice: "correct spec.recordings.region, and spec.recordings.endpoint if it names a region",
+	},
+	EndpointMismatch: {
+		What:   "the store redirects to another endpoint",
+		Stop:   true,
+		Advice: "correct spec.recordings.endpoint and region",
+	},
+	AddressingStyle: {
+		What:   "the store does not take this form of address for a bucket",
+		Stop:   true,
+		Advice: "change spec.recordings.addressing to VirtualHost or Path",
+	},
+	ClockSkew: {
+		What:   "the clocks of the store and of this machine differ too much",
+		Advice: "have the platform correct the time of its nodes",
+	},
+	QuotaExceeded: {
+		What:   "the store has no room left for the bucket",
+		Stop:   true,
+		Advice: "raise the quota, or delete objects",
+	},
+	EncryptionRequired: {
+		What:   "the bucket takes objects with another encryption only",
+		Stop:   true,
+		Advice: "set spec.recordings.encryption as the bucket's policy requires",
+	},
+	EncryptionKeyRefused: {
+		What: "the store cannot use the encryption key",
+		Stop: true,
 		Advice: "correct spec.recordings.encryption.kmsKeyID, and allow the key of " +
 			"spec.recordings.credentialsSecretRef " +
-			"kms:GenerateDataKey and kms:Decrypt with it"},
-	ObjectLocked: {What: "the bucket's Object Lock forbids it",
+			"kms:GenerateDataKey and kms:Decrypt with it",
+	},
+	ObjectLocked: {
+		What: "the bucket's Object Lock forbids it",
 		Advice: "wait for the next check of the bucket, which finds the checksum that it takes; what is locked stays " +
-			"until its retention ends"},
-	StorageClassRefused: {What: "the store does not have the storage class", Stop: true,
-		Advice: "correct spec.recordings.storageClass"},
-	NotSupported: {What: "the store does not support the request", Stop: true,
-		Advice: "remove the options of spec.recordings that it lacks, or use another store"},
-	ContentChanged: {What: "the store returned other bytes than were written", Stop: true,
-		Advice: "use a store that keeps objects as they are sent"},
-	CertificateNotTrusted: {What: "the store's certificate is not trusted", Stop: true,
-		Advice: "name the authority that signed it in spec.recordings.caSecretRef, or correct spec.recordings.endpoint"},
+			"until its retention ends",
+	},
+	StorageClassRefused: {
+		What:   "the store does not have the storage class",
+		Stop:   true,
+		Advice: "correct spec.recordings.storageClass",
+	},
+	NotSupported: {
+		What:   "the store does not support the request",
+		Stop:   true,
+		Advice: "remove the options of spec.recordings that it lacks, or use another store",
+	},
+	ContentChanged: {
+		What:   "the store returned other bytes than were written",
+		Stop:   true,
+		Advice: "use a store that keeps objects as they are sent",
+	},
+	CertificateNotTrusted: {
+		What:   "the store's certificate is not trusted",
+		Stop:   true,
+		Advice: "name the authority that signed it in spec.recordings.caSecretRef, or correct spec.recordings.endpoint",
+	},
 }
 
 // rule maps answers to a reason. The first one that fits counts.
@@ -109,8 +158,11 @@ var rules = []rule{
 	{codes: "InvalidSignatureException SignatureDoesNotMatch", text: "not yet current", reason: ClockSkew},
 	{codes: "ExpiredToken TokenRefreshRequired", reason: CredentialsExpired},
 	// XAdminUserNotFound is versitygw's, InvalidSecurityToken Huawei's, InvalidTokenId MinIO's.
-	{codes: "InvalidAccessKeyId SignatureDoesNotMatch XAdminUserNotFound InvalidToken InvalidTokenId " +
-		"InvalidSecurity InvalidSecurityToken UnauthorizedAccess", reason: CredentialsRefused},
+	{
+		codes: "InvalidAccessKeyId SignatureDoesNotMatch XAdminUserNotFound InvalidToken InvalidTokenId " +
+			"InvalidSecurity InvalidSecurityToken UnauthorizedAccess",
+		reason: CredentialsRefused,
+	},
 	{codes: "AccountProblem AllAccessDisabled NotSignedUp UserSuspended AccountSuspended", reason: AccountDisabled},
 	// TTLabs/EvaporateJS#364; CulturalMe/meteor-slingshot#150 for InvalidArgument.
 	{codes: "AuthorizationHeaderMalformed InvalidArgument InvalidRequest", text: "region", reason: RegionMismatch},
@@ -120,10 +172,13 @@ var rules = []rule{
 	{codes: "SecondLevelDomainForbidden PathStyleDomainForbidden", reason: AddressingStyle},
 	{text: "virtual host", reason: AddressingStyle},
 	// versity/versitygw#503, minio/minio-py#1313, noobaa/noobaa-core#8668, ceph/ceph#24800.
-	{codes: "QuotaExceeded QuotaExceededException XMinioAdminBucketQuotaExceeded XMinioStorageFull " +
-		"ObjectQuotaExceeded " +
-		"UserNumberQuotaExceeded UserSizeQuotaExceeded BucketNumberQuotaExceeded BucketSizeQuotaExceeded " +
-		"BucketQuotaExceeded StorageLimitExceeded InsufficientStorage InsufficientCapacity", reason: QuotaExceeded},
+	{
+		codes: "QuotaExceeded QuotaExceededException XMinioAdminBucketQuotaExceeded XMinioStorageFull " +
+			"ObjectQuotaExceeded " +
+			"UserNumberQuotaExceeded UserSizeQuotaExceeded BucketNumberQuotaExceeded BucketSizeQuotaExceeded " +
+			"BucketQuotaExceeded StorageLimitExceeded InsufficientStorage InsufficientCapacity",
+		reason: QuotaExceeded,
+	},
 	{status: 507, reason: QuotaExceeded},
 	{status: 403, text: "quota", reason: QuotaExceeded},
 	{status: 403, text: "storage cap", reason: QuotaExceeded},

@@ -26,8 +26,12 @@ func FuzzErrorAnswer(f *testing.F) {
 		_, _ = w.Write([]byte(body))
 	}))
 	f.Cleanup(server.Close)
-	b, err := objectstore.New(objectstore.Config{Endpoint: server.URL, AccessKeyID: "k", SecretAccessKey: "s",
-		Bucket: "bucket"},
+	b, err := objectstore.New(objectstore.Config{
+		Endpoint:        server.URL,
+		AccessKeyID:     "k",
+		SecretAccessKey: "s",
+		Bucket:          "bucket",
+	},
 		objectstore.NewTransport(loopback, 1))
 	if err != nil {
 		f.Fatal(err)

@@ -18,8 +18,13 @@ import (
 // openStrict returns the bucket of a strict store, whose host names all lead to it.
 func openStrict(t *testing.T, s *s3test.Strict, change func(*objectstore.Config)) *objectstore.Bucket {
 	t.Helper()
-	config := objectstore.Config{Endpoint: s.URL, Region: "us-east-1", AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey,
-		Bucket: s.Bucket}
+	config := objectstore.Config{
+		Endpoint:        s.URL,
+		Region:          "us-east-1",
+		AccessKeyID:     s.AccessKey,
+		SecretAccessKey: s.SecretKey,
+		Bucket:          s.Bucket,
+	}
 	if change != nil {
 		change(&config)
 	}
@@ -58,66 +63,138 @@ func TestCauses(t *testing.T) {
 		stop   bool
 		parts  []string
 	}{
-		"no such bucket": {change: config(func(c *objectstore.Config) { c.Bucket = "other-bucket" }),
-			want: objectstore.BucketNotFound,
-			stop: true, parts: []string{"NoSuchBucket", "The specified bucket does not exist", "create it"}},
-		"unknown key": {change: config(func(c *objectstore.Config) { c.AccessKeyID = "nobody" }),
-			want: objectstore.CredentialsRefused,
-			stop: true, parts: []string{"does not exist in our records", "spec.recordings.credentialsSecretRef"}},
-		"wrong secret": {change: config(func(c *objectstore.Config) { c.SecretAccessKey = "x" }),
-			want: objectstore.CredentialsRefused,
-			stop: true, parts: []string{"SignatureDoesNotMatch"}},
-		"session token missing": {rules: s3test.Rules{Token: "t"}, want: objectstore.CredentialsRefused, stop: true,
-			parts: []string{"InvalidToken"}},
-		"another region": {rules: s3test.Rules{Region: "eu-central-1"}, want: objectstore.RegionMismatch, stop: true,
-			parts: []string{"expecting 'eu-central-1'", "names the region eu-central-1", "spec.recordings.region"}},
-		"redirect": {rules: s3test.Rules{Region: "eu-west-1", Redirect: true}, want: objectstore.EndpointMismatch,
-			stop: true,
+		"no such bucket": {
+			change: config(func(c *objectstore.Config) { c.Bucket = "other-bucket" }),
+			want:   objectstore.BucketNotFound,
+			stop:   true,
+			parts:  []string{"NoSuchBucket", "The specified bucket does not exist", "create it"},
+		},
+		"unknown key": {
+			change: config(func(c *objectstore.Config) { c.AccessKeyID = "nobody" }),
+			want:   objectstore.CredentialsRefused,
+			stop:   true,
+			parts:  []string{"does not exist in our records", "spec.recordings.credentialsSecretRef"},
+		},
+		"wrong secret": {
+			change: config(func(c *objectstore.Config) { c.SecretAccessKey = "x" }),
+			want:   objectstore.CredentialsRefused,
+			stop:   true,
+			parts:  []string{"SignatureDoesNotMatch"},
+		},
+		"session token missing": {
+			rules: s3test.Rules{Token: "t"},
+			want:  objectstore.CredentialsRefused,
+			stop:  true,
+			parts: []string{"InvalidToken"},
+		},
+		"another region": {
+			rules: s3test.Rules{Region: "eu-central-1"},
+			want:  objectstore.RegionMismatch,
+			stop:  true,
+			parts: []string{"expecting 'eu-central-1'", "names the region eu-central-1", "spec.recordings.region"},
+		},
+		"redirect": {
+			rules: s3test.Rules{Region: "eu-west-1", Redirect: true},
+			want:  objectstore.EndpointMismatch,
+			stop:  true,
 			parts: []string{"301 PermanentRedirect", "names the region eu-west-1",
-				"strict-bucket.s3.eu-west-1.amazonaws.com"}},
-		"store's clock ahead": {rules: s3test.Rules{Skew: 20 * time.Minute}, want: objectstore.ClockSkew,
-			parts: []string{"RequestTimeTooSkewed", "its clock says", "the clock of this machine"}},
-		"store's clock behind": {rules: s3test.Rules{Skew: -time.Hour}, want: objectstore.ClockSkew,
-			parts: []string{"its clock says"}},
-		"virtual host only": {rules: s3test.Rules{VirtualHost: true}, want: objectstore.AddressingStyle, stop: true,
-			parts: []string{"Please use virtual hosted style", "spec.recordings.addressing"}},
-		"virtual host only, by text": {rules: refuse(403, "InvalidRequest",
-			"Virtual host domain is required while accessing a specific bucket."),
-			want: objectstore.AddressingStyle, stop: true},
-		"quota of versitygw and Ceph": {rules: refuse(403, "QuotaExceeded",
-			"Your request was denied due to quota exceeded."),
-			want: objectstore.QuotaExceeded, stop: true, parts: []string{"denied due to quota", "raise the quota"}},
-		"quota of MinIO": {rules: refuse(400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded"),
-			want: objectstore.QuotaExceeded, stop: true},
-		"full disk of MinIO": {rules: refuse(507, "XMinioStorageFull",
-			"Storage backend has reached its minimum free drive threshold."),
-			want: objectstore.QuotaExceeded, stop: true},
-		"quota by text": {rules: refuse(403, "AccessDenied", "The storage quota of the account is used up"),
-			want: objectstore.QuotaExceeded, stop: true},
-		"cap of Backblaze": {rules: refuse(403, "AccessDenied",
-			"Cannot upload files, storage cap exceeded. See the Caps & Alerts page."),
-			want: objectstore.QuotaExceeded, stop: true},
-		"KMS key": {rules: s3test.Rules{KMSKey: "k"}, want: objectstore.EncryptionKeyRefused, stop: true,
-			parts: []string{"KMS.NotFoundException", "spec.recordings.encryption.kmsKeyID"}},
-		"KMS rights": {rules: refuse(403, "AccessDenied",
-			"User: arn:aws:sts::1:x is not authorized to perform: kms:GenerateDataKey on this resource"),
-			want: objectstore.EncryptionKeyRefused, stop: true, parts: []string{"kms:GenerateDataKey on this resource"}},
-		"Object Lock": {rules: s3test.Rules{Lock: true}, want: objectstore.ObjectLocked,
-			parts: []string{"Content-MD5 OR x-amz-checksum-"}},
-		"denied": {rules: refuse(403, "AccessDenied", "Access Denied"), want: objectstore.AccessDenied, stop: true,
-			parts: []string{`"Access Denied"`, "bucket's policy"}},
+				"strict-bucket.s3.eu-west-1.amazonaws.com"},
+		},
+		"store's clock ahead": {
+			rules: s3test.Rules{Skew: 20 * time.Minute},
+			want:  objectstore.ClockSkew,
+			parts: []string{"RequestTimeTooSkewed", "its clock says", "the clock of this machine"},
+		},
+		"store's clock behind": {
+			rules: s3test.Rules{Skew: -time.Hour},
+			want:  objectstore.ClockSkew,
+			parts: []string{"its clock says"},
+		},
+		"virtual host only": {
+			rules: s3test.Rules{VirtualHost: true},
+			want:  objectstore.AddressingStyle,
+			stop:  true,
+			parts: []string{"Please use virtual hosted style", "spec.recordings.addressing"},
+		},
+		"virtual host only, by text": {
+			rules: refuse(403, "InvalidRequest",
+				"Virtual host domain is required while accessing a specific bucket."),
+			want: objectstore.AddressingStyle,
+			stop: true,
+		},
+		"quota of versitygw and Ceph": {
+			rules: refuse(403, "QuotaExceeded",
+				"Your request was denied due to quota exceeded."),
+			want:  objectstore.QuotaExceeded,
+			stop:  true,
+			parts: []string{"denied due to quota", "raise the quota"},
+		},
+		"quota of MinIO": {
+			rules: refuse(400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded"),
+			want:  objectstore.QuotaExceeded,
+			stop:  true,
+		},
+		"full disk of MinIO": {
+			rules: refuse(507, "XMinioStorageFull",
+				"Storage backend has reached its minimum free drive threshold."),
+			want: objectstore.QuotaExceeded,
+			stop: true,
+		},
+		"quota by text": {
+			rules: refuse(403, "AccessDenied", "The storage quota of the account is used up"),
+			want:  objectstore.QuotaExceeded,
+			stop:  true,
+		},
+		"cap of Backblaze": {
+			rules: refuse(403, "AccessDenied",
+				"Cannot upload files, storage cap exceeded. See the Caps & Alerts page."),
+			want: objectstore.QuotaExceeded,
+			stop: true,
+		},
+		"KMS key": {
+			rules: s3test.Rules{KMSKey: "k"},
+			want:  objectstore.EncryptionKeyRefused,
+			stop:  true,
+			parts: []string{"KMS.NotFoundException", "spec.recordings.encryption.kmsKeyID"},
+		},
+		"KMS rights": {
+			rules: refuse(403, "AccessDenied",
+				"User: arn:aws:sts::1:x is not authorized to perform: kms:GenerateDataKey on this resource"),
+			want:  objectstore.EncryptionKeyRefused,
+			stop:  true,
+			parts: []string{"kms:GenerateDataKey on this resource"},
+		},
+		"Object Lock": {
+			rules: s3test.Rules{Lock: true},
+			want:  objectstore.ObjectLocked,
+			parts: []string{"Content-MD5 OR x-amz-checksum-"},
+		},
+		"denied": {
+			rules: refuse(403, "AccessDenied", "Access Denied"),
+			want:  objectstore.AccessDenied,
+			stop:  true,
+			parts: []string{`"Access Denied"`, "bucket's policy"},
+		},
 		"suspended": {rules: refuse(403, "UserSuspended", ""), want: objectstore.AccountDisabled, stop: true},
-		"not supported": {rules: refuse(501, "NotImplemented",
-			"A header you provided implies functionality that is not "+
-				"implemented"), want: objectstore.NotSupported, stop: true},
+		"not supported": {
+			rules: refuse(501, "NotImplemented",
+				"A header you provided implies functionality that is not "+
+					"implemented"),
+			want: objectstore.NotSupported,
+			stop: true,
+		},
 		"a page of a proxy": {rules: refuse(403, "not a code", ""), want: ""},
 		"throttled":         {rules: refuse(503, "SlowDown", "Please reduce your request rate."), want: ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := openStrict(t, s3test.NewStrict(t, tc.rules, nil), tc.change)
-			_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
-				ContentType: "audio/mpeg"})
+			_, err := b.Put(t.Context(), objectstore.Object{
+				Key:         "ns/t/x",
+				Body:        bytes.NewReader(audio(10)),
+				Size:        10,
+				ContentType: "audio/mpeg",
+			})
 			if err == nil {
 				t.Fatal("no error")
 			}

@@ -33,43 +33,88 @@ func TestNegotiation(t *testing.T) {
 		wantKept string
 	}{
 		"Amazon": {want: objectstore.ChecksumSHA256},
-		"Object Lock": {rules: s3test.Rules{Lock: true}, want: objectstore.ChecksumSHA256,
-			wantKept: "object lock"},
-		"Object Lock, MD5 only": {rules: s3test.Rules{Lock: true, NoSHA256: true, NoCRC64: true},
-			want: objectstore.ChecksumMD5, wantKept: "object lock"},
+		"Object Lock": {
+			rules:    s3test.Rules{Lock: true},
+			want:     objectstore.ChecksumSHA256,
+			wantKept: "object lock",
+		},
+		"Object Lock, MD5 only": {
+			rules:    s3test.Rules{Lock: true, NoSHA256: true, NoCRC64: true},
+			want:     objectstore.ChecksumMD5,
+			wantKept: "object lock",
+		},
 		"versions":                      {rules: s3test.Rules{Versioned: true}, want: objectstore.ChecksumSHA256},
 		"versions, nothing is verified": {rules: blind(s3test.Rules{Versioned: true}), want: objectstore.ChecksumETag},
-		"versions, parts not verified": {rules: s3test.Rules{Versioned: true, BlindParts: true},
-			want: objectstore.ChecksumETag},
-		"versions must not be deleted": {rules: s3test.Rules{Versioned: true, NoDeleteVersion: true},
-			want: objectstore.ChecksumSHA256, wantKept: "s3:DeleteObjectVersion"},
+		"versions, parts not verified": {
+			rules: s3test.Rules{Versioned: true, BlindParts: true},
+			want:  objectstore.ChecksumETag,
+		},
+		"versions must not be deleted": {
+			rules:    s3test.Rules{Versioned: true, NoDeleteVersion: true},
+			want:     objectstore.ChecksumSHA256,
+			wantKept: "s3:DeleteObjectVersion",
+		},
 		"no SHA-256":              {rules: s3test.Rules{NoSHA256: true}, want: objectstore.ChecksumCRC64NVME},
 		"SHA-256 is not verified": {rules: s3test.Rules{BlindSHA256: true}, want: objectstore.ChecksumCRC64NVME},
-		"neither SHA-256 nor CRC64NVME": {rules: s3test.Rules{NoSHA256: true, NoCRC64: true},
-			want: objectstore.ChecksumMD5},
-		"neither is verified": {rules: s3test.Rules{BlindSHA256: true, BlindCRC64: true},
-			want: objectstore.ChecksumMD5},
+		"neither SHA-256 nor CRC64NVME": {
+			rules: s3test.Rules{NoSHA256: true, NoCRC64: true},
+			want:  objectstore.ChecksumMD5,
+		},
+		"neither is verified": {
+			rules: s3test.Rules{BlindSHA256: true, BlindCRC64: true},
+			want:  objectstore.ChecksumMD5,
+		},
 		"parts are not verified": {rules: s3test.Rules{BlindParts: true}, want: objectstore.ChecksumETag},
 		"no uploads in parts":    {rules: s3test.Rules{NoParts: true}, want: objectstore.ChecksumETag},
-		"Object Lock, parts not verified": {rules: s3test.Rules{Lock: true, BlindParts: true},
-			want: objectstore.ChecksumSHA256, wantKept: "object lock"},
+		"Object Lock, parts not verified": {
+			rules:    s3test.Rules{Lock: true, BlindParts: true},
+			want:     objectstore.ChecksumSHA256,
+			wantKept: "object lock",
+		},
 		"nothing is verified": {rules: blind(s3test.Rules{}), want: objectstore.ChecksumETag},
-		"nothing, and other ETags": {rules: s3test.Rules{NoSHA256: true, NoCRC64: true, BlindMD5: true,
-			OpaqueETags: true},
-			want: objectstore.ChecksumNone},
-		"nothing, and other ETags of parts": {rules: blind(s3test.Rules{OpaquePartETags: true}),
-			want: objectstore.ChecksumNone},
-		"parts are not verified, and other ETags of parts": {rules: s3test.Rules{BlindParts: true,
-			OpaquePartETags: true}, want: objectstore.ChecksumNone},
-		"objects are, parts and MD5 are not, and other ETags of parts": {rules: s3test.Rules{BlindParts: true,
-			BlindMD5: true, OpaquePartETags: true, Versioned: true}, want: objectstore.ChecksumNone},
-		"SHA-256, and other ETags of parts": {rules: s3test.Rules{OpaquePartETags: true},
-			want: objectstore.ChecksumSHA256},
-		"MD5, and other ETags of parts": {rules: s3test.Rules{NoSHA256: true, NoCRC64: true, OpaquePartETags: true},
-			want: objectstore.ChecksumMD5},
+		"nothing, and other ETags": {
+			rules: s3test.Rules{
+				NoSHA256:    true,
+				NoCRC64:     true,
+				BlindMD5:    true,
+				OpaqueETags: true,
+			},
+			want: objectstore.ChecksumNone,
+		},
+		"nothing, and other ETags of parts": {
+			rules: blind(s3test.Rules{OpaquePartETags: true}),
+			want:  objectstore.ChecksumNone,
+		},
+		"parts are not verified, and other ETags of parts": {
+			rules: s3test.Rules{
+				BlindParts:      true,
+				OpaquePartETags: true,
+			},
+			want: objectstore.ChecksumNone,
+		},
+		"objects are, parts and MD5 are not, and other ETags of parts": {
+			rules: s3test.Rules{
+				BlindParts:      true,
+				BlindMD5:        true,
+				OpaquePartETags: true,
+				Versioned:       true,
+			},
+			want: objectstore.ChecksumNone,
+		},
+		"SHA-256, and other ETags of parts": {
+			rules: s3test.Rules{OpaquePartETags: true},
+			want:  objectstore.ChecksumSHA256,
+		},
+		"MD5, and other ETags of parts": {
+			rules: s3test.Rules{NoSHA256: true, NoCRC64: true, OpaquePartETags: true},
+			want:  objectstore.ChecksumMD5,
+		},
 		"SHA-256, and other ETags": {rules: s3test.Rules{OpaqueETags: true}, want: objectstore.ChecksumSHA256},
-		"the key must not delete": {rules: s3test.Rules{NoDelete: true}, want: objectstore.ChecksumSHA256,
-			wantKept: "s3:DeleteObject"},
+		"the key must not delete": {
+			rules:    s3test.Rules{NoDelete: true},
+			want:     objectstore.ChecksumSHA256,
+			wantKept: "s3:DeleteObject",
+		},
 		"virtual hosts":             {rules: s3test.Rules{VirtualHost: true}, want: objectstore.ChecksumSHA256},
 		"no multi-object deletions": {rules: s3test.Rules{NoMultiDelete: true}, want: objectstore.ChecksumSHA256},
 	}
@@ -134,16 +179,30 @@ func uploadWhole(t *testing.T, s *s3test.Strict, b *objectstore.Bucket, size int
 	data := audio(size)
 	key := "ns/t/a.mp3"
 	sum := sha256.Sum256(data)
-	_, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: onlyReader{bytes.NewReader(data)}, Size: announced,
-		ContentType: "audio/mpeg", Meta: map[string]string{"tenant": "ns/t", "call-sid": "c\n1"}})
+	_, err := b.Put(t.Context(), objectstore.Object{
+		Key:         key,
+		Body:        onlyReader{bytes.NewReader(data)},
+		Size:        announced,
+		ContentType: "audio/mpeg",
+		Meta:        map[string]string{"tenant": "ns/t", "call-sid": "c\n1"},
+	})
 	if err != nil {
 		t.Fatalf("size %d, announced %d: %v", size, announced, err)
 	}
 	strictObject, ok := s.Object(key)
 	if !ok || !bytes.Equal(strictObject.Data, data) {
-		t.Fatalf("size %d, announced %d: the store has %d bytes, or other ones", size, announced, len(strictObject.Data))
+		t.Fatalf(
+			"size %d, announced %d: the store has %d bytes, or other ones",
+			size,
+			announced,
+			len(strictObject.Data),
+		)
 	}
-	if got := strictObject.Header.Get("X-Amz-Meta-Tenant") + " " + strictObject.Header.Get("X-Amz-Meta-Call-Sid"); got != "ns/t c%0A1" {
+	if got := strictObject.Header.Get(
+		"X-Amz-Meta-Tenant",
+	) + " " + strictObject.Header.Get(
+		"X-Amz-Meta-Call-Sid",
+	); got != "ns/t c%0A1" {
 		t.Errorf("size %d: metadata %q", size, got)
 	}
 	if got := strictObject.Header.Get("X-Amz-Meta-Sha256"); b.Checksum() == objectstore.ChecksumSHA256 &&
@@ -189,30 +248,54 @@ func TestWriteProbeFaults(t *testing.T) {
 		want   objectstore.Reason
 		part   string
 	}{
-		"SSE-S3 by policy": {rules: s3test.Rules{Encryption: "AES256"}, want: objectstore.EncryptionRequired,
-			part: "SSE-S3 passes"},
-		"SSE-S3 by policy, with Object Lock": {rules: s3test.Rules{Encryption: "AES256", Lock: true},
-			want: objectstore.EncryptionRequired, part: "SSE-S3 passes"},
-		"SSE-KMS by policy": {rules: s3test.Rules{Encryption: "aws:kms"}, want: objectstore.EncryptionRequired,
-			part: "SSE-KMS passes"},
-		"SSE-KMS with a key by policy": {rules: s3test.Rules{Encryption: "aws:kms", KMSKey: "k"},
-			want: objectstore.EncryptionRequired, part: "SSE-KMS"},
-		"another KMS key": {rules: s3test.Rules{Encryption: "aws:kms", KMSKey: "k"},
+		"SSE-S3 by policy": {
+			rules: s3test.Rules{Encryption: "AES256"},
+			want:  objectstore.EncryptionRequired,
+			part:  "SSE-S3 passes",
+		},
+		"SSE-S3 by policy, with Object Lock": {
+			rules: s3test.Rules{Encryption: "AES256", Lock: true},
+			want:  objectstore.EncryptionRequired,
+			part:  "SSE-S3 passes",
+		},
+		"SSE-KMS by policy": {
+			rules: s3test.Rules{Encryption: "aws:kms"},
+			want:  objectstore.EncryptionRequired,
+			part:  "SSE-KMS passes",
+		},
+		"SSE-KMS with a key by policy": {
+			rules: s3test.Rules{Encryption: "aws:kms", KMSKey: "k"},
+			want:  objectstore.EncryptionRequired,
+			part:  "SSE-KMS",
+		},
+		"another KMS key": {
+			rules: s3test.Rules{Encryption: "aws:kms", KMSKey: "k"},
 			change: func(c *objectstore.Config) {
 				c.Encryption = objectstore.EncryptionKMS
 				c.KMSKeyID = "other"
-			}, want: objectstore.EncryptionKeyRefused, part: "Invalid keyId 'other'"},
-		"no such storage class": {change: func(c *objectstore.Config) { c.StorageClass = "GLACIER_IR" },
-			want: objectstore.StorageClassRefused},
-		"quota": {rules: refuse(403, "QuotaExceeded", "Your request was denied due to quota exceeded."),
-			want: objectstore.QuotaExceeded},
+			},
+			want: objectstore.EncryptionKeyRefused,
+			part: "Invalid keyId 'other'",
+		},
+		"no such storage class": {
+			change: func(c *objectstore.Config) { c.StorageClass = "GLACIER_IR" },
+			want:   objectstore.StorageClassRefused,
+		},
+		"quota": {
+			rules: refuse(403, "QuotaExceeded", "Your request was denied due to quota exceeded."),
+			want:  objectstore.QuotaExceeded,
+		},
 		"may not put": {rules: refuse(403, "AccessDenied", "Access Denied"), want: objectstore.AccessDenied},
-		"may not read": {rules: s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
-			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "-probe") {
-				return &s3test.Refusal{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
-			}
-			return nil
-		}}, want: objectstore.AccessDenied, part: "read the probe's object back"},
+		"may not read": {
+			rules: s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
+				if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "-probe") {
+					return &s3test.Refusal{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
+				}
+				return nil
+			}},
+			want: objectstore.AccessDenied,
+			part: "read the probe's object back",
+		},
 		"clock": {rules: s3test.Rules{Skew: time.Hour}, want: objectstore.ClockSkew},
 	}
 	for name, tc := range tests {
@@ -285,8 +368,10 @@ func TestOptions(t *testing.T) {
 		"SSE-S3": {s3test.Rules{Encryption: "AES256"}, objectstore.Options{Encryption: objectstore.EncryptionS3},
 			map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}},
 		"SSE-KMS": {s3test.Rules{Encryption: "aws:kms"}, objectstore.Options{Encryption: objectstore.EncryptionKMS},
-			map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms",
-				"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": ""}},
+			map[string]string{
+				"X-Amz-Server-Side-Encryption":                "aws:kms",
+				"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": "",
+			}},
 		"SSE-KMS with a key": {s3test.Rules{Encryption: "aws:kms", KMSKey: "arn:aws:kms:k"},
 			objectstore.Options{Encryption: objectstore.EncryptionKMS, KMSKeyID: "arn:aws:kms:k"}, nil},
 		"storage class": {s3test.Rules{StorageClasses: []string{"STANDARD_IA"}},
@@ -294,9 +379,11 @@ func TestOptions(t *testing.T) {
 			map[string]string{"X-Amz-Storage-Class": "STANDARD_IA"}},
 		"tags": {s3test.Rules{}, objectstore.Options{Tags: map[string]string{"team": "voice ops"}},
 			map[string]string{"X-Amz-Tagging": "team=voice+ops"}},
-		"no options": {s3test.Rules{}, objectstore.Options{}, map[string]string{"X-Amz-Tagging": "",
+		"no options": {s3test.Rules{}, objectstore.Options{}, map[string]string{
+			"X-Amz-Tagging":                "",
 			"X-Amz-Storage-Class":          "",
-			"X-Amz-Server-Side-Encryption": ""}},
+			"X-Amz-Server-Side-Encryption": "",
+		}},
 	}
 	for name, tc := range tests {
 		for _, size := range []int{10, objectstore.PartSize + 1} { // whole, and in parts
@@ -361,8 +448,11 @@ func TestPrivateAuthority(t *testing.T) {
 			}
 		})
 	}
-	if _, err := objectstore.New(objectstore.Config{Endpoint: "https://s3.test", Bucket: "bucket",
-		Options: objectstore.Options{CABundle: "nonsense"}}, nil); err == nil {
+	if _, err := objectstore.New(objectstore.Config{
+		Endpoint: "https://s3.test",
+		Bucket:   "bucket",
+		Options:  objectstore.Options{CABundle: "nonsense"},
+	}, nil); err == nil {
 		t.Error("a bundle without certificates was accepted")
 	}
 }
@@ -390,9 +480,14 @@ func TestHosts(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			link, err := objectstore.PresignGet(objectstore.Config{Endpoint: tc.endpoint, Region: "eu-west-1",
-				Bucket:      "bucket",
-				AccessKeyID: "k", SecretAccessKey: "s", Options: tc.options}, "ns/t/a", time.Minute)
+			link, err := objectstore.PresignGet(objectstore.Config{
+				Endpoint:        tc.endpoint,
+				Region:          "eu-west-1",
+				Bucket:          "bucket",
+				AccessKeyID:     "k",
+				SecretAccessKey: "s",
+				Options:         tc.options,
+			}, "ns/t/a", time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -408,8 +503,11 @@ func TestDeleteOneByOne(t *testing.T) {
 	strict := s3test.NewStrict(t, s3test.Rules{NoMultiDelete: true}, nil)
 	b := openStrict(t, strict, nil)
 	for _, key := range []string{"ns/t/1", "ns/t/2", "ns/t2/1"} {
-		if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: strings.NewReader("x"),
-			Size: 1}); err != nil {
+		if _, err := b.Put(t.Context(), objectstore.Object{
+			Key:  key,
+			Body: strings.NewReader("x"),
+			Size: 1,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,8 +20,12 @@ func openAt(t *testing.T, endpoint string, policy objectstore.Policy) (*objectst
 	t.Helper()
 	transport := objectstore.NewTransport(policy, 1)
 	t.Cleanup(transport.CloseIdleConnections)
-	return objectstore.New(objectstore.Config{Endpoint: endpoint, AccessKeyID: "key", SecretAccessKey: "secret",
-		Bucket: "bucket"}, transport)
+	return objectstore.New(objectstore.Config{
+		Endpoint:        endpoint,
+		AccessKeyID:     "key",
+		SecretAccessKey: "secret",
+		Bucket:          "bucket",
+	}, transport)
 }
 
 // TestPolicy opens stores at endpoints that the platform allows, and does not allow, before any connection is made.
@@ -38,17 +42,24 @@ func TestPolicy(t *testing.T) {
 		"plain http, allowed":       {endpoint: "http://s3.example.com", policy: objectstore.Policy{AllowHTTP: true}},
 		"a private address":         {endpoint: "https://10.3.0.1", wantErr: "--allowed-storage-cidrs"},
 		"a private address allowed": {endpoint: "https://10.3.0.1", policy: objectstore.Policy{AllowedCIDRs: private}},
-		"metadata": {endpoint: "https://169.254.169.254",
-			policy: objectstore.Policy{AllowedCIDRs: private}, wantErr: "169.254.169.254"},
-		"metadata over http": {endpoint: "http://[fd00:ec2::254]", policy: objectstore.Policy{AllowHTTP: true},
-			wantErr: "fd00:ec2::254"},
+		"metadata": {
+			endpoint: "https://169.254.169.254",
+			policy:   objectstore.Policy{AllowedCIDRs: private},
+			wantErr:  "169.254.169.254",
+		},
+		"metadata over http": {
+			endpoint: "http://[fd00:ec2::254]",
+			policy:   objectstore.Policy{AllowHTTP: true},
+			wantErr:  "fd00:ec2::254",
+		},
 		"mapped": {endpoint: "https://[::ffff:127.0.0.1]", wantErr: "--allowed-storage-cidrs"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := openAt(t, tc.endpoint, tc.policy)
 			var refused *objectstore.PolicyError
-			if errors.As(err, &refused) != (tc.wantErr != "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+			if errors.As(err, &refused) != (tc.wantErr != "") ||
+				err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("got %v, want an error with %q", err, tc.wantErr)
 			}
 		})
@@ -109,7 +120,10 @@ func TestSilenceReadsAlike(t *testing.T) {
 			if diff := cmp.Diff(want, strings.ReplaceAll(probe.Message, host, "HOST")); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
 			}
-			if got := resilience.Classify(err); got != resilience.Transient || probe.Reason != objectstore.EndpointUnreachable {
+			if got := resilience.Classify(
+				err,
+			); got != resilience.Transient ||
+				probe.Reason != objectstore.EndpointUnreachable {
 				t.Errorf("class %v and reason %s, want transient and EndpointUnreachable", got, probe.Reason)
 			}
 			if detail := objectstore.Detail(err); len(detail) <= len(probe.Message) || len(detail) > 500 {

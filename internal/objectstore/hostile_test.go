@@ -168,8 +168,12 @@ var operations = map[string]func(context.Context, *objectstore.Bucket) error{
 		return last(b.BeginUpload(ctx, objectstore.Object{Key: "k", ContentType: "audio/wav"}))
 	},
 	"put": func(ctx context.Context, b *objectstore.Bucket) error {
-		return last(b.Put(ctx, objectstore.Object{Key: "k", Body: strings.NewReader("x"), Size: 1,
-			ContentType: "audio/wav"}))
+		return last(b.Put(ctx, objectstore.Object{
+			Key:         "k",
+			Body:        strings.NewReader("x"),
+			Size:        1,
+			ContentType: "audio/wav",
+		}))
 	},
 	"complete": func(ctx context.Context, b *objectstore.Bucket) error {
 		return b.CompleteUpload(ctx, "k", "id", []objectstore.Part{{Number: 1, ETag: "e"}})
@@ -220,7 +224,11 @@ func TestEndlessAnswers(t *testing.T) {
 				err := ask(ctx, hostile.open(t))
 				t.Logf("taken %d MiB, heap grown by %d MiB: %.200v", hostile.sent.Load()>>20, hostile.grown()>>20, err)
 				if hostile.sent.Load() > 32<<20 || hostile.grown() > 32<<20 {
-					t.Errorf("the client took %d MiB, and the heap grew by %d MiB", hostile.sent.Load()>>20, hostile.grown()>>20)
+					t.Errorf(
+						"the client took %d MiB, and the heap grew by %d MiB",
+						hostile.sent.Load()>>20,
+						hostile.grown()>>20,
+					)
 				}
 			})
 		}
@@ -243,20 +251,46 @@ func TestEndlessListings(t *testing.T) {
 		wantRequests int64
 		wantErr      error
 	}{
-		"objects, empty pages": {page: list, operation: "delete a prefix", wantRequests: 40,
-			wantErr: objectstore.ErrUnfinished},
-		"objects": {page: list, record: "<Contents><Key>k/a</Key></Contents>",
-			operation: "delete a prefix", wantRequests: 60, wantErr: objectstore.ErrUnfinished},
-		"uploads, empty pages": {page: uploads, operation: "abort a prefix", wantRequests: 1,
-			wantErr: objectstore.ErrUnfinished},
-		"uploads": {page: uploads, record: "<Upload><Key>k/a</Key><UploadId>i</UploadId></Upload>",
-			operation: "abort a prefix", wantRequests: 1010, wantErr: objectstore.ErrUnfinished},
-		"parts": {page: parts, record: "<Part><PartNumber>1</PartNumber></Part>",
-			operation: "list parts", wantRequests: 20},
+		"objects, empty pages": {
+			page:         list,
+			operation:    "delete a prefix",
+			wantRequests: 40,
+			wantErr:      objectstore.ErrUnfinished,
+		},
+		"objects": {
+			page:         list,
+			record:       "<Contents><Key>k/a</Key></Contents>",
+			operation:    "delete a prefix",
+			wantRequests: 60,
+			wantErr:      objectstore.ErrUnfinished,
+		},
+		"uploads, empty pages": {
+			page:         uploads,
+			operation:    "abort a prefix",
+			wantRequests: 1,
+			wantErr:      objectstore.ErrUnfinished,
+		},
+		"uploads": {
+			page:         uploads,
+			record:       "<Upload><Key>k/a</Key><UploadId>i</UploadId></Upload>",
+			operation:    "abort a prefix",
+			wantRequests: 1010,
+			wantErr:      objectstore.ErrUnfinished,
+		},
+		"parts": {
+			page:         parts,
+			record:       "<Part><PartNumber>1</PartNumber></Part>",
+			operation:    "list parts",
+			wantRequests: 20,
+		},
 		"parts, empty pages":   {page: parts, operation: "list parts", wantRequests: 100},
 		"a probe, empty pages": {page: list, operation: "probe", wantRequests: 1},
-		"a probe, pages of one": {page: list, record: "<Contents><Key>k/a</Key></Contents>", operation: "probe",
-			wantRequests: 1},
+		"a probe, pages of one": {
+			page:         list,
+			record:       "<Contents><Key>k/a</Key></Contents>",
+			operation:    "probe",
+			wantRequests: 1,
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -309,8 +343,12 @@ func TestSlowAnswers(t *testing.T) {
 			transport := objectstore.NewTransport(loopback, 2)
 			defer transport.CloseIdleConnections()
 			transport.SetPatience(200*time.Millisecond, 200*time.Millisecond)
-			b, err := objectstore.New(objectstore.Config{Endpoint: hostile.url, AccessKeyID: "key", SecretAccessKey: "secret",
-				Bucket: "bucket"}, transport)
+			b, err := objectstore.New(objectstore.Config{
+				Endpoint:        hostile.url,
+				AccessKeyID:     "key",
+				SecretAccessKey: "secret",
+				Bucket:          "bucket",
+			}, transport)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -344,17 +382,29 @@ func TestLyingAnswers(t *testing.T) {
 			objectstore.EndpointUnreachable},
 		"a code with a line": {"403 Forbidden", "<Error><Code>Access\nSECRET</Code></Error>",
 			objectstore.EndpointUnreachable},
-		"a message": {"403 Forbidden", "<Error><Code>AccessDenied</Code><Message>" + strings.Repeat("line\n\x7f", 1000) +
-			"</Message></Error>", objectstore.AccessDenied},
+		"a message": {
+			"403 Forbidden",
+			"<Error><Code>AccessDenied</Code><Message>" + strings.Repeat("line\n\x7f", 1000) +
+				"</Message></Error>",
+			objectstore.AccessDenied,
+		},
 		"a region": {"400 Bad Request", "<Error><Code>InvalidRegion</Code><Region>" + long + "</Region><Endpoint>a " +
 			marker +
 			"</Endpoint></Error>", objectstore.RegionMismatch},
-		"a status text":           {"599 " + marker, "", objectstore.EndpointUnreachable},
-		"a page":                  {"404 Not Found", "<html><body>SECRET</body></html>", objectstore.EndpointUnreachable},
+		"a status text": {"599 " + marker, "", objectstore.EndpointUnreachable},
+		"a page": {
+			"404 Not Found",
+			"<html><body>SECRET</body></html>",
+			objectstore.EndpointUnreachable,
+		},
 		"a page without an error": {"200 OK", "<html><body>SECRET</body></html>", objectstore.EndpointUnreachable},
 		"another root":            {"200 OK", "<SECRET/>", objectstore.EndpointUnreachable},
 		"a redirect":              {"302 Found\r\nLocation: http://SECRET/", "", objectstore.EndpointUnreachable},
-		"no such bucket":          {"404 Not Found", "<Error><Code>NoSuchBucket</Code></Error>", objectstore.BucketNotFound},
+		"no such bucket": {
+			"404 Not Found",
+			"<Error><Code>NoSuchBucket</Code></Error>",
+			objectstore.BucketNotFound,
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -429,7 +479,13 @@ func FuzzTagCounter(f *testing.F) {
 			}
 		}
 		if found > records || elements > tags {
-			t.Fatalf("a decoder finds %d records in %d elements, counted were %d and %d", found, elements, records, tags)
+			t.Fatalf(
+				"a decoder finds %d records in %d elements, counted were %d and %d",
+				found,
+				elements,
+				records,
+				tags,
+			)
 		}
 	})
 }

@@ -50,9 +50,12 @@ func (c current) Retrieve() (credentials.Value, error) { return c.RetrieveWithCr
 // RetrieveWithCredContext implements credentials.Provider.
 func (c current) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
 	k := c()
-	return credentials.Value{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey,
-		SessionToken: k.SessionToken,
-		SignerType:   credentials.SignatureV4}, nil
+	return credentials.Value{
+		AccessKeyID:     k.AccessKeyID,
+		SecretAccessKey: k.SecretAccessKey,
+		SessionToken:    k.SessionToken,
+		SignerType:      credentials.SignatureV4,
+	}, nil
 }
 
 // IsExpired implements credentials.Provider. The client asks again at the next request.

@@ -85,8 +85,13 @@ func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err e
 			return nil, b.explainUpload(err)
 		}
 		for _, p := range page.ObjectParts {
-			parts = append(parts, Part{Number: p.PartNumber, Size: p.Size, ETag: p.ETag,
-				SHA256: p.ChecksumSHA256, CRC64NVME: p.ChecksumCRC64NVME})
+			parts = append(parts, Part{
+				Number:    p.PartNumber,
+				Size:      p.Size,
+				ETag:      p.ETag,
+				SHA256:    p.ChecksumSHA256,
+				CRC64NVME: p.ChecksumCRC64NVME,
+			})
 		}
 		if len(parts) > MaxParts {
 			return nil, errParts
@@ -103,8 +108,12 @@ func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err e
 func (b *Bucket) CompleteUpload(ctx context.Context, key, id string, parts []Part) error {
 	list := make([]minio.CompletePart, 0, len(parts))
 	for _, p := range parts {
-		list = append(list, minio.CompletePart{PartNumber: p.Number, ETag: p.ETag, ChecksumSHA256: p.SHA256,
-			ChecksumCRC64NVME: p.CRC64NVME})
+		list = append(list, minio.CompletePart{
+			PartNumber:        p.Number,
+			ETag:              p.ETag,
+			ChecksumSHA256:    p.SHA256,
+			ChecksumCRC64NVME: p.CRC64NVME,
+		})
 	}
 	_, err := b.core.CompleteMultipartUpload(ctx, b.name, key, id, list, minio.PutObjectOptions{})
 	return b.explainUpload(err)

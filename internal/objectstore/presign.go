@@ -28,8 +28,18 @@ func PresignGet(c Config, key string, within time.Duration) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	answer := url.Values{"response-content-disposition": {mime.FormatMediaType("attachment", map[string]string{"filename": Filename(key)})}}
-	address, err := core.PresignedGetObject(context.Background(), c.Bucket, key, within, answer) // offline: nothing to break off
+	answer := url.Values{
+		"response-content-disposition": {
+			mime.FormatMediaType("attachment", map[string]string{"filename": Filename(key)}),
+		},
+	}
+	address, err := core.PresignedGetObject(
+		context.Background(),
+		c.Bucket,
+		key,
+		within,
+		answer,
+	) // offline: nothing to break off
 	if err != nil {
 		return "", fmt.Errorf("sign a link to the object: %w", err)
 	}
@@ -40,7 +50,8 @@ func PresignGet(c Config, key string, within time.Duration) (string, error) {
 // beginning with none of the last three.
 func Filename(key string) string {
 	name := strings.Map(func(r rune) rune {
-		if r < 0x80 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-", r)) {
+		if r < 0x80 &&
+			(r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-", r)) {
 			return r
 		}
 		return '_'

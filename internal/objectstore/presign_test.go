@@ -18,7 +18,13 @@ import (
 )
 
 func (f *fixture) config() objectstore.Config {
-	return objectstore.Config{Endpoint: f.Endpoint, Region: f.Region, AccessKeyID: f.AccessKey, SecretAccessKey: f.SecretKey, Bucket: f.bucket}
+	return objectstore.Config{
+		Endpoint:        f.Endpoint,
+		Region:          f.Region,
+		AccessKeyID:     f.AccessKey,
+		SecretAccessKey: f.SecretKey,
+		Bucket:          f.bucket,
+	}
 }
 
 func get(t *testing.T, url string) (status int, header http.Header, body []byte) {
@@ -40,8 +46,12 @@ func TestPresignGet(t *testing.T) {
 	b := fixture.open(t, nil)
 	const key = "acme/support/2026/03/01/c1-00aa.mp3"
 	want := audio(4096)
-	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: bytes.NewReader(want), Size: int64(len(want)),
-		ContentType: "audio/mpeg"}); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{
+		Key:         key,
+		Body:        bytes.NewReader(want),
+		Size:        int64(len(want)),
+		ContentType: "audio/mpeg",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	link, err := objectstore.PresignGet(fixture.config(), key, time.Minute)
@@ -85,8 +95,11 @@ func TestPresignGet(t *testing.T) {
 
 func TestPresignedExpires(t *testing.T) {
 	fixture := newFixture(t)
-	if _, err := fixture.open(t, nil).Put(t.Context(), objectstore.Object{Key: "ns/t/a", Body: strings.NewReader("x"),
-		Size: 1}); err != nil {
+	if _, err := fixture.open(t, nil).Put(t.Context(), objectstore.Object{
+		Key:  "ns/t/a",
+		Body: strings.NewReader("x"),
+		Size: 1,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	link, err := objectstore.PresignGet(fixture.config(), "ns/t/a", time.Second)
@@ -102,7 +115,13 @@ func TestPresignedExpires(t *testing.T) {
 }
 
 func TestPresignRefuses(t *testing.T) {
-	good := objectstore.Config{Endpoint: "https://s3.nowhere.invalid", Region: "ap-southeast-1", AccessKeyID: "a", SecretAccessKey: "topsecret", Bucket: "bucket"}
+	good := objectstore.Config{
+		Endpoint:        "https://s3.nowhere.invalid",
+		Region:          "ap-southeast-1",
+		AccessKeyID:     "a",
+		SecretAccessKey: "topsecret",
+		Bucket:          "bucket",
+	}
 	for name, tc := range map[string]struct {
 		change func(*objectstore.Config)
 		key    string
@@ -127,7 +146,8 @@ func TestPresignRefuses(t *testing.T) {
 			tc.change(&config)
 		}
 		link, err := objectstore.PresignGet(config, tc.key, tc.within)
-		if err == nil || link != "" || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "topsecret") {
+		if err == nil || link != "" || !strings.Contains(err.Error(), tc.want) ||
+			strings.Contains(err.Error(), "topsecret") {
 			t.Errorf("%s: %q, %v; want an error that says %q", name, link, err, tc.want)
 		}
 	}
@@ -137,7 +157,8 @@ func TestPresignRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	address, err := url.Parse(link)
-	if err != nil || address.Scheme != "https" || !strings.HasSuffix(address.Host, "s3.nowhere.invalid") || address.Query().Get("X-Amz-Expires") != "60" ||
+	if err != nil || address.Scheme != "https" || !strings.HasSuffix(address.Host, "s3.nowhere.invalid") ||
+		address.Query().Get("X-Amz-Expires") != "60" ||
 		!strings.Contains(address.Query().Get("X-Amz-Credential"), "/ap-southeast-1/s3/") {
 		t.Errorf("%s, %v", link, err)
 	}

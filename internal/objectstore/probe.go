@@ -307,14 +307,21 @@ func (e *encryptionError) Unwrap() error { return e.err }
 func (b *Bucket) probeError(err error) *ProbeError {
 	cause := CauseOf(err)
 	if cause.Reason == "" {
-		return &ProbeError{Reason: EndpointUnreachable, err: err,
+		return &ProbeError{
+			Reason: EndpointUnreachable,
+			err:    err,
 			Message: fmt.Sprintf("bucket %q: %v; correct spec.recordings.endpoint, or wait for the service. A store "+
 				"with a "+
 				"private address must be in the platform's storage.allowedCIDRs; the operator's log has the "+
-				"cause", b.name, err)}
+				"cause", b.name, err),
+		}
 	}
-	return &ProbeError{Reason: cause.Reason, Stop: cause.Stop, Message: fmt.Sprintf("bucket %q: %s", b.name, Explain(err)),
-		err: err}
+	return &ProbeError{
+		Reason:  cause.Reason,
+		Stop:    cause.Stop,
+		Message: fmt.Sprintf("bucket %q: %s", b.name, Explain(err)),
+		err:     err,
+	}
 }
 
 // NotAllowed returns the *ProbeError for an endpoint that the platform's Policy does not allow.
@@ -323,8 +330,12 @@ func NotAllowed(err *PolicyError) *ProbeError {
 	if err.public {
 		field = "publicEndpoint"
 	}
-	return &ProbeError{Reason: EndpointNotAllowed, Stop: true, err: err,
-		Message: fmt.Sprintf("spec.recordings.%s: %v", field, err)}
+	return &ProbeError{
+		Reason:  EndpointNotAllowed,
+		Stop:    true,
+		err:     err,
+		Message: fmt.Sprintf("spec.recordings.%s: %v", field, err),
+	}
 }
 
 // gone tells whether what was to be removed is not there.

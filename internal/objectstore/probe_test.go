@@ -46,8 +46,12 @@ func TestProbeOfAnotherStore(t *testing.T) {
 			objectstore.ChecksumMD5},
 		"all are ignored":       {objectstore.ChecksumSHA256, blind(s3test.Rules{}), objectstore.ChecksumETag},
 		"CRC64NVME still holds": {objectstore.ChecksumCRC64NVME, s3test.Rules{}, objectstore.ChecksumCRC64NVME},
-		"ETags are others": {objectstore.ChecksumETag, s3test.Rules{NoSHA256: true, NoCRC64: true, BlindMD5: true,
-			OpaqueETags: true}, objectstore.ChecksumNone},
+		"ETags are others": {objectstore.ChecksumETag, s3test.Rules{
+			NoSHA256:    true,
+			NoCRC64:     true,
+			BlindMD5:    true,
+			OpaqueETags: true,
+		}, objectstore.ChecksumNone},
 		"MD5 is ignored":  {objectstore.ChecksumMD5, s3test.Rules{BlindMD5: true}, objectstore.ChecksumSHA256},
 		"MD5 still holds": {objectstore.ChecksumMD5, s3test.Rules{NoSHA256: true}, objectstore.ChecksumMD5},
 	} {
@@ -76,13 +80,16 @@ func TestKept(t *testing.T) {
 		"may not read nor delete": {s3test.Refusal{Status: 403, Code: "AccessDenied"}, false,
 			objectstore.AccessDenied, true},
 	} {
-		strict := s3test.NewStrict(t, s3test.Rules{Versioned: tc.versions, Refuse: func(r *http.Request) *s3test.Refusal {
-			read := r.Method == http.MethodGet && r.URL.RawQuery == ""
-			if read || r.Method == http.MethodDelete && !r.URL.Query().Has("uploadId") {
-				return &tc.refusal
-			}
-			return nil
-		}}, nil)
+		strict := s3test.NewStrict(t, s3test.Rules{
+			Versioned: tc.versions,
+			Refuse: func(r *http.Request) *s3test.Refusal {
+				read := r.Method == http.MethodGet && r.URL.RawQuery == ""
+				if read || r.Method == http.MethodDelete && !r.URL.Query().Has("uploadId") {
+					return &tc.refusal
+				}
+				return nil
+			},
+		}, nil)
 		found, err := openStrict(t, strict, nil).ProbeWrite(t.Context(), probeKey)
 		var probe *objectstore.ProbeError
 		if !errors.As(err, &probe) || probe.Reason != tc.want || (found.Kept != "") != tc.wantKept {

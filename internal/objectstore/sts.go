@@ -172,8 +172,12 @@ func readAssumed(data []byte, began time.Time) (TemporaryKey, error) {
 			"be %s to %s after it", expires.UTC().Format(time.RFC3339), lifetime.Round(time.Second), MinLifetime,
 			MaxLifetime)}
 	}
-	return TemporaryKey{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
-		Lifetime: lifetime}, nil
+	return TemporaryKey{
+		AccessKeyID:     c.AccessKeyID,
+		SecretAccessKey: c.SecretAccessKey,
+		SessionToken:    c.SessionToken,
+		Lifetime:        lifetime,
+	}, nil
 }
 
 // credentialFault returns what is wrong with a credential. The fault quotes nothing of it.

@@ -50,16 +50,25 @@ const (
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 // ExpiredToken, InvalidParameterValue and STSNotInitialized are MinIO's (minio/minio, cmd/sts-errors.go).
 var identityRules = []identityRule{
-	{rule: rule{codes: "IDPCommunicationError Throttling ThrottlingException RequestLimitExceeded STSNotInitialized"},
-		retry: true, advice: "wait: it is tried again"},
+	{
+		rule: rule{
+			codes: "IDPCommunicationError Throttling ThrottlingException RequestLimitExceeded STSNotInitialized",
+		},
+		retry:  true,
+		advice: "wait: it is tried again",
+	},
 	{rule: rule{codes: "ExpiredTokenException ExpiredToken RequestExpired"}, retry: true, advice: adviceClock},
 	{rule: rule{codes: "AccessDenied"}, advice: adviceTrust, token: true},
 	{rule: rule{codes: "InvalidIdentityToken IDPRejectedClaim"}, advice: adviceProvider, token: true},
-	{rule: rule{codes: "RegionDisabledException"},
-		advice: "activate STS in the region for the account, or set spec.recordings.webIdentity.endpoint"},
+	{
+		rule:   rule{codes: "RegionDisabledException"},
+		advice: "activate STS in the region for the account, or set spec.recordings.webIdentity.endpoint",
+	},
 	{rule: rule{codes: "ValidationError InvalidParameterValue", text: "durationseconds"}, advice: adviceDuration},
-	{rule: rule{codes: "ValidationError InvalidParameterValue MissingParameter NoSuchEntity NoSuchRole"},
-		advice: "correct spec.recordings.webIdentity.roleARN"},
+	{
+		rule:   rule{codes: "ValidationError InvalidParameterValue MissingParameter NoSuchEntity NoSuchRole"},
+		advice: "correct spec.recordings.webIdentity.roleARN",
+	},
 	{rule: rule{status: 404}, advice: "correct spec.recordings.webIdentity.endpoint"},
 	{rule: rule{status: 405}, advice: "correct spec.recordings.webIdentity.endpoint: what answers is not an STS"},
 }
@@ -73,18 +82,37 @@ func (w *WebIdentity) failed(err error) *IdentityError {
 	)
 	switch {
 	case errors.As(err, &refused):
-		return &IdentityError{Reason: EndpointNotAllowed, Stop: true, err: err,
-			Message: "the endpoint of spec.recordings.webIdentity is not allowed: " + refused.reason}
+		return &IdentityError{
+			Reason:  EndpointNotAllowed,
+			Stop:    true,
+			err:     err,
+			Message: "the endpoint of spec.recordings.webIdentity is not allowed: " + refused.reason,
+		}
 	case errors.Is(err, errEndpoint):
-		return &IdentityError{Reason: IdentityRefused, Stop: true, err: err,
-			Message: "spec.recordings.webIdentity.endpoint: " + errEndpoint.Error()}
+		return &IdentityError{
+			Reason:  IdentityRefused,
+			Stop:    true,
+			err:     err,
+			Message: "spec.recordings.webIdentity.endpoint: " + errEndpoint.Error(),
+		}
 	case CertificateFault(err) != "":
-		return &IdentityError{Reason: CertificateNotTrusted, Stop: true, err: err, Message: fmt.Sprintf(
-			"the certificate of the STS %s %s: name the authority that signed it in spec.recordings.caSecretRef, or "+
-				"correct spec.recordings.webIdentity.endpoint", w.host(), CertificateFault(err))}
+		return &IdentityError{
+			Reason: CertificateNotTrusted,
+			Stop:   true,
+			err:    err,
+			Message: fmt.Sprintf(
+				"the certificate of the STS %s %s: name the authority that signed it in spec.recordings.caSecretRef, or "+
+					"correct spec.recordings.webIdentity.endpoint",
+				w.host(),
+				CertificateFault(err),
+			),
+		}
 	case errors.As(err, &lie):
-		return &IdentityError{Reason: IdentityRefused, err: err,
-			Message: fmt.Sprintf("%s: %v; use an STS that issues what Amazon documents", w.host(), lie)}
+		return &IdentityError{
+			Reason:  IdentityRefused,
+			err:     err,
+			Message: fmt.Sprintf("%s: %v; use an STS that issues what Amazon documents", w.host(), lie),
+		}
 	case errors.As(err, &answer):
 		return w.refused(answer)
 	}
@@ -96,10 +124,13 @@ func (w *WebIdentity) failed(err error) *IdentityError {
 func (w *WebIdentity) silent(err error) *IdentityError {
 	cause := &redactedError{w.withoutToken(err.Error()), err}
 	none := &NoAnswerError{Host: w.host(), cause: resilience.Retryable(cause)}
-	return &IdentityError{Reason: IdentityUnavailable, err: none,
+	return &IdentityError{
+		Reason: IdentityUnavailable,
+		err:    none,
 		Message: fmt.Sprintf("no STS answer from %s; correct spec.recordings.webIdentity.endpoint, or wait for the "+
 			"service. An STS with a private address must be in the platform's storage.allowedCIDRs; the operator's "+
-			"log has the cause", none.Host)}
+			"log has the cause", none.Host),
+	}
 }
 
 // refused is for an error answer of an STS.

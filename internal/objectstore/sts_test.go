@@ -76,8 +76,10 @@ func (r *stsRig) bucket(t *testing.T, key objectstore.TemporaryKey) *objectstore
 }
 
 func loopbackTransport() *objectstore.Transport {
-	return objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
-		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, 2)
+	return objectstore.NewTransport(objectstore.Policy{
+		AllowHTTP:    true,
+		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}, 2)
 }
 
 // TestAssumeRole holds the exchange to what Amazon documents, and uses what it returns until that expires.
@@ -128,8 +130,12 @@ func TestExpiredCause(t *testing.T) {
 		"MinIO, keys of a Secret":          {rules: forgets, want: objectstore.CredentialsRefused, stop: true},
 		"InvalidTokenId":                   {rules: unknown, renewed: true, want: objectstore.CredentialsExpired},
 		"InvalidTokenId, keys of a Secret": {rules: unknown, want: objectstore.CredentialsRefused, stop: true},
-		"a wrong signature": {rules: refusing("SignatureDoesNotMatch"), renewed: true,
-			want: objectstore.CredentialsRefused, stop: true},
+		"a wrong signature": {
+			rules:   refusing("SignatureDoesNotMatch"),
+			renewed: true,
+			want:    objectstore.CredentialsRefused,
+			stop:    true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := s3test.NewStrict(t, tc.rules, nil)
@@ -172,12 +178,19 @@ func TestAssumeRoleVariants(t *testing.T) {
 	}{
 		"MinIO with a role policy": {role: stsRole, atStore: true},
 		"MinIO without one":        {rules: func(r *s3test.STSRules) { r.NoRole = true }, atStore: true},
-		"MinIO, a role too many": {rules: func(r *s3test.STSRules) { r.NoRole = true }, role: stsRole, atStore: true,
-			want: "InvalidParameterValue"},
-		"Ceph": {rules: func(r *s3test.STSRules) { r.S3Errors = true }, role: stsRole, atStore: true},
-		"Ceph, the wrong role": {rules: func(r *s3test.STSRules) { r.S3Errors = true }, role: stsRole + "2",
+		"MinIO, a role too many": {
+			rules:   func(r *s3test.STSRules) { r.NoRole = true },
+			role:    stsRole,
 			atStore: true,
-			want:    "AccessDenied"},
+			want:    "InvalidParameterValue",
+		},
+		"Ceph": {rules: func(r *s3test.STSRules) { r.S3Errors = true }, role: stsRole, atStore: true},
+		"Ceph, the wrong role": {
+			rules:   func(r *s3test.STSRules) { r.S3Errors = true },
+			role:    stsRole + "2",
+			atStore: true,
+			want:    "AccessDenied",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stsRig := newSTSRig(t)
@@ -211,8 +224,11 @@ func TestAssumeRoleRefused(t *testing.T) {
 	refuse := func(status int, code, message string) func(*s3test.STSRules) {
 		return func(r *s3test.STSRules) {
 			r.Refuse = func(url.Values) *s3test.Refusal {
-				return &s3test.Refusal{Status: status, Code: code,
-					Message: message}
+				return &s3test.Refusal{
+					Status:  status,
+					Code:    code,
+					Message: message,
+				}
 			}
 		}
 	}
@@ -223,40 +239,86 @@ func TestAssumeRoleRefused(t *testing.T) {
 		stop   bool
 		want   []string
 	}{
-		"the trust policy": {rules: func(r *s3test.STSRules) { r.Subject = "system:serviceaccount:other:x" },
-			reason: objectstore.IdentityRefused, stop: true,
-			want: []string{"AccessDenied", "Not authorized to perform", stsSubject, stsAudience, "trust policy"}},
-		"no provider": {rules: func(r *s3test.STSRules) { r.Issuer = "https://another.example" },
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"No OpenIDConnect provider", "register"}},
-		"the audience": {rules: func(r *s3test.STSRules) { r.Audiences = []string{"x"} },
-			reason: objectstore.IdentityRefused, stop: true,
+		"the trust policy": {
+			rules:  func(r *s3test.STSRules) { r.Subject = "system:serviceaccount:other:x" },
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"AccessDenied", "Not authorized to perform", stsSubject, stsAudience, "trust policy"},
+		},
+		"no provider": {
+			rules:  func(r *s3test.STSRules) { r.Issuer = "https://another.example" },
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"No OpenIDConnect provider", "register"},
+		},
+		"the audience": {
+			rules:  func(r *s3test.STSRules) { r.Audiences = []string{"x"} },
+			reason: objectstore.IdentityRefused,
+			stop:   true,
 			want: []string{"the STS refused the token of the ServiceAccount: ", "Incorrect token audience",
-				stsAudience}},
-		"too long a session": {change: func(w *objectstore.WebIdentity) { w.Duration = 2 * time.Hour },
-			reason: objectstore.IdentityRefused, stop: true,
-			want: []string{"the STS answered: ", "MaxSessionDuration", "sessionDuration"}},
-		"no role": {change: func(w *objectstore.WebIdentity) { w.RoleARN = "" },
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"roleArn", "webIdentity.roleARN"}},
-		"clocks": {rules: func(r *s3test.STSRules) { r.Skew = time.Hour },
-			reason: objectstore.IdentityUnavailable, want: []string{"ExpiredTokenException", "time of its nodes"}},
-		"the provider is down": {rules: refuse(400, "IDPCommunicationError", "x"),
+				stsAudience},
+		},
+		"too long a session": {
+			change: func(w *objectstore.WebIdentity) { w.Duration = 2 * time.Hour },
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"the STS answered: ", "MaxSessionDuration", "sessionDuration"},
+		},
+		"no role": {
+			change: func(w *objectstore.WebIdentity) { w.RoleARN = "" },
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"roleArn", "webIdentity.roleARN"},
+		},
+		"clocks": {
+			rules:  func(r *s3test.STSRules) { r.Skew = time.Hour },
 			reason: objectstore.IdentityUnavailable,
-			want:   []string{"tried again"}},
-		"throttling": {rules: refuse(400, "Throttling", "Rate exceeded"), reason: objectstore.IdentityUnavailable,
-			want: []string{"Rate exceeded"}},
-		"500": {rules: refuse(500, "InternalFailure", "x"), reason: objectstore.IdentityUnavailable,
-			want: []string{"InternalFailure"}},
-		"the region": {rules: refuse(403, "RegionDisabledException", "STS is not activated in this region"),
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"activate STS"}},
-		"an unknown code": {rules: refuse(400, "Odd", "one\n\x1b[31mtwo"), reason: objectstore.IdentityRefused,
-			stop: true,
-			want: []string{"Odd", "spec.recordings.webIdentity"}},
-		"a path": {change: func(w *objectstore.WebIdentity) { w.Endpoint += "/x" },
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"webIdentity.endpoint", "without a path"}},
-		"a query": {change: func(w *objectstore.WebIdentity) { w.Endpoint += "/?x=1" },
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"webIdentity.endpoint", "without a path"}},
-		"nobody there": {change: func(w *objectstore.WebIdentity) { w.Endpoint = "http://127.0.0.1:1" },
-			reason: objectstore.IdentityUnavailable, want: []string{"no STS answer from 127.0.0.1:1"}},
+			want:   []string{"ExpiredTokenException", "time of its nodes"},
+		},
+		"the provider is down": {
+			rules:  refuse(400, "IDPCommunicationError", "x"),
+			reason: objectstore.IdentityUnavailable,
+			want:   []string{"tried again"},
+		},
+		"throttling": {
+			rules:  refuse(400, "Throttling", "Rate exceeded"),
+			reason: objectstore.IdentityUnavailable,
+			want:   []string{"Rate exceeded"},
+		},
+		"500": {
+			rules:  refuse(500, "InternalFailure", "x"),
+			reason: objectstore.IdentityUnavailable,
+			want:   []string{"InternalFailure"},
+		},
+		"the region": {
+			rules:  refuse(403, "RegionDisabledException", "STS is not activated in this region"),
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"activate STS"},
+		},
+		"an unknown code": {
+			rules:  refuse(400, "Odd", "one\n\x1b[31mtwo"),
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"Odd", "spec.recordings.webIdentity"},
+		},
+		"a path": {
+			change: func(w *objectstore.WebIdentity) { w.Endpoint += "/x" },
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"webIdentity.endpoint", "without a path"},
+		},
+		"a query": {
+			change: func(w *objectstore.WebIdentity) { w.Endpoint += "/?x=1" },
+			reason: objectstore.IdentityRefused,
+			stop:   true,
+			want:   []string{"webIdentity.endpoint", "without a path"},
+		},
+		"nobody there": {
+			change: func(w *objectstore.WebIdentity) { w.Endpoint = "http://127.0.0.1:1" },
+			reason: objectstore.IdentityUnavailable,
+			want:   []string{"no STS answer from 127.0.0.1:1"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stsRig := newSTSRig(t)
@@ -280,7 +342,8 @@ func TestAssumeRoleRefused(t *testing.T) {
 					t.Errorf("the message lacks %q: %s", want, got.Message)
 				}
 			}
-			if strings.ContainsFunc(got.Message, unicode.IsControl) || strings.Contains(got.Message, webIdentity.Token) {
+			if strings.ContainsFunc(got.Message, unicode.IsControl) ||
+				strings.Contains(got.Message, webIdentity.Token) {
 				t.Errorf("the message has a character or a token that it must not have: %q", got.Message)
 			}
 		})
@@ -359,7 +422,10 @@ func TestAssumeRoleLogsNoToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			webIdentity := webIdentity
-			webIdentity.Endpoint = newHostile(t, func(hostile *hostileWriter, _ *http.Request) { hostile.write(answer) }).url
+			webIdentity.Endpoint = newHostile(
+				t,
+				func(hostile *hostileWriter, _ *http.Request) { hostile.write(answer) },
+			).url
 			_, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 			if err == nil {
 				t.Fatal("no error")
@@ -385,8 +451,11 @@ func TestAssumeRoleKeepsTheToken(t *testing.T) {
 	} {
 		stsRig.sts.SetRules(func(rules *s3test.STSRules) {
 			rules.Refuse = func(form url.Values) *s3test.Refusal {
-				return &s3test.Refusal{Status: 400, Code: "InvalidIdentityToken",
-					Message: quote(form.Get("WebIdentityToken"))}
+				return &s3test.Refusal{
+					Status:  400,
+					Code:    "InvalidIdentityToken",
+					Message: quote(form.Get("WebIdentityToken")),
+				}
 			}
 		})
 		webIdentity := stsRig.identity(t)

@@ -69,19 +69,22 @@ const maxPrivate = 256
 
 // NewTransport returns a transport with every wait bounded, that keeps up to idle connections.
 func NewTransport(policy Policy, idle int) *Transport {
-	t := &Transport{policy: policy, http: &http.Transport{
-		DialContext:            inPieces(netguard.NewDialer(policy.AllowedCIDRs, policy.Egress).DialContext),
-		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  2 * time.Minute, // from the last byte sent: the store may have a gigabyte to put together
-		MaxResponseHeaderBytes: maxHeaders,
-		ExpectContinueTimeout:  time.Second,
-		IdleConnTimeout:        30 * time.Second,
-		MaxIdleConns:           idle,
-		MaxIdleConnsPerHost:    idle,
-		DisableCompression:     true,
-		WriteBufferSize:        16 << 10,
-		ReadBufferSize:         4 << 10, // answers are short
-	}}
+	t := &Transport{
+		policy: policy,
+		http: &http.Transport{
+			DialContext:            inPieces(netguard.NewDialer(policy.AllowedCIDRs, policy.Egress).DialContext),
+			TLSHandshakeTimeout:    10 * time.Second,
+			ResponseHeaderTimeout:  2 * time.Minute, // from the last byte sent: the store may have a gigabyte to put together
+			MaxResponseHeaderBytes: maxHeaders,
+			ExpectContinueTimeout:  time.Second,
+			IdleConnTimeout:        30 * time.Second,
+			MaxIdleConns:           idle,
+			MaxIdleConnsPerHost:    idle,
+			DisableCompression:     true,
+			WriteBufferSize:        16 << 10,
+			ReadBufferSize:         4 << 10, // answers are short
+		},
+	}
 	t.answers = answers{next: t.http, within: answerWithin, stall: objectStall}
 	return t
 }

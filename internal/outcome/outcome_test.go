@@ -208,9 +208,14 @@ func TestRank(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for state, name := range map[outcome.State]string{outcome.Unknown: "unknown", outcome.InProgress: "in-progress",
-		outcome.NoAnswer: "no-answer",
-		outcome.Canceled: "canceled", 9: "unknown", -1: "unknown"} {
+	for state, name := range map[outcome.State]string{
+		outcome.Unknown:    "unknown",
+		outcome.InProgress: "in-progress",
+		outcome.NoAnswer:   "no-answer",
+		outcome.Canceled:   "canceled",
+		9:                  "unknown",
+		-1:                 "unknown",
+	} {
 		if got := state.String(); got != name {
 			t.Errorf("state %d is called %s, want %s", state, got, name)
 		}

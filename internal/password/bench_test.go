@@ -15,7 +15,11 @@ func BenchmarkVerify(b *testing.B) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	for name, pw := range map[string]string{"short": good, "longest": pictures(MaxLength), "weak": strings.Repeat("qwertz13", MaxLength/8)} {
+	for name, pw := range map[string]string{
+		"short":   good,
+		"longest": pictures(MaxLength),
+		"weak":    strings.Repeat("qwertz13", MaxLength/8),
+	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				Check(pw, "jane.doe@acme.example", "acme/support")

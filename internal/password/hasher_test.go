@@ -59,7 +59,9 @@ func TestDummyCostsTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hasher.dummy.Params != made.Params || len(hasher.dummy.salt) != len(made.salt) || len(hasher.dummy.key) != len(made.key) || hasher.dummy.Params != Default {
+	if hasher.dummy.Params != made.Params || len(hasher.dummy.salt) != len(made.salt) ||
+		len(hasher.dummy.key) != len(made.key) ||
+		hasher.dummy.Params != Default {
 		t.Errorf("the dummy is %+v and a new hash %+v", hasher.dummy.Params, made.Params)
 	}
 }

@@ -43,7 +43,9 @@ const (
 )
 
 // errHash : a stored hash that is none, or costs too much. It quotes nothing of it.
-var errHash = errors.New("a stored password hash is not argon2id in PHC form within its bounds: the password must be set anew")
+var errHash = errors.New(
+	"a stored password hash is not argon2id in PHC form within its bounds: the password must be set anew",
+)
 
 // hashed is a hash that was read.
 type hashed struct {
@@ -54,7 +56,15 @@ type hashed struct {
 // encode writes the PHC form.
 func (h hashed) encode() string {
 	b64 := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, h.Memory, h.Time, h.Threads, b64(h.salt), b64(h.key))
+	return fmt.Sprintf(
+		"$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
+		argon2.Version,
+		h.Memory,
+		h.Time,
+		h.Threads,
+		b64(h.salt),
+		b64(h.key),
+	)
 }
 
 // parse reads what encode writes, and nothing else that would read the same.
@@ -74,7 +84,8 @@ func parse(phc string) (h hashed, err error) {
 	key, keyErr := b64.DecodeString(parts[5])
 	h.salt = salt
 	h.key = key
-	if saltErr != nil || keyErr != nil || len(salt) < 8 || len(salt) > maxSalt || len(key) < 16 || len(key) > maxKey || h.encode() != phc {
+	if saltErr != nil || keyErr != nil || len(salt) < 8 || len(salt) > maxSalt || len(key) < 16 || len(key) > maxKey ||
+		h.encode() != phc {
 		return hashed{}, errHash
 	}
 	return h, nil
@@ -95,12 +106,23 @@ func parseParams(text string) (p Params, err error) {
 	if got[0] > maxMemory || got[1] > maxTime || got[2] > maxThreads || got[1] < 1 || got[2] < 1 || got[0] < 8*got[2] {
 		return p, errHash
 	}
-	return Params{Memory: uint32(got[0]), Time: uint32(got[1]), Threads: uint8(got[2])}, nil //nolint:gosec // below the ceilings
+	return Params{
+		Memory:  uint32(got[0]), //nolint:gosec // below the ceilings
+		Time:    uint32(got[1]), //nolint:gosec // below the ceilings
+		Threads: uint8(got[2]),  //nolint:gosec // below the ceilings
+	}, nil
 }
 
 // derive is argon2id.
 func (p Params) derive(password string, salt []byte, size int) []byte {
-	return argon2.IDKey([]byte(password), salt, p.Time, p.Memory, p.Threads, uint32(size)) //nolint:gosec // sizes are small
+	return argon2.IDKey(
+		[]byte(password),
+		salt,
+		p.Time,
+		p.Memory,
+		p.Threads,
+		uint32(size), //nolint:gosec // sizes are small
+	)
 }
 
 // make hashes a password under a new salt.

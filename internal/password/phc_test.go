@@ -113,7 +113,10 @@ func FuzzParse(f *testing.F) {
 		if hashed.encode() != phc {
 			t.Fatalf("%q is read as %q", phc, hashed.encode())
 		}
-		if hashed.Memory > maxMemory || hashed.Time > maxTime || hashed.Threads > maxThreads || hashed.Time == 0 || hashed.Threads == 0 || len(hashed.salt) > maxSalt || len(hashed.key) > maxKey {
+		if hashed.Memory > maxMemory || hashed.Time > maxTime || hashed.Threads > maxThreads || hashed.Time == 0 ||
+			hashed.Threads == 0 ||
+			len(hashed.salt) > maxSalt ||
+			len(hashed.key) > maxKey {
 			t.Fatalf("%q costs %+v", phc, hashed.Params)
 		}
 	})

@@ -30,7 +30,10 @@ func Check(password string, context ...string) string {
 	password = normalize(password)
 	switch n := utf8.RuneCountInString(password); {
 	case n < MinLength:
-		return fmt.Sprintf("must have at least %d characters: a few words that do not belong together are easy to keep in mind", MinLength)
+		return fmt.Sprintf(
+			"must have at least %d characters: a few words that do not belong together are easy to keep in mind",
+			MinLength,
+		)
 	case n > MaxLength:
 		return tooLong
 	}

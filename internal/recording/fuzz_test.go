@@ -25,7 +25,9 @@ func FuzzObjectKey(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !strings.HasPrefix(key, "acme/support/") || path.Clean("/"+key) != "/"+key || len(key) > maxKey || !utf8.ValidString(key) || strings.ContainsAny(key, "\x00\r\n\\?#%") {
+		if !strings.HasPrefix(key, "acme/support/") || path.Clean("/"+key) != "/"+key || len(key) > maxKey ||
+			!utf8.ValidString(key) ||
+			strings.ContainsAny(key, "\x00\r\n\\?#%") {
 			t.Fatalf("key %q", key)
 		}
 		if again, err := ObjectKey("acme/support", template, in); err != nil || again != key {
@@ -58,7 +60,9 @@ func FuzzValidateSource(f *testing.F) {
 			return
 		}
 		addr = addr.Unmap()
-		if addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified() || addr.IsInterfaceLocalMulticast() {
+		if addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() ||
+			addr.IsUnspecified() ||
+			addr.IsInterfaceLocalMulticast() {
 			t.Fatalf("%q got through, and leads to %s", raw, addr)
 		}
 	})

@@ -39,7 +39,9 @@ var (
 // characters that are safe in a key, and nothing that a template could do besides.
 func ParseKeyTemplate(s string) error {
 	if !plainTemplate.MatchString(s) {
-		return errors.New("recordings.keyTemplate may contain {{.CallSID}}, {{.RecordingID}}, {{.Date}}, letters, digits and !_.*'()/- only")
+		return errors.New(
+			"recordings.keyTemplate may contain {{.CallSID}}, {{.RecordingID}}, {{.Date}}, letters, digits and !_.*'()/- only",
+		)
 	}
 	if !strings.Contains(strings.ReplaceAll(s, " ", ""), "{{.RecordingID}}") {
 		return errors.New("recordings.keyTemplate must contain {{.RecordingID}}: one call may have several recordings")
@@ -78,11 +80,18 @@ func expand(text, tenantID string, fields keyFields, ext string) (string, error)
 	rest := b.String()
 	key := KeyPrefix(tenantID) + rest + ext
 	if len(key) > maxKey {
-		return "", fmt.Errorf("the object's key has %d bytes and may have %d: shorten recordings.keyTemplate", len(key), maxKey)
+		return "", fmt.Errorf(
+			"the object's key has %d bytes and may have %d: shorten recordings.keyTemplate",
+			len(key),
+			maxKey,
+		)
 	}
 	// path.Clean changes whatever has an empty, "." or ".." element.
 	if path.Clean("/"+rest) != "/"+rest || !safeKey.MatchString(rest) {
-		return "", fmt.Errorf("the object's key %q is not safe: recordings.keyTemplate must not begin or end with '/', nor hold '//' or '..'", rest)
+		return "", fmt.Errorf(
+			"the object's key %q is not safe: recordings.keyTemplate must not begin or end with '/', nor hold '//' or '..'",
+			rest,
+		)
 	}
 	return key, nil
 }

@@ -37,17 +37,27 @@ func (p SourcePolicy) Validate(rawURL string) error {
 		return &SourceError{"the source URL cannot be read: it must be an absolute URL of at most 2048 bytes"}
 	}
 	if address.User != nil {
-		return &SourceError{"the source URL carries credentials: leave them out, the Tenant's Exotel credentials are used"}
+		return &SourceError{
+			"the source URL carries credentials: leave them out, the Tenant's Exotel credentials are used",
+		}
 	}
 	if address.Scheme != "https" && (address.Scheme != "http" || !p.AllowHTTP) {
 		return &SourceError{fmt.Sprintf("the source URL's scheme is %q: it must be https", address.Scheme)}
 	}
-	if addr, err := netip.ParseAddr(strings.TrimSuffix(address.Hostname(), ".")); err == nil && !p.addressAllowed(addr) {
+	if addr, err := netip.ParseAddr(
+		strings.TrimSuffix(address.Hostname(), "."),
+	); err == nil &&
+		!p.addressAllowed(addr) {
 		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, "+
 			"or from ranges that the platform allows (--allowed-source-cidrs)", addr)}
 	}
 	if !HostAllowed(p.Hosts, address) {
-		return &SourceError{fmt.Sprintf("the source host %s is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts", address.Host)}
+		return &SourceError{
+			fmt.Sprintf(
+				"the source host %s is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts",
+				address.Host,
+			),
+		}
 	}
 	return nil
 }

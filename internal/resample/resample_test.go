@@ -58,7 +58,12 @@ func TestSine(t *testing.T) {
 				got, noise := fit(out[rate.to/2:rate.to*3/2], hz, rate.to) // whole periods, the filter filled
 				snr := 10 * math.Log10(got*got/2/noise)
 				if math.Abs(20*math.Log10(got/amplitude)) > 0.1 || snr < 55 {
-					t.Errorf("amplitude %.1f of %.0f, signal to noise %.1f dB, want within 0.1 dB and 55 dB", got, amplitude, snr)
+					t.Errorf(
+						"amplitude %.1f of %.0f, signal to noise %.1f dB, want within 0.1 dB and 55 dB",
+						got,
+						amplitude,
+						snr,
+					)
 				}
 			})
 		}

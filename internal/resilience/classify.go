@@ -57,10 +57,22 @@ func (e *HTTPError) Error() string {
 // transientCodes are error codes of S3 services that mean "later", whatever the status. They are many since each
 // service names its throttling itself.
 var transientCodes = map[string]bool{
-	"RequestRateLimitExceeded": true, "SlowDown": true, "SlowDownRead": true, "SlowDownWrite": true, "Throttling": true,
-	"ThrottlingException": true, "RequestLimitExceeded": true, "RequestThrottled": true, "TooManyRequests": true,
-	"BandwidthLimitExceeded": true, "RequestTimeout": true, "InternalError": true, "ServiceUnavailable": true,
-	"OperationAborted": true, "NoSuchUpload": true, "IncompleteBody": true,
+	"RequestRateLimitExceeded": true,
+	"SlowDown":                 true,
+	"SlowDownRead":             true,
+	"SlowDownWrite":            true,
+	"Throttling":               true,
+	"ThrottlingException":      true,
+	"RequestLimitExceeded":     true,
+	"RequestThrottled":         true,
+	"TooManyRequests":          true,
+	"BandwidthLimitExceeded":   true,
+	"RequestTimeout":           true,
+	"InternalError":            true,
+	"ServiceUnavailable":       true,
+	"OperationAborted":         true,
+	"NoSuchUpload":             true,
+	"IncompleteBody":           true,
 }
 
 // transientStatus are the HTTP statuses that mean "later". 408, 425, 429 by their definition; 499 and 520 to 524 come from

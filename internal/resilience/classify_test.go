@@ -47,12 +47,15 @@ func TestClassify(t *testing.T) {
 		"cut short":                    {io.ErrUnexpectedEOF, Transient},
 		"no such host":                 {&net.DNSError{Err: "no such host", IsNotFound: true}, Transient},
 		"unknown authority":            {&url.Error{Op: "Get", Err: x509.UnknownAuthorityError{}}, Permanent},
-		"certificate of another host":  {&url.Error{Op: "Get", Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}}, Permanent},
-		"breaker open":                 {&OpenError{Dependency: "s3"}, Transient},
-		"unknown":                      {errors.New("a mistake of ours"), Permanent},
-		"aborted":                      {Abort(answer(503, "")), Permanent},
-		"retryable":                    {Retryable(errors.New("x")), Transient},
-		"outermost mark wins":          {Abort(fmt.Errorf("x: %w", Retryable(io.EOF))), Permanent},
+		"certificate of another host": {&url.Error{
+			Op:  "Get",
+			Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"},
+		}, Permanent},
+		"breaker open":        {&OpenError{Dependency: "s3"}, Transient},
+		"unknown":             {errors.New("a mistake of ours"), Permanent},
+		"aborted":             {Abort(answer(503, "")), Permanent},
+		"retryable":           {Retryable(errors.New("x")), Transient},
+		"outermost mark wins": {Abort(fmt.Errorf("x: %w", Retryable(io.EOF))), Permanent},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -83,9 +86,15 @@ func TestHTTPErrorText(t *testing.T) {
 func FuzzRetryAfter(f *testing.F) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for in, want := range map[string]time.Duration{
-		"": 0, "0": 0, "5": 5 * time.Second, "-5": 0, "999999999999": 24 * time.Hour, "soon": 0,
+		"":             0,
+		"0":            0,
+		"5":            5 * time.Second,
+		"-5":           0,
+		"999999999999": 24 * time.Hour,
+		"soon":         0,
 		now.AddDate(7000, 0, 0).Format(http.TimeFormat): 24 * time.Hour,
-		now.Add(time.Minute).Format(http.TimeFormat):    time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
+		now.Add(time.Minute).Format(http.TimeFormat):    time.Minute,
+		now.Add(-time.Minute).Format(http.TimeFormat):   0,
 	} {
 		if got := RetryAfter(http.Header{"Retry-After": {in}}, now); got != want {
 			f.Errorf("RetryAfter(%q) = %s, want %s", in, got, want)

@@ -66,7 +66,11 @@ type OpenError struct {
 
 // Error says what is refused and until when.
 func (e *OpenError) Error() string {
-	return fmt.Sprintf("%s failed several times in a row and is left alone until %s", e.Dependency, e.Until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf(
+		"%s failed several times in a row and is left alone until %s",
+		e.Dependency,
+		e.Until.UTC().Format(time.RFC3339),
+	)
 }
 
 type key struct{ tenant, dependency string }

@@ -38,12 +38,26 @@ func TestRetry(t *testing.T) {
 		wantStats          Stats
 		wantAtLeast, under time.Duration
 	}{
-		"at once":            {[]error{nil}, nil, 1, Stats{}, 0, time.Millisecond},
-		"second time":        {[]error{errDown, nil}, nil, 2, Stats{TotalRetries: 1, SuccessfulRetries: 1, RetrySuccessRate: 1}, 0, time.Second},
-		"never":              {[]error{errDown}, errDown, 3, Stats{TotalRetries: 2, FailedRetries: 1}, 0, 2 * time.Second},
-		"refused":            {[]error{refused}, refused, 1, Stats{}, 0, time.Millisecond},
-		"down, then refused": {[]error{errDown, refused}, refused, 2, Stats{TotalRetries: 1, FailedRetries: 1}, 0, time.Second},
-		"asks for 7s":        {[]error{busy(7 * time.Second), nil}, nil, 2, Stats{TotalRetries: 1, SuccessfulRetries: 1, RetrySuccessRate: 1}, 7 * time.Second, 8 * time.Second},
+		"at once": {[]error{nil}, nil, 1, Stats{}, 0, time.Millisecond},
+		"second time": {[]error{errDown, nil}, nil, 2, Stats{
+			TotalRetries:      1,
+			SuccessfulRetries: 1,
+			RetrySuccessRate:  1,
+		}, 0, time.Second},
+		"never": {[]error{errDown}, errDown, 3, Stats{
+			TotalRetries:  2,
+			FailedRetries: 1,
+		}, 0, 2 * time.Second},
+		"refused": {[]error{refused}, refused, 1, Stats{}, 0, time.Millisecond},
+		"down, then refused": {[]error{errDown, refused}, refused, 2, Stats{
+			TotalRetries:  1,
+			FailedRetries: 1,
+		}, 0, time.Second},
+		"asks for 7s": {[]error{busy(7 * time.Second), nil}, nil, 2, Stats{
+			TotalRetries:      1,
+			SuccessfulRetries: 1,
+			RetrySuccessRate:  1,
+		}, 7 * time.Second, 8 * time.Second},
 		"asks for too long":  {[]error{busy(time.Hour), nil}, busy(time.Hour), 1, Stats{}, 0, time.Millisecond},
 		"given up by a mark": {[]error{Abort(errDown), nil}, Abort(errDown), 1, Stats{}, 0, time.Millisecond},
 	}
@@ -180,7 +194,13 @@ func TestBreakerNeutral(t *testing.T) {
 		registry := NewRegistry(Options{FailureThreshold: 2, Policy: Policy{MaxAttempts: 1}}, nil)
 		for range 10 {
 			_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
-			if err := registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{&HTTPError{Status: 404}}}).call); err == nil || err.Error() == "" {
+			if err := registry.Do(
+				t.Context(),
+				"ns/t",
+				"s3",
+				(&script{answers: []error{&HTTPError{Status: 404}}}).call,
+			); err == nil ||
+				err.Error() == "" {
 				t.Fatal(err)
 			}
 		}

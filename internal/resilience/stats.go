@@ -19,12 +19,22 @@ type Counts struct {
 
 // Minus is what was counted since an earlier reading.
 func (c Counts) Minus(earlier Counts) Counts {
-	return Counts{c.Retries - earlier.Retries, c.Successful - earlier.Successful, c.Failed - earlier.Failed, c.BreakerOpened - earlier.BreakerOpened}
+	return Counts{
+		c.Retries - earlier.Retries,
+		c.Successful - earlier.Successful,
+		c.Failed - earlier.Failed,
+		c.BreakerOpened - earlier.BreakerOpened,
+	}
 }
 
 // Plus is the sum.
 func (c Counts) Plus(o Counts) Counts {
-	return Counts{c.Retries + o.Retries, c.Successful + o.Successful, c.Failed + o.Failed, c.BreakerOpened + o.BreakerOpened}
+	return Counts{
+		c.Retries + o.Retries,
+		c.Successful + o.Successful,
+		c.Failed + o.Failed,
+		c.BreakerOpened + o.BreakerOpened,
+	}
 }
 
 // Since is what was counted, by dependency, since an earlier reading; what did not change is left out.
@@ -68,7 +78,12 @@ func StatsOf(counts map[string]Counts) Stats {
 	for _, c := range counts {
 		sum = sum.Plus(c)
 	}
-	stats := Stats{TotalRetries: sum.Retries, SuccessfulRetries: sum.Successful, FailedRetries: sum.Failed, CircuitBreakerTriggered: sum.BreakerOpened}
+	stats := Stats{
+		TotalRetries:            sum.Retries,
+		SuccessfulRetries:       sum.Successful,
+		FailedRetries:           sum.Failed,
+		CircuitBreakerTriggered: sum.BreakerOpened,
+	}
 	if n := sum.Successful + sum.Failed; n > 0 {
 		stats.RetrySuccessRate = float64(sum.Successful) / float64(n)
 	}
@@ -129,10 +144,24 @@ func (r *Registry) retried(dependency string, err error) {
 // Descriptions of the statistics as metrics. They are labelled by dependency alone: its values are written in code, a
 // tenant's name is not.
 var (
-	descRetries = prometheus.NewDesc("caly_retries_total", "Calls to a dependency that were made again.", []string{"dependency"}, nil)
-	descRetried = prometheus.NewDesc("caly_retried_calls_total", "Calls that needed more than one try, by how they ended.",
-		[]string{"dependency", "result"}, nil)
-	descOpened = prometheus.NewDesc("caly_circuit_breaker_opened_total", "Circuit breakers that opened.", []string{"dependency"}, nil)
+	descRetries = prometheus.NewDesc(
+		"caly_retries_total",
+		"Calls to a dependency that were made again.",
+		[]string{"dependency"},
+		nil,
+	)
+	descRetried = prometheus.NewDesc(
+		"caly_retried_calls_total",
+		"Calls that needed more than one try, by how they ended.",
+		[]string{"dependency", "result"},
+		nil,
+	)
+	descOpened = prometheus.NewDesc(
+		"caly_circuit_breaker_opened_total",
+		"Circuit breakers that opened.",
+		[]string{"dependency"},
+		nil,
+	)
 )
 
 // Collector exports counts as Prometheus metrics. It asks for them at every scrape.

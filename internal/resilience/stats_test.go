@@ -11,7 +11,10 @@ import (
 
 func TestCounts(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	registry := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, reg)
+	registry := NewRegistry(Options{
+		FailureThreshold: 1,
+		Policy:           Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond},
+	}, reg)
 	if got := registry.Counts(); len(got) != 0 {
 		t.Errorf("a new registry counts %v", got)
 	}
@@ -23,8 +26,13 @@ func TestCounts(t *testing.T) {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
 	wantMetrics := map[string]float64{
-		"caly_retries_total s3": 1, "caly_retried_calls_total s3 failure": 1, "caly_retried_calls_total s3 success": 0, "caly_circuit_breaker_opened_total s3": 1,
-		"caly_retries_total exotel": 1, "caly_retried_calls_total exotel failure": 0, "caly_retried_calls_total exotel success": 1,
+		"caly_retries_total s3":                    1,
+		"caly_retried_calls_total s3 failure":      1,
+		"caly_retried_calls_total s3 success":      0,
+		"caly_circuit_breaker_opened_total s3":     1,
+		"caly_retries_total exotel":                1,
+		"caly_retried_calls_total exotel failure":  0,
+		"caly_retried_calls_total exotel success":  1,
 		"caly_circuit_breaker_opened_total exotel": 0,
 	}
 	if d := cmp.Diff(wantMetrics, gathered(t, reg)); d != "" {
@@ -37,8 +45,12 @@ func TestAnnounce(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	registry := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, reg)
 	registry.Announce("s3")
-	want := map[string]float64{"caly_retries_total s3": 0, "caly_retried_calls_total s3 failure": 0, "caly_retried_calls_total s3 success": 0,
-		"caly_circuit_breaker_opened_total s3": 0}
+	want := map[string]float64{
+		"caly_retries_total s3":                0,
+		"caly_retried_calls_total s3 failure":  0,
+		"caly_retried_calls_total s3 success":  0,
+		"caly_circuit_breaker_opened_total s3": 0,
+	}
 	if d := cmp.Diff(want, gathered(t, reg)); d != "" {
 		t.Errorf("before the first call (-want +got):\n%s", d)
 	}
@@ -71,7 +83,11 @@ func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 
 // A snapshot must not change under its reader.
 func TestCountsAreACopy(t *testing.T) {
-	registry := NewRegistry(Options{Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, nil)
+	registry := NewRegistry(Options{Policy: Policy{
+		MaxAttempts: 2,
+		BaseDelay:   time.Microsecond,
+		MaxDelay:    time.Microsecond,
+	}}, nil)
 	call := func() { _ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown, nil}}).call) }
 	call()
 	before := registry.Counts()
@@ -83,11 +99,18 @@ func TestCountsAreACopy(t *testing.T) {
 
 func TestSinceAndSum(t *testing.T) {
 	earlier := map[string]Counts{"s3": {Retries: 3, Failed: 1}, "exotel": {Retries: 1}}
-	now := map[string]Counts{"s3": {Retries: 5, Failed: 1, BreakerOpened: 1}, "exotel": {Retries: 1}, "agent": {Successful: 2}}
+	now := map[string]Counts{
+		"s3":     {Retries: 5, Failed: 1, BreakerOpened: 1},
+		"exotel": {Retries: 1},
+		"agent":  {Successful: 2},
+	}
 	for name, tc := range map[string]struct {
 		got, want map[string]Counts
 	}{
-		"since":               {Since(now, earlier), map[string]Counts{"s3": {Retries: 2, BreakerOpened: 1}, "agent": {Successful: 2}}},
+		"since": {Since(now, earlier), map[string]Counts{
+			"s3":    {Retries: 2, BreakerOpened: 1},
+			"agent": {Successful: 2},
+		}},
 		"since nothing":       {Since(earlier, nil), earlier},
 		"nothing since":       {Since(now, now), map[string]Counts{}},
 		"sum gives it back":   {Sum(earlier, Since(now, earlier)), now},

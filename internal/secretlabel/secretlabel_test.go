@@ -15,17 +15,24 @@ func TestResolve(t *testing.T) {
 		want      Label
 		wantError string
 	}{
-		"a new installation":                 {setting: "auto", isNew: true, want: Default},
-		"an installation of before":          {setting: "auto"},
-		"no database":                        {setting: "auto", err: errors.New("no database"), wantError: "no database"},
+		"a new installation":        {setting: "auto", isNew: true, want: Default},
+		"an installation of before": {setting: "auto"},
+		"no database": {
+			setting:   "auto",
+			err:       errors.New("no database"),
+			wantError: "no database",
+		},
 		"none, in a new installation":        {setting: "none", isNew: true},
 		"a label, in an installation before": {setting: "voice.caly.dev/use=tenant", want: Default},
 		"another label":                      {setting: "team=voice", want: Label{Key: "team", Value: "voice"}},
 		"empty":                              {setting: "", wantError: "is not auto, none or a label"},
-		"no value":                           {setting: "voice.caly.dev/use=", wantError: "is not auto, none or a label"},
-		"no key":                             {setting: "=tenant", wantError: "name part must be non-empty"},
-		"a key that is not a label's":        {setting: "a b=tenant", wantError: "alphanumeric characters"},
-		"a value that is not a label's":      {setting: "use=a b", wantError: "alphanumeric characters"},
+		"no value": {
+			setting:   "voice.caly.dev/use=",
+			wantError: "is not auto, none or a label",
+		},
+		"no key":                        {setting: "=tenant", wantError: "name part must be non-empty"},
+		"a key that is not a label's":   {setting: "a b=tenant", wantError: "alphanumeric characters"},
+		"a value that is not a label's": {setting: "use=a b", wantError: "alphanumeric characters"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			isNew := func(context.Context) (bool, error) { return tc.isNew, tc.err }

@@ -94,7 +94,10 @@ const userColumns = `u.id::text, u.email, u.role, u.email_verified_at, u.disable
 // scanUser reads userColumns and what follows them.
 func scanUser(row pgx.Row, more ...any) (u User, err error) {
 	var verified, disabled *time.Time
-	err = row.Scan(append([]any{&u.ID, &u.Email, &u.Role, &verified, &disabled, &u.Invited, &u.CreatedAt, &u.UpdatedAt}, more...)...)
+	err = row.Scan(
+		append(
+			[]any{&u.ID, &u.Email, &u.Role, &verified, &disabled, &u.Invited, &u.CreatedAt, &u.UpdatedAt},
+			more...)...)
 	u.VerifiedAt, u.DisabledAt = orZero(verified), orZero(disabled)
 	return u, err
 }
@@ -112,10 +115,16 @@ func (d *Dataplane) UserByID(ctx context.Context, tenant, id string) (u User, er
 		return u, ErrNotFound
 	}
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2`, tenant, id).QueryRow(func(row pgx.Row) (err error) {
-			u, err = scanUser(row)
-			return err
-		})
+		b.Queue(
+			`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2`,
+			tenant,
+			id,
+		).QueryRow(
+			func(row pgx.Row) (err error) {
+				u, err = scanUser(row)
+				return err
+			},
+		)
 	})
 	return u, err
 }
@@ -148,10 +157,16 @@ func (d *Dataplane) CredentialsByID(ctx context.Context, tenant, id string) (c C
 
 func (d *common) credentials(ctx context.Context, tenant, where string, arg any) (c Credentials, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+userColumns+`, u.password_hash FROM users u WHERE tenant = $1 AND `+where, tenant, arg).QueryRow(func(row pgx.Row) (err error) {
-			c.User, err = scanUser(row, &c.PasswordHash)
-			return err
-		})
+		b.Queue(
+			`SELECT `+userColumns+`, u.password_hash FROM users u WHERE tenant = $1 AND `+where,
+			tenant,
+			arg,
+		).QueryRow(
+			func(row pgx.Row) (err error) {
+				c.User, err = scanUser(row, &c.PasswordHash)
+				return err
+			},
+		)
 	})
 	return c, err
 }
@@ -164,11 +179,21 @@ type UserCursor struct {
 // ListUsers returns a page of a tenant's users in the order of their emails.
 func (d *common) ListUsers(ctx context.Context, tenant string, after UserCursor, limit int) (list []User, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND email > $2 ORDER BY email LIMIT $3`, tenant, after.Email, limit).
-			Query(func(rows pgx.Rows) (err error) {
-				list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (User, error) { return scanUser(row) })
-				return err
-			})
+		b.Queue(
+			`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND email > $2 ORDER BY email LIMIT $3`,
+			tenant,
+			after.Email,
+			limit,
+		).
+			Query(
+				func(rows pgx.Rows) (err error) {
+					list, err = pgx.CollectRows(
+						rows,
+						func(row pgx.CollectableRow) (User, error) { return scanUser(row) },
+					)
+					return err
+				},
+			)
 	})
 	return list, err
 }
@@ -226,7 +251,14 @@ func lockUser(ctx context.Context, tx pgx.Tx, tenant, id string) (User, error) {
 	if !ValidID(id) {
 		return User{}, ErrNotFound
 	}
-	user, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`, tenant, id))
+	user, err := scanUser(
+		tx.QueryRow(
+			ctx,
+			`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`,
+			tenant,
+			id,
+		),
+	)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}

@@ -23,7 +23,13 @@ func (d *Dataplane) SetUserRole(ctx context.Context, tenant string, c RoleChange
 		if u, err = lockForAdmin(ctx, tx, tenant, id, c.KeepAdmin && role != RoleAdmin); err != nil || u.Role == role {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `UPDATE users SET role = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, id, role); err != nil {
+		if _, err := tx.Exec(
+			ctx,
+			`UPDATE users SET role = $3, updated_at = now() WHERE tenant = $1 AND id = $2`,
+			tenant,
+			id,
+			role,
+		); err != nil {
 			return err
 		}
 		if err := insertRevocation(ctx, tx, tenant, id, ""); err != nil {

@@ -41,10 +41,20 @@ type Registration struct {
 func (d *Dataplane) Register(ctx context.Context, tenant string, r Registration, by Origin) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		var id string
-		err := tx.QueryRow(ctx, `INSERT INTO users AS u (tenant, id, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
+		err := tx.QueryRow(
+			ctx,
+			`INSERT INTO users AS u (tenant, id, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (tenant, email) DO UPDATE SET password_hash = excluded.password_hash, contested = true, updated_at = now()
 				WHERE u.email_verified_at IS NULL AND u.disabled_at IS NULL AND u.password_hash <> ''
-			RETURNING id::text`, tenant, r.User.ID, r.User.Email, r.User.PasswordHash, r.User.Role).Scan(&id)
+			RETURNING id::text`,
+			tenant,
+			r.User.ID,
+			r.User.Email,
+			r.User.PasswordHash,
+			r.User.Role,
+		).Scan(
+			&id,
+		)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
@@ -119,7 +129,12 @@ func (d *Dataplane) VerifyEmail(ctx context.Context, tenant string, v Verificati
 			return err
 		}
 		if good = reason == ""; !good {
-			_, err := tx.Exec(ctx, `UPDATE email_codes SET attempts = attempts + 1 WHERE tenant = $1 AND user_id = $2`, tenant, orNull(id))
+			_, err := tx.Exec(
+				ctx,
+				`UPDATE email_codes SET attempts = attempts + 1 WHERE tenant = $1 AND user_id = $2`,
+				tenant,
+				orNull(id),
+			)
 			if err != nil {
 				return err
 			}
@@ -139,10 +154,21 @@ func judgeCode(ctx context.Context, tx pgx.Tx, tenant string, v Verification) (i
 	var want []byte
 	var tries int
 	var live, owner bool
-	err = tx.QueryRow(ctx, `SELECT u.id::text, c.code_hash, c.attempts, c.expires_at > now(), u.password_hash = $3 OR ($3 = '' AND NOT u.contested)
+	err = tx.QueryRow(
+		ctx,
+		`SELECT u.id::text, c.code_hash, c.attempts, c.expires_at > now(), u.password_hash = $3 OR ($3 = '' AND NOT u.contested)
 		FROM users u JOIN email_codes c ON c.tenant = u.tenant AND c.user_id = u.id
 		WHERE u.tenant = $1 AND u.email = $2 AND u.disabled_at IS NULL FOR UPDATE OF c`,
-		tenant, v.Email, v.Confirmed).Scan(&id, &want, &tries, &live, &owner)
+		tenant,
+		v.Email,
+		v.Confirmed,
+	).Scan(
+		&id,
+		&want,
+		&tries,
+		&live,
+		&owner,
+	)
 	switch right := subtle.ConstantTimeCompare(want, v.Hash) == 1; {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", "no code is waited for", nil
@@ -162,7 +188,12 @@ func judgeCode(ctx context.Context, tx pgx.Tx, tenant string, v Verification) (i
 
 // verified marks a user's email as the user's own; no code is needed any more.
 func verified(ctx context.Context, tx pgx.Tx, tenant, id string) error {
-	_, err := tx.Exec(ctx, `UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), contested = false, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, id)
+	_, err := tx.Exec(
+		ctx,
+		`UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), contested = false, updated_at = now() WHERE tenant = $1 AND id = $2`,
+		tenant,
+		id,
+	)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,15 @@ import (
 
 func registration(password, code, mail string) store.Registration {
 	return store.Registration{
-		User: store.NewUser{ID: store.NewID(), Email: "jane@acme.example", PasswordHash: password, Role: store.RoleViewer},
-		Code: store.EmailCode{Hash: digest(code), Lifetime: time.Minute}, Verify: letter("verify" + mail), Exists: letter("exists" + mail),
+		User: store.NewUser{
+			ID:           store.NewID(),
+			Email:        "jane@acme.example",
+			PasswordHash: password,
+			Role:         store.RoleViewer,
+		},
+		Code:   store.EmailCode{Hash: digest(code), Lifetime: time.Minute},
+		Verify: letter("verify" + mail),
+		Exists: letter("exists" + mail),
 	}
 }
 
@@ -132,10 +139,16 @@ func TestVerifyEmail(t *testing.T) {
 			if got := p.verify(t, tc.code, tc.sent); got != tc.want {
 				t.Errorf("verified: %v, want %v", got, tc.want)
 			}
-			if n := p.one(t, `SELECT count(*) FROM users WHERE email_verified_at IS NOT NULL AND disabled_at IS NULL`); (n == 1) != (tc.want || name == "used") {
+			if n := p.one(
+				t,
+				`SELECT count(*) FROM users WHERE email_verified_at IS NOT NULL AND disabled_at IS NULL`,
+			); (n == 1) != (tc.want || name == "used") {
 				t.Errorf("%d verified users", n)
 			}
-			if got := p.text(t, `SELECT reason FROM audit_log WHERE action = 'verify_email' ORDER BY id DESC LIMIT 1`); got != tc.reason {
+			if got := p.text(
+				t,
+				`SELECT reason FROM audit_log WHERE action = 'verify_email' ORDER BY id DESC LIMIT 1`,
+			); got != tc.reason {
 				t.Errorf("the audit log says %q, want %q", got, tc.reason)
 			}
 		})
@@ -184,7 +197,11 @@ func TestCodeUnderConcurrency(t *testing.T) {
 		wg.Go(func() { try(fmt.Sprint("00000", i)) })
 	}
 	wg.Wait()
-	if n := people.one(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`); n != store.MaxCodeTries || good.Load() != 0 {
+	if n := people.one(
+		t,
+		`SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`,
+	); n != store.MaxCodeTries ||
+		good.Load() != 0 {
 		t.Errorf("%d guesses counted, %d verified; want %d and 0", n, good.Load(), store.MaxCodeTries)
 	}
 	people.resend(t, "222222")

@@ -40,20 +40,32 @@ func insertResetToken(ctx context.Context, tx pgx.Tx, tenant, email string, t Re
 	if err != nil {
 		return false, err
 	}
-	_, err = tx.Exec(ctx, `DELETE FROM password_reset_tokens t USING users u WHERE u.tenant = $1 AND u.email = $2 AND t.tenant = $1 AND t.user_id = u.id
+	_, err = tx.Exec(
+		ctx,
+		`DELETE FROM password_reset_tokens t USING users u WHERE u.tenant = $1 AND u.email = $2 AND t.tenant = $1 AND t.user_id = u.id
 		AND t.token_hash NOT IN (SELECT token_hash FROM password_reset_tokens n WHERE n.tenant = $1 AND n.user_id = u.id
-			ORDER BY n.created_at DESC LIMIT $3)`, tenant, email, maxResetTokens)
+			ORDER BY n.created_at DESC LIMIT $3)`,
+		tenant,
+		email,
+		maxResetTokens,
+	)
 	return tag.RowsAffected() == 1, err
 }
 
 // ResetTokenOwner returns whose password a reset token sets. ErrNotFound when it sets none: unknown, used, expired, or of a disabled user.
 func (d *Dataplane) ResetTokenOwner(ctx context.Context, tenant string, hash []byte) (u User, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+userColumns+` FROM password_reset_tokens t JOIN users u ON u.tenant = t.tenant AND u.id = t.user_id
-			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable, tenant, hash).QueryRow(func(row pgx.Row) (err error) {
-			u, err = scanUser(row)
-			return err
-		})
+		b.Queue(
+			`SELECT `+userColumns+` FROM password_reset_tokens t JOIN users u ON u.tenant = t.tenant AND u.id = t.user_id
+			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable,
+			tenant,
+			hash,
+		).QueryRow(
+			func(row pgx.Row) (err error) {
+				u, err = scanUser(row)
+				return err
+			},
+		)
 	})
 	return u, err
 }
@@ -75,9 +87,15 @@ func (d *Dataplane) ResetPassword(
 	ctx context.Context, tenant string, r PasswordReset, by Origin,
 ) (u User, ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		u, err = scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM password_reset_tokens t JOIN users u ON u.tenant = t.tenant AND u.id = t.user_id
+		u, err = scanUser(
+			tx.QueryRow(
+				ctx,
+				`SELECT `+userColumns+` FROM password_reset_tokens t JOIN users u ON u.tenant = t.tenant AND u.id = t.user_id
 			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable+` FOR NO KEY UPDATE OF u FOR UPDATE OF t`,
-			tenant, r.TokenHash))
+				tenant,
+				r.TokenHash,
+			),
+		)
 		if err != nil {
 			return err
 		}
@@ -99,7 +117,12 @@ func (d *Dataplane) ResetPassword(
 
 // useUp marks the token as used. Whoever else holds one for the user has lost it: the password was just set.
 func useUp(ctx context.Context, tx pgx.Tx, tenant, userID string, hash []byte) error {
-	_, err := tx.Exec(ctx, `UPDATE password_reset_tokens SET used_at = now() WHERE tenant = $1 AND token_hash = $2`, tenant, hash)
+	_, err := tx.Exec(
+		ctx,
+		`UPDATE password_reset_tokens SET used_at = now() WHERE tenant = $1 AND token_hash = $2`,
+		tenant,
+		hash,
+	)
 	if err != nil {
 		return err
 	}
@@ -107,7 +130,12 @@ func useUp(ctx context.Context, tx pgx.Tx, tenant, userID string, hash []byte) e
 }
 
 func dropResetTokens(ctx context.Context, tx pgx.Tx, tenant, userID string) error {
-	_, err := tx.Exec(ctx, `DELETE FROM password_reset_tokens WHERE tenant = $1 AND user_id = $2 AND used_at IS NULL`, tenant, userID)
+	_, err := tx.Exec(
+		ctx,
+		`DELETE FROM password_reset_tokens WHERE tenant = $1 AND user_id = $2 AND used_at IS NULL`,
+		tenant,
+		userID,
+	)
 	return err
 }
 
@@ -126,8 +154,10 @@ func (d *Dataplane) ChangePassword(
 	ctx context.Context, tenant string, c PasswordChange, by Origin,
 ) (ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		user, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
-			AND disabled_at IS NULL FOR NO KEY UPDATE`, tenant, c.UserID, c.SeenHash))
+		user, err := scanUser(
+			tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
+			AND disabled_at IS NULL FOR NO KEY UPDATE`, tenant, c.UserID, c.SeenHash),
+		)
 		if err != nil {
 			return err
 		}

@@ -34,7 +34,10 @@ func newPeople(t *testing.T) *people {
 		dataplane: open(t, pg.DataplaneDSN, store.OpenDataplane),
 		oper:      open(t, pg.OperatorDSN, store.OpenOperator),
 	}
-	return &people{fixture: f, by: store.Origin{Address: netip.MustParseAddr("192.0.2.7"), Device: "test", RequestID: "r1"}}
+	return &people{
+		fixture: f,
+		by:      store.Origin{Address: netip.MustParseAddr("192.0.2.7"), Device: "test", RequestID: "r1"},
+	}
 }
 
 const hash = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI"
@@ -50,7 +53,13 @@ func (p *people) add(t *testing.T, email, role string) string {
 }
 
 func newSession(userID string) store.NewSession {
-	return store.NewSession{ID: store.NewID(), UserID: userID, Key: bytes.Repeat([]byte{7}, refreshtoken.KeySize), Lifetime: time.Hour, SeenHash: hash}
+	return store.NewSession{
+		ID:       store.NewID(),
+		UserID:   userID,
+		Key:      bytes.Repeat([]byte{7}, refreshtoken.KeySize),
+		Lifetime: time.Hour,
+		SeenHash: hash,
+	}
 }
 
 func (p *people) signIn(t *testing.T, userID string) store.Started {
@@ -77,7 +86,13 @@ func (p *people) text(t *testing.T, sql string, args ...any) (s string) {
 }
 
 func letter(key string) *store.OutboxMail {
-	return &store.OutboxMail{EventKey: key, Template: key, Recipient: "jane@acme.example", Sealed: []byte("sealed"), ExpiresAt: time.Now().Add(time.Hour)}
+	return &store.OutboxMail{
+		EventKey:  key,
+		Template:  key,
+		Recipient: "jane@acme.example",
+		Sealed:    []byte("sealed"),
+		ExpiresAt: time.Now().Add(time.Hour),
+	}
 }
 
 func digest(s string) []byte {
@@ -99,8 +114,12 @@ func TestNewID(t *testing.T) {
 		seen[id] = true
 	}
 	for name, id := range map[string]string{
-		"empty": "", "short": "0", "capitals": "00112233-4455-6677-8899-AABBCCDDEEFF", "braces": "{0112233-4455-6677-8899-aabbccddeef}",
-		"no dashes": "00112233445566778899aabbccddeeff0000", "quote": "00112233-4455-6677-8899-aabbccddee'f",
+		"empty":     "",
+		"short":     "0",
+		"capitals":  "00112233-4455-6677-8899-AABBCCDDEEFF",
+		"braces":    "{0112233-4455-6677-8899-aabbccddeef}",
+		"no dashes": "00112233445566778899aabbccddeeff0000",
+		"quote":     "00112233-4455-6677-8899-aabbccddee'f",
 	} {
 		if store.ValidID(id) {
 			t.Errorf("%s: %q is valid", name, id)
@@ -111,11 +130,19 @@ func TestNewID(t *testing.T) {
 func TestUsers(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
-	err := people.oper.CreateUser(t.Context(), acme, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, people.by)
+	err := people.oper.CreateUser(t.Context(), acme, store.NewUser{
+		ID:    store.NewID(),
+		Email: "jane@acme.example",
+		Role:  store.RoleAdmin,
+	}, people.by)
 	if !errors.Is(err, store.ErrEmailTaken) {
 		t.Errorf("a second account of one email: %v", err)
 	}
-	err = people.oper.CreateUser(t.Context(), globex, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, people.by)
+	err = people.oper.CreateUser(t.Context(), globex, store.NewUser{
+		ID:    store.NewID(),
+		Email: "jane@acme.example",
+		Role:  store.RoleAdmin,
+	}, people.by)
 	if err != nil {
 		t.Errorf("the same email in another tenant: %v", err)
 	}
@@ -124,10 +151,18 @@ func TestUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := store.User{ID: id, Email: "jane@acme.example", Role: store.RoleAgent}
-	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(store.User{}, "VerifiedAt", "CreatedAt", "UpdatedAt")); d != "" || !got.Verified() || got.Disabled() {
+	if d := cmp.Diff(
+		want,
+		got,
+		cmpopts.IgnoreFields(store.User{}, "VerifiedAt", "CreatedAt", "UpdatedAt"),
+	); d != "" || !got.Verified() ||
+		got.Disabled() {
 		t.Errorf("user (-want +got):\n%s", d)
 	}
-	if n := people.one(t, `SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`); n != 2 {
+	if n := people.one(
+		t,
+		`SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`,
+	); n != 2 {
 		t.Errorf("%d audit rows, want 2", n)
 	}
 }
@@ -203,7 +238,10 @@ func TestLastAdminStays(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			n := p.one(t, `SELECT count(*) FROM users WHERE role = 'admin' AND disabled_at IS NULL AND email_verified_at IS NOT NULL`)
+			n := p.one(
+				t,
+				`SELECT count(*) FROM users WHERE role = 'admin' AND disabled_at IS NULL AND email_verified_at IS NOT NULL`,
+			)
 			if refused != 1 || n != 1 {
 				t.Errorf("%d refused, %d admins left; want 1 and 1", refused, n)
 			}
@@ -280,7 +318,12 @@ func TestEndOfAUser(t *testing.T) {
 					t.Errorf("%s: %d, want %d", sql, n, want)
 				}
 			}
-			if _, err := p.dataplane.StartSession(t.Context(), acme, newSession(id), p.by); (err == nil) != tc.wantCanSignIn {
+			if _, err := p.dataplane.StartSession(
+				t.Context(),
+				acme,
+				newSession(id),
+				p.by,
+			); (err == nil) != tc.wantCanSignIn {
 				t.Errorf("sign in again: %v", err)
 			}
 		})
@@ -308,7 +351,10 @@ func TestRoleChangeRevokesAccess(t *testing.T) {
 	if n := people.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 1 {
 		t.Errorf("%d live sessions, want the one", n)
 	}
-	if got := people.text(t, `SELECT reason FROM audit_log WHERE action = 'user_role_changed'`); got != "from admin to viewer" {
+	if got := people.text(
+		t,
+		`SELECT reason FROM audit_log WHERE action = 'user_role_changed'`,
+	); got != "from admin to viewer" {
 		t.Errorf("the audit log says %q", got)
 	}
 }
@@ -320,22 +366,50 @@ func TestSuspensionRevokesTheTenantOnce(t *testing.T) {
 			t.Fatal(i, err)
 		}
 	}
-	if n := people.one(t, `SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`, acme); n != 2 {
+	if n := people.one(
+		t,
+		`SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`,
+		acme,
+	); n != 2 {
 		t.Errorf("%d revocations, want 2", n)
 	}
 }
 
 // accountTables hold rows of accounts.
-var accountTables = []string{"users", "email_codes", "login_sessions", "refresh_token_blacklist", "password_reset_tokens", "revocations", "mail_outbox", "audit_log"}
+var accountTables = []string{
+	"users",
+	"email_codes",
+	"login_sessions",
+	"refresh_token_blacklist",
+	"password_reset_tokens",
+	"revocations",
+	"mail_outbox",
+	"audit_log",
+}
 
 // fill leaves a row of the tenant in each of them.
 func (p *people) fill(t *testing.T, tenant string) {
 	t.Helper()
 	ctx := t.Context()
-	newUser := store.NewUser{ID: store.NewID(), Email: "joe@acme.example", PasswordHash: hash, Role: store.RoleAdmin, Verified: true}
+	newUser := store.NewUser{
+		ID:           store.NewID(),
+		Email:        "joe@acme.example",
+		PasswordHash: hash,
+		Role:         store.RoleAdmin,
+		Verified:     true,
+	}
 	n := newSession(newUser.ID)
-	reg := store.Registration{User: store.NewUser{ID: store.NewID(), Email: "jane@acme.example", PasswordHash: hash, Role: store.RoleViewer},
-		Code: store.EmailCode{Hash: digest("code"), Lifetime: time.Minute}, Verify: letter("verify"), Exists: letter("exists")}
+	reg := store.Registration{
+		User: store.NewUser{
+			ID:           store.NewID(),
+			Email:        "jane@acme.example",
+			PasswordHash: hash,
+			Role:         store.RoleViewer,
+		},
+		Code:   store.EmailCode{Hash: digest("code"), Lifetime: time.Minute},
+		Verify: letter("verify"),
+		Exists: letter("exists"),
+	}
 	_ = error(nil)
 	started := error(nil)
 	err := errors.Join(p.oper.CreateUser(ctx, tenant, newUser, p.by), p.dataplane.Register(ctx, tenant, reg, p.by),
@@ -412,7 +486,12 @@ func TestAccountsAreBoundToTheTenant(t *testing.T) {
 			}
 		}
 	}
-	_, err = conn.Exec(t.Context(), `INSERT INTO users (tenant, id, email, role) VALUES ($1, $2, 'x@acme.example', 'admin')`, acme, store.NewID())
+	_, err = conn.Exec(
+		t.Context(),
+		`INSERT INTO users (tenant, id, email, role) VALUES ($1, $2, 'x@acme.example', 'admin')`,
+		acme,
+		store.NewID(),
+	)
 	if err == nil {
 		t.Error("a user was made of a tenant that the transaction is not bound to")
 	}
@@ -502,7 +581,10 @@ func TestOtherTenantsIDs(t *testing.T) {
 	if list, err := db.ListUsers(ctx, globex, store.UserCursor{}, 10); err != nil || len(list) != 0 {
 		t.Errorf("users: %v, %v", list, err)
 	}
-	if after := people.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`); after != before {
+	if after := people.text(
+		t,
+		`SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`,
+	); after != before {
 		t.Errorf("rows changed from %s to %s", before, after)
 	}
 	if _, err := db.UserByID(ctx, acme+","+globex, id); err == nil {
@@ -517,8 +599,13 @@ func TestSweepAccounts(t *testing.T) {
 		t.Fatalf("%d rows went that are in use, %v", n, err)
 	}
 	old := `now() - interval '400 days'`
-	for table, column := range map[string]string{"email_codes": "expires_at", "password_reset_tokens": "expires_at", "refresh_token_blacklist": "expires_at",
-		"login_sessions": "expires_at", "audit_log": "at"} {
+	for table, column := range map[string]string{
+		"email_codes":             "expires_at",
+		"password_reset_tokens":   "expires_at",
+		"refresh_token_blacklist": "expires_at",
+		"login_sessions":          "expires_at",
+		"audit_log":               "at",
+	} {
 		people.exec(t, `UPDATE `+table+` SET `+column+` = `+old)
 	}
 	people.exec(t, `UPDATE users SET updated_at = `+old)
@@ -540,7 +627,10 @@ func TestSweepAccountsIsBounded(t *testing.T) {
 	for i := range 5 {
 		people.add(t, fmt.Sprintf("u%d@acme.example", i), store.RoleViewer)
 	}
-	people.exec(t, `UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`)
+	people.exec(
+		t,
+		`UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`,
+	)
 	for _, want := range []int64{2, 1, 0} {
 		if n, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 2); err != nil || n != want {
 			t.Errorf("%d rows, %v; want %d", n, err, want)

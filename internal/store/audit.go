@@ -36,10 +36,28 @@ const (
 
 // Actions returns the closed set, in no order.
 func Actions() []string {
-	return []string{ActionRegister, ActionVerifyEmail, ActionLogin, ActionRefreshReuse, ActionLogout, ActionLogoutAll, ActionSessionRevoked,
-		ActionSessionsRevoked, ActionPasswordResetRequested, ActionPasswordReset, ActionPasswordChanged, ActionUserCreated, ActionUserInvited,
-		ActionUserDisabled, ActionUserEnabled, ActionUserRoleChanged, ActionStreamClosed, ActionStreamsClosed,
-		ActionPredecessorAdopted, ActionPredecessorDeleted}
+	return []string{
+		ActionRegister,
+		ActionVerifyEmail,
+		ActionLogin,
+		ActionRefreshReuse,
+		ActionLogout,
+		ActionLogoutAll,
+		ActionSessionRevoked,
+		ActionSessionsRevoked,
+		ActionPasswordResetRequested,
+		ActionPasswordReset,
+		ActionPasswordChanged,
+		ActionUserCreated,
+		ActionUserInvited,
+		ActionUserDisabled,
+		ActionUserEnabled,
+		ActionUserRoleChanged,
+		ActionStreamClosed,
+		ActionStreamsClosed,
+		ActionPredecessorAdopted,
+		ActionPredecessorDeleted,
+	}
 }
 
 // Outcomes of an audit row.
@@ -89,8 +107,18 @@ const insertAuditSQL = `INSERT INTO audit_log (tenant, action, outcome, actor_id
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
 func (a Audit) values(tenant string) []any {
-	return []any{tenant, a.Action, a.Outcome, orNull(a.ActorID), cut(a.Subject, 254), orNull(a.SessionID), addressOrNull(a.Address),
-		cut(a.Device, 256), cut(a.Reason, 200), cut(a.RequestID, 64)}
+	return []any{
+		tenant,
+		a.Action,
+		a.Outcome,
+		orNull(a.ActorID),
+		cut(a.Subject, 254),
+		orNull(a.SessionID),
+		addressOrNull(a.Address),
+		cut(a.Device, 256),
+		cut(a.Reason, 200),
+		cut(a.RequestID, 64),
+	}
 }
 
 func orNull(id string) *string {

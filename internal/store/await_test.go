@@ -30,8 +30,13 @@ func TestAwait(t *testing.T) {
 		"read-only":     {away: time.Second, wantLines: 1, wantTries: 6},
 		"ten minutes":   {away: 10 * time.Minute, wantLines: 10, wantTries: 260},
 		"wrong later":   {away: 90 * time.Second, then: refused, want: refused, wantLines: 2, wantTries: 60},
-		"bounded, longer": {away: time.Hour, bound: 2 * time.Minute, want: store.ErrUnavailable,
-			wantLines: 2, wantTries: 70},
+		"bounded, longer": {
+			away:      time.Hour,
+			bound:     2 * time.Minute,
+			want:      store.ErrUnavailable,
+			wantLines: 2,
+			wantTries: 70,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

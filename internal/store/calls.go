@@ -67,7 +67,12 @@ func (d *Dataplane) Calls(ctx context.Context, tenant string, f CallFilter) (lis
 	w.matchAny("from_number", f.From)
 	w.matchAny("to_number", f.To)
 	w.page("created_at", "call_sid", f.Page)
-	sql := fmt.Sprintf(`SELECT %s FROM calls WHERE %s ORDER BY created_at DESC, call_sid DESC LIMIT %d`, callColumns, w, f.rows())
+	sql := fmt.Sprintf(
+		`SELECT %s FROM calls WHERE %s ORDER BY created_at DESC, call_sid DESC LIMIT %d`,
+		callColumns,
+		w,
+		f.rows(),
+	)
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(sql, w.args...).Query(collect(&list, scanCall))
 	})
@@ -97,8 +102,17 @@ func (d *Dataplane) CallBySID(ctx context.Context, tenant, sid string) (c CallWi
 			c, err = pgx.CollectExactlyOneRow(rows, scanCallWithLegs)
 			return err
 		})
-		b.Queue(fmt.Sprintf(`SELECT stream_sid, status, disconnected_by, error, detailed_status, duration_seconds FROM call_streams
-			WHERE tenant = $1 AND call_sid = $2 ORDER BY stream_sid LIMIT %d`, maxStreams), tenant, sid).Query(collect(&c.Streams, scanStream))
+		b.Queue(
+			fmt.Sprintf(
+				`SELECT stream_sid, status, disconnected_by, error, detailed_status, duration_seconds FROM call_streams
+			WHERE tenant = $1 AND call_sid = $2 ORDER BY stream_sid LIMIT %d`,
+				maxStreams,
+			),
+			tenant,
+			sid,
+		).Query(
+			collect(&c.Streams, scanStream),
+		)
 		// A call knows the ids of its recordings, and those are indexed.
 		b.Queue(`WITH k AS (SELECT unnest(recording_ids) AS id FROM calls WHERE tenant = $1 AND call_sid = $2
 			UNION ALL (SELECT id FROM captures WHERE tenant = $1 AND call_sid = $2 ORDER BY created_at DESC LIMIT 16))`+recordingsOf, tenant, sid).

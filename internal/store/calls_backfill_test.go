@@ -32,16 +32,41 @@ func TestKnownCalls(t *testing.T) {
 		event.Source, event.DeadReason, event.DedupKey = source, "source_refused", sha256.Sum256([]byte(sid+source))
 		return event
 	}
-	fixture.ingest(t, ended, newEvent(acme, "no-end", "terminal", store.CallCompleted, ""), newEvent(acme, "answered", "answered", store.CallInProgress, ""),
-		dead("dead", "backfill"), dead("dead-webhook", "webhook"), newEvent(acme, "both", "terminal", store.CallCompleted, ""), dead("both", "backfill"),
-		newEvent(globex, "globex", "terminal", store.CallCompleted, ""), newEvent(acme, "unasked", "terminal", store.CallCompleted, ""))
-	got, err := fixture.oper.KnownCalls(t.Context(), acme, []string{"ended", "no-end", "answered", "dead", "dead-webhook", "both", "globex", "nobody", "ended"})
+	fixture.ingest(
+		t,
+		ended,
+		newEvent(acme, "no-end", "terminal", store.CallCompleted, ""),
+		newEvent(acme, "answered", "answered", store.CallInProgress, ""),
+		dead(
+			"dead",
+			"backfill",
+		),
+		dead("dead-webhook", "webhook"),
+		newEvent(acme, "both", "terminal", store.CallCompleted, ""),
+		dead("both", "backfill"),
+		newEvent(
+			globex,
+			"globex",
+			"terminal",
+			store.CallCompleted,
+			"",
+		),
+		newEvent(acme, "unasked", "terminal", store.CallCompleted, ""),
+	)
+	got, err := fixture.oper.KnownCalls(
+		t.Context(),
+		acme,
+		[]string{"ended", "no-end", "answered", "dead", "dead-webhook", "both", "globex", "nobody", "ended"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]store.Known{
-		"ended":  {Terminal: true, Ended: true, RecordingIDs: []string{recording.ID("ended", url)}},
-		"no-end": {Terminal: true}, "answered": {}, "dead": {Dead: true}, "both": {Terminal: true, Dead: true},
+		"ended":    {Terminal: true, Ended: true, RecordingIDs: []string{recording.ID("ended", url)}},
+		"no-end":   {Terminal: true},
+		"answered": {},
+		"dead":     {Dead: true},
+		"both":     {Terminal: true, Dead: true},
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
 		t.Errorf("known (-want +got):\n%s", d)
@@ -69,7 +94,10 @@ func TestSuspects(t *testing.T) {
 	legs.Call.StartedAt = now.Add(-31 * time.Minute)
 	legs.Legs = []store.Leg{{Kind: store.LegDial, Key: "dial:1", State: store.CallNoAnswer, Called: true}}
 	fixture.ingest(t, legs)
-	fixture.ingest(t, newEvent(acme, "heard-of", "answered", store.CallInProgress, "")) // no start: it counts from when it was heard of
+	fixture.ingest(
+		t,
+		newEvent(acme, "heard-of", "answered", store.CallInProgress, ""),
+	) // no start: it counts from when it was heard of
 	fixture.exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
 
 	var got []string
@@ -132,9 +160,14 @@ func TestSuspectsReadAnIndex(t *testing.T) {
 	}
 	db.Close()
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if n := fixture.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`); n == 8 {
+		if n := fixture.one(
+			t,
+			`SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`,
+		); n == 8 {
 			return
-		} else if time.Since(start) > 10*time.Second {
+		} else if time.Since(
+			start,
+		) > 10*time.Second {
 			t.Fatalf("%v of 8 queries used the index", n)
 		}
 	}

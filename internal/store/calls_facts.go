@@ -20,8 +20,13 @@ func (e *Event) Weights() (whole, legs outcome.Weight) {
 }
 
 func (e *Event) statements() (whole outcome.Statement, legs outcome.Weight) {
-	whole = outcome.Statement{Whole: true, State: e.Call.State, At: e.SaidAt, Assumed: e.Assumed,
-		Talked: e.Call.ConversationSeconds > 0}
+	whole = outcome.Statement{
+		Whole:   true,
+		State:   e.Call.State,
+		At:      e.SaidAt,
+		Assumed: e.Assumed,
+		Talked:  e.Call.ConversationSeconds > 0,
+	}
 	legs = outcome.Statement{State: e.Stage, At: e.SaidAt}.Weight()
 	for i := range e.Legs {
 		if leg := &e.Legs[i]; leg.Called {
@@ -60,7 +65,9 @@ func (s *Stream) statement(at time.Time) outcome.Statement {
 }
 
 var streamEnds = map[string]outcome.State{
-	"completed": outcome.Completed, "cancelled": outcome.Canceled, "failed": outcome.Failed,
+	"completed": outcome.Completed,
+	"cancelled": outcome.Canceled,
+	"failed":    outcome.Failed,
 }
 
 // legFact is what the column calls.legs holds of a leg. Two of them are merged by taking the greater value of each
@@ -146,9 +153,17 @@ func legsOf(column []byte) ([]Leg, error) {
 	for id, f := range facts {
 		kind, _, _ := strings.Cut(id, ":")
 		at, _ := time.Parse(time.RFC3339, f.At) // zero if nobody said
-		legs = append(legs, Leg{Kind: LegKind(kind), Key: id, Number: f.Number, Agent: f.Agent,
-			State: f.Weight.State(), Called: f.Called,
-			Seconds: f.Seconds, Presence: f.Presence, At: at})
+		legs = append(legs, Leg{
+			Kind:     LegKind(kind),
+			Key:      id,
+			Number:   f.Number,
+			Agent:    f.Agent,
+			State:    f.Weight.State(),
+			Called:   f.Called,
+			Seconds:  f.Seconds,
+			Presence: f.Presence,
+			At:       at,
+		})
 	}
 	slices.SortFunc(legs, func(a, b Leg) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Key, b.Key))

@@ -10,8 +10,17 @@ import (
 // TestLegFacts: what is written of legs is read back as it was, whatever their texts hold.
 func TestLegFacts(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	full := Leg{Kind: "leg", Key: "leg:0", Number: "+919800000001", Agent: "a@example.com", State: CallBusy, Called: true,
-		Seconds: 40, Presence: PresenceFree, At: at}
+	full := Leg{
+		Kind:     "leg",
+		Key:      "leg:0",
+		Number:   "+919800000001",
+		Agent:    "a@example.com",
+		State:    CallBusy,
+		Called:   true,
+		Seconds:  40,
+		Presence: PresenceFree,
+		At:       at,
+	}
 	talked := full
 	talked.State = CallCompleted // two parties who talked complete a call
 	for name, tc := range map[string]struct {

@@ -99,8 +99,12 @@ func TestRowsOfOlderVersions(t *testing.T) {
 			}
 			// An old pod that comes last changes nothing that is known better.
 			fixture.oldIngest(t, "row", "last", store.CallFailed, 0)
-			if got := fixture.one(t, `SELECT state FROM calls WHERE call_sid = 'row'`); tc.want == store.CallCompleted &&
-				tc.stored != store.CallCompleted && got != int(tc.want) {
+			if got := fixture.one(
+				t,
+				`SELECT state FROM calls WHERE call_sid = 'row'`,
+			); tc.want == store.CallCompleted &&
+				tc.stored != store.CallCompleted &&
+				got != int(tc.want) {
 				t.Errorf("after an old pod's event the state is %d, want %d", got, tc.want)
 			}
 		})
@@ -116,10 +120,23 @@ func TestLegsAreKept(t *testing.T) {
 		e.Legs = legs
 		return e
 	}
-	first := store.Leg{Kind: store.LegDial, Key: "dial:7/1", Number: "0911", State: store.CallNoAnswer, Called: true,
-		At: at}
-	answered := store.Leg{Kind: store.LegDial, Key: "dial:8/1", Number: "0912", State: store.CallCompleted,
-		Called: true, Seconds: 40, At: at.Add(time.Minute)}
+	first := store.Leg{
+		Kind:   store.LegDial,
+		Key:    "dial:7/1",
+		Number: "0911",
+		State:  store.CallNoAnswer,
+		Called: true,
+		At:     at,
+	}
+	answered := store.Leg{
+		Kind:    store.LegDial,
+		Key:     "dial:8/1",
+		Number:  "0912",
+		State:   store.CallCompleted,
+		Called:  true,
+		Seconds: 40,
+		At:      at.Add(time.Minute),
+	}
 	agent := store.Leg{Kind: store.LegAgent, Key: "agent:a", Agent: "a@acme.example", Presence: store.PresenceBusy}
 	free := agent
 	free.Presence = store.PresenceFree
@@ -134,7 +151,12 @@ func TestLegsAreKept(t *testing.T) {
 	if d := cmp.Diff(want, facts, cmpopts.EquateApproxTime(0)); d != "" {
 		t.Errorf("facts (-want +got):\n%s", d)
 	}
-	if facts, err = fixture.oper.CallFacts(t.Context(), acme, "nobody"); err != nil || facts.Outcome != store.CallUnknown ||
+	if facts, err = fixture.oper.CallFacts(
+		t.Context(),
+		acme,
+		"nobody",
+	); err != nil ||
+		facts.Outcome != store.CallUnknown ||
 		facts.Legs != nil {
 		t.Errorf("an unknown call has %+v, %v", facts, err)
 	}
@@ -147,8 +169,12 @@ func TestLegsAreBounded(t *testing.T) {
 		for i := range 10 {
 			event := newEvent(acme, sid, fmt.Sprint(i), store.CallUnknown, "")
 			for j := range 16 {
-				event.Legs = append(event.Legs, store.Leg{Kind: store.LegDial, Key: fmt.Sprintf("dial:%03d", 16*order(i)+j),
-					Called: true, State: store.CallBusy})
+				event.Legs = append(event.Legs, store.Leg{
+					Kind:   store.LegDial,
+					Key:    fmt.Sprintf("dial:%03d", 16*order(i)+j),
+					Called: true,
+					State:  store.CallBusy,
+				})
 			}
 			list = append(list, event)
 		}

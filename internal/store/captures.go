@@ -75,22 +75,46 @@ func (d *Dataplane) BeginCapture(ctx context.Context, c Capture) error {
 // RefuseCapture keeps that a stream was to be captured and was not, and why.
 func (d *Dataplane) RefuseCapture(ctx context.Context, c Capture, code, message string) error {
 	return d.oneTrip(ctx, c.Tenant, func(b *pgx.Batch) {
-		b.Queue(`INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
+		b.Queue(
+			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
 			VALUES ($1, $2, $3::uuid, $4, $5, 'failed', $6, $7, $8, now()) ON CONFLICT (tenant, id) DO NOTHING`,
-			c.Tenant, c.ID, c.Session, c.CallSID, c.Pod, code, bounded.Text(message, maxError), c.CreatedAt)
+			c.Tenant,
+			c.ID,
+			c.Session,
+			c.CallSID,
+			c.Pod,
+			code,
+			bounded.Text(message, maxError),
+			c.CreatedAt,
+		)
 	})
 }
 
 // SetCaptureUpload notes the upload in parts that was begun for a capture. ErrLeaseLost if another pod has the capture, or it ended.
 func (d *Dataplane) SetCaptureUpload(ctx context.Context, ref CaptureRef, pod, uploadID string) error {
-	return d.heldCapture(ctx, ref, `UPDATE captures SET upload_id = $4 WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`, pod, uploadID)
+	return d.heldCapture(
+		ctx,
+		ref,
+		`UPDATE captures SET upload_id = $4 WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`,
+		pod,
+		uploadID,
+	)
 }
 
 // FinishCapture ends a capture. ErrLeaseLost if another pod has it, or it ended.
 func (d *Dataplane) FinishCapture(ctx context.Context, ref CaptureRef, pod string, e CaptureEnd) error {
-	return d.heldCapture(ctx, ref, `UPDATE captures SET state = $4, size = $5, sha256 = $6, error_code = $7, error = $8, finished_at = now()
+	return d.heldCapture(
+		ctx,
+		ref,
+		`UPDATE captures SET state = $4, size = $5, sha256 = $6, error_code = $7, error = $8, finished_at = now()
 		WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`,
-		pod, e.state(), e.Size, e.SHA256, e.Code, bounded.Text(e.Message, maxError))
+		pod,
+		e.state(),
+		e.Size,
+		e.SHA256,
+		e.Code,
+		bounded.Text(e.Message, maxError),
+	)
 }
 
 func (d *Dataplane) heldCapture(ctx context.Context, ref CaptureRef, sql string, args ...any) error {
@@ -130,8 +154,14 @@ func (d *Dataplane) touchCaptures(
 		tenants, ids = append(tenants, r.Tenant), append(ids, r.ID)
 	}
 	err := d.inTenants(ctx, distinct(tenants), func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `UPDATE captures c SET last_seen_at = `+at+` FROM unnest($1::text[], $2::text[]) k (tenant, id)
-			WHERE c.tenant = k.tenant AND c.id = k.id AND c.pod = $3 AND c.state = 'recording' RETURNING c.tenant, c.id`, tenants, ids, pod)
+		rows, err := tx.Query(
+			ctx,
+			`UPDATE captures c SET last_seen_at = `+at+` FROM unnest($1::text[], $2::text[]) k (tenant, id)
+			WHERE c.tenant = k.tenant AND c.id = k.id AND c.pod = $3 AND c.state = 'recording' RETURNING c.tenant, c.id`,
+			tenants,
+			ids,
+			pod,
+		)
 		if err != nil {
 			return err
 		}
@@ -174,28 +204,45 @@ func (d *Dataplane) ClaimCaptures(
 // OpenCapture reads a capture that the pod has to bring to its end. ErrNotFound if it has none such.
 func (d *Dataplane) OpenCapture(ctx context.Context, ref CaptureRef, pod string) (c Capture, err error) {
 	err = d.oneTrip(ctx, ref.Tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+captureRow+` FROM captures c WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`, ref.Tenant, ref.ID, pod).
-			Query(func(rows pgx.Rows) (err error) {
-				c, err = pgx.CollectExactlyOneRow(rows, scanCapture)
-				return err
-			})
+		b.Queue(
+			`SELECT `+captureRow+` FROM captures c WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`,
+			ref.Tenant,
+			ref.ID,
+			pod,
+		).
+			Query(
+				func(rows pgx.Rows) (err error) {
+					c, err = pgx.CollectExactlyOneRow(rows, scanCapture)
+					return err
+				},
+			)
 	})
 	return c, err
 }
 
 // HasLiveCaptures tells whether a pod has captures of the tenant that are not in the bucket yet. Only the operator may.
 func (d *Operator) HasLiveCaptures(ctx context.Context, tenant string) (has bool, err error) {
-	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording' AND last_seen_at > now() - interval '2 minutes')`,
-		tenant).Scan(&has)
+	err = d.pool.QueryRow(
+		ctx,
+		`SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording' AND last_seen_at > now() - interval '2 minutes')`,
+		tenant,
+	).Scan(
+		&has,
+	)
 	return has, explain(err)
 }
 
 // SweepCaptures fails captures of which no pod has said anything for so long, at most limit, and returns how many. Only the operator may.
 func (d *Operator) SweepCaptures(ctx context.Context, unseen time.Duration, limit int) (int64, error) {
-	tag, err := d.pool.Exec(ctx, `UPDATE captures SET state = 'failed', error_code = $3, error = $4, finished_at = now() WHERE (tenant, id) IN
+	tag, err := d.pool.Exec(
+		ctx,
+		`UPDATE captures SET state = 'failed', error_code = $3, error = $4, finished_at = now() WHERE (tenant, id) IN
 		(SELECT tenant, id FROM captures WHERE state = 'recording' AND greatest(last_seen_at, created_at) < now() - $1::interval LIMIT $2)`,
-		unseen, limit, CodeCaptureAbandoned,
-		"no pod could bring it to its end: none has the tenant's bucket any more. A lifecycle rule of the bucket should end uploads in parts that are old")
+		unseen,
+		limit,
+		CodeCaptureAbandoned,
+		"no pod could bring it to its end: none has the tenant's bucket any more. A lifecycle rule of the bucket should end uploads in parts that are old",
+	)
 	if err != nil {
 		return 0, explain(err)
 	}

@@ -15,8 +15,15 @@ import (
 // capture begins one, and returns it.
 func (f *fixture) capture(t *testing.T, tenant, id, pod string) store.Capture {
 	t.Helper()
-	c := store.Capture{CaptureRef: store.CaptureRef{Tenant: tenant, ID: id}, Session: store.NewID(), CallSID: "c1", Pod: pod, Bucket: "b",
-		Key: tenant + "/" + id + ".wav", CreatedAt: time.Now().Add(-time.Minute).Round(time.Microsecond)}
+	c := store.Capture{
+		CaptureRef: store.CaptureRef{Tenant: tenant, ID: id},
+		Session:    store.NewID(),
+		CallSID:    "c1",
+		Pod:        pod,
+		Bucket:     "b",
+		Key:        tenant + "/" + id + ".wav",
+		CreatedAt:  time.Now().Add(-time.Minute).Round(time.Microsecond),
+	}
 	for range 2 { // a repeat is harmless
 		if err := f.dataplane.BeginCapture(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -38,12 +45,22 @@ func TestCaptureLife(t *testing.T) {
 		want.Bucket = "b"
 		want.Key = capture.Key
 		want.Captured = true
-		ignored := cmpopts.IgnoreFields(store.Recording{}, "CreatedAt", "FinishedAt", "AvailableAt", "UploadStarted", "HasView")
+		ignored := cmpopts.IgnoreFields(
+			store.Recording{},
+			"CreatedAt",
+			"FinishedAt",
+			"AvailableAt",
+			"UploadStarted",
+			"HasView",
+		)
 		got, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
 		if diff := cmp.Diff(want, got, ignored); err != nil || diff != "" {
 			t.Errorf("by its id: %v (-want +got):\n%s", err, diff)
 		}
-		list, _, err := fixture.dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{State: want.State, CallSID: "c1"})
+		list, _, err := fixture.dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{
+			State:   want.State,
+			CallSID: "c1",
+		})
 		if diff := cmp.Diff([]store.Recording{want}, list, ignored); err != nil || diff != "" {
 			t.Errorf("listed: %v (-want +got):\n%s", err, diff)
 		}
@@ -51,7 +68,14 @@ func TestCaptureLife(t *testing.T) {
 		if diff := cmp.Diff([]store.Recording{want}, call.Recordings, ignored); err != nil || diff != "" {
 			t.Errorf("with its call: %v (-want +got):\n%s", err, diff)
 		}
-		if _, err := fixture.dataplane.RecordingByID(t.Context(), globex, capture.ID); !errors.Is(err, store.ErrNotFound) {
+		if _, err := fixture.dataplane.RecordingByID(
+			t.Context(),
+			globex,
+			capture.ID,
+		); !errors.Is(
+			err,
+			store.ErrNotFound,
+		) {
 			t.Errorf("another tenant: %v", err)
 		}
 	}
@@ -72,18 +96,41 @@ func TestCaptureLife(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	end := store.CaptureEnd{Size: 48, SHA256: strings.Repeat("a", 64), Code: "SpoolFull", Message: strings.Repeat("x", 2000)}
+	end := store.CaptureEnd{
+		Size:    48,
+		SHA256:  strings.Repeat("a", 64),
+		Code:    "SpoolFull",
+		Message: strings.Repeat("x", 2000),
+	}
 	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "pod", end); err != nil {
 		t.Fatal(err)
 	}
 	seen(store.Recording{
-		State: store.StateUploaded, Size: 48, SHA256: end.SHA256,
-		LastErrorCode: "SpoolFull", LastError: strings.Repeat("x", 996) + " ...",
+		State:         store.StateUploaded,
+		Size:          48,
+		SHA256:        end.SHA256,
+		LastErrorCode: "SpoolFull",
+		LastError:     strings.Repeat("x", 996) + " ...",
 	})
-	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "pod", end); !errors.Is(err, store.ErrLeaseLost) {
+	if err := fixture.dataplane.FinishCapture(
+		t.Context(),
+		capture.CaptureRef,
+		"pod",
+		end,
+	); !errors.Is(
+		err,
+		store.ErrLeaseLost,
+	) {
 		t.Errorf("a second end: %v", err)
 	}
-	if _, err := fixture.dataplane.OpenCapture(t.Context(), capture.CaptureRef, "pod"); !errors.Is(err, store.ErrNotFound) {
+	if _, err := fixture.dataplane.OpenCapture(
+		t.Context(),
+		capture.CaptureRef,
+		"pod",
+	); !errors.Is(
+		err,
+		store.ErrNotFound,
+	) {
 		t.Errorf("opened after its end: %v", err)
 	}
 }
@@ -92,7 +139,12 @@ func TestCaptureLife(t *testing.T) {
 func TestCaptureRetry(t *testing.T) {
 	fixture := newFixture(t)
 	capture := fixture.capture(t, acme, "00000000000000a1", "pod")
-	refused := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a2"}, Session: store.NewID(), Pod: "pod", CreatedAt: time.Now()}
+	refused := store.Capture{
+		CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a2"},
+		Session:    store.NewID(),
+		Pod:        "pod",
+		CreatedAt:  time.Now(),
+	}
 	if err := fixture.dataplane.RefuseCapture(t.Context(), refused, "NoRoom", "no room"); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +173,11 @@ func TestCaptureRetry(t *testing.T) {
 			t.Errorf("%s has uploads: %v, %v", tenant, has, err)
 		}
 	}
-	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil || fixture.one(t, `SELECT count(*)::int FROM captures`) != 0 {
+	if err := fixture.oper.DeleteTenant(
+		t.Context(),
+		acme,
+	); err != nil ||
+		fixture.one(t, `SELECT count(*)::int FROM captures`) != 0 {
 		t.Errorf("a deleted tenant's are there still, %v", err)
 	}
 }
@@ -133,7 +189,14 @@ func TestClaimCaptures(t *testing.T) {
 	alive := fixture.capture(t, acme, "00000000000000a2", "pod")
 	foreign := fixture.capture(t, globex, "00000000000000a1", "gone")
 	fixture.exec(t, `UPDATE captures SET last_seen_at = now() - interval '91 s'`)
-	held, err := fixture.dataplane.HeartbeatCaptures(t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef, {Tenant: acme, ID: "00000000000000ff"}})
+	held, err := fixture.dataplane.HeartbeatCaptures(
+		t.Context(),
+		"pod",
+		[]store.CaptureRef{alive.CaptureRef, gone.CaptureRef, {
+			Tenant: acme,
+			ID:     "00000000000000ff",
+		}},
+	)
 	if diff := cmp.Diff(map[store.CaptureRef]bool{alive.CaptureRef: true}, held); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -155,7 +218,11 @@ func TestClaimCaptures(t *testing.T) {
 			t.Errorf("step %d: %v (-want +got):\n%s", i, err, diff)
 		}
 	}
-	if err := fixture.dataplane.ReleaseCaptures(t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef}); err != nil {
+	if err := fixture.dataplane.ReleaseCaptures(
+		t.Context(),
+		"pod",
+		[]store.CaptureRef{alive.CaptureRef, gone.CaptureRef},
+	); err != nil {
 		t.Fatal(err)
 	}
 	list, err := fixture.dataplane.ClaimCaptures(t.Context(), []string{acme}, "other", 90*time.Second, 10)
@@ -173,14 +240,23 @@ func TestSweepCaptures(t *testing.T) {
 	old := fixture.capture(t, acme, "00000000000000a1", "gone")
 	released := fixture.capture(t, acme, "00000000000000a2", "gone")
 	fresh := fixture.capture(t, acme, "00000000000000a3", "pod")
-	fixture.exec(t, `UPDATE captures SET last_seen_at = now() - interval '25 hours', created_at = now() - interval '25 hours' WHERE id = $1`, old.ID)
+	fixture.exec(
+		t,
+		`UPDATE captures SET last_seen_at = now() - interval '25 hours', created_at = now() - interval '25 hours' WHERE id = $1`,
+		old.ID,
+	)
 	fixture.exec(t, `UPDATE captures SET last_seen_at = 'epoch' WHERE id = $1`, released.ID)
 	if n, err := fixture.oper.SweepCaptures(t.Context(), 24*time.Hour, 10); n != 1 || err != nil {
 		t.Errorf("%d were swept, %v", n, err)
 	}
-	for id, want := range map[string]store.RecordingState{old.ID: store.StateFailed, released.ID: store.StateLeased, fresh.ID: store.StateLeased} {
+	for id, want := range map[string]store.RecordingState{
+		old.ID:      store.StateFailed,
+		released.ID: store.StateLeased,
+		fresh.ID:    store.StateLeased,
+	} {
 		recording, err := fixture.dataplane.RecordingByID(t.Context(), acme, id)
-		if err != nil || recording.State != want || (want == store.StateFailed) != (recording.LastErrorCode == store.CodeCaptureAbandoned) {
+		if err != nil || recording.State != want ||
+			(want == store.StateFailed) != (recording.LastErrorCode == store.CodeCaptureAbandoned) {
 			t.Errorf("%s: %+v, %v", id, recording, err)
 		}
 	}
@@ -222,7 +298,12 @@ func TestLostCaptures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			ref := store.StreamRef{Tenant: acme, ID: store.NewID()}
-			if err := f.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: ref.ID, CallSID: "c1", Pod: "gone", CaptureID: tc.captureID}, 10); err != nil {
+			if err := f.dataplane.AdmitStream(t.Context(), acme, store.NewStream{
+				ID:        ref.ID,
+				CallSID:   "c1",
+				Pod:       "gone",
+				CaptureID: tc.captureID,
+			}, 10); err != nil {
 				t.Fatal(err)
 			}
 			f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '2 hours'`)
@@ -241,7 +322,12 @@ func TestLostCaptures(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("rows (-want +got):\n%s", diff)
 			}
-			if n := f.one(t, `SELECT count(*)::int FROM captures WHERE session <> $1::uuid AND NOT $2`, ref.ID, tc.begun); n != 0 {
+			if n := f.one(
+				t,
+				`SELECT count(*)::int FROM captures WHERE session <> $1::uuid AND NOT $2`,
+				ref.ID,
+				tc.begun,
+			); n != 0 {
 				t.Errorf("%d rows are of another stream", n)
 			}
 		})
@@ -251,16 +337,29 @@ func TestLostCaptures(t *testing.T) {
 // TestLostCaptureBeginsAgain : a pod that was held for gone, and lives, takes its capture back before anything of it is in the bucket; nobody else does.
 func TestLostCaptureBeginsAgain(t *testing.T) {
 	fixture := newFixture(t)
-	capture := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a1"}, Session: store.NewID(), CallSID: "c1", Pod: "silent", Bucket: "b", Key: "k",
-		CreatedAt: time.Now()}
-	if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: capture.Session, Pod: capture.Pod, CaptureID: capture.ID}, 10); err != nil {
+	capture := store.Capture{
+		CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a1"},
+		Session:    store.NewID(),
+		CallSID:    "c1",
+		Pod:        "silent",
+		Bucket:     "b",
+		Key:        "k",
+		CreatedAt:  time.Now(),
+	}
+	if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{
+		ID:        capture.Session,
+		Pod:       capture.Pod,
+		CaptureID: capture.ID,
+	}, 10); err != nil {
 		t.Fatal(err)
 	}
 	if n, _, err := fixture.dataplane.ReapStreams(t.Context(), []string{acme}, 0, 10); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	lost, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
-	if err != nil || lost.State != store.StateFailed || lost.LastErrorCode != store.CodePodLost || lost.LastError == "" || !lost.Captured {
+	if err != nil || lost.State != store.StateFailed || lost.LastErrorCode != store.CodePodLost ||
+		lost.LastError == "" ||
+		!lost.Captured {
 		t.Errorf("lost: %+v, %v", lost, err)
 	}
 	for _, pod := range []string{"another", "silent", "silent"} {
@@ -268,14 +367,25 @@ func TestLostCaptureBeginsAgain(t *testing.T) {
 		if err := fixture.dataplane.BeginCapture(t.Context(), capture); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := fixture.dataplane.OpenCapture(t.Context(), capture.CaptureRef, pod); (pod == "another") != errors.Is(err, store.ErrNotFound) || pod == "silent" && err != nil {
+		if _, err := fixture.dataplane.OpenCapture(
+			t.Context(),
+			capture.CaptureRef,
+			pod,
+		); (pod == "another") != errors.Is(err, store.ErrNotFound) ||
+			pod == "silent" && err != nil {
 			t.Errorf("pod %s has it: %v", pod, err)
 		}
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1' AND error_code || error = '' AND object_key = 'k'`); n != 1 {
+	if n := fixture.one(
+		t,
+		`SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1' AND error_code || error = '' AND object_key = 'k'`,
+	); n != 1 {
 		t.Error("it is not what it would have been")
 	}
-	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, capture.Pod, store.CaptureEnd{Failed: true, Code: store.CodePodLost}); err != nil {
+	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, capture.Pod, store.CaptureEnd{
+		Failed: true,
+		Code:   store.CodePodLost,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := fixture.dataplane.BeginCapture(t.Context(), capture); err != nil {

@@ -36,9 +36,12 @@ type pool struct {
 // newPool bounds each statement, and each transaction as a whole, to within.
 func newPool(raw *pgxpool.Pool, within time.Duration) *pool {
 	p := &pool{raw: raw}
-	p.timed = timed{querier: raw, bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
-		return context.WithTimeout(ctx, within)
-	}}
+	p.timed = timed{
+		querier: raw,
+		bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, within)
+		},
+	}
 	return p
 }
 
@@ -58,12 +61,16 @@ func (p *pool) Begin(ctx context.Context) (pgx.Tx, error) {
 		return nil, err
 	}
 	end, _ := bound.Deadline()
-	return &timedTx{Tx: begun, cancel: cancel, timed: timed{
-		querier: begun,
-		bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithDeadline(ctx, end)
+	return &timedTx{
+		Tx:     begun,
+		cancel: cancel,
+		timed: timed{
+			querier: begun,
+			bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithDeadline(ctx, end)
+			},
 		},
-	}}, nil
+	}, nil
 }
 
 // timedTx is a transaction whose statements all end at its deadline.

@@ -87,7 +87,10 @@ func (d *Operator) Events(ctx context.Context, f EventFilter) ([]KeptEvent, erro
 	if f.Limit > 0 {
 		limit = min(f.Limit, maxListed)
 	}
-	rows, err := d.pool.Query(ctx, fmt.Sprintf(`SELECT %s, ''::bytea FROM call_events%s ORDER BY id DESC LIMIT %d`, eventColumns, where, limit), args...)
+	rows, err := d.pool.Query(
+		ctx,
+		fmt.Sprintf(`SELECT %s, ''::bytea FROM call_events%s ORDER BY id DESC LIMIT %d`, eventColumns, where, limit),
+		args...)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -176,9 +179,14 @@ func (e *Event) covered() (bits int16) {
 // DeadEvents counts the dead events by reason, every one of DeadReasons and DeadOther, up to 100,000 in all, and tells when the
 // oldest came; zero without one. Dead events are found through their own index, so the living ones cost nothing.
 func (d *Operator) DeadEvents(ctx context.Context) (counts map[string]int, oldest time.Time, err error) {
-	rows, err := d.pool.Query(ctx, `SELECT CASE WHEN dead_reason = ANY ($1) THEN dead_reason ELSE $2 END, count(*)::int FROM (
+	rows, err := d.pool.Query(
+		ctx,
+		`SELECT CASE WHEN dead_reason = ANY ($1) THEN dead_reason ELSE $2 END, count(*)::int FROM (
 		SELECT dead_reason FROM call_events WHERE dead_reason IS NOT NULL ORDER BY tenant, id LIMIT $3) dead GROUP BY 1`,
-		deadReasons, DeadOther, maxCounted)
+		deadReasons,
+		DeadOther,
+		maxCounted,
+	)
 	if err != nil {
 		return nil, oldest, explain(err)
 	}

@@ -41,7 +41,13 @@ func (d *details) add(e *Event) {
 	for i := range e.Recordings {
 		if newRecording := &e.Recordings[i]; newRecording.Rejected != "" {
 			d.recEvent, d.recID = append(d.recEvent, n), append(d.recID, newRecording.ID)
-			d.recURL, d.recRejection = append(d.recURL, newRecording.SourceURL), append(d.recRejection, newRecording.Rejected)
+			d.recURL, d.recRejection = append(
+				d.recURL,
+				newRecording.SourceURL,
+			), append(
+				d.recRejection,
+				newRecording.Rejected,
+			)
 		}
 	}
 }

@@ -93,10 +93,18 @@ type batch struct {
 
 // newBatch returns a batch with room for this many events.
 func newBatch(events int) *batch {
-	b := &batch{dedup: make([][]byte, 0, events), raw: make([][]byte, 0, events), legFacts: make([][]byte, 0, events),
-		whole: make([]int64, 0, events), legs: make([]int64, 0, events), seconds: make([]int32, 0, events),
-		covered: make([]int16, 0, events), rank: make([]int16, 0, events),
-		started: make([]*time.Time, 0, events), ended: make([]*time.Time, 0, events)}
+	b := &batch{
+		dedup:    make([][]byte, 0, events),
+		raw:      make([][]byte, 0, events),
+		legFacts: make([][]byte, 0, events),
+		whole:    make([]int64, 0, events),
+		legs:     make([]int64, 0, events),
+		seconds:  make([]int32, 0, events),
+		covered:  make([]int16, 0, events),
+		rank:     make([]int16, 0, events),
+		started:  make([]*time.Time, 0, events),
+		ended:    make([]*time.Time, 0, events),
+	}
 	for _, column := range []*[]string{&b.tenant, &b.callSID, &b.kind, &b.eventType, &b.source, &b.contentType,
 		&b.query, &b.dead, &b.direction, &b.from, &b.to, &b.custom} {
 		*column = make([]string, 0, events)
@@ -107,7 +115,16 @@ func newBatch(events int) *batch {
 func (b *batch) add(e *Event) {
 	b.tenant, b.callSID, b.kind = append(b.tenant, e.Tenant), append(b.callSID, e.CallSID), append(b.kind, e.Kind)
 	b.eventType, b.source = append(b.eventType, e.EventType), append(b.source, e.Source)
-	b.contentType, b.query, b.dead = append(b.contentType, e.ContentType), append(b.query, e.Query), append(b.dead, e.DeadReason)
+	b.contentType, b.query, b.dead = append(
+		b.contentType,
+		e.ContentType,
+	), append(
+		b.query,
+		e.Query,
+	), append(
+		b.dead,
+		e.DeadReason,
+	)
 	b.dedup, b.raw = append(b.dedup, e.DedupKey[:]), append(b.raw, nonNil(e.Raw))
 	b.covered = append(b.covered, e.covered())
 	b.addFacts(e)
@@ -152,18 +169,52 @@ func (b *batch) addStream(event int32, s *Stream, saidAt time.Time) {
 }
 
 func (b *batch) args() []any {
-	received := []any{b.tenant, b.callSID, b.kind, b.eventType, b.dedup, b.source, b.contentType, b.query, b.raw, b.dead,
-		b.covered}
+	received := []any{
+		b.tenant,
+		b.callSID,
+		b.kind,
+		b.eventType,
+		b.dedup,
+		b.source,
+		b.contentType,
+		b.query,
+		b.raw,
+		b.dead,
+		b.covered,
+	}
 	return append(received, b.said()...)
 }
 
 // said is what the events say of calls, recordings and streams.
 func (b *batch) said() []any {
-	return []any{b.rank, b.whole, b.legs, b.direction, b.from, b.to, b.started, b.ended, b.seconds, b.custom,
-		orEmpty(b.recEvent), orEmpty(b.recID), orEmpty(b.recURL), orEmpty(b.recAvailable),
-		orEmpty(b.streamEvent), orEmpty(b.streamSID), orEmpty(b.streamStatus), orEmpty(b.streamSeconds), orEmpty(b.streamBy),
-		orEmpty(b.streamError), orEmpty(b.streamDetail), orEmpty(b.streamRecording), orEmpty(b.streamWeight),
-		b.legFacts}
+	return []any{
+		b.rank,
+		b.whole,
+		b.legs,
+		b.direction,
+		b.from,
+		b.to,
+		b.started,
+		b.ended,
+		b.seconds,
+		b.custom,
+		orEmpty(b.recEvent),
+		orEmpty(b.recID),
+		orEmpty(b.recURL),
+		orEmpty(b.recAvailable),
+		orEmpty(
+			b.streamEvent,
+		),
+		orEmpty(b.streamSID),
+		orEmpty(b.streamStatus),
+		orEmpty(b.streamSeconds),
+		orEmpty(b.streamBy),
+		orEmpty(b.streamError),
+		orEmpty(b.streamDetail),
+		orEmpty(b.streamRecording),
+		orEmpty(b.streamWeight),
+		b.legFacts,
+	}
 }
 
 // orEmpty makes an empty array of what would be NULL.

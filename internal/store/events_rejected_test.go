@@ -14,7 +14,10 @@ func TestRejectedRecordingIsNotQueued(t *testing.T) {
 	fixture := newFixture(t)
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/a.mp3")
 	event.Recordings = append(event.Recordings, store.NewRecording{
-		ID: "rejected", SourceURL: "https://evil.example/b.mp3", Rejected: "the host is not allowed"})
+		ID:        "rejected",
+		SourceURL: "https://evil.example/b.mp3",
+		Rejected:  "the host is not allowed",
+	})
 	if outcome, err := fixture.dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Applied {
 		t.Fatalf("%v, %v", outcome, err)
 	}
@@ -50,7 +53,13 @@ func TestReplayOfManyRejected(t *testing.T) {
 		event.Recordings[i].Rejected = ""
 	}
 	event.Unread = nil
-	if replay, err := fixture.oper.Replay(t.Context(), id, event, false); err != nil || replay.Outcome != store.Applied {
+	if replay, err := fixture.oper.Replay(
+		t.Context(),
+		id,
+		event,
+		false,
+	); err != nil ||
+		replay.Outcome != store.Applied {
 		t.Fatalf("%+v, %v", replay, err)
 	}
 	const want = 16

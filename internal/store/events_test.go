@@ -66,7 +66,15 @@ func TestEvents(t *testing.T) {
 		"of no tenant known": {store.EventFilter{Tenant: "acme/other"}, nil},
 		"a page":             {store.EventFilter{Limit: 2}, []int64{4, 3}},
 		"the next page":      {store.EventFilter{Limit: 2, Before: first + 2}, []int64{2}},
-		"all at once": {store.EventFilter{Tenant: acme, CallSID: "c2", Reason: "malformed_body", Since: hour(4), Until: hour(5), Before: first + 4, Limit: 9},
+		"all at once": {store.EventFilter{
+			Tenant:  acme,
+			CallSID: "c2",
+			Reason:  "malformed_body",
+			Since:   hour(4),
+			Until:   hour(5),
+			Before:  first + 4,
+			Limit:   9,
+		},
 			[]int64{4}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,8 +114,21 @@ func TestEvent(t *testing.T) {
 			event.Query = "a=b"
 			id := fixture.keep(t, event, store.Dead)
 			got, err := fixture.oper.Event(t.Context(), id)
-			want := store.KeptEvent{ID: id, Tenant: acme, CallSID: name, Kind: "status", EventType: "terminal", Source: "webhook", Reason: "stale",
-				ContentType: "text/x", Query: "a=b", CoversQuery: tc.wantQuery, CoversBody: tc.wantBody, Size: len(tc.raw), Raw: []byte(tc.raw)}
+			want := store.KeptEvent{
+				ID:          id,
+				Tenant:      acme,
+				CallSID:     name,
+				Kind:        "status",
+				EventType:   "terminal",
+				Source:      "webhook",
+				Reason:      "stale",
+				ContentType: "text/x",
+				Query:       "a=b",
+				CoversQuery: tc.wantQuery,
+				CoversBody:  tc.wantBody,
+				Size:        len(tc.raw),
+				Raw:         []byte(tc.raw),
+			}
 			if age := time.Since(got.ReceivedAt); age < -time.Minute || age > time.Minute {
 				t.Errorf("received %s ago", age)
 			}
@@ -148,7 +169,8 @@ func TestEventsByPages(t *testing.T) {
 		}
 		pages++
 		for _, e := range list {
-			if seen[e.ID] || filter.Before > 0 && e.ID >= filter.Before || e.Raw == nil || len(e.Raw) > 0 || e.Size != 3 {
+			if seen[e.ID] || filter.Before > 0 && e.ID >= filter.Before || e.Raw == nil || len(e.Raw) > 0 ||
+				e.Size != 3 {
 				t.Fatalf("%+v is listed after %d", e, filter.Before)
 			}
 			seen[e.ID] = true
@@ -172,7 +194,11 @@ func TestDeadEvents(t *testing.T) {
 	}
 	fixture.many(t, 4000, 3)
 	want := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	fixture.exec(t, `UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`, want)
+	fixture.exec(
+		t,
+		`UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`,
+		want,
+	)
 	none["stale"], none["malformed_body"], none[store.DeadOther] = 100, 100, 200
 	counts, oldest, err = fixture.oper.DeadEvents(t.Context())
 	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.Equal(want) {
@@ -262,13 +288,31 @@ func TestReplay(t *testing.T) {
 		wantCalls, wantRecs int
 	}{
 		"good": {want: store.Replay{Outcome: store.Applied}, wantCalls: 1, wantRecs: 1},
-		"its reason holds": {change: func(e *store.Event) { e.DeadReason = "source_refused" },
-			want: store.Replay{Outcome: store.Dead, Reason: "source_refused"}, wantDead: "source_refused"},
-		"another reason":      {change: func(e *store.Event) { e.DeadReason = "stale" }, want: store.Replay{Outcome: store.Dead, Reason: "stale"}, wantDead: "stale"},
-		"another tenant's":    {change: func(e *store.Event) { e.Tenant = globex }, wantErr: store.ErrNotFound, wantDead: "source_refused"},
-		"refused by database": {change: func(e *store.Event) { e.Call.From = "a\x00b" }, want: store.Replay{Outcome: store.Dead, Reason: store.DeadRefused}, wantDead: store.DeadRefused},
-		"too many recordings": {before: `INSERT INTO calls (tenant, call_sid, recording_ids) SELECT 'acme/support', 'c1', array_agg(n::text) FROM generate_series(1, 16) n`,
-			want: store.Replay{Outcome: store.Applied}, wantCalls: 1},
+		"its reason holds": {
+			change:   func(e *store.Event) { e.DeadReason = "source_refused" },
+			want:     store.Replay{Outcome: store.Dead, Reason: "source_refused"},
+			wantDead: "source_refused",
+		},
+		"another reason": {
+			change:   func(e *store.Event) { e.DeadReason = "stale" },
+			want:     store.Replay{Outcome: store.Dead, Reason: "stale"},
+			wantDead: "stale",
+		},
+		"another tenant's": {
+			change:   func(e *store.Event) { e.Tenant = globex },
+			wantErr:  store.ErrNotFound,
+			wantDead: "source_refused",
+		},
+		"refused by database": {
+			change:   func(e *store.Event) { e.Call.From = "a\x00b" },
+			want:     store.Replay{Outcome: store.Dead, Reason: store.DeadRefused},
+			wantDead: store.DeadRefused,
+		},
+		"too many recordings": {
+			before:    `INSERT INTO calls (tenant, call_sid, recording_ids) SELECT 'acme/support', 'c1', array_agg(n::text) FROM generate_series(1, 16) n`,
+			want:      store.Replay{Outcome: store.Applied},
+			wantCalls: 1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fixture := newFixture(t)
@@ -288,7 +332,14 @@ func TestReplay(t *testing.T) {
 				if kept, err := fixture.oper.Event(t.Context(), id); err != nil || kept.Reason != tc.wantDead {
 					t.Errorf("it is kept as dead for %q (%v), want %q", kept.Reason, err, tc.wantDead)
 				}
-				if calls, recs := fixture.one(t, `SELECT count(*) FROM calls`), fixture.one(t, `SELECT count(*) FROM recordings`); calls != tc.wantCalls || recs != tc.wantRecs {
+				if calls, recs := fixture.one(
+					t,
+					`SELECT count(*) FROM calls`,
+				), fixture.one(
+					t,
+					`SELECT count(*) FROM recordings`,
+				); calls != tc.wantCalls ||
+					recs != tc.wantRecs {
 					t.Errorf("%d calls and %d recordings, want %d and %d", calls, recs, tc.wantCalls, tc.wantRecs)
 				}
 				// a partial event is applied again; else the second time there is nothing left to do
@@ -330,8 +381,15 @@ func TestReplayAtOnce(t *testing.T) {
 // TestReplayOfTheUnread : two deliveries that could not be read, each under a key of its own, prove to be one event.
 func TestReplayOfTheUnread(t *testing.T) {
 	fixture := newFixture(t)
-	unread := store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", Raw: []byte("raw"),
-		DeadReason: "malformed_body", DedupKey: sha256.Sum256([]byte("of what was received"))}
+	unread := store.Event{
+		Tenant:     acme,
+		CallSID:    store.UnreadCall,
+		Kind:       "status",
+		Source:     "webhook",
+		Raw:        []byte("raw"),
+		DeadReason: "malformed_body",
+		DedupKey:   sha256.Sum256([]byte("of what was received")),
+	}
 	kept := fixture.keep(t, unread, store.Dead)
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
 	for i, want := range []store.Outcome{store.Applied, store.Duplicate} {
@@ -397,7 +455,13 @@ func (f *fixture) text(t *testing.T, sql string) (v string) {
 func TestDryRunLeavesNoTrace(t *testing.T) {
 	fixture := newFixture(t)
 	id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
-	unread := fixture.keep(t, store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", DeadReason: "malformed_body"}, store.Dead)
+	unread := fixture.keep(t, store.Event{
+		Tenant:     acme,
+		CallSID:    store.UnreadCall,
+		Kind:       "status",
+		Source:     "webhook",
+		DeadReason: "malformed_body",
+	}, store.Dead)
 	good := deadEvent(acme, "c1", "")
 	stale := deadEvent(acme, "c1", "stale")
 	bad := deadEvent(acme, "c1", "")
@@ -459,7 +523,14 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 		}
 		for _, e := range dead {
 			var id int64
-			err := admin.QueryRow(t.Context(), `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]).Scan(&id)
+			err := admin.QueryRow(
+				t.Context(),
+				`SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`,
+				e.Tenant,
+				e.DedupKey[:],
+			).Scan(
+				&id,
+			)
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -495,7 +566,13 @@ func TestReplayWhileTheDatabaseIsAway(t *testing.T) {
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("it says %v", err)
 	}
-	if replay, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false); err != nil || replay.Outcome != store.Applied {
+	if replay, err := fixture.oper.Replay(
+		t.Context(),
+		id,
+		deadEvent(acme, "c1", ""),
+		false,
+	); err != nil ||
+		replay.Outcome != store.Applied {
 		t.Errorf("when it is back: %+v, %v", replay, err)
 	}
 }

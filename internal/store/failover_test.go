@@ -67,7 +67,9 @@ func TestIPv6Hosts(t *testing.T) {
 	pg := pgtest.New(t)
 	server := strings.Replace(pg.Address(), "127.0.0.1", "[::1]", 1)
 	for name, hosts := range map[string]string{
-		"one": server, "two": "[::1]:1," + server, "mixed": "127.0.0.1:1," + server,
+		"one":   server,
+		"two":   "[::1]:1," + server,
+		"mixed": "127.0.0.1:1," + server,
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fixture{pg: pg, oper: open(t, pgtest.At(t, pg.OperatorDSN, hosts), store.OpenOperator)}

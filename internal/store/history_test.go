@@ -30,16 +30,33 @@ func events(r *rapid.T) []store.Event {
 	}
 	list := make([]store.Event, rapid.IntRange(1, 6).Draw(r, "events"))
 	for i := range list {
-		event := store.Event{Tenant: acme, Kind: "status", EventType: fmt.Sprint("e", i), Source: "webhook", Raw: []byte("raw")}
-		event.Call = store.Call{State: store.CallState(rapid.IntRange(0, 8).Draw(r, "state")), Direction: word("direction", "inbound", "outbound-api"),
-			From: word("from", "0987", "+9198", "sip:a"), To: word("to", "0912", "0913"), StartedAt: at("started"), EndedAt: at("ended"),
-			ConversationSeconds: rapid.IntRange(0, 3).Draw(r, "seconds"), CustomField: word("custom", "a", "b", "ä, {}")}
+		event := store.Event{
+			Tenant:    acme,
+			Kind:      "status",
+			EventType: fmt.Sprint("e", i),
+			Source:    "webhook",
+			Raw:       []byte("raw"),
+		}
+		event.Call = store.Call{
+			State:               store.CallState(rapid.IntRange(0, 8).Draw(r, "state")),
+			Direction:           word("direction", "inbound", "outbound-api"),
+			From:                word("from", "0987", "+9198", "sip:a"),
+			To:                  word("to", "0912", "0913"),
+			StartedAt:           at("started"),
+			EndedAt:             at("ended"),
+			ConversationSeconds: rapid.IntRange(0, 3).Draw(r, "seconds"),
+			CustomField:         word("custom", "a", "b", "ä, {}"),
+		}
 		if u := word("recording", "a.mp3", "b.mp3"); u != "" {
 			event.Recordings = []store.NewRecording{{SourceURL: "https://recordings.exotel.com/x/" + u}}
 		}
 		if sid := word("stream", "s1", "s2"); sid != "" {
-			event.Stream = &store.Stream{SID: sid, Status: word("status", "completed", "failed"), Seconds: rapid.IntRange(0, 9).Draw(r, "length"),
-				DisconnectedBy: word("by", "user", "bot")}
+			event.Stream = &store.Stream{
+				SID:            sid,
+				Status:         word("status", "completed", "failed"),
+				Seconds:        rapid.IntRange(0, 9).Draw(r, "length"),
+				DisconnectedBy: word("by", "user", "bot"),
+			}
 		}
 		list[i] = event
 	}
@@ -79,7 +96,12 @@ func TestOrderDoesNotMatter(t *testing.T) {
 				r.Fatal(err)
 			}
 		}
-		shuffled := rapid.Permutation(append(slices.Clone(history), rapid.SliceOfN(rapid.SampledFrom(history), 0, 4).Draw(r, "again")...)).Draw(r, "order")
+		shuffled := rapid.Permutation(
+			append(slices.Clone(history), rapid.SliceOfN(rapid.SampledFrom(history), 0, 4).Draw(r, "again")...),
+		).Draw(
+			r,
+			"order",
+		)
 		for rest := of(shuffled, other); len(rest) > 0; {
 			size := rapid.IntRange(1, len(rest)).Draw(r, "batch")
 			if _, err := fixture.dataplane.IngestBatch(t.Context(), rest[:size]); err != nil {
@@ -108,7 +130,13 @@ func rowsOf(t interface{ Fatal(...any) }, db *pgxpool.Pool, sid string) (rows []
 		`SELECT event_type FROM call_events WHERE call_sid = $1 ORDER BY event_type`,
 	} {
 		var list []string
-		err := db.QueryRow(context.Background(), `SELECT coalesce(array_agg(x), '{}') FROM (`+sql+`) q(x)`, sid).Scan(&list)
+		err := db.QueryRow(
+			context.Background(),
+			`SELECT coalesce(array_agg(x), '{}') FROM (`+sql+`) q(x)`,
+			sid,
+		).Scan(
+			&list,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,8 +147,15 @@ func rowsOf(t interface{ Fatal(...any) }, db *pgxpool.Pool, sid string) (rows []
 
 func TestTerminalGivesWayToNothingEarlier(t *testing.T) {
 	call := func(s store.CallState, from, custom string) store.Event {
-		return store.Event{Tenant: acme, CallSID: "c", Kind: "status", EventType: fmt.Sprint(s, from, custom), Source: "webhook",
-			DedupKey: sha256.Sum256([]byte(fmt.Sprint(s, from, custom))), Call: store.Call{State: s, From: from, CustomField: custom}}
+		return store.Event{
+			Tenant:    acme,
+			CallSID:   "c",
+			Kind:      "status",
+			EventType: fmt.Sprint(s, from, custom),
+			Source:    "webhook",
+			DedupKey:  sha256.Sum256([]byte(fmt.Sprint(s, from, custom))),
+			Call:      store.Call{State: s, From: from, CustomField: custom},
+		}
 	}
 	for name, tc := range map[string]struct {
 		events []store.Event
@@ -138,7 +173,11 @@ func TestTerminalGivesWayToNothingEarlier(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if n := fixture.one(t, `SELECT count(*)::int FROM calls WHERE (state, from_number, custom_field)::text = $1`, tc.want); n != 1 {
+			if n := fixture.one(
+				t,
+				`SELECT count(*)::int FROM calls WHERE (state, from_number, custom_field)::text = $1`,
+				tc.want,
+			); n != 1 {
 				t.Errorf("the call is not %s", tc.want)
 			}
 		})

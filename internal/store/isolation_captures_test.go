@@ -14,7 +14,14 @@ const bothCapture = "00000000000000fd"
 func capturing() map[string]call {
 	ours := store.CaptureRef{Tenant: acme, ID: bothCapture}
 	row := func(id string) store.Capture {
-		return store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: id}, Session: bothStream, Pod: "pod", Bucket: "b", Key: "k", CreatedAt: time.Now()}
+		return store.Capture{
+			CaptureRef: store.CaptureRef{Tenant: acme, ID: id},
+			Session:    bothStream,
+			Pod:        "pod",
+			Bucket:     "b",
+			Key:        "k",
+			CreatedAt:  time.Now(),
+		}
 	}
 	only := func(held map[store.CaptureRef]bool, err error) (any, error) {
 		if (len(held) != 1 || !held[ours]) && err == nil {

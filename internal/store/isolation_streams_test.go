@@ -28,7 +28,10 @@ func streaming() map[string]call {
 	}
 	return map[string]call{
 		"AdmitStream": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			if err := db.AdmitStream(ctx, acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, 1); !errors.Is(err, store.ErrStreamLimit) {
+			if err := db.AdmitStream(ctx, acme, store.NewStream{
+				ID:  store.NewID(),
+				Pod: "pod",
+			}, 1); !errors.Is(err, store.ErrStreamLimit) {
 				return nil, fmt.Errorf("over the limit: %w", err)
 			}
 			return nil, db.AdmitStream(ctx, acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, 2)

@@ -65,7 +65,10 @@ const seed = `
 // reseed empties every table of tenants and fills it anew, the same for both but for a word.
 func (f *fixture) reseed(t *testing.T) {
 	t.Helper()
-	sql := "TRUNCATE " + strings.Join(slices.DeleteFunc(f.tables(t), func(n string) bool { return n == "upload_roles" }), ", ") + ";"
+	sql := "TRUNCATE " + strings.Join(
+		slices.DeleteFunc(f.tables(t), func(n string) bool { return n == "upload_roles" }),
+		", ",
+	) + ";"
 	for tenant, word := range map[string]string{acme: "acme-word", globex: "globex-word"} {
 		sql += strings.NewReplacer("$TENANT", "'"+tenant+"'", "$WORD", "'"+word+"'").Replace(seed)
 	}
@@ -77,8 +80,12 @@ func (f *fixture) reseed(t *testing.T) {
 // tables are those with a column for the tenant, as the catalog has them; partitions stand in their parents.
 func (f *fixture) tables(t *testing.T) []string {
 	t.Helper()
-	return query[string](t, f.pg.AdminDSN, `SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped
-		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`)
+	return query[string](
+		t,
+		f.pg.AdminDSN,
+		`SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`,
+	)
 }
 
 // query reads a column.
@@ -114,14 +121,26 @@ func TestEveryTableIsSecured(t *testing.T) {
 	if len(insecure) > 0 {
 		t.Errorf("within reach and not secured: %v", insecure)
 	}
-	unforced := query[string](t, fixture.pg.AdminDSN, `SELECT relname::text FROM pg_class WHERE relname = ANY ($1) AND relnamespace = 'public'::regnamespace
-		AND NOT (relrowsecurity AND relforcerowsecurity) ORDER BY 1`, fixture.tables(t))
-	if diff := cmp.Diff([]string{"upload_roles"}, unforced); diff != "" { // which tenant a role is bound to: functions alone write it
+	unforced := query[string](
+		t,
+		fixture.pg.AdminDSN,
+		`SELECT relname::text FROM pg_class WHERE relname = ANY ($1) AND relnamespace = 'public'::regnamespace
+		AND NOT (relrowsecurity AND relforcerowsecurity) ORDER BY 1`,
+		fixture.tables(t),
+	)
+	if diff := cmp.Diff(
+		[]string{"upload_roles"},
+		unforced,
+	); diff != "" { // which tenant a role is bound to: functions alone write it
 		t.Errorf("tables without forced row-level security (-want +got):\n%s", diff)
 	}
 	// A policy that lets another row in than it shows, or shows all, is none.
-	loose := query[string](t, fixture.pg.AdminDSN, `SELECT tablename || ': ' || policyname FROM pg_policies WHERE 'caly_dataplane' = ANY (roles)
-		AND (qual !~ 'caly\.tenant' OR coalesce(with_check, '') !~ 'caly\.tenant' OR roles <> '{caly_dataplane}' OR cmd <> 'ALL')`)
+	loose := query[string](
+		t,
+		fixture.pg.AdminDSN,
+		`SELECT tablename || ': ' || policyname FROM pg_policies WHERE 'caly_dataplane' = ANY (roles)
+		AND (qual !~ 'caly\.tenant' OR coalesce(with_check, '') !~ 'caly\.tenant' OR roles <> '{caly_dataplane}' OR cmd <> 'ALL')`,
+	)
 	if len(loose) > 0 {
 		t.Errorf("policies that bind nothing: %v", loose)
 	}
@@ -166,7 +185,15 @@ func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 		if want == 0 {
 			t.Errorf("%s has no row: add it to the seed", table)
 		}
-		for tenant, want := range map[string]int64{"unset": 0, "": 0, "nobody/here": 0, acme: want, "acme/suppor": 0, acme + "\x20": 0, "%": 0} {
+		for tenant, want := range map[string]int64{
+			"unset":       0,
+			"":            0,
+			"nobody/here": 0,
+			acme:          want,
+			"acme/suppor": 0,
+			acme + "\x20": 0,
+			"%":           0,
+		} {
 			if n, err := as(tenant, `SELECT FROM `+table); err != nil || n != want {
 				t.Errorf("%s as %q: %d rows, %v, want %d", table, tenant, n, err, want)
 			}
@@ -232,7 +259,13 @@ func reading() map[string]call {
 		},
 		"Usage": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			usage, err := db.Usage(ctx, acme, time.Now().Add(-time.Hour), time.Now().Add(-time.Hour))
-			if want := (store.Usage{CallsToday: 1, CallsThisMonth: 1, RecordingsToday: 2, RecordingsThisMonth: 2, Waiting: 1}); usage != want && err == nil {
+			if want := (store.Usage{
+				CallsToday:          1,
+				CallsThisMonth:      1,
+				RecordingsToday:     2,
+				RecordingsThisMonth: 2,
+				Waiting:             1,
+			}); usage != want && err == nil {
 				err = fmt.Errorf("usage %+v is not that of one tenant", usage)
 			}
 			return usage, err
@@ -276,7 +309,13 @@ func reading() map[string]call {
 func writing() map[string]call {
 	by := store.Origin{ActorID: bothUser}
 	mail := func() *store.OutboxMail {
-		return &store.OutboxMail{EventKey: store.NewID(), Template: "t", Recipient: "r", Sealed: []byte{1}, ExpiresAt: time.Now().Add(time.Hour)}
+		return &store.OutboxMail{
+			EventKey:  store.NewID(),
+			Template:  "t",
+			Recipient: "r",
+			Sealed:    []byte{1},
+			ExpiresAt: time.Now().Add(time.Hour),
+		}
 	}
 	event := newEvent(acme, bothCall, "terminal", store.CallCompleted, "https://x/a.mp3")
 	event.Stream = &store.Stream{SID: "s", Status: "completed"}
@@ -301,8 +340,17 @@ func writing() map[string]call {
 			}, by)
 		}),
 		"Register": only(func(ctx context.Context, db *store.Dataplane) error {
-			return db.Register(ctx, acme, store.Registration{User: store.NewUser{ID: store.NewID(), Email: "new@example.com", Role: store.RoleViewer, PasswordHash: "x"},
-				Code: code, Verify: mail(), Exists: mail()}, by)
+			return db.Register(ctx, acme, store.Registration{
+				User: store.NewUser{
+					ID:           store.NewID(),
+					Email:        "new@example.com",
+					Role:         store.RoleViewer,
+					PasswordHash: "x",
+				},
+				Code:   code,
+				Verify: mail(),
+				Exists: mail(),
+			}, by)
 		}),
 		"Resend": only(func(ctx context.Context, db *store.Dataplane) error {
 			return db.Resend(ctx, acme, store.CodeRequest{
@@ -324,7 +372,10 @@ func writing() map[string]call {
 			}, by)
 		}),
 		"ResetPassword": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			user, _, err := db.ResetPassword(ctx, acme, store.PasswordReset{TokenHash: bothHash, NewHash: "new hash"}, by)
+			user, _, err := db.ResetPassword(ctx, acme, store.PasswordReset{
+				TokenHash: bothHash,
+				NewHash:   "new hash",
+			}, by)
 			return user, err
 		},
 		"ChangePassword": func(ctx context.Context, db *store.Dataplane) (any, error) {
@@ -352,7 +403,13 @@ func writing() map[string]call {
 			return db.RevokeUser(ctx, acme, bothUser, nil, by)
 		},
 		"StartSession": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			return db.StartSession(ctx, acme, store.NewSession{ID: store.NewID(), UserID: bothUser, Key: bothHash, Lifetime: time.Hour, SeenHash: "hash"}, by)
+			return db.StartSession(ctx, acme, store.NewSession{
+				ID:       store.NewID(),
+				UserID:   bothUser,
+				Key:      bothHash,
+				Lifetime: time.Hour,
+				SeenHash: "hash",
+			}, by)
 		},
 		"EndSession": only(func(ctx context.Context, db *store.Dataplane) error {
 			return db.EndSession(ctx, acme, store.SessionEnd{
@@ -377,7 +434,14 @@ func writing() map[string]call {
 			return db.ReturnHit(ctx, store.HitReturn{Tenant: acme, Key: [32]byte(bothHash), Timeout: time.Second})
 		}),
 		"TakeHits": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			return db.TakeHits(ctx, store.HitTake{Tenant: acme, Key: [32]byte(bothHash), Wanted: 1, Max: 9, Window: time.Hour, Timeout: time.Second})
+			return db.TakeHits(ctx, store.HitTake{
+				Tenant:  acme,
+				Key:     [32]byte(bothHash),
+				Wanted:  1,
+				Max:     9,
+				Window:  time.Hour,
+				Timeout: time.Second,
+			})
 		},
 		"ClaimMail": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			mailClaim, err := db.ClaimMail(ctx, []string{acme}, "pod", time.Minute, 10)
@@ -422,8 +486,15 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 				t.Errorf("it changed another's rows (-before +after):\n%s", diff)
 			}
 			_, reads := reading()[name]
-			reads = reads || slices.Contains([]string{"PodStreams", "StreamsToClose", "StreamSessions", "StreamByID", "OpenCapture"}, name)
-			if changed := !cmp.Equal(mine, fixture.digests(t, acme)); changed == (reads || strings.HasPrefix(name, "other's ")) {
+			reads = reads ||
+				slices.Contains(
+					[]string{"PodStreams", "StreamsToClose", "StreamSessions", "StreamByID", "OpenCapture"},
+					name,
+				)
+			if changed := !cmp.Equal(
+				mine,
+				fixture.digests(t, acme),
+			); changed == (reads || strings.HasPrefix(name, "other's ")) {
 				t.Errorf("its own rows were changed: %v", changed)
 			}
 		})
@@ -459,7 +530,10 @@ func mailOf(f *fixture, t *testing.T) map[string]call {
 			return nil, step(ctx, db, &mailClaim.Mail[0])
 		}
 		calls["other's "+name] = func(ctx context.Context, db *store.Dataplane) (any, error) {
-			theirs := store.QueuedMail{ID: int64(f.one(t, `SELECT max(id)::int FROM mail_outbox WHERE tenant = $1`, globex)), Tenant: acme}
+			theirs := store.QueuedMail{
+				ID:     int64(f.one(t, `SELECT max(id)::int FROM mail_outbox WHERE tenant = $1`, globex)),
+				Tenant: acme,
+			}
 			if err := step(ctx, db, &theirs); !errors.Is(err, store.ErrLeaseLost) {
 				return nil, fmt.Errorf("another's mail: %w", err)
 			}
@@ -475,7 +549,15 @@ func (f *fixture) digests(t *testing.T, tenant string) map[string]string {
 	out := map[string]string{}
 	var parts []string
 	for _, table := range f.tables(t) {
-		parts = append(parts, fmt.Sprintf(`SELECT '%s ' || md5(coalesce(string_agg(x::text, '|' ORDER BY x::text), '')) FROM %s x WHERE tenant = '%s'`, table, table, tenant))
+		parts = append(
+			parts,
+			fmt.Sprintf(
+				`SELECT '%s ' || md5(coalesce(string_agg(x::text, '|' ORDER BY x::text), '')) FROM %s x WHERE tenant = '%s'`,
+				table,
+				table,
+				tenant,
+			),
+		)
 	}
 	for _, line := range query[string](t, f.pg.AdminDSN, strings.Join(parts, " UNION ALL ")) {
 		table, digest, _ := strings.Cut(line, " ")

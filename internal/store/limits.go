@@ -37,8 +37,17 @@ func (d *Dataplane) TakeHits(ctx context.Context, t HitTake) (HitsTaken, error) 
 	var got HitsTaken
 	err := d.oneTrip(ctx, t.Tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT set_config('statement_timeout', $1::bigint::text, true)`, t.Timeout.Milliseconds())
-		b.Queue(`SELECT granted, used, free_in FROM caly_take_hits($1, $2, $3, $4, $5)`, t.Tenant, t.Key[:], t.Wanted, t.Max, t.Window).
-			QueryRow(func(row pgx.Row) error { return row.Scan(&got.Granted, &got.Used, &got.FreeIn) })
+		b.Queue(
+			`SELECT granted, used, free_in FROM caly_take_hits($1, $2, $3, $4, $5)`,
+			t.Tenant,
+			t.Key[:],
+			t.Wanted,
+			t.Max,
+			t.Window,
+		).
+			QueryRow(
+				func(row pgx.Row) error { return row.Scan(&got.Granted, &got.Used, &got.FreeIn) },
+			)
 	})
 	return got, err
 }

@@ -19,7 +19,14 @@ import (
 )
 
 func take(tenant, key string, wanted, limit int, window time.Duration) store.HitTake {
-	return store.HitTake{Tenant: tenant, Key: sha256.Sum256([]byte(key)), Wanted: wanted, Max: limit, Window: window, Timeout: 10 * time.Second}
+	return store.HitTake{
+		Tenant:  tenant,
+		Key:     sha256.Sum256([]byte(key)),
+		Wanted:  wanted,
+		Max:     limit,
+		Window:  window,
+		Timeout: 10 * time.Second,
+	}
 }
 
 // age lets time pass for all hits.
@@ -73,7 +80,13 @@ func TestTakeHits(t *testing.T) {
 			{wanted: 4, max: 6, wantGranted: 2, wantUsed: 6, wantFreeS: 100},
 		},
 		"more than ever fit, on a new key": {{wanted: 9, max: 6, wantGranted: 6, wantUsed: 6, wantFreeS: 100}},
-		"the greatest limit":               {{wanted: 1500, max: 1000, wantGranted: 1000, wantUsed: 1000, wantFreeS: 100}},
+		"the greatest limit": {{
+			wanted:      1500,
+			max:         1000,
+			wantGranted: 1000,
+			wantUsed:    1000,
+			wantFreeS:   100,
+		}},
 		"a lowered limit waits for all that are too many": {
 			{wanted: 2, max: 4, wantGranted: 2, wantUsed: 2, wantFreeS: 100},
 			{passes: 10 * time.Second, wanted: 2, max: 4, wantGranted: 2, wantUsed: 4, wantFreeS: 90},
@@ -173,7 +186,12 @@ func TestHitsSlide(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(hits) != int(granted.Load()) || len(hits) < 2*limit {
-		t.Fatalf("%d hits are in the log, %d were granted; want the same, and at least %d", len(hits), granted.Load(), 2*limit)
+		t.Fatalf(
+			"%d hits are in the log, %d were granted; want the same, and at least %d",
+			len(hits),
+			granted.Load(),
+			2*limit,
+		)
 	}
 	for i := range hits[limit:] {
 		if wait := hits[i+limit].Sub(hits[i]); wait < window {
@@ -207,7 +225,11 @@ func TestTakeHitsAgreesWithModel(t *testing.T) {
 			hits = slices.DeleteFunc(hits, func(age int) bool { return age >= window })
 			granted := min(wanted, max(limit-len(hits), 0))
 			hits = append(hits, make([]int, granted)...)
-			want := store.HitsTaken{Granted: granted, Used: len(hits), FreeIn: time.Duration(window-hits[max(len(hits)-limit, 0)]) * unit}
+			want := store.HitsTaken{
+				Granted: granted,
+				Used:    len(hits),
+				FreeIn:  time.Duration(window-hits[max(len(hits)-limit, 0)]) * unit,
+			}
 			got, err := db.TakeHits(context.Background(), take(acme, key, wanted, limit, time.Duration(window)*unit))
 			if err != nil {
 				rt.Fatal(err)

@@ -19,7 +19,11 @@ const mostStatements = 60
 func TestLostConnectionChangesNothing(t *testing.T) {
 	fixture := newFixture(t)
 	wire := fixture.pg.NewWire(t)
-	db, err := store.OpenDataplane(t.Context(), pgtest.At(t, fixture.pg.DataplaneDSN, wire.Address), store.Options{MaxConns: 2})
+	db, err := store.OpenDataplane(
+		t.Context(),
+		pgtest.At(t, fixture.pg.DataplaneDSN, wire.Address),
+		store.Options{MaxConns: 2},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

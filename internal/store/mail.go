@@ -49,12 +49,22 @@ func (d *Dataplane) ClaimMail(
 	var c MailClaim
 	err := d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
 		var err error
-		if c.Uncertain, err = endMail(ctx, tx, MailUncertain, `state = 'sending' AND lease_until < now()`,
-			"whoever sent it went away before the server's answer: it may have arrived, and is not sent again"); err != nil {
+		if c.Uncertain, err = endMail(
+			ctx,
+			tx,
+			MailUncertain,
+			`state = 'sending' AND lease_until < now()`,
+			"whoever sent it went away before the server's answer: it may have arrived, and is not sent again",
+		); err != nil {
 			return err
 		}
-		if c.Expired, err = endMail(ctx, tx, MailFailed, `state = 'pending' AND expires_at <= now() AND (lease_until IS NULL OR lease_until < now())`,
-			""); err != nil {
+		if c.Expired, err = endMail(
+			ctx,
+			tx,
+			MailFailed,
+			`state = 'pending' AND expires_at <= now() AND (lease_until IS NULL OR lease_until < now())`,
+			"",
+		); err != nil {
 			return err
 		}
 		c.Mail, err = claimMail(ctx, tx, owner, lease, limit)
@@ -65,10 +75,15 @@ func (d *Dataplane) ClaimMail(
 
 // endMail ends mail that a condition holds for, some at a time, and returns the templates. An empty reason leaves the last one.
 func endMail(ctx context.Context, tx pgx.Tx, state MailState, where, reason string) ([]string, error) {
-	rows, err := tx.Query(ctx, `WITH over AS (SELECT id FROM mail_outbox WHERE `+where+` LIMIT 100 FOR UPDATE SKIP LOCKED)
+	rows, err := tx.Query(
+		ctx,
+		`WITH over AS (SELECT id FROM mail_outbox WHERE `+where+` LIMIT 100 FOR UPDATE SKIP LOCKED)
 		UPDATE mail_outbox m SET state = $1, last_error = coalesce(nullif($2, ''), nullif(last_error, ''),
 			'its time ran out before it could be sent'), sealed = '', lease_owner = NULL, lease_until = NULL, finished_at = now()
-		FROM over WHERE m.id = over.id RETURNING template`, string(state), reason)
+		FROM over WHERE m.id = over.id RETURNING template`,
+		string(state),
+		reason,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +103,17 @@ func claimMail(ctx context.Context, tx pgx.Tx, owner string, lease time.Duration
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (QueuedMail, error) {
 		queuedMail := QueuedMail{Owner: owner}
-		err := row.Scan(&queuedMail.ID, &queuedMail.Tenant, &queuedMail.EventKey, &queuedMail.Template, &queuedMail.Recipient, &queuedMail.Sealed, &queuedMail.ExpiresAt, &queuedMail.Attempts, &queuedMail.CreatedAt)
+		err := row.Scan(
+			&queuedMail.ID,
+			&queuedMail.Tenant,
+			&queuedMail.EventKey,
+			&queuedMail.Template,
+			&queuedMail.Recipient,
+			&queuedMail.Sealed,
+			&queuedMail.ExpiresAt,
+			&queuedMail.Attempts,
+			&queuedMail.CreatedAt,
+		)
 		return queuedMail, err
 	})
 }
@@ -105,14 +130,26 @@ func (d *Dataplane) SendMail(ctx context.Context, m *QueuedMail, lease time.Dura
 
 // FinishMail ends claimed mail and empties what was sealed. ErrLeaseLost as in SendMail.
 func (d *Dataplane) FinishMail(ctx context.Context, m *QueuedMail, state MailState, reason string) error {
-	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = $4, last_error = $5, sealed = '', lease_owner = NULL, lease_until = NULL,
-		finished_at = now() WHERE `+held, string(state), reason)
+	return d.changeMail(
+		ctx,
+		m,
+		`UPDATE mail_outbox SET state = $4, last_error = $5, sealed = '', lease_owner = NULL, lease_until = NULL,
+		finished_at = now() WHERE `+held,
+		string(state),
+		reason,
+	)
 }
 
 // RetryMail lets claimed mail be tried again after a while. ErrLeaseLost as in SendMail.
 func (d *Dataplane) RetryMail(ctx context.Context, m *QueuedMail, after time.Duration, reason string) error {
-	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = 'pending', last_error = $5, available_at = now() + $4::interval,
-		lease_owner = NULL, lease_until = NULL WHERE `+held, after, reason)
+	return d.changeMail(
+		ctx,
+		m,
+		`UPDATE mail_outbox SET state = 'pending', last_error = $5, available_at = now() + $4::interval,
+		lease_owner = NULL, lease_until = NULL WHERE `+held,
+		after,
+		reason,
+	)
 }
 
 func (d *Dataplane) changeMail(ctx context.Context, m *QueuedMail, sql string, args ...any) error {

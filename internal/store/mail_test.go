@@ -75,8 +75,19 @@ type mailRow struct {
 
 func (o *outbox) row(event string) (r mailRow) {
 	o.Helper()
-	err := o.admin.QueryRow(context.Background(), `SELECT state, convert_from(sealed, 'UTF8'), last_error, attempts, lease_owner IS NOT NULL,
-		finished_at IS NOT NULL FROM mail_outbox WHERE event_key = $1`, event).Scan(&r.State, &r.Sealed, &r.Error, &r.Attempts, &r.Leased, &r.Finished)
+	err := o.admin.QueryRow(
+		context.Background(),
+		`SELECT state, convert_from(sealed, 'UTF8'), last_error, attempts, lease_owner IS NOT NULL,
+		finished_at IS NOT NULL FROM mail_outbox WHERE event_key = $1`,
+		event,
+	).Scan(
+		&r.State,
+		&r.Sealed,
+		&r.Error,
+		&r.Attempts,
+		&r.Leased,
+		&r.Finished,
+	)
 	if err != nil {
 		o.Fatal(err)
 	}
@@ -146,7 +157,8 @@ func TestMailLife(t *testing.T) {
 			o := shared.emptied(t)
 			o.write(acme, "e")
 			got := o.claim(acme)
-			if len(got.Mail) != 1 || got.Mail[0].Tenant != acme || got.Mail[0].Recipient != "ann@example.com" || string(got.Mail[0].Sealed) != "sealed" {
+			if len(got.Mail) != 1 || got.Mail[0].Tenant != acme || got.Mail[0].Recipient != "ann@example.com" ||
+				string(got.Mail[0].Sealed) != "sealed" {
 				t.Fatalf("claimed %+v", got)
 			}
 			if err := c.then(o, &got.Mail[0]); !errors.Is(err, c.wantErr) {
@@ -155,7 +167,10 @@ func TestMailLife(t *testing.T) {
 			if diff := cmp.Diff(c.want, o.row("e")); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if again := claimedKeys(o.claim(acme)); c.want.Leased && c.want.State == "pending" && c.wantErr == nil && again != nil {
+			if again := claimedKeys(
+				o.claim(acme),
+			); c.want.Leased && c.want.State == "pending" && c.wantErr == nil &&
+				again != nil {
 				t.Errorf("claimed a second time: %v", again)
 			}
 		})
@@ -199,7 +214,9 @@ func TestClaimMail(t *testing.T) {
 				t.Errorf("ended (-want +got):\n%s", diff)
 			}
 			mailRow := outbox.row("e")
-			if mailRow.State != c.want || (c.wantEnded.Uncertain != nil || c.wantEnded.Expired != nil) && (mailRow.Sealed != "" || mailRow.Error == "" || !mailRow.Finished) {
+			if mailRow.State != c.want ||
+				(c.wantEnded.Uncertain != nil || c.wantEnded.Expired != nil) &&
+					(mailRow.Sealed != "" || mailRow.Error == "" || !mailRow.Finished) {
 				t.Errorf("the row is %+v, want %s, emptied if it has ended", mailRow, c.want)
 			}
 		})
@@ -211,7 +228,11 @@ func TestClaimMailInOrder(t *testing.T) {
 	outbox := newOutbox(t)
 	for i, tenant := range []string{acme, globex, acme} {
 		outbox.write(tenant, fmt.Sprint(i))
-		outbox.exec(`UPDATE mail_outbox SET available_at = now() - $1::int * interval '1 s' WHERE event_key = $2`, 10*i, fmt.Sprint(i))
+		outbox.exec(
+			`UPDATE mail_outbox SET available_at = now() - $1::int * interval '1 s' WHERE event_key = $2`,
+			10*i,
+			fmt.Sprint(i),
+		)
 	}
 	for _, want := range []string{"2 1", "0", ""} {
 		got, err := outbox.db.ClaimMail(t.Context(), []string{acme, globex}, "pod", time.Minute, 2)
@@ -271,7 +292,11 @@ func TestPendingMail(t *testing.T) {
 	}
 	for i, state := range []string{"pending", "sending", "sent", "uncertain", "failed"} {
 		outbox.write(acme, state)
-		outbox.exec(`UPDATE mail_outbox SET state = $1, created_at = now() - $2::int * interval '1 h' WHERE event_key = $1`, state, i)
+		outbox.exec(
+			`UPDATE mail_outbox SET state = $1, created_at = now() - $2::int * interval '1 h' WHERE event_key = $1`,
+			state,
+			i,
+		)
 	}
 	outbox.write(globex, "another's")
 	n, oldest, err := outbox.db.PendingMail(t.Context(), []string{acme})
@@ -285,7 +310,9 @@ func TestSweepMail(t *testing.T) {
 	for _, key := range []string{"old1", "old2", "new", "waiting"} {
 		outbox.write(acme, key)
 	}
-	outbox.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() - interval '8 days', created_at = now() - interval '8 days' WHERE event_key LIKE 'old%'`)
+	outbox.exec(
+		`UPDATE mail_outbox SET state = 'sent', finished_at = now() - interval '8 days', created_at = now() - interval '8 days' WHERE event_key LIKE 'old%'`,
+	)
 	outbox.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() WHERE event_key = 'new'`)
 	outbox.exec(`UPDATE mail_outbox SET created_at = now() - interval '8 days' WHERE event_key = 'waiting'`)
 	for i, want := range []int64{1, 1, 0} {

@@ -28,8 +28,11 @@ func TestPooler(t *testing.T) {
 	for name, tc := range map[string]struct{ mode, extra, parameter string }{
 		"session":     {mode: "session"},
 		"transaction": {mode: "transaction"},
-		"prepared": {mode: "transaction", extra: "max_prepared_statements = 100\n",
-			parameter: "&default_query_exec_mode=cache_statement"},
+		"prepared": {
+			mode:      "transaction",
+			extra:     "max_prepared_statements = 100\n",
+			parameter: "&default_query_exec_mode=cache_statement",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if version := pgtest.PgBouncerVersion(t); tc.extra != "" && version < 121 {
@@ -41,8 +44,11 @@ func TestPooler(t *testing.T) {
 			if err := migrations.Up(t.Context(), through(pg.OwnerDSN), slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatalf("migrate: %v", err)
 			}
-			f := &fixture{pg: pg, dataplane: open(t, through(pg.DataplaneDSN), store.OpenDataplane),
-				oper: open(t, through(pg.OperatorDSN), store.OpenOperator)}
+			f := &fixture{
+				pg:        pg,
+				dataplane: open(t, through(pg.DataplaneDSN), store.OpenDataplane),
+				oper:      open(t, through(pg.OperatorDSN), store.OpenOperator),
+			}
 			tenant := "pooled/" + name
 			f.upload = open(t, f.role(t, tenant, "pw"), store.OpenUpload)
 			mainPaths(t, f, tenant)
@@ -135,8 +141,14 @@ func streamPath(t *testing.T, f *fixture, tenant string) {
 
 func limitPath(t *testing.T, f *fixture, tenant string) {
 	for want := range 3 {
-		got, err := f.dataplane.TakeHits(t.Context(), store.HitTake{Tenant: tenant, Key: [32]byte{1}, Wanted: 1, Max: 2,
-			Window: time.Minute, Timeout: time.Second})
+		got, err := f.dataplane.TakeHits(t.Context(), store.HitTake{
+			Tenant:  tenant,
+			Key:     [32]byte{1},
+			Wanted:  1,
+			Max:     2,
+			Window:  time.Minute,
+			Timeout: time.Second,
+		})
 		if err != nil || got.Granted != min(1, max(0, 2-want)) {
 			t.Errorf("attempt %d: %d granted (%v)", want, got.Granted, err)
 		}

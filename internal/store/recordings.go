@@ -32,8 +32,27 @@ func scanRecording(row pgx.CollectableRow) (Recording, error) {
 	var r Recording
 	var state string
 	var finished *time.Time
-	err := row.Scan(&r.Tenant, &r.ID, &r.CallSID, &r.SourceURL, &state, &r.Attempts, &r.MaxAttempts, &r.AvailableAt, &r.LastErrorCode,
-		&r.LastError, &r.Bucket, &r.Key, &r.Size, &r.SHA256, &r.CreatedAt, &finished, &r.UploadStarted, &r.HasView, &r.Captured)
+	err := row.Scan(
+		&r.Tenant,
+		&r.ID,
+		&r.CallSID,
+		&r.SourceURL,
+		&state,
+		&r.Attempts,
+		&r.MaxAttempts,
+		&r.AvailableAt,
+		&r.LastErrorCode,
+		&r.LastError,
+		&r.Bucket,
+		&r.Key,
+		&r.Size,
+		&r.SHA256,
+		&r.CreatedAt,
+		&finished,
+		&r.UploadStarted,
+		&r.HasView,
+		&r.Captured,
+	)
 	r.State = RecordingState(state)
 	if finished != nil {
 		r.FinishedAt = *finished

@@ -53,8 +53,13 @@ func TestUploadState(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want = store.UploadState{Tenant: acme, FailedAt: now, FailedCode: "StorageAccessDenied", FailedError: "403: no",
-		FailedQueued: now}
+	want = store.UploadState{
+		Tenant:       acme,
+		FailedAt:     now,
+		FailedCode:   "StorageAccessDenied",
+		FailedError:  "403: no",
+		FailedQueued: now,
+	}
 	got := fixture.uploadState(t, acme)
 	if diff := cmp.Diff(want, got, near); diff != "" {
 		t.Errorf("failed (-want +got):\n%s", diff)
@@ -69,12 +74,19 @@ func TestUploadState(t *testing.T) {
 	if other := fixture.uploadState(t, globex); !other.FailedAt.IsZero() || !other.UploadedAt.IsZero() {
 		t.Errorf("another tenant's state is %+v", other)
 	}
-	fixture.exec(t, `UPDATE recordings SET lease_owner = 'gone', lease_until = now() - interval '1 s' WHERE tenant = $1`,
-		globex)
+	fixture.exec(
+		t,
+		`UPDATE recordings SET lease_owner = 'gone', lease_until = now() - interval '1 s' WHERE tenant = $1`,
+		globex,
+	)
 	if _, err := fixture.oper.ReapLeases(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if uploadState := fixture.uploadState(t, globex); uploadState.FailedCode != store.CodeLeaseExpired || uploadState.FailedAt.IsZero() {
+	if uploadState := fixture.uploadState(
+		t,
+		globex,
+	); uploadState.FailedCode != store.CodeLeaseExpired ||
+		uploadState.FailedAt.IsZero() {
 		t.Errorf("after a pod died the state is %+v", uploadState)
 	}
 }

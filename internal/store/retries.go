@@ -26,18 +26,25 @@ func (d *Upload) AddRetries(ctx context.Context, tenant string, counts map[strin
 
 // RetryTotals are the sums over all tenants, by dependency. They never fall: what a deleted tenant counted stays in them.
 func (d *Operator) RetryTotals(ctx context.Context) (map[string]resilience.Counts, error) {
-	rows, err := d.pool.Query(ctx, `SELECT dependency, sum(retries)::bigint, sum(successful)::bigint, sum(failed)::bigint,
-		sum(breaker_opened)::bigint FROM retry_statistics GROUP BY dependency`)
+	rows, err := d.pool.Query(
+		ctx,
+		`SELECT dependency, sum(retries)::bigint, sum(successful)::bigint, sum(failed)::bigint,
+		sum(breaker_opened)::bigint FROM retry_statistics GROUP BY dependency`,
+	)
 	if err != nil {
 		return nil, explain(err)
 	}
 	totals := map[string]resilience.Counts{}
 	var dependency string
 	var c resilience.Counts
-	_, err = pgx.ForEachRow(rows, []any{&dependency, &c.Retries, &c.Successful, &c.Failed, &c.BreakerOpened}, func() error {
-		totals[dependency] = c
-		return nil
-	})
+	_, err = pgx.ForEachRow(
+		rows,
+		[]any{&dependency, &c.Retries, &c.Successful, &c.Failed, &c.BreakerOpened},
+		func() error {
+			totals[dependency] = c
+			return nil
+		},
+	)
 	return totals, explain(err)
 }
 

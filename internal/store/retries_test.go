@@ -66,7 +66,10 @@ func TestAddRetriesAtOnce(t *testing.T) {
 	for range pods {
 		wg.Go(func() {
 			for range reports {
-				if err := fixture.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{"exotel": {Retries: 1}, "s3": {Failed: 1}}); err != nil {
+				if err := fixture.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{
+					"exotel": {Retries: 1},
+					"s3":     {Failed: 1},
+				}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -86,7 +89,10 @@ func TestAddRetriesRefuses(t *testing.T) {
 			return fixture.upload.AddRetries(t.Context(), globex, map[string]resilience.Counts{"s3": counts(1)})
 		},
 		"a dependency that is no name": func() error {
-			return fixture.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{"exotel": counts(1), "no name": counts(1)})
+			return fixture.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{
+				"exotel":  counts(1),
+				"no name": counts(1),
+			})
 		},
 		"the data plane": func() error {
 			dataplane := store.AsUpload(fixture.dataplane)

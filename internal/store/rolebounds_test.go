@@ -63,7 +63,10 @@ func TestUploadRoleMakesNothing(t *testing.T) {
 // make temporary ones.
 func TestTemporaryObjectsShadowNothing(t *testing.T) {
 	fixture := newPlainFixture(t)
-	fixture.exec(t, `DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO caly_upload', current_database()); END $$`)
+	fixture.exec(
+		t,
+		`DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO caly_upload', current_database()); END $$`,
+	)
 	conn := connect(t, fixture.uploadDSN)
 	for _, sql := range []string{
 		`CREATE TEMPORARY TABLE upload_roles AS SELECT session_user::text AS role, 'globex/sales'::text AS tenant`,

@@ -34,8 +34,11 @@ func (d *Operator) EnsureUploadRole(ctx context.Context, tenant, password string
 func explainRole(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == dbconn.InsufficientPrivilege {
-		return &ServerError{Code: pg.Code, Message: dbconn.Says(pg) + "; run \"caly migrate up\", which repairs the " +
-			"roles or names the statement that an administrator has to run"}
+		return &ServerError{
+			Code: pg.Code,
+			Message: dbconn.Says(pg) + "; run \"caly migrate up\", which repairs the " +
+				"roles or names the statement that an administrator has to run",
+		}
 	}
 	return explain(err)
 }

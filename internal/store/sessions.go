@@ -74,8 +74,10 @@ func (d *Dataplane) StartSession(ctx context.Context, tenant string, n NewSessio
 	by.ActorID = n.UserID
 	by.SessionID = n.ID
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		st.User, err = scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
-			AND password_hash <> '' AND disabled_at IS NULL AND email_verified_at IS NOT NULL FOR NO KEY UPDATE`, tenant, n.UserID, n.SeenHash))
+		st.User, err = scanUser(
+			tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
+			AND password_hash <> '' AND disabled_at IS NULL AND email_verified_at IS NOT NULL FOR NO KEY UPDATE`, tenant, n.UserID, n.SeenHash),
+		)
 		if err != nil {
 			return err
 		}
@@ -84,13 +86,28 @@ func (d *Dataplane) StartSession(ctx context.Context, tenant string, n NewSessio
 				return err
 			}
 		}
-		st.Session, err = scanSession(tx.QueryRow(ctx, `INSERT INTO login_sessions AS s (tenant, id, user_id, hmac_key, device, address, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, now() + $7::interval) RETURNING `+sessionColumns+`, now()`, tenant, n.ID, n.UserID, n.Key,
-			cut(by.Device, 256), addressOrNull(by.Address), n.Lifetime), &st.Now)
+		st.Session, err = scanSession(
+			tx.QueryRow(
+				ctx,
+				`INSERT INTO login_sessions AS s (tenant, id, user_id, hmac_key, device, address, expires_at)
+			VALUES ($1, $2, $3, $4, $5, $6, now() + $7::interval) RETURNING `+sessionColumns+`, now()`,
+				tenant,
+				n.ID,
+				n.UserID,
+				n.Key,
+				cut(by.Device, 256),
+				addressOrNull(by.Address),
+				n.Lifetime,
+			),
+			&st.Now,
+		)
 		if err != nil {
 			return err
 		}
-		if _, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: n.UserID, Beyond: MaxSessions}, EndTooMany); err != nil {
+		if _, err := endSessions(ctx, tx, tenant, sessionsOf{
+			UserID: n.UserID,
+			Beyond: MaxSessions,
+		}, EndTooMany); err != nil {
 			return err
 		}
 		return insertAudit(ctx, tx, tenant, by.success(ActionLogin, st.User.Email))
@@ -103,11 +120,22 @@ func (d *Dataplane) ListSessions(
 	ctx context.Context, tenant, userID string, idle time.Duration,
 ) (list []LoginSession, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+sessionColumns+` FROM login_sessions s WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > now()
-			AND last_seen_at > now() - $3::interval ORDER BY last_seen_at DESC, id LIMIT $4`, tenant, userID, idle, MaxSessions).Query(func(rows pgx.Rows) (err error) {
-			list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (LoginSession, error) { return scanSession(row) })
-			return err
-		})
+		b.Queue(
+			`SELECT `+sessionColumns+` FROM login_sessions s WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > now()
+			AND last_seen_at > now() - $3::interval ORDER BY last_seen_at DESC, id LIMIT $4`,
+			tenant,
+			userID,
+			idle,
+			MaxSessions,
+		).Query(
+			func(rows pgx.Rows) (err error) {
+				list, err = pgx.CollectRows(
+					rows,
+					func(row pgx.CollectableRow) (LoginSession, error) { return scanSession(row) },
+				)
+				return err
+			},
+		)
 	})
 	return list, err
 }
@@ -170,10 +198,19 @@ type sessionsOf struct {
 // endSessions ends sessions, puts their refresh tokens on the blacklist and revokes their access. It returns their ids. Each is revoked by
 // its own id: that holds for good, whatever the clocks say, and leaves alone the session that may begin in the same second.
 func endSessions(ctx context.Context, tx pgx.Tx, tenant string, of sessionsOf, reason string) ([]string, error) {
-	rows, err := tx.Query(ctx, `UPDATE login_sessions SET ended_at = now(), end_reason = $6 WHERE tenant = $1 AND id IN (
+	rows, err := tx.Query(
+		ctx,
+		`UPDATE login_sessions SET ended_at = now(), end_reason = $6 WHERE tenant = $1 AND id IN (
 			SELECT id FROM login_sessions WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND ($3::uuid IS NULL OR id = $3)
 			AND ($4::uuid IS NULL OR id <> $4) ORDER BY last_seen_at DESC, created_at DESC OFFSET $5) AND ended_at IS NULL
-		RETURNING id::text, counter, hmac_key, expires_at`, tenant, of.UserID, orNull(of.Only), orNull(of.Except), of.Beyond, reason)
+		RETURNING id::text, counter, hmac_key, expires_at`,
+		tenant,
+		of.UserID,
+		orNull(of.Only),
+		orNull(of.Except),
+		of.Beyond,
+		reason,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +260,12 @@ func blacklist(ctx context.Context, tx pgx.Tx, tenant string, dead []deadToken, 
 }
 
 func setHash(ctx context.Context, tx pgx.Tx, tenant, userID, hash string) error {
-	_, err := tx.Exec(ctx, `UPDATE users SET password_hash = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, userID, hash)
+	_, err := tx.Exec(
+		ctx,
+		`UPDATE users SET password_hash = $3, updated_at = now() WHERE tenant = $1 AND id = $2`,
+		tenant,
+		userID,
+		hash,
+	)
 	return err
 }

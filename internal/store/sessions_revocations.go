@@ -31,7 +31,11 @@ func insertRevocation(ctx context.Context, tx pgx.Tx, tenant, userID, sessionID 
 
 // Revoke is insertRevocation in a transaction of its own, for what ends no session besides.
 func (d *Operator) Revoke(ctx context.Context, tenant, userID, sessionID string) error {
-	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error { return insertRevocation(ctx, tx, tenant, userID, sessionID) })
+	return d.inTenant(
+		ctx,
+		tenant,
+		func(tx pgx.Tx) error { return insertRevocation(ctx, tx, tenant, userID, sessionID) },
+	)
 }
 
 // RevocationsSince lists what the tenants revoked within the time until now, in the order of their ids, from the one behind afterID on
@@ -45,8 +49,14 @@ func (d *Dataplane) RevocationsSince(
 	var list []Revocation
 	err := d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
 		// Row-level security says which tenants: once more in the query would only make it slower.
-		rows, err := tx.Query(ctx, `SELECT id, tenant, coalesce(user_id::text, ''), coalesce(session_id::text, ''), at FROM revocations
-			WHERE at >= now() - $1::interval AND id > $2 ORDER BY id LIMIT $3`, within, afterID, limit)
+		rows, err := tx.Query(
+			ctx,
+			`SELECT id, tenant, coalesce(user_id::text, ''), coalesce(session_id::text, ''), at FROM revocations
+			WHERE at >= now() - $1::interval AND id > $2 ORDER BY id LIMIT $3`,
+			within,
+			afterID,
+			limit,
+		)
 		if err != nil {
 			return err
 		}

@@ -43,11 +43,28 @@ func TestRevocations(t *testing.T) {
 	fixture.revoke(t, acme, "", "")
 	fixture.revoke(t, globex, someUser, someSession) // the session says it
 	fixture.revoke(t, "initech/help", "", "")
-	want := []store.Revocation{{Tenant: acme, SessionID: someSession}, {Tenant: acme, UserID: someUser}, {Tenant: acme}, {Tenant: globex, SessionID: someSession}}
-	if d := cmp.Diff(want, fixture.revocations(t, []string{acme, globex}, time.Minute, 0, 100), cmpopts.IgnoreFields(store.Revocation{}, "ID", "At")); d != "" {
+	want := []store.Revocation{{
+		Tenant:    acme,
+		SessionID: someSession,
+	}, {
+		Tenant: acme,
+		UserID: someUser,
+	}, {Tenant: acme}, {
+		Tenant:    globex,
+		SessionID: someSession,
+	}}
+	if d := cmp.Diff(
+		want,
+		fixture.revocations(t, []string{acme, globex}, time.Minute, 0, 100),
+		cmpopts.IgnoreFields(store.Revocation{}, "ID", "At"),
+	); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(want[3:], fixture.revocations(t, []string{globex}, time.Minute, 0, 100), cmpopts.IgnoreFields(store.Revocation{}, "ID", "At")); d != "" {
+	if d := cmp.Diff(
+		want[3:],
+		fixture.revocations(t, []string{globex}, time.Minute, 0, 100),
+		cmpopts.IgnoreFields(store.Revocation{}, "ID", "At"),
+	); d != "" {
 		t.Errorf("globex's (-want +got):\n%s", d)
 	}
 	if got := fixture.revocations(t, nil, time.Minute, 0, 100); len(got) != 0 {
@@ -92,8 +109,10 @@ func TestRevocationsWithin(t *testing.T) {
 func TestRevokeRefuses(t *testing.T) {
 	fixture := newFixture(t)
 	for name, args := range map[string][3]string{
-		"several tenants at once": {acme + "," + globex, "", ""}, "no tenant": {"", "", ""},
-		"a user that is none": {acme, "' OR true --", ""}, "a session that is none": {acme, "", "1"},
+		"several tenants at once": {acme + "," + globex, "", ""},
+		"no tenant":               {"", "", ""},
+		"an unknown user":         {acme, "' OR true --", ""},
+		"an unknown session":      {acme, "", "1"},
 	} {
 		if err := fixture.oper.Revoke(t.Context(), args[0], args[1], args[2]); err == nil {
 			t.Errorf("%s: was taken", name)

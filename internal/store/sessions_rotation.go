@@ -84,13 +84,31 @@ func (d *Dataplane) RotateSession(
 func lockSession(ctx context.Context, tx pgx.Tx, tenant, id string, hash []byte) (st RefreshState, err error) {
 	var endedAt *time.Time
 	st.Session.ID = id
-	row := tx.QueryRow(ctx, `SELECT `+userColumns+`, s.device, s.created_at, s.last_seen_at, s.expires_at, s.ended_at, s.hmac_key, s.counter,
+	row := tx.QueryRow(
+		ctx,
+		`SELECT `+userColumns+`, s.device, s.created_at, s.last_seen_at, s.expires_at, s.ended_at, s.hmac_key, s.counter,
 			s.recovered, s.rotated_at, EXISTS (SELECT FROM refresh_token_blacklist b WHERE b.tenant = $1 AND b.token_hash = $3), now()
 		FROM login_sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
-		WHERE s.tenant = $1 AND s.id = $2 FOR SHARE OF u FOR UPDATE OF s`, tenant, id, hash)
+		WHERE s.tenant = $1 AND s.id = $2 FOR SHARE OF u FOR UPDATE OF s`,
+		tenant,
+		id,
+		hash,
+	)
 	loginSession := &st.Session
-	st.User, err = scanUser(row, &loginSession.Device, &loginSession.CreatedAt, &loginSession.LastSeenAt, &loginSession.ExpiresAt, &endedAt, &st.Key, &st.Counter,
-		&st.Recovered, &st.RotatedAt, &st.Blacklisted, &st.Now)
+	st.User, err = scanUser(
+		row,
+		&loginSession.Device,
+		&loginSession.CreatedAt,
+		&loginSession.LastSeenAt,
+		&loginSession.ExpiresAt,
+		&endedAt,
+		&st.Key,
+		&st.Counter,
+		&st.Recovered,
+		&st.RotatedAt,
+		&st.Blacklisted,
+		&st.Now,
+	)
 	loginSession.UserID = st.User.ID
 	st.Ended = endedAt != nil
 	return st, err
@@ -104,15 +122,27 @@ func (st *RefreshState) rotate(ctx context.Context, tx pgx.Tx, tenant string, r 
 	case RotateRecover:
 		st.Recovered = st.Counter
 	}
-	_, err := tx.Exec(ctx, `UPDATE login_sessions SET counter = $3, recovered = $4, last_seen_at = now(), device = $5, address = $6,
-		rotated_at = CASE WHEN $7 THEN clock_timestamp() ELSE rotated_at END WHERE tenant = $1 AND id = $2`, tenant, st.Session.ID,
-		st.Counter, st.Recovered, cut(by.Device, 256), addressOrNull(by.Address), r != RotateKeep)
+	_, err := tx.Exec(
+		ctx,
+		`UPDATE login_sessions SET counter = $3, recovered = $4, last_seen_at = now(), device = $5, address = $6,
+		rotated_at = CASE WHEN $7 THEN clock_timestamp() ELSE rotated_at END WHERE tenant = $1 AND id = $2`,
+		tenant,
+		st.Session.ID,
+		st.Counter,
+		st.Recovered,
+		cut(by.Device, 256),
+		addressOrNull(by.Address),
+		r != RotateKeep,
+	)
 	return err
 }
 
 // endReused ends the session of a token that was used before: one of the two who used it should not have it, and nobody knows which.
 func (st *RefreshState) endReused(ctx context.Context, tx pgx.Tx, tenant string, r Refresh, by Origin) error {
-	if _, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: st.User.ID, Only: st.Session.ID}, EndReuse); err != nil {
+	if _, err := endSessions(ctx, tx, tenant, sessionsOf{
+		UserID: st.User.ID,
+		Only:   st.Session.ID,
+	}, EndReuse); err != nil {
 		return err
 	}
 	dead := []deadToken{{r.TokenHash, st.Session.ID, st.Session.ExpiresAt}}
@@ -122,7 +152,12 @@ func (st *RefreshState) endReused(ctx context.Context, tx pgx.Tx, tenant string,
 	if err := send(ctx, tx, tenant, st.User, r.Mail); err != nil {
 		return err
 	}
-	return insertAudit(ctx, tx, tenant, by.failure(ActionRefreshReuse, st.User.Email, "a refresh token that was used before: the session was ended"))
+	return insertAudit(
+		ctx,
+		tx,
+		tenant,
+		by.failure(ActionRefreshReuse, st.User.Email, "a refresh token that was used before: the session was ended"),
+	)
 }
 
 // RefreshToken is the session's current token.

@@ -47,7 +47,10 @@ func TestStartSession(t *testing.T) {
 				st.Session.ExpiresAt.Sub(st.Now) != time.Hour {
 				t.Errorf("session %+v of %+v", st.Session, st.User)
 			}
-			if got := p.text(t, `SELECT action || host(address) || actor_id || session_id FROM audit_log ORDER BY id DESC LIMIT 1`); got != "login192.0.2.7"+id+n.ID {
+			if got := p.text(
+				t,
+				`SELECT action || host(address) || actor_id || session_id FROM audit_log ORDER BY id DESC LIMIT 1`,
+			); got != "login192.0.2.7"+id+n.ID {
 				t.Errorf("the audit log says %q", got)
 			}
 		})
@@ -80,7 +83,10 @@ func TestSessionsAreBounded(t *testing.T) {
 	if err != nil || len(list) != store.MaxSessions {
 		t.Fatalf("%d live sessions, %v; want %d", len(list), err, store.MaxSessions)
 	}
-	if got := people.text(t, `SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`); got != second+store.EndTooMany {
+	if got := people.text(
+		t,
+		`SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`,
+	); got != second+store.EndTooMany {
 		t.Errorf("ended %q, want %q", got, second+store.EndTooMany)
 	}
 	if last := list[len(list)-1].ID; last != first {
@@ -109,7 +115,11 @@ func TestListSessionsLeavesOutTheDead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]store.LoginSession{live}, list, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+	if d := cmp.Diff(
+		[]store.LoginSession{live},
+		list,
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	); d != "" {
 		t.Errorf("sessions (-want +got):\n%s", d)
 	}
 }
@@ -142,8 +152,11 @@ func TestEndSession(t *testing.T) {
 	if err := end(jane, st.Session.ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("once more: %v, want ErrNotFound", err)
 	}
-	got := people.text(t, `SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' || (b.expires_at = s.expires_at)::text
-		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r ON r.session_id = s.id`)
+	got := people.text(
+		t,
+		`SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' || (b.expires_at = s.expires_at)::text
+		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r ON r.session_id = s.id`,
+	)
 	if got != "revoked revoked true true" {
 		t.Errorf("session, blacklist and revocation say %q", got)
 	}

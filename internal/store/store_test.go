@@ -97,8 +97,16 @@ func (f *fixture) role(t *testing.T, tenant, password string) string {
 }
 
 func newEvent(tenant, sid, eventType string, state store.CallState, url string) store.Event {
-	event := store.Event{Tenant: tenant, Kind: "status", CallSID: sid, EventType: eventType, Source: "webhook", Raw: []byte("raw"),
-		DedupKey: sha256.Sum256([]byte(tenant + sid + eventType + fmt.Sprint(state))), Call: store.Call{State: state}}
+	event := store.Event{
+		Tenant:    tenant,
+		Kind:      "status",
+		CallSID:   sid,
+		EventType: eventType,
+		Source:    "webhook",
+		Raw:       []byte("raw"),
+		DedupKey:  sha256.Sum256([]byte(tenant + sid + eventType + fmt.Sprint(state))),
+		Call:      store.Call{State: state},
+	}
 	if url != "" {
 		event.Recordings = []store.NewRecording{{ID: recording.ID(sid, url), SourceURL: url}}
 	}
@@ -112,7 +120,10 @@ func (f *fixture) enqueue(t *testing.T, tenant string, n int) []string {
 		sid := fmt.Sprintf("call%04d", i)
 		url := "https://recordings.exotel.com/x/" + sid + ".mp3"
 		ids[i] = recording.ID(sid, url)
-		if _, err := f.oper.Enqueue(t.Context(), tenant, sid, store.NewRecording{ID: ids[i], SourceURL: url}); err != nil {
+		if _, err := f.oper.Enqueue(t.Context(), tenant, sid, store.NewRecording{
+			ID:        ids[i],
+			SourceURL: url,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,7 +201,13 @@ func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
 	if err := fixture.upload.Complete(t.Context(), "w", got[0].ID, res); err != nil {
 		t.Fatal(err)
 	}
-	if created, err := fixture.oper.Enqueue(t.Context(), acme, "c1", newEvent(acme, "c1", "", 0, url).Recordings[0]); err != nil || created {
+	if created, err := fixture.oper.Enqueue(
+		t.Context(),
+		acme,
+		"c1",
+		newEvent(acme, "c1", "", 0, url).Recordings[0],
+	); err != nil ||
+		created {
 		t.Errorf("after it is history it was queued again: %v, %v", created, err)
 	}
 }
@@ -200,7 +217,10 @@ func TestTooManyRecordingsOfOneCall(t *testing.T) {
 	var err error
 	for i := range 17 {
 		url := fmt.Sprintf("https://recordings.exotel.com/x/%d.mp3", i)
-		_, err = fixture.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{ID: recording.ID("c1", url), SourceURL: url})
+		_, err = fixture.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{
+			ID:        recording.ID("c1", url),
+			SourceURL: url,
+		})
 		if i < 16 && err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +304,10 @@ func TestCallStateOrderIndependent(t *testing.T) {
 		want := 0
 		for _, s := range states {
 			want = max(want, s)
-			if _, err := fixture.dataplane.Ingest(t.Context(), newEvent(acme, sid, "e", store.CallState(s), "")); err != nil {
+			if _, err := fixture.dataplane.Ingest(
+				t.Context(),
+				newEvent(acme, sid, "e", store.CallState(s), ""),
+			); err != nil {
 				r.Fatal(err)
 			}
 		}
@@ -453,17 +476,29 @@ func TestReapingEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fixture := newFixture(t)
 			id := fixture.enqueue(t, acme, 1)[0]
-			fixture.exec(t, `UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', lease_until = now() - interval '1 s'`, tc.attempts, tc.age)
+			fixture.exec(
+				t,
+				`UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', lease_until = now() - interval '1 s'`,
+				tc.attempts,
+				tc.age,
+			)
 			if n, err := fixture.oper.ReapLeases(t.Context()); n != 1 || err != nil {
 				t.Fatalf("reaped %d, %v; want 1", n, err)
 			}
 			key := store.RecordingKey{Tenant: acme, ID: id}
 			rows, err := fixture.oper.Recordings(t.Context(), []store.RecordingKey{key})
 			got := rows[key]
-			if err != nil || got.State != tc.wantState || got.LastErrorCode != store.CodeLeaseExpired || got.Attempts != tc.attempts+1 {
+			if err != nil || got.State != tc.wantState || got.LastErrorCode != store.CodeLeaseExpired ||
+				got.Attempts != tc.attempts+1 {
 				t.Errorf("%+v, %v; want %s", got, err, tc.wantState)
 			}
-			if claimed, err := fixture.upload.Claim(t.Context(), "next", 1, time.Minute); err != nil || (len(claimed) == 1) != tc.wantDue {
+			if claimed, err := fixture.upload.Claim(
+				t.Context(),
+				"next",
+				1,
+				time.Minute,
+			); err != nil ||
+				(len(claimed) == 1) != tc.wantDue {
 				t.Errorf("claimed %d at once (%v), want due %v", len(claimed), err, tc.wantDue)
 			}
 		})
@@ -494,8 +529,11 @@ func TestHistoryPartitions(t *testing.T) {
 		t.Errorf("%d partitions, want 5", got)
 	}
 	// A month whose rows are in the default partition stays there: moving them would lock the history.
-	fixture.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at, finished_at)
-		VALUES ('acme/support', 'x', 'c', 'u', 'failed', 1, 'w', now(), date_trunc('month', now()) + interval '4 months')`)
+	fixture.exec(
+		t,
+		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at, finished_at)
+		VALUES ('acme/support', 'x', 'c', 'u', 'failed', 1, 'w', now(), date_trunc('month', now()) + interval '4 months')`,
+	)
 	if err := fixture.oper.EnsureHistoryPartitions(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
@@ -518,7 +556,11 @@ func TestViews(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{ids[0], ids[2], ids[3], ids[4]} {
-		if err := fixture.upload.Complete(ctx, "w", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}); err != nil {
+		if err := fixture.upload.Complete(ctx, "w", id, store.Result{
+			Bucket: "b",
+			Key:    "k",
+			SHA256: strings.Repeat("a", 64),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -530,13 +572,34 @@ func TestViews(t *testing.T) {
 		wanted store.Wanted
 		want   []string
 	}{
-		"all":                  {store.Wanted{Queued: true, Failed: true, Uploaded: 10, Since: since, Limit: 10}, []string{ids[5], ids[1], ids[3], ids[4]}},
-		"queued first":         {store.Wanted{Queued: true, Failed: true, Uploaded: 10, Since: since, Limit: 3}, []string{ids[5], ids[1], ids[3]}},
-		"queued":               {store.Wanted{Queued: true, Limit: 10}, []string{ids[5]}},
-		"failed":               {store.Wanted{Failed: true, Limit: 10}, []string{ids[1]}},
-		"uploaded":             {store.Wanted{Uploaded: 10, Since: since, Limit: 10}, []string{ids[3], ids[4]}},
-		"uploaded long ago":    {store.Wanted{Uploaded: 10, Since: time.Hour, Limit: 10}, []string{ids[2], ids[3], ids[4]}},
-		"so many uploaded":     {store.Wanted{Queued: true, Uploaded: 1, Since: since, Limit: 10}, []string{ids[5], ids[3]}},
+		"all": {store.Wanted{
+			Queued:   true,
+			Failed:   true,
+			Uploaded: 10,
+			Since:    since,
+			Limit:    10,
+		}, []string{ids[5], ids[1], ids[3], ids[4]}},
+		"queued first": {store.Wanted{
+			Queued:   true,
+			Failed:   true,
+			Uploaded: 10,
+			Since:    since,
+			Limit:    3,
+		}, []string{ids[5], ids[1], ids[3]}},
+		"queued":   {store.Wanted{Queued: true, Limit: 10}, []string{ids[5]}},
+		"failed":   {store.Wanted{Failed: true, Limit: 10}, []string{ids[1]}},
+		"uploaded": {store.Wanted{Uploaded: 10, Since: since, Limit: 10}, []string{ids[3], ids[4]}},
+		"uploaded long ago": {store.Wanted{
+			Uploaded: 10,
+			Since:    time.Hour,
+			Limit:    10,
+		}, []string{ids[2], ids[3], ids[4]}},
+		"so many uploaded": {store.Wanted{
+			Queued:   true,
+			Uploaded: 1,
+			Since:    since,
+			Limit:    10,
+		}, []string{ids[5], ids[3]}},
 		"no room for uploaded": {store.Wanted{Queued: true, Uploaded: -3, Since: since, Limit: 10}, []string{ids[5]}},
 		"none":                 {store.Wanted{Limit: 10}, nil},
 	} {
@@ -583,10 +646,19 @@ func TestRowLevelSecurity(t *testing.T) {
 				}
 			}
 			var n int
-			if err := conn.QueryRow(ctx, `SELECT count(*) FROM recordings WHERE tenant = 'globex/sales'`).Scan(&n); err != nil || n != 0 {
+			if err := conn.QueryRow(
+				ctx,
+				`SELECT count(*) FROM recordings WHERE tenant = 'globex/sales'`,
+			).Scan(
+				&n,
+			); err != nil ||
+				n != 0 {
 				t.Errorf("%d rows of globex are visible, %v", n, err)
 			}
-			if _, err := conn.Exec(ctx, `INSERT INTO recordings (tenant, id, call_sid, source_url) VALUES ('globex/sales','00000000000000aa','c','u')`); err == nil {
+			if _, err := conn.Exec(
+				ctx,
+				`INSERT INTO recordings (tenant, id, call_sid, source_url) VALUES ('globex/sales','00000000000000aa','c','u')`,
+			); err == nil {
 				t.Error("a row of globex could be written")
 			}
 		})
@@ -664,7 +736,10 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`); err != nil {
+	if _, err := conn.Exec(
+		t.Context(),
+		`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`,
+	); err != nil {
 		t.Fatal(err)
 	}
 	good := pgtest.New(t)
@@ -703,7 +778,8 @@ func TestMigrateConcurrently(t *testing.T) {
 	}
 	wg.Wait()
 	rows, err := migrations.Status(t.Context(), pg.OwnerDSN)
-	if err != nil || len(rows) == 0 || rows[len(rows)-1].AppliedAt.IsZero() || rows[len(rows)-1].Version != migrations.Latest() {
+	if err != nil || len(rows) == 0 || rows[len(rows)-1].AppliedAt.IsZero() ||
+		rows[len(rows)-1].Version != migrations.Latest() {
 		t.Errorf("status %v, %v", rows, err)
 	}
 	open(t, pg.OperatorDSN, store.OpenOperator)

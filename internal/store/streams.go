@@ -55,12 +55,25 @@ func (d *Dataplane) AdmitStream(ctx context.Context, tenant string, n NewStream,
 	}
 	err := d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(lockStreamsSQL, tenant)
-		b.Queue(admitStreamSQL, tenant, n.ID, n.CallSID, n.Pod, n.Agent, address, n.TokenID, n.CaptureID, max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
-			if tag.RowsAffected() == 0 {
-				return ErrStreamLimit
-			}
-			return nil
-		})
+		b.Queue(
+			admitStreamSQL,
+			tenant,
+			n.ID,
+			n.CallSID,
+			n.Pod,
+			n.Agent,
+			address,
+			n.TokenID,
+			n.CaptureID,
+			max(limit, 0),
+		).Exec(
+			func(tag pgconn.CommandTag) error {
+				if tag.RowsAffected() == 0 {
+					return ErrStreamLimit
+				}
+				return nil
+			},
+		)
 	})
 	if isCode(err, dbconn.UniqueViolation) && n.TokenID != "" { // the ids are ours, and random
 		return ErrStreamTokenUsed
@@ -94,7 +107,19 @@ func (d *Dataplane) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (m
 	var tenants, ids, calls, sids []string
 	var n countColumns
 	for _, b := range beats {
-		tenants, ids, calls, sids = append(tenants, b.Tenant), append(ids, b.ID), append(calls, b.CallSID), append(sids, b.StreamSID)
+		tenants, ids, calls, sids = append(
+			tenants,
+			b.Tenant,
+		), append(
+			ids,
+			b.ID,
+		), append(
+			calls,
+			b.CallSID,
+		), append(
+			sids,
+			b.StreamSID,
+		)
 		n.add(b.ToAgent, b.ToExotel)
 	}
 	alive := make(map[StreamRef]bool, len(beats))
@@ -105,7 +130,11 @@ func (d *Dataplane) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (m
 		}
 		var ref StreamRef
 		var closing bool
-		_, err = pgx.ForEachRow(rows, []any{&ref.Tenant, &ref.ID, &closing}, func() error { alive[ref] = closing; return nil })
+		_, err = pgx.ForEachRow(
+			rows,
+			[]any{&ref.Tenant, &ref.ID, &closing},
+			func() error { alive[ref] = closing; return nil },
+		)
 		return err
 	})
 	return alive, err
@@ -119,7 +148,13 @@ func (d *Dataplane) StreamsToClose(ctx context.Context, tenants []string, pod st
 
 // PodStreams lists the pod's live rows of the tenants, at most limit.
 func (d *Dataplane) PodStreams(ctx context.Context, tenants []string, pod string, limit int) ([]StreamRef, error) {
-	return d.streamRefs(ctx, tenants, `SELECT tenant, id::text FROM stream_sessions WHERE pod = $1 AND ended_at IS NULL LIMIT $2`, pod, limit)
+	return d.streamRefs(
+		ctx,
+		tenants,
+		`SELECT tenant, id::text FROM stream_sessions WHERE pod = $1 AND ended_at IS NULL LIMIT $2`,
+		pod,
+		limit,
+	)
 }
 
 // streamRefs leaves it to row-level security which tenants' rows it reads.
@@ -149,13 +184,26 @@ func (d *Dataplane) ReapStreams(
 		return 0, true, nil
 	}
 	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended('caly.streams.reap', 0))`).Scan(&ran); err != nil || !ran {
+		if err := tx.QueryRow(
+			ctx,
+			`SELECT pg_try_advisory_xact_lock(hashtextextended('caly.streams.reap', 0))`,
+		).Scan(
+			&ran,
+		); err != nil ||
+			!ran {
 			return err
 		}
-		return tx.QueryRow(ctx, `WITH ended AS (UPDATE stream_sessions s SET ended_at = now(), end_reason = '`+EndOrphaned+`'
+		return tx.QueryRow(
+			ctx,
+			`WITH ended AS (UPDATE stream_sessions s SET ended_at = now(), end_reason = '`+EndOrphaned+`'
 				FROM (SELECT tenant, id FROM stream_sessions WHERE ended_at IS NULL AND last_seen_at < now() - $1::interval
 					LIMIT $2 FOR UPDATE SKIP LOCKED) dead
-				WHERE s.tenant = dead.tenant AND s.id = dead.id RETURNING s.*), `+lostCapturesSQL+` SELECT count(*) FROM ended`, unseen, limit).Scan(&ended)
+				WHERE s.tenant = dead.tenant AND s.id = dead.id RETURNING s.*), `+lostCapturesSQL+` SELECT count(*) FROM ended`,
+			unseen,
+			limit,
+		).Scan(
+			&ended,
+		)
 	})
 	return ended, ran, err
 }

@@ -23,7 +23,12 @@ func (d *common) CloseStream(ctx context.Context, tenant, id string, by Origin) 
 		if !s.EndedAt.IsZero() {
 			return ErrStreamEnded
 		}
-		if _, err := tx.Exec(ctx, `UPDATE stream_sessions SET close_requested_at = now() WHERE tenant = $1 AND id = $2`, tenant, id); err != nil {
+		if _, err := tx.Exec(
+			ctx,
+			`UPDATE stream_sessions SET close_requested_at = now() WHERE tenant = $1 AND id = $2`,
+			tenant,
+			id,
+		); err != nil {
 			return err
 		}
 		s.Closing = true
@@ -36,7 +41,12 @@ func (d *common) CloseStream(ctx context.Context, tenant, id string, by Origin) 
 
 // lockStream reads a stream session that the transaction is about to change.
 func lockStream(ctx context.Context, tx pgx.Tx, tenant, id string) (s StreamSession, err error) {
-	rows, err := tx.Query(ctx, `SELECT `+streamColumns+` FROM stream_sessions WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`, tenant, id)
+	rows, err := tx.Query(
+		ctx,
+		`SELECT `+streamColumns+` FROM stream_sessions WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`,
+		tenant,
+		id,
+	)
 	if err != nil {
 		return s, err
 	}
@@ -49,11 +59,18 @@ func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (cl
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		var asked int
 		// In the order in which heartbeats lock them. What was asked for before is counted as the statement found it.
-		err := tx.QueryRow(ctx, `WITH live AS (SELECT id FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL AND close_requested_at IS NULL
+		err := tx.QueryRow(
+			ctx,
+			`WITH live AS (SELECT id FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL AND close_requested_at IS NULL
 				ORDER BY id FOR NO KEY UPDATE),
 			asked AS (UPDATE stream_sessions s SET close_requested_at = now() FROM live WHERE s.tenant = $1 AND s.id = live.id RETURNING 1)
 			SELECT asked.n, asked.n + (SELECT count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL AND close_requested_at IS NOT NULL)
-			FROM (SELECT count(*) AS n FROM asked) asked`, tenant).Scan(&asked, &closing)
+			FROM (SELECT count(*) AS n FROM asked) asked`,
+			tenant,
+		).Scan(
+			&asked,
+			&closing,
+		)
 		if err != nil || asked == 0 {
 			return err
 		}
@@ -66,6 +83,12 @@ func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (cl
 
 // TenantOfStream names the tenant of a live stream by its id alone. ErrNotFound when none is live. Only the operator may.
 func (d *Operator) TenantOfStream(ctx context.Context, id string) (tenant string, err error) {
-	err = d.pool.QueryRow(ctx, `SELECT tenant FROM stream_sessions WHERE ended_at IS NULL AND id = $1::uuid`, id).Scan(&tenant)
+	err = d.pool.QueryRow(
+		ctx,
+		`SELECT tenant FROM stream_sessions WHERE ended_at IS NULL AND id = $1::uuid`,
+		id,
+	).Scan(
+		&tenant,
+	)
 	return tenant, explain(err)
 }

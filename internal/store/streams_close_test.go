@@ -18,7 +18,13 @@ import (
 
 // who is an admin who closes streams.
 func who() store.Origin {
-	return store.Origin{ActorID: bothUser, SessionID: bothSession, Address: netip.MustParseAddr("203.0.113.7"), Device: "curl", RequestID: "r1"}
+	return store.Origin{
+		ActorID:   bothUser,
+		SessionID: bothSession,
+		Address:   netip.MustParseAddr("203.0.113.7"),
+		Device:    "curl",
+		RequestID: "r1",
+	}
 }
 
 // trail is a tenant's audit log, newest first, without ids and times.
@@ -72,14 +78,25 @@ func TestCloseStream(t *testing.T) {
 			t.Errorf("%+v, %v", streamSession, err)
 		}
 	}
-	if streamSession, err := fixture.oper.CloseStream(t.Context(), acme, other.ID, store.Origin{}); err != nil || streamSession.StreamRef != other || !streamSession.Closing {
+	if streamSession, err := fixture.oper.CloseStream(
+		t.Context(),
+		acme,
+		other.ID,
+		store.Origin{},
+	); err != nil || streamSession.StreamRef != other ||
+		!streamSession.Closing {
 		t.Errorf("by the platform: %+v, %v", streamSession, err)
 	}
 	want := []store.Audit{
 		{Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + other.ID},
 		{Origin: who(), Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + ref.ID},
 	}
-	if diff := cmp.Diff(want, fixture.trail(t, acme), byAddress); diff != "" || fixture.asked(t) != 2 || len(fixture.trail(t, globex)) != 0 {
+	if diff := cmp.Diff(
+		want,
+		fixture.trail(t, acme),
+		byAddress,
+	); diff != "" || fixture.asked(t) != 2 ||
+		len(fixture.trail(t, globex)) != 0 {
 		t.Errorf("%d were asked to end; audit log (-want +got):\n%s", fixture.asked(t), diff)
 	}
 }
@@ -87,7 +104,12 @@ func TestCloseStream(t *testing.T) {
 // TestCloseStreams : all that are live of one tenant, and one row for those that were not asked before.
 func TestCloseStreams(t *testing.T) {
 	fixture := newFixture(t)
-	refs := []store.StreamRef{fixture.admit(t, acme, "a"), fixture.admit(t, acme, "b"), fixture.admit(t, acme, "b"), fixture.admit(t, acme, "a")}
+	refs := []store.StreamRef{
+		fixture.admit(t, acme, "a"),
+		fixture.admit(t, acme, "b"),
+		fixture.admit(t, acme, "b"),
+		fixture.admit(t, acme, "a"),
+	}
 	theirs := fixture.admit(t, globex, "a")
 	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, refs[3].ID)
 	if _, err := fixture.dataplane.CloseStream(t.Context(), acme, refs[0].ID, who()); err != nil {
@@ -106,7 +128,12 @@ func TestCloseStreams(t *testing.T) {
 	}
 	want := []store.Audit{
 		{Origin: who(), Action: store.ActionStreamsClosed, Outcome: store.OutcomeSuccess, Reason: "live streams: 2"},
-		{Origin: who(), Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + refs[0].ID},
+		{
+			Origin:  who(),
+			Action:  store.ActionStreamClosed,
+			Outcome: store.OutcomeSuccess,
+			Reason:  "stream " + refs[0].ID,
+		},
 	}
 	if diff := cmp.Diff(want, fixture.trail(t, acme), byAddress); diff != "" {
 		t.Errorf("audit log (-want +got):\n%s", diff)
@@ -115,7 +142,12 @@ func TestCloseStreams(t *testing.T) {
 	if diff := cmp.Diff(map[store.StreamRef]bool{refs[1]: true, refs[2]: true}, set(list)); diff != "" || err != nil {
 		t.Errorf("a pod has to close, %v (-want +got):\n%s", err, diff)
 	}
-	if streamSession, err := fixture.dataplane.StreamByID(t.Context(), globex, theirs.ID); err != nil || streamSession.Closing {
+	if streamSession, err := fixture.dataplane.StreamByID(
+		t.Context(),
+		globex,
+		theirs.ID,
+	); err != nil ||
+		streamSession.Closing {
 		t.Errorf("another's: %+v, %v", streamSession, err)
 	}
 }
@@ -157,7 +189,12 @@ func (f *fixture) streams(t *testing.T) (refs []store.StreamRef) {
 // TestCloseAmidHeartbeats : heartbeats of many streams, in any order, and closes of the same do not wait for each other in a circle.
 func TestCloseAmidHeartbeats(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 400)`, acme, globex)
+	fixture.exec(
+		t,
+		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 400)`,
+		acme,
+		globex,
+	)
 	var beats []store.StreamBeat
 	for _, ref := range fixture.streams(t) {
 		beats = append(beats, store.StreamBeat{StreamRef: ref})
@@ -181,7 +218,11 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 					t.Errorf("%d of %s are being closed, %v", n, tenant, err)
 					return
 				}
-				fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`, tenant)
+				fixture.exec(
+					t,
+					`UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`,
+					tenant,
+				)
 			}
 		})
 	}
@@ -192,7 +233,12 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 // other in a circle.
 func TestEndsAtOnce(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 200)`, acme, globex)
+	fixture.exec(
+		t,
+		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 200)`,
+		acme,
+		globex,
+	)
 	var ends []store.StreamEnd
 	for _, ref := range fixture.streams(t) {
 		ends = append(ends, store.StreamEnd{StreamRef: ref, Reason: store.EndOrphaned}) // which may be ended again

@@ -30,7 +30,9 @@ func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, 
 	}
 	endColumns := columnsOf(ends)
 	err = d.inTenants(ctx, distinct(endColumns.tenants), func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `WITH ended AS (UPDATE stream_sessions s SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
+		return tx.QueryRow(
+			ctx,
+			`WITH ended AS (UPDATE stream_sessions s SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
 				call_sid = coalesce(nullif(e.call_sid, ''), s.call_sid), stream_sid = coalesce(nullif(e.stream_sid, ''), s.stream_sid), reconnected = e.reconnected,
 				frames_to_agent = greatest(s.frames_to_agent, e.n[1]), bytes_to_agent = greatest(s.bytes_to_agent, e.n[2]),
 				dropped_to_agent = greatest(s.dropped_to_agent, e.n[3]), frames_to_exotel = greatest(s.frames_to_exotel, e.n[4]),
@@ -42,7 +44,22 @@ func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, 
 				WHERE l.ended_at IS NULL OR l.end_reason = '`+EndOrphaned+`' ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) e
 			WHERE s.tenant = e.tenant AND s.id = e.id AND (s.ended_at IS NULL OR s.end_reason = '`+EndOrphaned+`') RETURNING s.*), `+lostCapturesSQL+`
 			SELECT count(*) FROM ended`,
-			endColumns.tenants, endColumns.ids, endColumns.calls, endColumns.sids, endColumns.at, endColumns.reasons, endColumns.reconnected, endColumns.n[0], endColumns.n[1], endColumns.n[2], endColumns.n[3], endColumns.n[4], endColumns.n[5]).Scan(&n)
+			endColumns.tenants,
+			endColumns.ids,
+			endColumns.calls,
+			endColumns.sids,
+			endColumns.at,
+			endColumns.reasons,
+			endColumns.reconnected,
+			endColumns.n[0],
+			endColumns.n[1],
+			endColumns.n[2],
+			endColumns.n[3],
+			endColumns.n[4],
+			endColumns.n[5],
+		).Scan(
+			&n,
+		)
 	})
 	return n, err
 }
@@ -70,8 +87,29 @@ func columnsOf(ends []StreamEnd) (c endColumns) {
 		if !e.At.IsZero() {
 			at = &e.At
 		}
-		c.tenants, c.ids, c.calls, c.sids = append(c.tenants, e.Tenant), append(c.ids, e.ID), append(c.calls, e.CallSID), append(c.sids, e.StreamSID)
-		c.reasons, c.at, c.reconnected = append(c.reasons, e.Reason), append(c.at, at), append(c.reconnected, e.Reconnected)
+		c.tenants, c.ids, c.calls, c.sids = append(
+			c.tenants,
+			e.Tenant,
+		), append(
+			c.ids,
+			e.ID,
+		), append(
+			c.calls,
+			e.CallSID,
+		), append(
+			c.sids,
+			e.StreamSID,
+		)
+		c.reasons, c.at, c.reconnected = append(
+			c.reasons,
+			e.Reason,
+		), append(
+			c.at,
+			at,
+		), append(
+			c.reconnected,
+			e.Reconnected,
+		)
 		c.n.add(e.ToAgent, e.ToExotel)
 	}
 	return c

@@ -30,8 +30,26 @@ const streamColumns = `tenant, id::text, call_sid, stream_sid, pod, agent, start
 
 func scanStreamSession(row pgx.CollectableRow) (s StreamSession, err error) {
 	var ended *time.Time
-	err = row.Scan(&s.Tenant, &s.ID, &s.CallSID, &s.StreamSID, &s.Pod, &s.Agent, &s.StartedAt, &s.LastSeenAt, &s.Closing,
-		&ended, &s.EndReason, &s.Reconnected, &s.ToAgent.Frames, &s.ToAgent.Bytes, &s.ToAgent.Dropped, &s.ToExotel.Frames, &s.ToExotel.Bytes, &s.ToExotel.Dropped)
+	err = row.Scan(
+		&s.Tenant,
+		&s.ID,
+		&s.CallSID,
+		&s.StreamSID,
+		&s.Pod,
+		&s.Agent,
+		&s.StartedAt,
+		&s.LastSeenAt,
+		&s.Closing,
+		&ended,
+		&s.EndReason,
+		&s.Reconnected,
+		&s.ToAgent.Frames,
+		&s.ToAgent.Bytes,
+		&s.ToAgent.Dropped,
+		&s.ToExotel.Frames,
+		&s.ToExotel.Bytes,
+		&s.ToExotel.Dropped,
+	)
 	s.EndedAt = orZero(ended)
 	return s, err
 }
@@ -56,8 +74,17 @@ func (d *Dataplane) StreamSessions(
 	}
 	w.match("call_sid", f.CallSID)
 	w.page("started_at", "id", f.Page)
-	sql := fmt.Sprintf(`SELECT %s FROM stream_sessions WHERE %s ORDER BY started_at DESC, id DESC LIMIT %d`, streamColumns, w, f.rows())
-	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) { b.Queue(sql, w.args...).Query(collect(&list, scanStreamSession)) })
+	sql := fmt.Sprintf(
+		`SELECT %s FROM stream_sessions WHERE %s ORDER BY started_at DESC, id DESC LIMIT %d`,
+		streamColumns,
+		w,
+		f.rows(),
+	)
+	err = d.oneTrip(
+		ctx,
+		tenant,
+		func(b *pgx.Batch) { b.Queue(sql, w.args...).Query(collect(&list, scanStreamSession)) },
+	)
 	list, more = cutPage(list, f.Page)
 	return list, more, err
 }
@@ -68,18 +95,29 @@ func (d *Dataplane) StreamByID(ctx context.Context, tenant, id string) (s Stream
 		return s, ErrNotFound
 	}
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+streamColumns+` FROM stream_sessions WHERE tenant = $1 AND id = $2`, tenant, id).Query(func(rows pgx.Rows) (err error) {
-			s, err = pgx.CollectExactlyOneRow(rows, scanStreamSession)
-			return err
-		})
+		b.Queue(
+			`SELECT `+streamColumns+` FROM stream_sessions WHERE tenant = $1 AND id = $2`,
+			tenant,
+			id,
+		).Query(
+			func(rows pgx.Rows) (err error) {
+				s, err = pgx.CollectExactlyOneRow(rows, scanStreamSession)
+				return err
+			},
+		)
 	})
 	return s, err
 }
 
 // LiveStreams lists the live stream sessions of a tenant, or of all with "", oldest first and at most limit. Only the operator may.
 func (d *Operator) LiveStreams(ctx context.Context, tenant string, limit int) ([]StreamSession, error) {
-	rows, err := d.pool.Query(ctx, `SELECT `+streamColumns+` FROM stream_sessions WHERE ended_at IS NULL AND ($1 = '' OR tenant = $1)
-		ORDER BY started_at, id LIMIT $2`, tenant, limit)
+	rows, err := d.pool.Query(
+		ctx,
+		`SELECT `+streamColumns+` FROM stream_sessions WHERE ended_at IS NULL AND ($1 = '' OR tenant = $1)
+		ORDER BY started_at, id LIMIT $2`,
+		tenant,
+		limit,
+	)
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -18,8 +18,16 @@ func streamID(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d"
 // insertStream makes a row of a stream; one without a reason is live.
 func (f *fixture) insertStream(t *testing.T, tenant, id, sid string, at time.Time, reason string) {
 	t.Helper()
-	f.exec(t, `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
-		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5, CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`, tenant, id, sid, at, reason)
+	f.exec(
+		t,
+		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
+		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5, CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`,
+		tenant,
+		id,
+		sid,
+		at,
+		reason,
+	)
 }
 
 func streamIDs(list []store.StreamSession) (ids []string) {
@@ -50,16 +58,22 @@ func TestStreamSessions(t *testing.T) {
 		want   []string
 		more   bool
 	}{
-		"all":                 {acme, store.StreamFilter{}, ids(0, 1, 3, 2), false},
-		"live":                {acme, store.StreamFilter{Live: true}, ids(0, 2), false},
-		"of a call":           {acme, store.StreamFilter{CallSID: "c1"}, ids(1, 2), false},
-		"live of a call":      {acme, store.StreamFilter{CallSID: "c1", Live: true}, ids(2), false},
-		"of no call":          {acme, store.StreamFilter{CallSID: "c2"}, nil, false},
-		"since":               {acme, store.StreamFilter{Page: store.Page{Since: listed(1)}}, ids(0, 1), false},
-		"until":               {acme, store.StreamFilter{Page: store.Page{Until: listed(1)}}, ids(3, 2), false},
-		"a page":              {acme, store.StreamFilter{Page: store.Page{Limit: 3}}, ids(0, 1, 3), true},
-		"the next":            {acme, store.StreamFilter{Page: store.Page{Limit: 3, After: store.Position{At: listed(2), ID: streamID(3)}}}, ids(2), false},
-		"behind the last":     {acme, store.StreamFilter{Page: store.Page{After: store.Position{At: listed(2), ID: streamID(2)}}}, nil, false},
+		"all":            {acme, store.StreamFilter{}, ids(0, 1, 3, 2), false},
+		"live":           {acme, store.StreamFilter{Live: true}, ids(0, 2), false},
+		"of a call":      {acme, store.StreamFilter{CallSID: "c1"}, ids(1, 2), false},
+		"live of a call": {acme, store.StreamFilter{CallSID: "c1", Live: true}, ids(2), false},
+		"of no call":     {acme, store.StreamFilter{CallSID: "c2"}, nil, false},
+		"since":          {acme, store.StreamFilter{Page: store.Page{Since: listed(1)}}, ids(0, 1), false},
+		"until":          {acme, store.StreamFilter{Page: store.Page{Until: listed(1)}}, ids(3, 2), false},
+		"a page":         {acme, store.StreamFilter{Page: store.Page{Limit: 3}}, ids(0, 1, 3), true},
+		"the next": {acme, store.StreamFilter{Page: store.Page{
+			Limit: 3,
+			After: store.Position{At: listed(2), ID: streamID(3)},
+		}}, ids(2), false},
+		"behind the last": {acme, store.StreamFilter{Page: store.Page{After: store.Position{
+			At: listed(2),
+			ID: streamID(2),
+		}}}, nil, false},
 		"another tenant's":    {globex, store.StreamFilter{}, ids(4), false},
 		"of nobody":           {"no/body", store.StreamFilter{}, nil, false},
 		"a call with a quote": {acme, store.StreamFilter{CallSID: "' OR true--"}, nil, false},
@@ -71,7 +85,12 @@ func TestStreamSessions(t *testing.T) {
 			}
 		})
 	}
-	if list, _, err := fixture.dataplane.StreamSessions(t.Context(), acme+","+globex, store.StreamFilter{}); err == nil || list != nil {
+	if list, _, err := fixture.dataplane.StreamSessions(
+		t.Context(),
+		acme+","+globex,
+		store.StreamFilter{},
+	); err == nil ||
+		list != nil {
 		t.Errorf("of two tenants at once: %v, %v", list, err)
 	}
 }
@@ -85,7 +104,8 @@ func TestStreamByID(t *testing.T) {
 	read := func() store.StreamSession {
 		t.Helper()
 		streamSession, err := fixture.dataplane.StreamByID(t.Context(), acme, ref.ID)
-		if err != nil || time.Since(streamSession.StartedAt).Abs() > time.Minute || streamSession.LastSeenAt.Before(streamSession.StartedAt) {
+		if err != nil || time.Since(streamSession.StartedAt).Abs() > time.Minute ||
+			streamSession.LastSeenAt.Before(streamSession.StartedAt) {
 			t.Fatalf("%+v, %v", streamSession, err)
 		}
 		streamSession.StartedAt = time.Time{}
@@ -110,7 +130,11 @@ func TestStreamByID(t *testing.T) {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
 	// The end of a stream whose pod has nothing to tell any more.
-	if n, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: ref, Reason: "closed", Reconnected: true}}); n != 1 || err != nil {
+	if n, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{{
+		StreamRef:   ref,
+		Reason:      "closed",
+		Reconnected: true,
+	}}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	got := read()
@@ -124,9 +148,22 @@ func TestStreamByID(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("ended (-want +got):\n%s", diff)
 	}
-	for name, tc := range map[string][2]string{"another's": {globex, ref.ID}, "unknown": {acme, store.NewID()}, "no id": {acme, "x"}, "no id at all": {acme, ""},
-		"an id in capitals": {acme, strings.ToUpper(streamID(0)[:35] + "a")}, "nobody's": {"no/body", ref.ID}} {
-		if streamSession, err := fixture.dataplane.StreamByID(t.Context(), tc[0], tc[1]); !errors.Is(err, store.ErrNotFound) {
+	for name, tc := range map[string][2]string{
+		"another's":         {globex, ref.ID},
+		"unknown":           {acme, store.NewID()},
+		"no id":             {acme, "x"},
+		"no id at all":      {acme, ""},
+		"an id in capitals": {acme, strings.ToUpper(streamID(0)[:35] + "a")},
+		"nobody's":          {"no/body", ref.ID},
+	} {
+		if streamSession, err := fixture.dataplane.StreamByID(
+			t.Context(),
+			tc[0],
+			tc[1],
+		); !errors.Is(
+			err,
+			store.ErrNotFound,
+		) {
 			t.Errorf("%s: %+v, %v", name, streamSession, err)
 		}
 	}

@@ -19,7 +19,12 @@ import (
 func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
 	t.Helper()
 	ref := store.StreamRef{Tenant: tenant, ID: store.NewID()}
-	if err := f.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: ref.ID, CallSID: "c", Pod: pod, Agent: "bot.example"}, 1000); err != nil {
+	if err := f.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{
+		ID:      ref.ID,
+		CallSID: "c",
+		Pod:     pod,
+		Agent:   "bot.example",
+	}, 1000); err != nil {
 		t.Fatal(err)
 	}
 	return ref
@@ -39,7 +44,10 @@ func TestStreamLimitIsExact(t *testing.T) {
 	for i := range 300 {
 		for j, tenant := range []string{acme, globex} {
 			group.Go(func() {
-				err := pools[i%3].AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod"}, limit)
+				err := pools[i%3].AdmitStream(t.Context(), tenant, store.NewStream{
+					ID:  store.NewID(),
+					Pod: "pod",
+				}, limit)
 				if err == nil {
 					admitted[j].Add(1)
 				} else if !errors.Is(err, store.ErrStreamLimit) {
@@ -50,15 +58,26 @@ func TestStreamLimitIsExact(t *testing.T) {
 	}
 	group.Wait()
 	for j, tenant := range []string{acme, globex} {
-		rows := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`, tenant)
+		rows := fixture.one(
+			t,
+			`SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`,
+			tenant,
+		)
 		if n := admitted[j].Load(); n != limit || rows != limit {
 			t.Errorf("%s: %d were let in and have %d rows, want %d", tenant, n, rows, limit)
 		}
 	}
 	// An end makes room for one, and for one alone.
-	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`, acme)
+	fixture.exec(
+		t,
+		`UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`,
+		acme,
+	)
 	for i, want := range []error{nil, store.ErrStreamLimit} {
-		if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, limit); !errors.Is(err, want) {
+		if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{
+			ID:  store.NewID(),
+			Pod: "pod",
+		}, limit); !errors.Is(err, want) {
 			t.Errorf("try %d after an end: %v, want %v", i, err, want)
 		}
 	}
@@ -68,7 +87,11 @@ func TestStreamLimitIsExact(t *testing.T) {
 func TestStreamTokenOnce(t *testing.T) {
 	fixture := newFixture(t)
 	try := func(tenant, token string, limit int) error {
-		return fixture.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod", TokenID: token}, limit)
+		return fixture.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{
+			ID:      store.NewID(),
+			Pod:     "pod",
+			TokenID: token,
+		}, limit)
 	}
 	if err := try(acme, "one", 0); !errors.Is(err, store.ErrStreamLimit) {
 		t.Fatalf("with no room: %v", err)
@@ -93,7 +116,12 @@ func TestStreamTokenOnce(t *testing.T) {
 	if err := try(acme, "one", 1000); !errors.Is(err, store.ErrStreamTokenUsed) {
 		t.Errorf("after its stream has ended: %v", err)
 	}
-	if err := errors.Join(try(globex, "one", 1000), try(acme, "", 1000), try(acme, "", 1000), try(acme, "two", 1000)); err != nil {
+	if err := errors.Join(
+		try(globex, "one", 1000),
+		try(acme, "", 1000),
+		try(acme, "", 1000),
+		try(acme, "two", 1000),
+	); err != nil {
 		t.Errorf("another tenant's, another token, and none: %v", err)
 	}
 }
@@ -116,7 +144,13 @@ func TestStreamAdmissionFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			newStream := good
 			tc.change(&newStream)
-			if err := fixture.dataplane.AdmitStream(t.Context(), tc.tenant, newStream, 10); err == nil || errors.Is(err, store.ErrStreamTokenUsed) {
+			if err := fixture.dataplane.AdmitStream(
+				t.Context(),
+				tc.tenant,
+				newStream,
+				10,
+			); err == nil ||
+				errors.Is(err, store.ErrStreamTokenUsed) {
 				t.Errorf("it is let in: %v", err)
 			}
 		})
@@ -140,24 +174,46 @@ func TestStreamHeartbeat(t *testing.T) {
 	gone := store.StreamRef{Tenant: globex, ID: streamRef.ID} // another's id is no row of this one's
 	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
 	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
-	if streamSession, err := fixture.oper.CloseStream(t.Context(), acme, closing.ID, store.Origin{}); err != nil || streamSession.StreamRef != closing {
+	if streamSession, err := fixture.oper.CloseStream(
+		t.Context(),
+		acme,
+		closing.ID,
+		store.Origin{},
+	); err != nil ||
+		streamSession.StreamRef != closing {
 		t.Fatal(streamSession, err)
 	}
 	counts := store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}
-	beats := []store.StreamBeat{{StreamRef: streamRef, CallSID: "told", StreamSID: "s1", ToAgent: counts, ToExotel: store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}},
+	beats := []store.StreamBeat{{
+		StreamRef: streamRef,
+		CallSID:   "told",
+		StreamSID: "s1",
+		ToAgent:   counts,
+		ToExotel:  store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6},
+	},
 		{StreamRef: b}, {StreamRef: ended}, {StreamRef: closing}, {StreamRef: gone}}
 	for range 2 { // a heartbeat that has nothing to tell takes nothing back
 		alive, err := fixture.dataplane.HeartbeatStreams(t.Context(), beats)
-		if diff := cmp.Diff(map[store.StreamRef]bool{streamRef: false, b: false, closing: true}, alive); diff != "" || err != nil {
+		if diff := cmp.Diff(map[store.StreamRef]bool{
+			streamRef: false,
+			b:         false,
+			closing:   true,
+		}, alive); diff != "" || err != nil {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 		beats[0].CallSID = ""
 		beats[0].StreamSID = ""
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at > now() - interval '10 s' AND ended_at IS NULL`); n != 3 {
+	if n := fixture.one(
+		t,
+		`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at > now() - interval '10 s' AND ended_at IS NULL`,
+	); n != 3 {
 		t.Errorf("%d were seen", n)
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`); n != 1 {
+	if n := fixture.one(
+		t,
+		`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`,
+	); n != 1 {
 		t.Errorf("what Exotel told is in %d rows", n)
 	}
 	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND
@@ -169,7 +225,12 @@ func TestStreamHeartbeat(t *testing.T) {
 		t.Errorf("%v to close (-want +got):\n%s", err, diff)
 	}
 	for tenant, pod := range map[string]string{acme: "another", globex: "pod"} {
-		if list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{tenant}, pod); len(list) > 0 || err != nil {
+		if list, err := fixture.dataplane.StreamsToClose(
+			t.Context(),
+			[]string{tenant},
+			pod,
+		); len(list) > 0 ||
+			err != nil {
 			t.Errorf("%s of %s has to close %v, %v", pod, tenant, list, err)
 		}
 	}
@@ -179,8 +240,15 @@ func TestStreamHeartbeat(t *testing.T) {
 func TestStreamEnd(t *testing.T) {
 	fixture := newFixture(t)
 	end := func(ref store.StreamRef, reason string) store.StreamEnd {
-		return store.StreamEnd{StreamRef: ref, Reason: reason, StreamSID: "s", Reconnected: true, At: time.Now().Add(time.Hour), // a clock that is wrong
-			ToAgent: store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}, ToExotel: store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}}
+		return store.StreamEnd{
+			StreamRef:   ref,
+			Reason:      reason,
+			StreamSID:   "s",
+			Reconnected: true,
+			At:          time.Now().Add(time.Hour), // a clock that is wrong
+			ToAgent:     store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3},
+			ToExotel:    store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6},
+		}
 	}
 	for name, tc := range map[string]struct {
 		before, reason, want string
@@ -196,17 +264,37 @@ func TestStreamEnd(t *testing.T) {
 			ref := fixture.admit(t, acme, "pod")
 			other := fixture.admit(t, globex, "pod")
 			if tc.before != "" {
-				fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`, ref.ID, tc.before)
+				fixture.exec(
+					t,
+					`UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`,
+					ref.ID,
+					tc.before,
+				)
 			}
-			n, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{end(ref, tc.reason), end(other, "call_ended"), end(store.StreamRef{Tenant: acme, ID: other.ID}, "x")})
+			n, err := fixture.dataplane.EndStreams(
+				t.Context(),
+				[]store.StreamEnd{end(ref, tc.reason), end(other, "call_ended"), end(store.StreamRef{
+					Tenant: acme,
+					ID:     other.ID,
+				}, "x")},
+			)
 			if n != tc.wantN+1 || err != nil {
 				t.Errorf("%d ended, %v, want %d", n, err, tc.wantN+1)
 			}
-			if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2 AND ended_at BETWEEN started_at AND now()`, ref.ID, tc.want); n != 1 {
+			if n := fixture.one(
+				t,
+				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2 AND ended_at BETWEEN started_at AND now()`,
+				ref.ID,
+				tc.want,
+			); n != 1 {
 				t.Error("the row has another end")
 			}
-			if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c' AND reconnected AND
-				(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`, other.ID); n != 1 {
+			if n := fixture.one(
+				t,
+				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c' AND reconnected AND
+				(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`,
+				other.ID,
+			); n != 1 {
 				t.Error("what it counted is not in the row")
 			}
 		})
@@ -236,7 +324,10 @@ func TestReapStreams(t *testing.T) {
 			t.Errorf("step %d: %d, %v, %v, want %d", i, n, ran, err, tc.want)
 		}
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`); n != 4 {
+	if n := fixture.one(
+		t,
+		`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`,
+	); n != 4 {
 		t.Errorf("%d were ended", n)
 	}
 	release := fixture.holdReapLock(t)
@@ -250,7 +341,10 @@ func TestReapStreams(t *testing.T) {
 func (f *fixture) holdReapLock(t *testing.T) (release func()) {
 	t.Helper()
 	conn := connect(t, f.pg.AdminDSN)
-	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_lock(hashtextextended('caly.streams.reap', 0))`); err != nil {
+	if _, err := conn.Exec(
+		t.Context(),
+		`SELECT pg_advisory_lock(hashtextextended('caly.streams.reap', 0))`,
+	); err != nil {
 		t.Fatal(err)
 	}
 	return func() { _ = conn.Close(context.Background()) }
@@ -261,15 +355,31 @@ func TestSweepStreams(t *testing.T) {
 	fixture := newFixture(t)
 	for _, age := range []string{"31 days", "29 days"} {
 		ref := fixture.admit(t, acme, "pod")
-		fixture.exec(t, `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`, ref.ID, age)
+		fixture.exec(
+			t,
+			`UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`,
+			ref.ID,
+			age,
+		)
 	}
 	forgotten := fixture.admit(t, acme, "pod")
-	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`, forgotten.ID)
+	fixture.exec(
+		t,
+		`UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`,
+		forgotten.ID,
+	)
 	fixture.admit(t, acme, "pod")
 	if n, err := fixture.oper.SweepStreams(t.Context(), 30*24*time.Hour, 100); n != 1 || err != nil {
 		t.Errorf("%d were deleted, %v", n, err)
 	}
-	if live, all := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`), fixture.one(t, `SELECT count(*)::int FROM stream_sessions`); live != 1 || all != 3 {
+	if live, all := fixture.one(
+		t,
+		`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
+	), fixture.one(
+		t,
+		`SELECT count(*)::int FROM stream_sessions`,
+	); live != 1 ||
+		all != 3 {
 		t.Errorf("%d live of %d", live, all)
 	}
 	if _, err := store.AsOperator(fixture.dataplane).SweepStreams(t.Context(), 0, 100); err == nil {
@@ -311,7 +421,12 @@ func TestLiveStreams(t *testing.T) {
 	if diff := cmp.Diff([]store.StreamRef{second}, refs(acme, 10)); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
-	for ref, want := range map[store.StreamRef]string{first: "", second: acme, theirs: globex, {ID: store.NewID()}: ""} {
+	for ref, want := range map[store.StreamRef]string{
+		first:               "",
+		second:              acme,
+		theirs:              globex,
+		{ID: store.NewID()}: "",
+	} {
 		tenant, err := fixture.oper.TenantOfStream(t.Context(), ref.ID)
 		if tenant != want || (want == "") != errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%v is of %q, %v, want %q", ref, tenant, err, want)

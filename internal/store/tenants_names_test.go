@@ -51,7 +51,10 @@ func TestNamesHaveOneOwner(t *testing.T) {
 	check("the first claim", fixture.claims(t, acme, "u1", name, name), name)
 	check("the same claim again", fixture.claims(t, acme, "u1", name), name)
 	check("a later claim of another tenant", fixture.claims(t, globex, "u2", name, b), b)
-	check("names of another kind", fixture.claims(t, globex, "u2", store.Name{Kind: store.NameNumber, Name: "a.example"}),
+	check("names of another kind", fixture.claims(t, globex, "u2", store.Name{
+		Kind: store.NameNumber,
+		Name: "a.example",
+	}),
 		b, store.Name{Kind: store.NameNumber, Name: "a.example"})
 	check("a release by another Tenant of the same name", fixture.releases(t, acme, "u0"))
 	check("a release that keeps all", fixture.releases(t, acme, "u1", name))
@@ -122,7 +125,11 @@ func TestSeedNames(t *testing.T) {
 		if err := fixture.oper.SeedNames(t.Context(), published); err != nil {
 			t.Fatal(err)
 		}
-		got := query[string](t, fixture.pg.AdminDSN, `SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`)
+		got := query[string](
+			t,
+			fixture.pg.AdminDSN,
+			`SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`,
+		)
 		want := []string{
 			acme + " a.example false", acme + " acme1 false",
 			globex + " acme1 true", globex + " b.example false",
@@ -172,7 +179,13 @@ func TestNamesAtOnce(t *testing.T) {
 			}
 			for _, name := range wants[i] {
 				if holder[name] == id && next[name] != id {
-					t.Fatalf("round %d: %s lost %s, which it held and still wants, to %q", round, id, name.Name, next[name])
+					t.Fatalf(
+						"round %d: %s lost %s, which it held and still wants, to %q",
+						round,
+						id,
+						name.Name,
+						next[name],
+					)
 				}
 			}
 		}

@@ -59,8 +59,19 @@ func TestClaimLooksAtEveryTable(t *testing.T) {
 		"refresh_token_blacklist", "retry_statistics", "revocations", "tenant_names", "tenants", "upload_roles",
 		"url_redactions"}
 	tables := slices.DeleteFunc(fixture.tables(t), func(table string) bool { return slices.Contains(counters, table) })
-	want := []string{"audit_log", "call_events", "call_streams", "calls", "captures", "mail_outbox", "recording_history",
-		"recordings", "signed_repeats", "stream_sessions", "users"}
+	want := []string{
+		"audit_log",
+		"call_events",
+		"call_streams",
+		"calls",
+		"captures",
+		"mail_outbox",
+		"recording_history",
+		"recordings",
+		"signed_repeats",
+		"stream_sessions",
+		"users",
+	}
 	if diff := cmp.Diff(want, tables); diff != "" {
 		t.Fatalf("tables with data of tenants (-want +got): decide about each new one\n%s", diff)
 	}
@@ -122,7 +133,11 @@ func TestAdoptTenant(t *testing.T) {
 	if got, err := fixture.oper.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-new" {
 		t.Errorf("afterwards they belong to %q, %v", got, err)
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL`, acme); n != 0 {
+	if n := fixture.one(
+		t,
+		`SELECT count(*)::int FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL`,
+		acme,
+	); n != 0 {
 		t.Errorf("%d sessions of the predecessor live", n)
 	}
 }

@@ -91,7 +91,8 @@ func tenantSetting(tenants []string) (string, error) {
 func explainOnce(err error) error {
 	var server *ServerError
 	var own refusal
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) || errors.As(err, &server) || errors.As(err, &own) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) || errors.As(err, &server) ||
+		errors.As(err, &own) {
 		return err
 	}
 	return explain(err)

@@ -99,7 +99,11 @@ func TestDecide(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support", Annotations: tt.tenant}}
+			tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{
+				Namespace:   "acme",
+				Name:        "support",
+				Annotations: tt.tenant,
+			}}
 			tenant.Spec.Suspend = tt.spec
 			if diff := cmp.Diff(tt.want, decide(tenant, tt.namespace)); diff != "" {
 				t.Errorf("decide (-want +got):\n%s", diff)

@@ -8,8 +8,13 @@ import (
 )
 
 func goodAudio() *Audio {
-	return &Audio{AgentURL: "wss://bot.acme.example/stream", Protocol: "twilio", MaxStreams: 1, Headers: map[string]secret.Sensitive{"Authorization": "Bearer key", "X-A": "b"},
-		Verifiers: &Webhooks{Token: &Token{Secrets: []secret.Sensitive{"0123456789abcdef"}}}}
+	return &Audio{
+		AgentURL:   "wss://bot.acme.example/stream",
+		Protocol:   "twilio",
+		MaxStreams: 1,
+		Headers:    map[string]secret.Sensitive{"Authorization": "Bearer key", "X-A": "b"},
+		Verifiers:  &Webhooks{Token: &Token{Secrets: []secret.Sensitive{"0123456789abcdef"}}},
+	}
 }
 
 // TestAudioCheck : what a pod takes, and that no error quotes a secret.
@@ -40,7 +45,8 @@ func TestAudioCheck(t *testing.T) {
 			audio := goodAudio()
 			tc.change(audio)
 			err := audio.check()
-			if (err == nil) != (tc.want == "") || (err != nil && (!strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "hush"))) {
+			if (err == nil) != (tc.want == "") ||
+				(err != nil && (!strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "hush"))) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})

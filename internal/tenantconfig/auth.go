@@ -80,8 +80,11 @@ func CheckHost(host string) error {
 // CheckOrigin returns an error if a text is not an origin as browsers send it. http is for localhost alone.
 func CheckOrigin(s string) error {
 	if len(s) > 272 || !origin.MatchString(s) || impliedPort.MatchString(s) {
-		return fmt.Errorf("%q is not an origin as browsers send it: https://host or https://host:port, in lower case, without a path and "+
-			"without the scheme's own port; http is for localhost alone", s)
+		return fmt.Errorf(
+			"%q is not an origin as browsers send it: https://host or https://host:port, in lower case, without a path and "+
+				"without the scheme's own port; http is for localhost alone",
+			s,
+		)
 	}
 	if _, port, ok := strings.Cut(s[len("http://"):], ":"); ok {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
@@ -97,13 +100,28 @@ func (a *Auth) Check() error {
 		return nil
 	}
 	if a.AccessTokenLifetime < MinAccessTokenLifetime || a.AccessTokenLifetime > MaxAccessTokenLifetime {
-		return fmt.Errorf("auth.accessTokenLifetime %s is not between %s and %s", a.AccessTokenLifetime, MinAccessTokenLifetime, MaxAccessTokenLifetime)
+		return fmt.Errorf(
+			"auth.accessTokenLifetime %s is not between %s and %s",
+			a.AccessTokenLifetime,
+			MinAccessTokenLifetime,
+			MaxAccessTokenLifetime,
+		)
 	}
 	if a.SessionLifetime < MinSessionLifetime || a.SessionLifetime > MaxSessionLifetime {
-		return fmt.Errorf("auth.sessionLifetime %s is not between %s and %s", a.SessionLifetime, MinSessionLifetime, MaxSessionLifetime)
+		return fmt.Errorf(
+			"auth.sessionLifetime %s is not between %s and %s",
+			a.SessionLifetime,
+			MinSessionLifetime,
+			MaxSessionLifetime,
+		)
 	}
 	if len(a.AllowedEmailDomains) > MaxEmailDomains || len(a.Hosts) > MaxHosts || len(a.AllowedOrigins) > MaxOrigins {
-		return fmt.Errorf("auth has more than %d allowedEmailDomains, %d hosts or %d allowedOrigins", MaxEmailDomains, MaxHosts, MaxOrigins)
+		return fmt.Errorf(
+			"auth has more than %d allowedEmailDomains, %d hosts or %d allowedOrigins",
+			MaxEmailDomains,
+			MaxHosts,
+			MaxOrigins,
+		)
 	}
 	return errors.Join(each("allowedEmailDomains", a.AllowedEmailDomains, CheckHost), each("hosts", a.Hosts, CheckHost),
 		each("allowedOrigins", a.AllowedOrigins, CheckOrigin), checkLimits(a.Limits))
@@ -123,9 +141,18 @@ func checkLimits(limits map[string]Limit) error {
 		if !slices.Contains(limitNames, name) {
 			return fmt.Errorf("auth.limits: %q is none of %s", name, strings.Join(limitNames, ", "))
 		}
-		if l.Requests < MinLimitRequests || l.Requests > MaxLimitRequests || l.Window < MinLimitWindow || l.Window > MaxLimitWindow {
-			return fmt.Errorf("auth.limits.%s: %d requests in %s are not %d to %d in %s to %s", name, l.Requests, l.Window,
-				MinLimitRequests, MaxLimitRequests, MinLimitWindow, MaxLimitWindow)
+		if l.Requests < MinLimitRequests || l.Requests > MaxLimitRequests || l.Window < MinLimitWindow ||
+			l.Window > MaxLimitWindow {
+			return fmt.Errorf(
+				"auth.limits.%s: %d requests in %s are not %d to %d in %s to %s",
+				name,
+				l.Requests,
+				l.Window,
+				MinLimitRequests,
+				MaxLimitRequests,
+				MinLimitWindow,
+				MaxLimitWindow,
+			)
 		}
 	}
 	return nil

@@ -16,11 +16,25 @@ import (
 // withAccounts is a config of a tenant whose people sign in.
 func withAccounts() Tenant {
 	t := sample()
-	t.Auth = &Auth{OpenRegistration: true, AccessTokenLifetime: 10 * time.Minute, SessionLifetime: 48 * time.Hour,
-		AllowedEmailDomains: []string{"acme.example"}, Hosts: []string{"voice.acme.example"},
-		AllowedOrigins: []string{"https://desk.acme.example:8443", "http://localhost:5173"},
-		Limits:         map[string]Limit{"login": {Requests: 3, Window: time.Minute}, "api": {Requests: 1000, Window: 24 * time.Hour}}}
-	t.Storage = &Storage{Bucket: "b", Endpoint: "https://s3.example", Region: "r", AccessKeyID: "topsecret id", SecretAccessKey: "topsecret \xff"}
+	t.Auth = &Auth{
+		OpenRegistration:    true,
+		AccessTokenLifetime: 10 * time.Minute,
+		SessionLifetime:     48 * time.Hour,
+		AllowedEmailDomains: []string{"acme.example"},
+		Hosts:               []string{"voice.acme.example"},
+		AllowedOrigins:      []string{"https://desk.acme.example:8443", "http://localhost:5173"},
+		Limits: map[string]Limit{
+			"login": {Requests: 3, Window: time.Minute},
+			"api":   {Requests: 1000, Window: 24 * time.Hour},
+		},
+	}
+	t.Storage = &Storage{
+		Bucket:          "b",
+		Endpoint:        "https://s3.example",
+		Region:          "r",
+		AccessKeyID:     "topsecret id",
+		SecretAccessKey: "topsecret \xff",
+	}
 	return t
 }
 
@@ -38,7 +52,10 @@ func TestRoundTripOfAccounts(t *testing.T) {
 	}
 	// What an operator of the release before wrote reads as a tenant without accounts.
 	data, _ = EncodeTenant(sample())
-	if got, err := DecodeTenant(data); err != nil || got.Auth != nil || got.Storage != nil || bytes.Contains(data, []byte("auth")) {
+	if got, err := DecodeTenant(
+		data,
+	); err != nil || got.Auth != nil || got.Storage != nil ||
+		bytes.Contains(data, []byte("auth")) {
 		t.Errorf("a tenant without accounts: %+v, %v, from %s", got, err, data)
 	}
 }
@@ -95,14 +112,40 @@ func TestDecodeRefusesAuth(t *testing.T) {
 
 func TestCheckOrigin(t *testing.T) {
 	for origin, good := range map[string]bool{
-		"https://acme.example": true, "https://acme.example:8443": true, "https://203.0.113.7": true, "http://localhost": true, "http://localhost:5173": true,
-		"https://localhost": true, "https://acme.example:65535": true,
-		"": false, "*": false, "null": false, "acme.example": false, "http://acme.example": false, "http://localhost.evil.example": false,
-		"http://localhost@evil.example": false, "https://": false, "https://acme.example/": false, "https://acme.example/a": false,
-		"https://acme.example?a": false, "https://acme.example#a": false, "https://a@acme.example": false, "https://Acme.example": false,
-		"HTTPS://acme.example": false, "https://acme.example:443": false, "http://localhost:80": false, "https://acme.example:": false,
-		"https://acme.example:08443": false, "https://acme.example:65536": false, "https://acme.example:99999": false, "https://acme.example.": false,
-		"https://*.acme.example": false, "https://acme.example\n": false, "\thttps://acme.example": false, "https://[::1]": false, "ftp://acme.example": false,
+		"https://acme.example":                true,
+		"https://acme.example:8443":           true,
+		"https://203.0.113.7":                 true,
+		"http://localhost":                    true,
+		"http://localhost:5173":               true,
+		"https://localhost":                   true,
+		"https://acme.example:65535":          true,
+		"":                                    false,
+		"*":                                   false,
+		"null":                                false,
+		"acme.example":                        false,
+		"http://acme.example":                 false,
+		"http://localhost.evil.example":       false,
+		"http://localhost@evil.example":       false,
+		"https://":                            false,
+		"https://acme.example/":               false,
+		"https://acme.example/a":              false,
+		"https://acme.example?a":              false,
+		"https://acme.example#a":              false,
+		"https://a@acme.example":              false,
+		"https://Acme.example":                false,
+		"HTTPS://acme.example":                false,
+		"https://acme.example:443":            false,
+		"http://localhost:80":                 false,
+		"https://acme.example:":               false,
+		"https://acme.example:08443":          false,
+		"https://acme.example:65536":          false,
+		"https://acme.example:99999":          false,
+		"https://acme.example.":               false,
+		"https://*.acme.example":              false,
+		"https://acme.example\n":              false,
+		"\thttps://acme.example":              false,
+		"https://[::1]":                       false,
+		"ftp://acme.example":                  false,
 		"https://" + strings.Repeat("a", 300): false,
 	} {
 		if err := CheckOrigin(origin); (err == nil) != good {
@@ -119,8 +162,14 @@ func TestByHost(t *testing.T) {
 	none := &Tenant{ID: "acme/sales"}
 	snapshot := NewSnapshot(one, two, three, none, claims("acme/twice", "twice.example", "twice.example"))
 	for host, want := range map[string]string{
-		"voice.acme.example": "acme/support", "last.acme.example": "acme/support", "voice.globex.example": "globex/sales", "twice.example": "acme/twice",
-		"shared.example": "", "other.example": "", "": "", "acme.example": "",
+		"voice.acme.example":   "acme/support",
+		"last.acme.example":    "acme/support",
+		"voice.globex.example": "globex/sales",
+		"twice.example":        "acme/twice",
+		"shared.example":       "",
+		"other.example":        "",
+		"":                     "",
+		"acme.example":         "",
 	} {
 		got, ok := snapshot.ByHost(host)
 		if ok != (want != "") || ok != (got != nil) || (ok && got.ID != want) {
@@ -170,7 +219,14 @@ func TestDigestOfAccounts(t *testing.T) {
 			t.Errorf("the secret %q goes into the digest as it is: %s", s.Reveal(), data)
 		}
 	}
-	if printed := fmt.Sprintf("%+v %#v", withAccounts().Storage, *withAccounts().Storage); strings.Contains(printed, "topsecret") {
+	if printed := fmt.Sprintf(
+		"%+v %#v",
+		withAccounts().Storage,
+		*withAccounts().Storage,
+	); strings.Contains(
+		printed,
+		"topsecret",
+	) {
 		t.Errorf("printed: %s", printed)
 	}
 }

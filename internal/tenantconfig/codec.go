@@ -25,7 +25,11 @@ func encode(v any) ([]byte, error) {
 		return nil, fmt.Errorf("encode config: %w", err)
 	}
 	if len(data) > maxEncoded {
-		return nil, fmt.Errorf("the compiled config has %d bytes and may have %d: name fewer phone numbers, hosts or signing secrets", len(data), maxEncoded)
+		return nil, fmt.Errorf(
+			"the compiled config has %d bytes and may have %d: name fewer phone numbers, hosts or signing secrets",
+			len(data),
+			maxEncoded,
+		)
 	}
 	return data, nil
 }
@@ -40,7 +44,12 @@ func DecodeTenant(data []byte) (*Tenant, error) {
 		return nil, err
 	}
 	if t.Freshness < MinFreshness || t.Freshness > MaxFreshness {
-		return nil, fmt.Errorf("the config's freshness %s is not between %s and %s", t.Freshness, MinFreshness, MaxFreshness)
+		return nil, fmt.Errorf(
+			"the config's freshness %s is not between %s and %s",
+			t.Freshness,
+			MinFreshness,
+			MaxFreshness,
+		)
 	}
 	if err := t.Webhooks.check(); err != nil {
 		return nil, err
@@ -87,7 +96,11 @@ func decode(data []byte, v any) error {
 
 func checkHead(version int, id string) error {
 	if version != Version {
-		return fmt.Errorf("the config has version %d and this caly reads %d: operator and pods must be of one release", version, Version)
+		return fmt.Errorf(
+			"the config has version %d and this caly reads %d: operator and pods must be of one release",
+			version,
+			Version,
+		)
 	}
 	ns, name, ok := strings.Cut(id, "/")
 	if !ok || ns == "" || name == "" || strings.Contains(name, "/") {

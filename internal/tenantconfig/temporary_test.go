@@ -12,10 +12,18 @@ import (
 func TestDigestOfRenewal(t *testing.T) {
 	expires := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	digest := func(key secret.Sensitive, t *tenantconfig.Temporary) string {
-		return tenantconfig.Tenant{ID: "acme/support", Storage: &tenantconfig.Storage{Bucket: "b",
-			Endpoint: "https://s3.test",
-			Region:   "r", AccessKeyID: key, SecretAccessKey: "secret-of-" + key, SessionToken: "token-of-" + key,
-			Temporary: t}}.Digest()
+		return tenantconfig.Tenant{
+			ID: "acme/support",
+			Storage: &tenantconfig.Storage{
+				Bucket:          "b",
+				Endpoint:        "https://s3.test",
+				Region:          "r",
+				AccessKeyID:     key,
+				SecretAccessKey: "secret-of-" + key,
+				SessionToken:    "token-of-" + key,
+				Temporary:       t,
+			},
+		}.Digest()
 	}
 	first := digest("a", &tenantconfig.Temporary{Identity: "i", Expires: expires})
 	for name, tc := range map[string]struct {

@@ -15,14 +15,28 @@ import (
 )
 
 func sample() Tenant {
-	return Tenant{Version: Version, ID: "acme/support", UID: "u", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"a.example"}, Freshness: DefaultFreshness,
-		Webhooks: &Webhooks{Signature: &Signature{Scheme: "HMACSHA1", Secrets: []secret.Sensitive{"sixteen bytes or more"}}}}
+	return Tenant{
+		Version:            Version,
+		ID:                 "acme/support",
+		UID:                "u",
+		TimeZone:           "Asia/Kolkata",
+		AllowedSourceHosts: []string{"a.example"},
+		Freshness:          DefaultFreshness,
+		Webhooks: &Webhooks{Signature: &Signature{
+			Scheme:  "HMACSHA1",
+			Secrets: []secret.Sensitive{"sixteen bytes or more"},
+		}},
+	}
 }
 
 func sampleUpload() Upload {
-	return Upload{Version: Version, ID: "acme/support", DatabaseURL: "postgres://x",
+	return Upload{
+		Version:     Version,
+		ID:          "acme/support",
+		DatabaseURL: "postgres://x",
 		Storage:     Storage{Bucket: "b", Endpoint: "https://s3.example", SecretAccessKey: "topsecret"},
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}",
+	}
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -92,8 +106,10 @@ func FuzzDecode(f *testing.F) {
 				t.Fatal(err)
 			}
 			c2, err := DecodeTenant(again)
-			if err != nil || tenant.Version != Version || !strings.Contains(tenant.ID, "/") || (tenant.Webhooks != nil && !tenant.Webhooks.Configured()) ||
-				tenant.Auth.Check() != nil || (tenant.Storage != nil && tenant.Auth == nil && (tenant.Audio == nil || tenant.Audio.Capture == nil)) {
+			if err != nil || tenant.Version != Version || !strings.Contains(tenant.ID, "/") ||
+				(tenant.Webhooks != nil && !tenant.Webhooks.Configured()) ||
+				tenant.Auth.Check() != nil ||
+				(tenant.Storage != nil && tenant.Auth == nil && (tenant.Audio == nil || tenant.Audio.Capture == nil)) {
 				t.Fatalf("%+v got through: %v", tenant, err)
 			}
 			if diff := cmp.Diff(tenant, c2, ranges, cmpopts.EquateEmpty()); diff != "" {

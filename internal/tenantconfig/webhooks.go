@@ -124,7 +124,8 @@ type User struct {
 
 // Configured tells whether there is any verifier.
 func (w *Webhooks) Configured() bool {
-	return w != nil && (w.Signature != nil || w.Standard != nil || w.Token != nil || w.Basic != nil || len(w.AllowedCIDRs) > 0)
+	return w != nil &&
+		(w.Signature != nil || w.Standard != nil || w.Token != nil || w.Basic != nil || len(w.AllowedCIDRs) > 0)
 }
 
 // standardPrefix marks a secret of Standard Webhooks.
@@ -150,7 +151,8 @@ func (w *Webhooks) check() error {
 	if !w.Configured() {
 		return errors.New("the config has webhooks without a verifier")
 	}
-	if len(w.AllowedCIDRs) > MaxCIDRs || slices.ContainsFunc(w.AllowedCIDRs, func(p netip.Prefix) bool { return !p.IsValid() }) {
+	if len(w.AllowedCIDRs) > MaxCIDRs ||
+		slices.ContainsFunc(w.AllowedCIDRs, func(p netip.Prefix) bool { return !p.IsValid() }) {
 		return fmt.Errorf("the config's allowedCIDRs are more than %d, or one of them is none", MaxCIDRs)
 	}
 	return errors.Join(w.Signature.check(), w.Standard.check(), w.Token.check(), w.Basic.check())
@@ -202,7 +204,11 @@ func (b *BasicAuth) check() error {
 	}
 	for i, u := range b.Users {
 		if u.Name == "" || len(u.Password) < MinPasswordLength {
-			return fmt.Errorf("user %d of basicAuth has no name, or a password shorter than %d bytes", i, MinPasswordLength)
+			return fmt.Errorf(
+				"user %d of basicAuth has no name, or a password shorter than %d bytes",
+				i,
+				MinPasswordLength,
+			)
 		}
 	}
 	return nil

@@ -17,10 +17,22 @@ import (
 // full is a config with every verifier, and secrets that are no text.
 func full() Tenant {
 	t := sample()
-	t.Webhooks = &Webhooks{RequireAll: true,
-		Signature: &Signature{Scheme: SchemeHMACSHA256, Encoding: EncodingHex, Header: "X-Sig", Prefix: "v1=", SignedContent: SignedTimestampAndBody,
-			TimestampHeader: "X-Time", Tolerance: time.Minute, Secrets: []secret.Sensitive{"topsecret signing", "\xff\xfe\x00topsecret\x80bytes"}},
-		Standard:     &StandardWebhooks{Tolerance: time.Hour, Secrets: []secret.Sensitive{"\x80\x81topsecret standard"}},
+	t.Webhooks = &Webhooks{
+		RequireAll: true,
+		Signature: &Signature{
+			Scheme:          SchemeHMACSHA256,
+			Encoding:        EncodingHex,
+			Header:          "X-Sig",
+			Prefix:          "v1=",
+			SignedContent:   SignedTimestampAndBody,
+			TimestampHeader: "X-Time",
+			Tolerance:       time.Minute,
+			Secrets:         []secret.Sensitive{"topsecret signing", "\xff\xfe\x00topsecret\x80bytes"},
+		},
+		Standard: &StandardWebhooks{
+			Tolerance: time.Hour,
+			Secrets:   []secret.Sensitive{"\x80\x81topsecret standard"},
+		},
 		Token:        &Token{Query: "key", Secrets: []secret.Sensitive{"topsecret-token-of-acme"}},
 		Basic:        &BasicAuth{Users: []User{{"a", "topsecret first"}, {"b", "topsecret second"}}},
 		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
@@ -109,7 +121,8 @@ func TestDecodeStandardSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := DecodeStandardSecret(tc.in)
-			if got.Reveal() != tc.want || (err == nil) != (tc.wantErr == "") || (err != nil && !strings.Contains(err.Error(), tc.wantErr)) {
+			if got.Reveal() != tc.want || (err == nil) != (tc.wantErr == "") ||
+				(err != nil && !strings.Contains(err.Error(), tc.wantErr)) {
 				t.Errorf("%q, %v; want %q, %q", got.Reveal(), err, tc.want, tc.wantErr)
 			}
 			if err != nil && strings.Contains(err.Error(), "topsecret") {
@@ -177,7 +190,9 @@ func TestDigestHoldsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	webhooks := full().Webhooks
-	secrets := append(append(append([]secret.Sensitive{}, webhooks.Signature.Secrets...), webhooks.Standard.Secrets...), webhooks.Token.Secrets...)
+	secrets := append(
+		append(append([]secret.Sensitive{}, webhooks.Signature.Secrets...), webhooks.Standard.Secrets...),
+		webhooks.Token.Secrets...)
 	for _, u := range webhooks.Basic.Users {
 		secrets = append(secrets, u.Password)
 	}

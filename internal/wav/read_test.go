@@ -81,7 +81,10 @@ func TestRead(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Read(io.MultiReader(bytes.NewReader(file(good, chunkOf("data", 4, "ab"))), iotest.ErrReader(io.ErrNoProgress)), 16); err == nil {
+	if _, err := Read(
+		io.MultiReader(bytes.NewReader(file(good, chunkOf("data", 4, "ab"))), iotest.ErrReader(io.ErrNoProgress)),
+		16,
+	); err == nil {
 		t.Error("a file that cannot be read is read")
 	}
 }
@@ -95,7 +98,13 @@ func TestReadWhatHeaderWrites(t *testing.T) {
 
 func FuzzRead(f *testing.F) {
 	f.Add(file(good, chunkOf("data", 4, "abcd")))
-	f.Add(file(chunkOf("LIST", 3, "abc\x00"), format(0xfffe, 1, 16000, 16, strings.Repeat("\x01\x00", 12)), chunkOf("data", unknown, "abcd")))
+	f.Add(
+		file(
+			chunkOf("LIST", 3, "abc\x00"),
+			format(0xfffe, 1, 16000, 16, strings.Repeat("\x01\x00", 12)),
+			chunkOf("data", unknown, "abcd"),
+		),
+	)
 	f.Add(file(format(1, 1, 24000, 16, "\x00"), chunkOf("data", 0, "abc")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		audio, err := Read(bytes.NewReader(data), 1000)
@@ -105,7 +114,8 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
-		if len(audio.PCM) < 2 || len(audio.PCM)%2 != 0 || len(audio.PCM) > 1000 || audio.Rate != 8000 && audio.Rate != 16000 && audio.Rate != 24000 {
+		if len(audio.PCM) < 2 || len(audio.PCM)%2 != 0 || len(audio.PCM) > 1000 ||
+			audio.Rate != 8000 && audio.Rate != 16000 && audio.Rate != 24000 {
 			t.Errorf("%d bytes at %d", len(audio.PCM), audio.Rate)
 		}
 		if !bytes.Contains(data, audio.PCM) {

@@ -28,13 +28,22 @@ type parsed struct {
 
 func parse(t *testing.T, file []byte) (p parsed) {
 	t.Helper()
-	if len(file) < 44 || string(file[:4]) != "RIFF" || string(file[8:16]) != "WAVEfmt " || string(file[36:40]) != "data" {
+	if len(file) < 44 || string(file[:4]) != "RIFF" || string(file[8:16]) != "WAVEfmt " ||
+		string(file[36:40]) != "data" {
 		t.Fatalf("no WAV header: %q", file[:min(len(file), 44)])
 	}
 	u16 := binary.LittleEndian.Uint16
 	u32 := binary.LittleEndian.Uint32
-	p = parsed{RIFF: u32(file[4:]), Data: u32(file[40:]), Tag: u16(file[20:]), Channels: u16(file[22:]), Bits: u16(file[34:]),
-		Rate: int(u32(file[24:])), ByteRate: int(u32(file[28:])), Frame: int(u16(file[32:]))}
+	p = parsed{
+		RIFF:     u32(file[4:]),
+		Data:     u32(file[40:]),
+		Tag:      u16(file[20:]),
+		Channels: u16(file[22:]),
+		Bits:     u16(file[34:]),
+		Rate:     int(u32(file[24:])),
+		ByteRate: int(u32(file[28:])),
+		Frame:    int(u16(file[32:])),
+	}
 	for rest := file[44:]; len(rest) >= 4; rest = rest[4:] {
 		p.Left, p.Right = append(p.Left, int16(u16(rest))), append(p.Right, int16(u16(rest[2:])))
 	}
@@ -179,7 +188,16 @@ func TestHeader(t *testing.T) {
 			w := newWriter(t, writer, 16000)
 			must(t, w.Write(Caller, 0, tone(1, 1000))) // half a second at 16 kHz
 			cut := parse(t, content())
-			want := parsed{RIFF: unknown, Data: unknown, Tag: 1, Channels: 2, Bits: 16, Rate: 16000, ByteRate: 64000, Frame: 4}
+			want := parsed{
+				RIFF:     unknown,
+				Data:     unknown,
+				Tag:      1,
+				Channels: 2,
+				Bits:     16,
+				Rate:     16000,
+				ByteRate: 64000,
+				Frame:    4,
+			}
 			cut.Left = nil
 			cut.Right = nil
 			if d := cmp.Diff(want, cut); d != "" {
@@ -227,7 +245,10 @@ func TestCutFile(t *testing.T) {
 		t.Errorf("%d bytes of audio are written after 10 s", n)
 	}
 	got := parse(t, file.Bytes())
-	if d := cmp.Diff([][]run{{{1, len(got.Left) / 8}}, {{2, len(got.Left) / 8}}}, [][]run{runs(got.Left), runs(got.Right)}); d != "" {
+	if d := cmp.Diff(
+		[][]run{{{1, len(got.Left) / 8}}, {{2, len(got.Left) / 8}}},
+		[][]run{runs(got.Left), runs(got.Right)},
+	); d != "" {
 		t.Errorf("audio (-want +got):\n%s", d)
 	}
 }
@@ -241,7 +262,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		must(t, writer.Write(Agent, at, frame))
 		must(t, writer.Write(Agent, at, frame)) // twice what can be heard
 	}
-	if most := 2 * 2 * 60 * 8000; cap(writer.lanes[Agent].data) > 2*most || cap(writer.lanes[Caller].data) > roomToKeep*2 {
+	if most := 2 * 2 * 60 * 8000; cap(writer.lanes[Agent].data) > 2*most ||
+		cap(writer.lanes[Caller].data) > roomToKeep*2 {
 		t.Errorf("%d and %d bytes are kept", cap(writer.lanes[Agent].data), cap(writer.lanes[Caller].data))
 	}
 	must(t, writer.Clear(5*time.Minute))
@@ -361,7 +383,12 @@ func TestWriterFails(t *testing.T) {
 	}
 	writer := newWriter(t, &failing{44}, 8000)
 	must(t, writer.Write(Caller, 0, tone(1, 100)))
-	for what, err := range map[string]error{"write": writer.Write(Caller, time.Minute, nil), "again": writer.Write(Agent, 0, nil), "clear": writer.Clear(0), "close": writer.Close(0)} {
+	for what, err := range map[string]error{
+		"write": writer.Write(Caller, time.Minute, nil),
+		"again": writer.Write(Agent, 0, nil),
+		"clear": writer.Clear(0),
+		"close": writer.Close(0),
+	} {
 		if !errors.Is(err, errFull) {
 			t.Errorf("%s: %v, want the first error to stay", what, err)
 		}

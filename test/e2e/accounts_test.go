@@ -80,7 +80,10 @@ func (p *person) login(t *testing.T) {
 	t.Helper()
 	var got tokens
 	p.access = ""
-	p.must(t, http.StatusOK, http.MethodPost, "/api/auth/login", map[string]string{"email": p.email, "password": p.password}, &got)
+	p.must(t, http.StatusOK, http.MethodPost, "/api/auth/login", map[string]string{
+		"email":    p.email,
+		"password": p.password,
+	}, &got)
 	p.access = got.AccessToken
 	p.refresh = got.RefreshToken
 }
@@ -91,7 +94,13 @@ func withAccounts(t *testing.T, source string) *tenant {
 	x := newTenant(t, tenantOptions{source: source})
 	x.change(t, `{"auth":{"registration":"Open"}}`)
 	halfMinute.Reaches(t, "the data plane knows the accounts", func(ctx context.Context) (bool, string) {
-		status, err := (&person{tenant: x}).call(ctx, http.MethodPost, "/api/auth/refresh", map[string]string{"refreshToken": "none"}, nil)
+		status, err := (&person{tenant: x}).call(
+			ctx,
+			http.MethodPost,
+			"/api/auth/refresh",
+			map[string]string{"refreshToken": "none"},
+			nil,
+		)
 		return status == http.StatusUnauthorized, fmt.Sprint(status, err)
 	})
 	return x
@@ -171,7 +180,10 @@ func TestPeopleOfATenant(t *testing.T) {
 	p.must(t, http.StatusAccepted, http.MethodPost, "/api/auth/register", credentials, nil)
 	code := box.find(t, p.email, `(?m)^\s*(\d{6})\s*$`)
 	p.must(t, http.StatusUnauthorized, http.MethodPost, "/api/auth/login", credentials, nil)
-	p.must(t, http.StatusOK, http.MethodPost, "/api/auth/verify-email", map[string]string{"email": p.email, "code": code}, nil)
+	p.must(t, http.StatusOK, http.MethodPost, "/api/auth/verify-email", map[string]string{
+		"email": p.email,
+		"code":  code,
+	}, nil)
 	p.login(t)
 	var me struct{ Email, Role, Tenant string }
 	p.must(t, http.StatusOK, http.MethodGet, "/api/auth/me", nil, &me)
@@ -186,7 +198,13 @@ func TestPeopleOfATenant(t *testing.T) {
 	x.change(t, `{"suspend":true}`)
 	halfMinute.Reaches(t, "a suspended tenant's people are out", func(ctx context.Context) (bool, string) {
 		access, _ := p.call(ctx, http.MethodGet, "/api/auth/me", nil, nil)
-		refresh, _ := p.call(ctx, http.MethodPost, "/api/auth/refresh", map[string]string{"refreshToken": p.refresh}, nil)
+		refresh, _ := p.call(
+			ctx,
+			http.MethodPost,
+			"/api/auth/refresh",
+			map[string]string{"refreshToken": p.refresh},
+			nil,
+		)
 		return access >= 400 && access < 500 && refresh >= 400 && refresh < 500, fmt.Sprint(access, refresh)
 	})
 }
@@ -198,8 +216,26 @@ func TestFirstAdminDownloads(t *testing.T) {
 	rec := src.recordings(x, 1, 70_000)[0]
 	x.announce(t, []announced{rec})
 	p := &person{tenant: x, email: "admin@example.com", password: "correct horse battery " + randomHex(4)}
-	cmd := exec.CommandContext(t.Context(), "kubectl", "-n", releaseNamespace, "exec", "-i", "deploy/caly-operator", "--",
-		"/caly", "user", "create", "--tenant", x.id(), "--email", p.email, "--role", "admin", "--password-stdin")
+	cmd := exec.CommandContext(
+		t.Context(),
+		"kubectl",
+		"-n",
+		releaseNamespace,
+		"exec",
+		"-i",
+		"deploy/caly-operator",
+		"--",
+		"/caly",
+		"user",
+		"create",
+		"--tenant",
+		x.id(),
+		"--email",
+		p.email,
+		"--role",
+		"admin",
+		"--password-stdin",
+	)
 	cmd.Stdin = strings.NewReader(p.password + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), p.password) {
 		t.Fatalf("caly user create: %v: %s", err, out)
@@ -221,7 +257,8 @@ func TestFirstAdminDownloads(t *testing.T) {
 	defer func() { _ = resp.Body.Close() }()
 	sum := sha256.New()
 	n, err := io.Copy(sum, resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || hex.EncodeToString(sum.Sum(nil)) != exotelsim.SHA256(path(rec), sizeOf(rec)) {
+	if err != nil || resp.StatusCode != http.StatusOK ||
+		hex.EncodeToString(sum.Sum(nil)) != exotelsim.SHA256(path(rec), sizeOf(rec)) {
 		t.Errorf("the link gives %d, %d bytes, %v", resp.StatusCode, n, err)
 	}
 	var audit struct {

@@ -48,7 +48,8 @@ func TestAutoscaling(t *testing.T) {
 	calls.group.Wait()
 	line.waitLive(t, 0)
 	for i, r := range calls.reports {
-		if err := calls.errs[i]; err != nil || r.Code != websocket.CloseNormalClosure || r.Echo.Wrong+r.Echo.Lost+r.Echo.Extra > 0 {
+		if err := calls.errs[i]; err != nil || r.Code != websocket.CloseNormalClosure ||
+			r.Echo.Wrong+r.Echo.Lost+r.Echo.Extra > 0 {
 			t.Errorf("call %d: %v, ended with %d, echo %+v", i, err, r.Code, r.Echo)
 		}
 	}
@@ -75,8 +76,15 @@ func (x *line) autoscaler(t *testing.T) *autoscalingv2.HorizontalPodAutoscaler {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = x.client.Delete(ctx, &scaler)
-		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: scaler.Spec.ScaleTargetRef.Name}}
-		_ = x.client.Patch(ctx, deployment, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, least)))
+		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{
+			Namespace: releaseNamespace,
+			Name:      scaler.Spec.ScaleTargetRef.Name,
+		}}
+		_ = x.client.Patch(
+			ctx,
+			deployment,
+			client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, least)),
+		)
 	})
 	return &scaler
 }
@@ -87,7 +95,10 @@ func (x *line) waitReplicas(t *testing.T, scaler *autoscalingv2.HorizontalPodAut
 	what := fmt.Sprintf("%d pods are wanted, and work", want)
 	eventually.Within(4*time.Minute).Reaches(t, what, func(ctx context.Context) (bool, string) {
 		var d appsv1.Deployment
-		if err := x.client.Get(ctx, client.ObjectKey{Namespace: releaseNamespace, Name: scaler.Spec.ScaleTargetRef.Name}, &d); err != nil {
+		if err := x.client.Get(ctx, client.ObjectKey{
+			Namespace: releaseNamespace,
+			Name:      scaler.Spec.ScaleTargetRef.Name,
+		}, &d); err != nil {
 			return false, err.Error()
 		}
 		if err := x.client.Get(ctx, client.ObjectKeyFromObject(scaler), scaler); err != nil {
@@ -97,8 +108,15 @@ func (x *line) waitReplicas(t *testing.T, scaler *autoscalingv2.HorizontalPodAut
 		for _, c := range scaler.Status.Conditions {
 			active = active || c.Type == autoscalingv2.ScalingActive && c.Status == corev1.ConditionTrue
 		}
-		return active && int(scaler.Status.DesiredReplicas) == want && int(d.Status.AvailableReplicas) == want && int(d.Status.Replicas) == want,
-			fmt.Sprintf("%d wanted, %d available of %d; %+v", scaler.Status.DesiredReplicas, d.Status.AvailableReplicas, d.Status.Replicas, scaler.Status.Conditions)
+		return active && int(scaler.Status.DesiredReplicas) == want && int(d.Status.AvailableReplicas) == want &&
+				int(d.Status.Replicas) == want,
+			fmt.Sprintf(
+				"%d wanted, %d available of %d; %+v",
+				scaler.Status.DesiredReplicas,
+				d.Status.AvailableReplicas,
+				d.Status.Replicas,
+				scaler.Status.Conditions,
+			)
 	})
 }
 
@@ -111,17 +129,35 @@ func serveMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: metricsAPI(), ReadHeaderTimeout: 10 * time.Second}}
+	server := &httptest.Server{
+		Listener: listener,
+		Config:   &http.Server{Handler: metricsAPI(), ReadHeaderTimeout: 10 * time.Second},
+	}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	number, _ := strconv.ParseInt(port, 10, 32)
-	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-metrics"},
-		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: shared.hostIP}}
-	api := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
-		"metadata": map[string]any{"name": "v1beta2." + metricsGroup},
-		"spec": map[string]any{"group": metricsGroup, "version": "v1beta2", "groupPriorityMinimum": int64(100), "versionPriority": int64(100), "insecureSkipTLSVerify": true,
-			"service": map[string]any{"namespace": service.Namespace, "name": service.Name, "port": number}}}}
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-metrics"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: shared.hostIP},
+	}
+	api := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiregistration.k8s.io/v1",
+		"kind":       "APIService",
+		"metadata":   map[string]any{"name": "v1beta2." + metricsGroup},
+		"spec": map[string]any{
+			"group":                 metricsGroup,
+			"version":               "v1beta2",
+			"groupPriorityMinimum":  int64(100),
+			"versionPriority":       int64(100),
+			"insecureSkipTLSVerify": true,
+			"service": map[string]any{
+				"namespace": service.Namespace,
+				"name":      service.Name,
+				"port":      number,
+			},
+		},
+	}}
 	for _, o := range []client.Object{service, api} {
 		if err := shared.client.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -141,29 +177,54 @@ func metricsAPI() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /apis/"+metricsGroup+"/v1beta2", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: metricsGroup + "/v1beta2",
-			APIResources: []metav1.APIResource{{Name: "pods/caly_stream_sessions_live", Namespaced: true, Kind: "MetricValueList", Verbs: metav1.Verbs{"get"}}}})
+		answer(w, metav1.APIResourceList{
+			TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
+			GroupVersion: metricsGroup + "/v1beta2",
+			APIResources: []metav1.APIResource{{
+				Name:       "pods/caly_stream_sessions_live",
+				Namespaced: true,
+				Kind:       "MetricValueList",
+				Verbs:      metav1.Verbs{"get"},
+			}},
+		})
 	})
-	mux.HandleFunc("GET /apis/"+metricsGroup+"/v1beta2/namespaces/{namespace}/pods/{pod}/{metric}", func(w http.ResponseWriter, r *http.Request) {
-		selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
-		if err != nil || r.PathValue("pod") != "*" {
-			http.Error(w, "pods are chosen by their labels", http.StatusBadRequest)
-			return
-		}
-		list := map[string]any{"kind": "MetricValueList", "apiVersion": metricsGroup + "/v1beta2", "metadata": map[string]any{}}
-		if list["items"], err = metricOfPods(r.Context(), r.PathValue("namespace"), selector, r.PathValue("metric")); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		answer(w, list)
-	})
+	mux.HandleFunc(
+		"GET /apis/"+metricsGroup+"/v1beta2/namespaces/{namespace}/pods/{pod}/{metric}",
+		func(w http.ResponseWriter, r *http.Request) {
+			selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+			if err != nil || r.PathValue("pod") != "*" {
+				http.Error(w, "pods are chosen by their labels", http.StatusBadRequest)
+				return
+			}
+			list := map[string]any{
+				"kind":       "MetricValueList",
+				"apiVersion": metricsGroup + "/v1beta2",
+				"metadata":   map[string]any{},
+			}
+			if list["items"], err = metricOfPods(
+				r.Context(),
+				r.PathValue("namespace"),
+				selector,
+				r.PathValue("metric"),
+			); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			answer(w, list)
+		},
+	)
 	return mux
 }
 
 // metricOfPods reads a gauge without labels from each pod. One that does not answer has none.
 func metricOfPods(ctx context.Context, namespace string, selector labels.Selector, name string) ([]any, error) {
 	var pods corev1.PodList
-	if err := shared.client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := shared.client.List(
+		ctx,
+		&pods,
+		client.InNamespace(namespace),
+		client.MatchingLabelsSelector{Selector: selector},
+	); err != nil {
 		return nil, err
 	}
 	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`)
@@ -174,8 +235,17 @@ func metricOfPods(ctx context.Context, namespace string, selector labels.Selecto
 		if err != nil || found == nil {
 			continue
 		}
-		items = append(items, map[string]any{"describedObject": map[string]string{"kind": "Pod", "namespace": p.Namespace, "name": p.Name, "apiVersion": "/v1"},
-			"metric": map[string]string{"name": name}, "timestamp": time.Now().UTC().Format(time.RFC3339), "value": strings.TrimSpace(string(found[1]))})
+		items = append(items, map[string]any{
+			"describedObject": map[string]string{
+				"kind":       "Pod",
+				"namespace":  p.Namespace,
+				"name":       p.Name,
+				"apiVersion": "/v1",
+			},
+			"metric":    map[string]string{"name": name},
+			"timestamp": time.Now().UTC().Format(time.RFC3339),
+			"value":     strings.TrimSpace(string(found[1])),
+		})
 	}
 	return items, nil
 }

@@ -28,7 +28,10 @@ func (x *line) capture(t *testing.T) {
 				return false, err.Error()
 			}
 			time.Sleep(200 * time.Millisecond) // its row comes behind the call
-			if after := x.captures(ctx, t); after["uploaded"]+after["recording"] == before["uploaded"]+before["recording"] {
+			if after := x.captures(
+				ctx,
+				t,
+			); after["uploaded"]+after["recording"] == before["uploaded"]+before["recording"] {
 				captured = 0
 				return false, "a call was not captured"
 			}
@@ -41,7 +44,11 @@ func (x *line) capture(t *testing.T) {
 // captures are the Tenant's by state.
 func (x *line) captures(ctx context.Context, t *testing.T) map[string]int {
 	t.Helper()
-	rows, err := x.db.Query(ctx, `SELECT CASE state WHEN 'failed' THEN state || ' ' || error_code ELSE state END, count(*) FROM captures WHERE tenant = $1 GROUP BY 1`, x.id())
+	rows, err := x.db.Query(
+		ctx,
+		`SELECT CASE state WHEN 'failed' THEN state || ' ' || error_code ELSE state END, count(*) FROM captures WHERE tenant = $1 GROUP BY 1`,
+		x.id(),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +89,12 @@ func TestCapture(t *testing.T) {
 	if len(keys) != before+calls {
 		t.Errorf("%d objects are in the bucket, want %d: %v", len(keys), before+calls, keys)
 	}
-	rows, err := line.db.Query(t.Context(), `SELECT object_key, size FROM captures WHERE tenant = $1 ORDER BY created_at DESC LIMIT $2`, line.id(), calls)
+	rows, err := line.db.Query(
+		t.Context(),
+		`SELECT object_key, size FROM captures WHERE tenant = $1 ORDER BY created_at DESC LIMIT $2`,
+		line.id(),
+		calls,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +141,13 @@ func (x *line) listen(t *testing.T, key string, size int, lasts time.Duration) {
 	whole := int(lasts.Seconds() * 8000)
 	took := time.Duration(len(samples)/4) * time.Second / 8000
 	if spoken[0] < whole*9/10 || spoken[1] < whole*9/10 || took < lasts || took > lasts+15*time.Second {
-		t.Errorf("%s: %s long, the caller speaks in %d samples and the agent in %d of %d", key, took, spoken[0], spoken[1], whole)
+		t.Errorf(
+			"%s: %s long, the caller speaks in %d samples and the agent in %d of %d",
+			key,
+			took,
+			spoken[0],
+			spoken[1],
+			whole,
+		)
 	}
 }

@@ -31,7 +31,11 @@ func pods(ctx context.Context, c client.Client, ns string, labels client.Matchin
 }
 
 func uploadPodsOf(x *tenant) client.MatchingLabels {
-	return client.MatchingLabels{v1alpha1.LabelComponent: "upload", v1alpha1.LabelTenant: x.name, v1alpha1.LabelTenantNamespace: x.ns}
+	return client.MatchingLabels{
+		v1alpha1.LabelComponent:       "upload",
+		v1alpha1.LabelTenant:          x.name,
+		v1alpha1.LabelTenantNamespace: x.ns,
+	}
 }
 
 // crash sends SIGKILL to a pod's process, which a deletion never does at once: nothing is handed back, no file is closed.

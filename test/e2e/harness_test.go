@@ -92,7 +92,15 @@ func setting(t *testing.T, name string) string {
 }
 
 func connect(ctx context.Context) (*env, error) {
-	v, err := need("KUBECONFIG", "CALY_E2E_DSN", "CALY_S3_ENDPOINT", "CALY_S3_ACCESS_KEY", "CALY_S3_SECRET_KEY", "CALY_E2E_WEBHOOKS", "CALY_E2E_HOST_IP")
+	v, err := need(
+		"KUBECONFIG",
+		"CALY_E2E_DSN",
+		"CALY_S3_ENDPOINT",
+		"CALY_S3_ACCESS_KEY",
+		"CALY_S3_SECRET_KEY",
+		"CALY_E2E_WEBHOOKS",
+		"CALY_E2E_HOST_IP",
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -120,12 +128,23 @@ func connect(ctx context.Context) (*env, error) {
 		return nil, err
 	}
 	s3, err := minio.New(strings.TrimPrefix(v["CALY_S3_ENDPOINT"], "http://"), &minio.Options{
-		Creds: credentials.NewStaticV4(v["CALY_S3_ACCESS_KEY"], v["CALY_S3_SECRET_KEY"], ""), Region: "us-east-1"})
+		Creds:  credentials.NewStaticV4(v["CALY_S3_ACCESS_KEY"], v["CALY_S3_SECRET_KEY"], ""),
+		Region: "us-east-1",
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &env{client: c, kube: kube, s3: s3, db: pool, s3URL: v["CALY_S3_ENDPOINT"], s3Key: v["CALY_S3_ACCESS_KEY"], s3Secret: v["CALY_S3_SECRET_KEY"],
-		webhooks: v["CALY_E2E_WEBHOOKS"], hostIP: v["CALY_E2E_HOST_IP"]}, nil
+	return &env{
+		client:   c,
+		kube:     kube,
+		s3:       s3,
+		db:       pool,
+		s3URL:    v["CALY_S3_ENDPOINT"],
+		s3Key:    v["CALY_S3_ACCESS_KEY"],
+		s3Secret: v["CALY_S3_SECRET_KEY"],
+		webhooks: v["CALY_E2E_WEBHOOKS"],
+		hostIP:   v["CALY_E2E_HOST_IP"],
+	}, nil
 }
 
 // tenant is one Tenant of a test, with what is needed to speak for it.
@@ -237,7 +256,12 @@ func (x *tenant) waitReady(t *testing.T) {
 		if err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &last); err != nil {
 			return false, err.Error()
 		}
-		return apimeta.IsStatusConditionTrue(last.Status.Conditions, v1alpha1.ConditionReady), fmt.Sprint(last.Status.Conditions)
+		return apimeta.IsStatusConditionTrue(
+				last.Status.Conditions,
+				v1alpha1.ConditionReady,
+			), fmt.Sprint(
+				last.Status.Conditions,
+			)
 	})
 }
 

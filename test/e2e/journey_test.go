@@ -93,7 +93,14 @@ func TestDuplicate(t *testing.T) {
 	tenant.waitUploaded(t, 1, 10*time.Second)
 	src.verify(t, tenant, recs)
 	var events int
-	if err := tenant.db.QueryRow(t.Context(), `SELECT count(*) FROM call_events WHERE tenant = $1`, tenant.id()).Scan(&events); err != nil || events != 1 {
+	if err := tenant.db.QueryRow(
+		t.Context(),
+		`SELECT count(*) FROM call_events WHERE tenant = $1`,
+		tenant.id(),
+	).Scan(
+		&events,
+	); err != nil ||
+		events != 1 {
 		t.Errorf("%d events were kept, %v; want 1", events, err)
 	}
 }
@@ -116,7 +123,11 @@ func TestApply(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			obj := &v1alpha1.CallRecording{
 				ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: strings.ReplaceAll(name, " ", "-")},
-				Spec:       v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: tc.tenant}, CallSID: good[0].callSID, SourceURL: tc.url},
+				Spec: v1alpha1.CallRecordingSpec{
+					TenantRef: v1alpha1.TenantReference{Name: tc.tenant},
+					CallSID:   good[0].callSID,
+					SourceURL: tc.url,
+				},
 			}
 			x.create(t, obj)
 			minute.Reaches(t, tc.condition+" is True because of "+tc.reason, func(ctx context.Context) (bool, string) {
@@ -124,7 +135,10 @@ func TestApply(t *testing.T) {
 					return false, err.Error()
 				}
 				c := apimeta.FindStatusCondition(obj.Status.Conditions, tc.condition)
-				return c != nil && c.Status == metav1.ConditionTrue && c.Reason == tc.reason, fmt.Sprint(obj.Status.Conditions)
+				return c != nil && c.Status == metav1.ConditionTrue &&
+						c.Reason == tc.reason, fmt.Sprint(
+						obj.Status.Conditions,
+					)
 			})
 		})
 	}
@@ -145,16 +159,26 @@ func TestRetry(t *testing.T) {
 			return false, fmt.Sprintf("%d CallRecordings, %v", len(items), err)
 		}
 		obj = &items[0]
-		return obj.Status.Phase == v1alpha1.RecordingPhaseFailed, fmt.Sprintf("%s: %s", obj.Status.Phase, obj.Status.LastError)
+		return obj.Status.Phase == v1alpha1.RecordingPhaseFailed, fmt.Sprintf(
+			"%s: %s",
+			obj.Status.Phase,
+			obj.Status.LastError,
+		)
 	})
 	src.gone(recs[0], false)
-	patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationRetry+`":"1"}}}`))
+	patch := client.RawPatch(
+		"application/merge-patch+json",
+		[]byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationRetry+`":"1"}}}`),
+	)
 	if err := tenant.client.Patch(t.Context(), obj, patch); err != nil {
 		t.Fatal(err)
 	}
 	minute.Reaches(t, "it is uploaded after the retry", func(ctx context.Context) (bool, string) {
 		err := tenant.client.Get(ctx, client.ObjectKeyFromObject(obj), obj)
-		return err == nil && obj.Status.Phase == v1alpha1.RecordingPhaseUploaded && obj.Status.LastHandledRetry == "1", fmt.Sprint(obj.Status)
+		return err == nil && obj.Status.Phase == v1alpha1.RecordingPhaseUploaded &&
+				obj.Status.LastHandledRetry == "1", fmt.Sprint(
+				obj.Status,
+			)
 	})
 	src.verify(t, tenant, recs)
 }

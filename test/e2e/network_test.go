@@ -35,7 +35,9 @@ func TestNetworkPolicies(t *testing.T) {
 	monitoring := probeNamespace(t, monitoringNamespace)
 	labels := func(component string) map[string]string {
 		return map[string]string{
-			"app.kubernetes.io/name": "caly", "app.kubernetes.io/instance": "caly", v1alpha1.LabelComponent: component,
+			"app.kubernetes.io/name":     "caly",
+			"app.kubernetes.io/instance": "caly",
+			v1alpha1.LabelComponent:      component,
 		}
 	}
 	uploadLabels := map[string]string{v1alpha1.LabelComponent: "upload", "app.kubernetes.io/managed-by": "caly"}
@@ -203,7 +205,12 @@ func startProbe(t *testing.T, namespace string, labels map[string]string) corev1
 // releasePod returns the address of a ready pod of the component that is not the probe in its place.
 func releasePod(t *testing.T, component string, probe corev1.Pod) string {
 	t.Helper()
-	list, err := pods(t.Context(), shared.client, releaseNamespace, map[string]string{v1alpha1.LabelComponent: component})
+	list, err := pods(
+		t.Context(),
+		shared.client,
+		releaseNamespace,
+		map[string]string{v1alpha1.LabelComponent: component},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,13 @@ func (r announced) id() string { return recording.ID(r.callSID, r.sourceURL) }
 // terminal is the form of a terminal StatusCallback that names a recording.
 func (r announced) terminal() string {
 	values := url.Values{
-		"CallSid": {r.callSID}, "EventType": {"terminal"}, "Status": {"completed"}, "Direction": {"outbound-api"},
-		"From": {"09876543210"}, "To": {"09123456789"}, "DateUpdated": {time.Now().Format("2006-01-02 15:04:05")},
+		"CallSid":              {r.callSID},
+		"EventType":            {"terminal"},
+		"Status":               {"completed"},
+		"Direction":            {"outbound-api"},
+		"From":                 {"09876543210"},
+		"To":                   {"09123456789"},
+		"DateUpdated":          {time.Now().Format("2006-01-02 15:04:05")},
 		"ConversationDuration": {"41"},
 	}
 	if r.sourceURL != "" {
@@ -67,7 +72,14 @@ func (x *tenant) waitUploaded(t *testing.T, n int, within time.Duration) {
 	what := fmt.Sprintf("%d recordings of %s are uploaded", n, x.id())
 	eventually.Within(within).Reaches(t, what, func(ctx context.Context) (bool, string) {
 		q, u, f, err := x.counts(ctx)
-		return err == nil && q == 0 && u == n && f == 0, fmt.Sprintf("%d queued, %d uploaded, %d failed, %v", q, u, f, err)
+		return err == nil && q == 0 && u == n &&
+				f == 0, fmt.Sprintf(
+				"%d queued, %d uploaded, %d failed, %v",
+				q,
+				u,
+				f,
+				err,
+			)
 	})
 }
 

@@ -43,8 +43,15 @@ func (e *env) restart(t *testing.T, name string) {
 	if err := e.client.Get(t.Context(), key, &d); err != nil {
 		t.Fatal(err)
 	}
-	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339Nano))
-	if err := e.client.Patch(t.Context(), &d, client.RawPatch("application/strategic-merge-patch+json", []byte(patch))); err != nil {
+	patch := fmt.Sprintf(
+		`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`,
+		time.Now().Format(time.RFC3339Nano),
+	)
+	if err := e.client.Patch(
+		t.Context(),
+		&d,
+		client.RawPatch("application/strategic-merge-patch+json", []byte(patch)),
+	); err != nil {
 		t.Fatal(err)
 	}
 	generation := d.Generation
@@ -53,7 +60,14 @@ func (e *env) restart(t *testing.T, name string) {
 			return false, err.Error()
 		}
 		s := d.Status
-		return s.ObservedGeneration >= generation && s.UpdatedReplicas == *d.Spec.Replicas && s.Replicas == s.UpdatedReplicas && s.AvailableReplicas == s.UpdatedReplicas,
-			fmt.Sprintf("%d updated, %d available, %d in all", s.UpdatedReplicas, s.AvailableReplicas, s.Replicas)
+		return s.ObservedGeneration >= generation && s.UpdatedReplicas == *d.Spec.Replicas &&
+				s.Replicas == s.UpdatedReplicas &&
+				s.AvailableReplicas == s.UpdatedReplicas,
+			fmt.Sprintf(
+				"%d updated, %d available, %d in all",
+				s.UpdatedReplicas,
+				s.AvailableReplicas,
+				s.Replicas,
+			)
 	})
 }

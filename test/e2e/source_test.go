@@ -38,7 +38,10 @@ func (s *source) recordings(x *tenant, n, size int) []announced {
 	list := make([]announced, n)
 	for i := range list {
 		sid := randomHex(16)
-		list[i] = announced{callSID: sid, sourceURL: exotelsim.RecordingURL(s.url, "acc"+x.ns[4:], sid, int64(size+i*1021))}
+		list[i] = announced{
+			callSID:   sid,
+			sourceURL: exotelsim.RecordingURL(s.url, "acc"+x.ns[4:], sid, int64(size+i*1021)),
+		}
 	}
 	return list
 }

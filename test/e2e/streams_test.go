@@ -41,7 +41,14 @@ func newLine(t *testing.T, limit int) *line {
 	t.Cleanup(agent.Close)
 	x := &line{tenant: newTenant(t, tenantOptions{source: newSource(t).url}), agent: agent, token: randomHex(16)}
 	x.secretOf(t, "audio", map[string]string{"current": x.token})
-	x.change(t, fmt.Sprintf(`{"audio":{"agentURL":%q,"maxStreams":%d,"verification":{"tokenSecretRef":{"name":"audio"}}}}`, agent.URL(), limit))
+	x.change(
+		t,
+		fmt.Sprintf(
+			`{"audio":{"agentURL":%q,"maxStreams":%d,"verification":{"tokenSecretRef":{"name":"audio"}}}}`,
+			agent.URL(),
+			limit,
+		),
+	)
 	taken := 0 // in a row: connections are spread over the pods by chance
 	minute.Reaches(t, "every pod takes the Tenant's calls", func(ctx context.Context) (bool, string) {
 		for ; taken < 10; taken++ {
@@ -62,7 +69,14 @@ func (x *line) url() string {
 
 // call is one as long as given, that waits for its whole echo.
 func (x *line) call(d time.Duration) exotelsim.Stream {
-	return exotelsim.Stream{URL: x.url(), Audio: speech, Expect: speech, Duration: d, Pace: 100 * time.Millisecond, Linger: 20 * time.Second}
+	return exotelsim.Stream{
+		URL:      x.url(),
+		Audio:    speech,
+		Expect:   speech,
+		Duration: d,
+		Pace:     100 * time.Millisecond,
+		Linger:   20 * time.Second,
+	}
 }
 
 // placed are calls under way.
@@ -77,7 +91,9 @@ func (x *line) place(ctx context.Context, n int, s exotelsim.Stream) *placed {
 	p := &placed{reports: make([]exotelsim.Report, n), errs: make([]error, n)}
 	for i := range n {
 		p.group.Go(func() {
-			time.Sleep(time.Second * time.Duration(i) / time.Duration(n)) // Exotel does not begin hundreds in one millisecond
+			time.Sleep(
+				time.Second * time.Duration(i) / time.Duration(n),
+			) // Exotel does not begin hundreds in one millisecond
 			p.reports[i], p.errs[i] = s.Run(ctx)
 		})
 	}
@@ -89,16 +105,32 @@ func (p *placed) whole(t *testing.T) {
 	t.Helper()
 	p.group.Wait()
 	for i, r := range p.reports {
-		if err := p.errs[i]; err != nil || !r.HungUp || r.Code != websocket.CloseNormalClosure || !r.Echo.Whole() || r.Sent.Bytes == 0 || r.Invalid > 0 {
-			t.Errorf("call %d: %v, ended by itself: %t after %s with %d, %d bytes sent, echo %+v, %d messages invalid", i, err, r.HungUp, r.Lasted, r.Code, r.Sent.Bytes,
-				r.Echo, r.Invalid)
+		if err := p.errs[i]; err != nil || !r.HungUp || r.Code != websocket.CloseNormalClosure || !r.Echo.Whole() ||
+			r.Sent.Bytes == 0 ||
+			r.Invalid > 0 {
+			t.Errorf(
+				"call %d: %v, ended by itself: %t after %s with %d, %d bytes sent, echo %+v, %d messages invalid",
+				i,
+				err,
+				r.HungUp,
+				r.Lasted,
+				r.Code,
+				r.Sent.Bytes,
+				r.Echo,
+				r.Invalid,
+			)
 		}
 	}
 }
 
 // sessions are the Tenant's rows by the reason of their end, which is empty for those that live.
 func (x *line) sessions(ctx context.Context, pod string) (map[string]int, error) {
-	rows, err := x.db.Query(ctx, `SELECT end_reason, count(*) FROM stream_sessions WHERE tenant = $1 AND ($2 = '' OR pod = $2) GROUP BY 1`, x.id(), pod)
+	rows, err := x.db.Query(
+		ctx,
+		`SELECT end_reason, count(*) FROM stream_sessions WHERE tenant = $1 AND ($2 = '' OR pod = $2) GROUP BY 1`,
+		x.id(),
+		pod,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +152,13 @@ func (x *line) waitLive(t *testing.T, n int) {
 	t.Helper()
 	halfMinute.Reaches(t, fmt.Sprintf("%d calls are live", n), func(ctx context.Context) (bool, string) {
 		counts, err := x.sessions(ctx, "")
-		return err == nil && counts[""] == n && x.agent.Live() == n, fmt.Sprintf("%d rows, %d at the agent, %v", counts[""], x.agent.Live(), err)
+		return err == nil && counts[""] == n &&
+				x.agent.Live() == n, fmt.Sprintf(
+				"%d rows, %d at the agent, %v",
+				counts[""],
+				x.agent.Live(),
+				err,
+			)
 	})
 }
 
@@ -142,13 +180,30 @@ func TestStreams(t *testing.T) {
 	}
 	line.waitLive(t, 0)
 	var calls, sent, back, dropped int
-	if err := line.db.QueryRow(t.Context(), `SELECT count(*), sum(frames_to_agent), sum(frames_to_exotel), sum(dropped_to_agent + dropped_to_exotel) FROM stream_sessions
-		WHERE tenant = $1 AND end_reason = 'call_ended' AND frames_to_agent > 10`, line.id()).Scan(&calls, &sent, &back, &dropped); err != nil {
+	if err := line.db.QueryRow(
+		t.Context(),
+		`SELECT count(*), sum(frames_to_agent), sum(frames_to_exotel), sum(dropped_to_agent + dropped_to_exotel) FROM stream_sessions
+		WHERE tenant = $1 AND end_reason = 'call_ended' AND frames_to_agent > 10`,
+		line.id(),
+	).Scan(
+		&calls,
+		&sent,
+		&back,
+		&dropped,
+	); err != nil {
 		t.Fatal(err)
 	}
 	// The agent is sent connected, start and stop besides, and sends audio alone.
-	if want := 10*200 + 10*40; calls != 20 || sent != want+3*20 || back != want || dropped != 0 || line.agent.Started()-before != 20 {
-		t.Errorf("%d calls, %d frames there, %d back, %d dropped; the agent had %d", calls, sent, back, dropped, line.agent.Started()-before)
+	if want := 10*200 + 10*40; calls != 20 || sent != want+3*20 || back != want || dropped != 0 ||
+		line.agent.Started()-before != 20 {
+		t.Errorf(
+			"%d calls, %d frames there, %d back, %d dropped; the agent had %d",
+			calls,
+			sent,
+			back,
+			dropped,
+			line.agent.Started()-before,
+		)
 	}
 }
 
@@ -169,7 +224,11 @@ func TestRollingUpdate(t *testing.T) {
 	go func() { meanwhile <- line.callUntil(ctx, t) }()
 	began := time.Now()
 	line.restart(t, "caly-dataplane")
-	t.Logf("the new pods had taken over after %s, with %d of the first calls at the agent", time.Since(began).Round(time.Millisecond), line.agent.Live())
+	t.Logf(
+		"the new pods had taken over after %s, with %d of the first calls at the agent",
+		time.Since(began).Round(time.Millisecond),
+		line.agent.Live(),
+	)
 	calls.whole(t)
 	long.group.Wait()
 	ended := time.Since(began)
@@ -258,9 +317,17 @@ func TestDataPlanePodCrashes(t *testing.T) {
 	}
 	line.waitLive(t, 0)
 	counts := line.settled(t, 5*time.Minute)
-	if refused := counts["failed NoRoom"]; counts["failed PodLost"]+counts["uploaded"]+refused != before+limit+lost || counts["failed PodLost"] > lost ||
-		counts["failed PodLost"] == 0 || len(counts) > 3 {
-		t.Errorf("the captures of %d calls, %d of them of the dead pod, are %v, %d were there before", limit+lost, lost, counts, before)
+	if refused := counts["failed NoRoom"]; counts["failed PodLost"]+counts["uploaded"]+refused != before+limit+lost ||
+		counts["failed PodLost"] > lost ||
+		counts["failed PodLost"] == 0 ||
+		len(counts) > 3 {
+		t.Errorf(
+			"the captures of %d calls, %d of them of the dead pod, are %v, %d were there before",
+			limit+lost,
+			lost,
+			counts,
+			before,
+		)
 	}
 	if keys := line.objects(t); len(keys) != counts["uploaded"] {
 		t.Errorf("%d objects are in the bucket, want %d", len(keys), counts["uploaded"])
@@ -272,8 +339,14 @@ func (x *line) busiest(t *testing.T) (*corev1.Pod, int) {
 	t.Helper()
 	var name string
 	var n int
-	if err := x.db.QueryRow(t.Context(), `SELECT pod, count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 1`,
-		x.id()).Scan(&name, &n); err != nil {
+	if err := x.db.QueryRow(
+		t.Context(),
+		`SELECT pod, count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 1`,
+		x.id(),
+	).Scan(
+		&name,
+		&n,
+	); err != nil {
 		t.Fatal(err)
 	}
 	return x.pod(t, releaseNamespace, name), n

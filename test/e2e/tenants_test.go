@@ -100,7 +100,14 @@ func TestIsolation(t *testing.T) {
 		}
 		return err == nil && len(list) > 0, fmt.Sprint(len(list), err)
 	})
-	if got, want := mountedSecrets(&pod), []string{tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.id())}; !slices.Equal(got, want) {
+	if got, want := mountedSecrets(
+		&pod,
+	), []string{
+		tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.id()),
+	}; !slices.Equal(
+		got,
+		want,
+	) {
 		t.Errorf("the pod mounts the Secrets %v, want %v", got, want)
 	}
 	tenant.noAPIAccess(t, &pod)
@@ -128,8 +135,12 @@ func (x *tenant) noAPIAccess(t *testing.T, p *corev1.Pod) {
 	}
 	for _, verb := range []string{"get", "list"} {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User:               "system:serviceaccount:" + uploadNamespace + ":" + p.Spec.ServiceAccountName,
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: uploadNamespace, Verb: verb, Resource: "secrets"},
+			User: "system:serviceaccount:" + uploadNamespace + ":" + p.Spec.ServiceAccountName,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: uploadNamespace,
+				Verb:      verb,
+				Resource:  "secrets",
+			},
 		}}
 		x.create(t, review)
 		if review.Status.Allowed {
@@ -153,7 +164,13 @@ func (x *tenant) dataplaneReadsNoUploads(t *testing.T) {
 			}}
 			x.create(t, review)
 			if review.Status.Allowed != want {
-				t.Errorf("the data plane may %s secrets in %s: %v, want %v", verb, namespace, review.Status.Allowed, want)
+				t.Errorf(
+					"the data plane may %s secrets in %s: %v, want %v",
+					verb,
+					namespace,
+					review.Status.Allowed,
+					want,
+				)
 			}
 		}
 	}
@@ -172,7 +189,10 @@ func (x *tenant) dataplaneReadsNoUploads(t *testing.T) {
 func (x *tenant) rowsOfAnother(t *testing.T, other *tenant) {
 	t.Helper()
 	var s corev1.Secret
-	key := client.ObjectKey{Namespace: uploadNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, x.id())}
+	key := client.ObjectKey{
+		Namespace: uploadNamespace,
+		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, x.id()),
+	}
 	if err := x.client.Get(t.Context(), key, &s); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +232,10 @@ func TestMissingSecret(t *testing.T) {
 	halfMinute.Reaches(t, "the Tenant is Stalled and names the Secret", func(ctx context.Context) (bool, string) {
 		err := tenant.client.Get(ctx, client.ObjectKey{Namespace: tenant.ns, Name: tenant.name}, &obj)
 		condition := apimeta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionStalled)
-		return err == nil && condition != nil && condition.Reason == v1alpha1.ReasonSecretNotFound && strings.Contains(condition.Message, "bucket"), fmt.Sprint(obj.Status.Conditions)
+		return err == nil && condition != nil && condition.Reason == v1alpha1.ReasonSecretNotFound &&
+				strings.Contains(condition.Message, "bucket"), fmt.Sprint(
+				obj.Status.Conditions,
+			)
 	})
 	tenant.secretOf(t, "bucket", map[string]string{"accessKeyID": tenant.s3Key, "secretAccessKey": tenant.s3Secret})
 	tenant.waitReady(t)

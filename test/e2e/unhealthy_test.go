@@ -77,14 +77,18 @@ func (x *tenant) waitFalse(t *testing.T, kind string, parts ...string) {
 }
 
 func wrongCredentials(t *testing.T) {
-	tenant := applyTenant(t, tenantOptions{source: newSource(t).url,
-		bucketSecret: map[string]string{"accessKeyID": shared.s3Key, "secretAccessKey": "of-another-key"}})
+	tenant := applyTenant(t, tenantOptions{
+		source:       newSource(t).url,
+		bucketSecret: map[string]string{"accessKeyID": shared.s3Key, "secretAccessKey": "of-another-key"},
+	})
 	tenant.waitUnhealthy(t, v1alpha1.ConditionStorageReachable, tenant.bucket, "spec.recordings.credentialsSecretRef")
 }
 
 func missingBucket(t *testing.T) {
-	tenant := applyTenant(t, tenantOptions{source: newSource(t).url,
-		change: func(o *v1alpha1.Tenant) { o.Spec.Recordings.Bucket = "no-such-bucket" }})
+	tenant := applyTenant(t, tenantOptions{
+		source: newSource(t).url,
+		change: func(o *v1alpha1.Tenant) { o.Spec.Recordings.Bucket = "no-such-bucket" },
+	})
 	tenant.waitUnhealthy(t, v1alpha1.ConditionStorageReachable, "no-such-bucket")
 }
 
@@ -110,8 +114,11 @@ func encryptionPolicy(t *testing.T) {
 		var o v1alpha1.Tenant
 		err := tenant.client.Get(ctx, client.ObjectKey{Namespace: tenant.ns, Name: tenant.name}, &o)
 		condition := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
-		return err == nil && condition != nil && condition.Status == metav1.ConditionFalse && strings.Contains(condition.Message, "ncrypt"),
-			fmt.Sprint(o.Status.Conditions)
+		return err == nil && condition != nil && condition.Status == metav1.ConditionFalse &&
+				strings.Contains(condition.Message, "ncrypt"),
+			fmt.Sprint(
+				o.Status.Conditions,
+			)
 	})
 }
 
@@ -121,8 +128,11 @@ func storageQuota(t *testing.T) {
 		if r.Method != http.MethodPut || r.ContentLength < 5000 {
 			return nil
 		}
-		return &s3test.Refusal{Status: http.StatusForbidden, Code: "QuotaExceeded",
-			Message: "The quota of this bucket is used up."}
+		return &s3test.Refusal{
+			Status:  http.StatusForbidden,
+			Code:    "QuotaExceeded",
+			Message: "The quota of this bucket is used up.",
+		}
 	}})
 	tenant.waitReady(t)
 	tenant.announce(t, src.recordings(tenant, 1, 20_000))
@@ -130,8 +140,10 @@ func storageQuota(t *testing.T) {
 }
 
 func lineBreakInSecret(t *testing.T) {
-	tenant := applyTenant(t, tenantOptions{source: newSource(t).url,
-		bucketSecret: map[string]string{"accessKeyID": shared.s3Key + "\n", "secretAccessKey": shared.s3Secret}})
+	tenant := applyTenant(t, tenantOptions{
+		source:       newSource(t).url,
+		bucketSecret: map[string]string{"accessKeyID": shared.s3Key + "\n", "secretAccessKey": shared.s3Secret},
+	})
 	tenant.waitUnhealthy(t, v1alpha1.ConditionCredentialsValid, `key "accessKeyID"`, `Secret "bucket"`, "line break")
 }
 
@@ -149,9 +161,12 @@ func exotelRefuses(t *testing.T) {
 func wrongCluster(t *testing.T) {
 	src := newSource(t)
 	src.SetAllDetails(exotelsim.DetailQuirks{Status: http.StatusNotFound})
-	tenant := applyTenant(t, tenantOptions{source: src.url, change: func(o *v1alpha1.Tenant) {
-		o.Spec.Exotel.Backfill = &v1alpha1.BackfillSpec{Interval: &metav1.Duration{Duration: time.Minute}}
-	}})
+	tenant := applyTenant(t, tenantOptions{
+		source: src.url,
+		change: func(o *v1alpha1.Tenant) {
+			o.Spec.Exotel.Backfill = &v1alpha1.BackfillSpec{Interval: &metav1.Duration{Duration: time.Minute}}
+		},
+	})
 	tenant.waitFalse(t, v1alpha1.ConditionBackfillSucceeded, "404", "check the region")
 }
 
@@ -159,9 +174,12 @@ func wrongCluster(t *testing.T) {
 func resourceQuota(t *testing.T) {
 	src := newSource(t)
 	tenant := newTenant(t, tenantOptions{source: src.url})
-	class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: tenant.ns}} // of value 0, as pods without one
+	class := &schedulingv1.PriorityClass{
+		ObjectMeta: metav1.ObjectMeta{Name: tenant.ns},
+	} // of value 0, as pods without one
 	tenant.create(t, class)
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: uploadNamespace, Name: tenant.ns},
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: uploadNamespace, Name: tenant.ns},
 		Spec: corev1.ResourceQuotaSpec{
 			Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")},
 			ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{
@@ -169,7 +187,8 @@ func resourceQuota(t *testing.T) {
 				Operator:  corev1.ScopeSelectorOpIn,
 				Values:    []string{tenant.ns},
 			}}},
-		}}
+		},
+	}
 	tenant.create(t, quota)
 	t.Cleanup(func() {
 		_ = tenant.client.Delete(context.Background(), quota)
@@ -206,24 +225,33 @@ func (x *tenant) mutatePods(t *testing.T, patch string) {
 	t.Helper()
 	name := "caly-" + x.ns
 	ofTenant := map[string]string{v1alpha1.LabelTenantNamespace: x.ns}
-	policy := &admissionv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name},
+	policy := &admissionv1.MutatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionv1.MutatingAdmissionPolicySpec{
 			ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,
 			MatchConstraints: &admissionv1.MatchResources{
 				ObjectSelector: &metav1.LabelSelector{MatchLabels: ofTenant},
-				ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
-					Operations: []admissionv1.OperationType{admissionv1.Create},
-					Rule: admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"},
-						Resources: []string{"pods"}},
-				}}},
+				ResourceRules: []admissionv1.NamedRuleWithOperations{
+					{RuleWithOperations: admissionv1.RuleWithOperations{
+						Operations: []admissionv1.OperationType{admissionv1.Create},
+						Rule: admissionv1.Rule{
+							APIGroups:   []string{""},
+							APIVersions: []string{"v1"},
+							Resources:   []string{"pods"},
+						},
+					}},
+				},
 			},
 			Mutations: []admissionv1.Mutation{{
 				PatchType: admissionv1.PatchTypeJSONPatch,
 				JSONPatch: &admissionv1.JSONPatch{Expression: patch},
 			}},
-		}}
-	binding := &admissionv1.MutatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{PolicyName: name}}
+		},
+	}
+	binding := &admissionv1.MutatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       admissionv1.MutatingAdmissionPolicyBindingSpec{PolicyName: name},
+	}
 	x.create(t, policy)
 	x.create(t, binding)
 	t.Cleanup(func() {

@@ -24,7 +24,11 @@ import (
 func (x *tenant) change(t *testing.T, spec string) {
 	t.Helper()
 	obj := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: x.name}}
-	if err := x.client.Patch(t.Context(), obj, client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+spec+`}`))); err != nil {
+	if err := x.client.Patch(
+		t.Context(),
+		obj,
+		client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+spec+`}`)),
+	); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -77,7 +81,12 @@ func TestRefusalIsCounted(t *testing.T) {
 	tenant.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"signature":null}}`)
 	before := tenant.refused(t, "wrong_token")
 	halfMinute.Reaches(t, "a wrong token is counted", func(ctx context.Context) (bool, string) {
-		code, err := tenant.post(ctx, tenant.statusURL()+"/"+randomHex(16), "", src.recordings(tenant, 1, 1000)[0].terminal())
+		code, err := tenant.post(
+			ctx,
+			tenant.statusURL()+"/"+randomHex(16),
+			"",
+			src.recordings(tenant, 1, 1000)[0].terminal(),
+		)
 		if code != http.StatusUnauthorized {
 			t.Fatalf("a wrong token is answered %d, %v", code, err)
 		}
@@ -94,7 +103,12 @@ func (e *env) metricsOf(ctx context.Context, p *corev1.Pod) ([]byte, error) {
 // refused is how often all data-plane pods refused a webhook for a reason.
 func (e *env) refused(t *testing.T, reason string) (total int) {
 	t.Helper()
-	list, err := pods(t.Context(), e.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "dataplane"})
+	list, err := pods(
+		t.Context(),
+		e.client,
+		releaseNamespace,
+		client.MatchingLabels{v1alpha1.LabelComponent: "dataplane"},
+	)
 	if err != nil || len(list) == 0 {
 		t.Fatalf("%d data-plane pods, %v", len(list), err)
 	}
@@ -124,7 +138,10 @@ func TestPartialEventIsReplayed(t *testing.T) {
 	tenant := newTenant(t, tenantOptions{source: src.url})
 	host := strings.TrimPrefix(src.url, "http://")
 	recs := src.recordings(tenant, 1, 20_000)
-	elsewhere := announced{callSID: recs[0].callSID, sourceURL: strings.Replace(recs[0].sourceURL, host, "recordings.example.org", 1)}
+	elsewhere := announced{
+		callSID:   recs[0].callSID,
+		sourceURL: strings.Replace(recs[0].sourceURL, host, "recordings.example.org", 1),
+	}
 	tenant.announce(t, []announced{elsewhere})
 	if q, u, f, err := tenant.counts(t.Context()); err != nil || q != 0 || u != 0 || f != 1 {
 		t.Errorf("%d recordings queued, %d uploaded, %d failed, %v; want one that failed", q, u, f, err)
@@ -161,11 +178,20 @@ func TestPartialEventIsReplayed(t *testing.T) {
 // caly runs the operator's binary in a pod like the operator's, and returns what it prints.
 func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string {
 	t.Helper()
-	deployment, err := x.kube.AppsV1().Deployments(releaseNamespace).Get(t.Context(), "caly-operator", metav1.GetOptions{})
+	deployment, err := x.kube.AppsV1().Deployments(
+		releaseNamespace,
+	).Get(
+		t.Context(),
+		"caly-operator",
+		metav1.GetOptions{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-" + randomHex(4)}, Spec: deployment.Spec.Template.Spec}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-" + randomHex(4)},
+		Spec:       deployment.Spec.Template.Spec,
+	}
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	container := &pod.Spec.Containers[0]
 	container.Args = args
@@ -177,7 +203,11 @@ func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string
 	t.Cleanup(func() { _ = x.client.Delete(context.Background(), pod) })
 	minute.Reaches(t, "caly "+strings.Join(args, " ")+" has ended", func(ctx context.Context) (bool, string) {
 		err := x.client.Get(ctx, client.ObjectKeyFromObject(pod), pod)
-		return err == nil && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed), fmt.Sprint(pod.Status.Phase, err)
+		return err == nil &&
+				(pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed), fmt.Sprint(
+				pod.Status.Phase,
+				err,
+			)
 	})
 	out, err := x.kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())
 	if err != nil || pod.Status.Phase != want {

@@ -60,7 +60,12 @@ func TestAgents(t *testing.T) {
 				saw.Events = nil
 				saw.Heard = nil
 				saw.Pongs = 0
-				if diff := cmp.Diff(agentReport{Path: "/agent?of=support", Key: agentKey, Code: 1000, Reason: "call_ended"}, saw); diff != "" {
+				if diff := cmp.Diff(agentReport{
+					Path:   "/agent?of=support",
+					Key:    agentKey,
+					Code:   1000,
+					Reason: "call_ended",
+				}, saw); diff != "" {
 					t.Errorf("the agent (-want +got):\n%s", diff)
 				}
 				if diff := cmp.Diff([]row{{"call_ended", true}}, rig.ended(t, callSID)); diff != "" {
@@ -119,14 +124,26 @@ func TestAgentsCloses(t *testing.T) {
 				rig.bridge(url, "exotel")
 				callSID, call := rig.newCall(talk()[:5])
 				got := libraries(t)[1-i].call(t, call) // whose fifth echo never comes
-				if diff := cmp.Diff(clientReport{Code: 1000, Reason: tc.want}, clientReport{Code: got.Code, Reason: got.Reason, Error: got.Error}); diff != "" {
+				if diff := cmp.Diff(clientReport{
+					Code:   1000,
+					Reason: tc.want,
+				}, clientReport{
+					Code:   got.Code,
+					Reason: got.Reason,
+					Error:  got.Error,
+				}); diff != "" {
 					t.Errorf("the client (-want +got):\n%s", diff)
 				}
 				if echoed := media(t, got.Messages); !same(talk()[:4], echoed) {
 					t.Errorf("the client heard %d pieces, want those of before", len(echoed))
 				}
 				if saw := agent.saw(); saw.Code != tc.code || len(saw.Heard) != 5 {
-					t.Errorf("the agent's close with %d was answered %d, after %d pieces", tc.code, saw.Code, len(saw.Heard))
+					t.Errorf(
+						"the agent's close with %d was answered %d, after %d pieces",
+						tc.code,
+						saw.Code,
+						len(saw.Heard),
+					)
 				}
 				if diff := cmp.Diff([]row{{tc.want, true}}, rig.ended(t, callSID)); diff != "" {
 					t.Errorf("the session (-want +got):\n%s", diff)

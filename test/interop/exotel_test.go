@@ -17,7 +17,12 @@ import (
 // the acknowledgements included.
 func talk() [][]byte {
 	noise := exotelsim.Noise(60_000)
-	return append(slices.Collect(slices.Chunk(noise[:25*320], 320)), noise[8000:8002], noise[9000:12_200], noise[12_000:112_000])
+	return append(
+		slices.Collect(slices.Chunk(noise[:25*320], 320)),
+		noise[8000:8002],
+		noise[9000:12_200],
+		noise[12_000:112_000],
+	)
 }
 
 // TestExotelsSide has a library's client in the place of Exotel, in front of an echo: every byte comes back, and each end is told to both
@@ -41,27 +46,54 @@ func TestExotelsSide(t *testing.T) {
 		"as Exotel does":        {change: func(*options) {}, want: ended(1000, "call_ended")},
 		"JSON in binary frames": {change: func(o *options) { o.Binary = true }, want: ended(1000, "call_ended")},
 		"in parts":              {change: func(o *options) { o.Parts = 3 }, want: ended(1000, "call_ended")},
-		"in many parts and pings": {change: func(o *options) {
-			o.Parts = 7
-			o.Pings = true
-		}, want: ended(1000, "call_ended"), pongs: true},
-		"binary parts": {change: func(o *options) {
-			o.Parts = 2
-			o.Binary = true
-		}, want: ended(1000, "call_ended")},
-		"pings":               {change: func(o *options) { o.Pings = true }, want: ended(1000, "call_ended"), pongs: true},
+		"in many parts and pings": {
+			change: func(o *options) {
+				o.Parts = 7
+				o.Pings = true
+			},
+			want:  ended(1000, "call_ended"),
+			pongs: true,
+		},
+		"binary parts": {
+			change: func(o *options) {
+				o.Parts = 2
+				o.Binary = true
+			},
+			want: ended(1000, "call_ended"),
+		},
+		"pings": {
+			change: func(o *options) { o.Pings = true },
+			want:   ended(1000, "call_ended"),
+			pongs:  true,
+		},
 		"compression offered": {change: func(o *options) { o.Deflate = true }, want: ended(1000, "call_ended")},
-		"closes with 1000": {change: func(o *options) {
-			o.Code = 1000
-			o.Reason = "bye"
-		}, want: ended(1000, "")},
+		"closes with 1000": {
+			change: func(o *options) {
+				o.Code = 1000
+				o.Reason = "bye"
+			},
+			want: ended(1000, ""),
+		},
 		"closes with 1001": {change: func(o *options) { o.Code = 1001 }, want: ended(1001, "")},
-		"closes with its own": {change: func(o *options) {
-			o.Code = 4321
-			o.Reason = "so long, ünd fare well"
-		}, want: ended(4321, "")},
-		"fell over": {change: func(o *options) { o.Code = 1011 }, want: ended(1011, ""), wantAgent: 1001, wantRow: "exotel_lost"},
-		"vanishes":  {change: func(o *options) { o.Vanish = true }, want: ended(1006, ""), wantAgent: 1001, wantRow: "exotel_lost"},
+		"closes with its own": {
+			change: func(o *options) {
+				o.Code = 4321
+				o.Reason = "so long, ünd fare well"
+			},
+			want: ended(4321, ""),
+		},
+		"fell over": {
+			change:    func(o *options) { o.Code = 1011 },
+			want:      ended(1011, ""),
+			wantAgent: 1001,
+			wantRow:   "exotel_lost",
+		},
+		"vanishes": {
+			change:    func(o *options) { o.Vanish = true },
+			want:      ended(1006, ""),
+			wantAgent: 1001,
+			wantRow:   "exotel_lost",
+		},
 	} {
 		for _, l := range libraries(t) {
 			t.Run(name+"/"+l.name, func(t *testing.T) {
@@ -97,7 +129,9 @@ func TestExotelsSide(t *testing.T) {
 				}
 				eventually.Within(patience).Holds(t, "the agent's call ends", func() bool { return echo.Live() == 0 })
 				calls := echo.Calls()
-				if last := calls[len(calls)-1]; last.Start.CallID != callSID || last.Code != wantAgent || last.Problem != "" || last.Pieces != len(pieces) {
+				if last := calls[len(calls)-1]; last.Start.CallID != callSID || last.Code != wantAgent ||
+					last.Problem != "" ||
+					last.Pieces != len(pieces) {
 					t.Errorf("the agent saw %+v, want %d", last, wantAgent)
 				}
 			})

@@ -60,15 +60,28 @@ func newRig(t *testing.T) *rig {
 	r.tenants.Store(tenantconfig.NewSnapshot())
 	log := slog.New(slog.DiscardHandler)
 	r.live = registry.New(registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load})
-	endpoint := stream.New(stream.Options{Tenants: r.tenants.Load, Sessions: r.live, Key: func() []byte { return nil },
-		AllowedAgents: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Log: log, Metrics: prometheus.NewRegistry(),
-		Bridge: bridge.Options{Budget: patience}}) // no program is slow here, but the machine may be
+	endpoint := stream.New(stream.Options{
+		Tenants:       r.tenants.Load,
+		Sessions:      r.live,
+		Key:           func() []byte { return nil },
+		AllowedAgents: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Log:           log,
+		Metrics:       prometheus.NewRegistry(),
+		Bridge:        bridge.Options{Budget: patience},
+	}) // no program is slow here, but the machine may be
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = r.live.Run(ctx) })
 	running.Go(func() {
-		err := server.Run(ctx, server.Options{Listen: r.address, InternalListen: "127.0.0.1:0", Public: endpoint, Internal: http.NotFoundHandler(),
-			Ready: func(context.Context) error { return nil }, Grace: patience, Log: log})
+		err := server.Run(ctx, server.Options{
+			Listen:         r.address,
+			InternalListen: "127.0.0.1:0",
+			Public:         endpoint,
+			Internal:       http.NotFoundHandler(),
+			Ready:          func(context.Context) error { return nil },
+			Grace:          patience,
+			Log:            log,
+		})
 		if err != nil {
 			t.Error(err)
 		}
@@ -97,9 +110,17 @@ func free(t *testing.T) string {
 
 // bridge has the tenant's streams go to an agent.
 func (r *rig) bridge(agentURL, protocol string) {
-	r.tenants.Store(tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: tenantID, UID: "1", Audio: &tenantconfig.Audio{AgentURL: agentURL, Protocol: protocol,
-		MaxStreams: 10, Headers: map[string]secret.Sensitive{"X-Agent-Key": agentKey},
-		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []secret.Sensitive{token}}}}}))
+	r.tenants.Store(tenantconfig.NewSnapshot(&tenantconfig.Tenant{
+		ID:  tenantID,
+		UID: "1",
+		Audio: &tenantconfig.Audio{
+			AgentURL:   agentURL,
+			Protocol:   protocol,
+			MaxStreams: 10,
+			Headers:    map[string]secret.Sensitive{"X-Agent-Key": agentKey},
+			Verifiers:  &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []secret.Sensitive{token}}},
+		},
+	}))
 }
 
 func (r *rig) url() string { return "ws://" + r.address + stream.PathPrefix + tenantID + "/" + token }
@@ -119,7 +140,11 @@ func (r *rig) ended(t *testing.T, callSID string) (found []row) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
-	rows, err := conn.Query(t.Context(), `SELECT end_reason, ended_at IS NOT NULL FROM stream_sessions WHERE call_sid = $1`, callSID)
+	rows, err := conn.Query(
+		t.Context(),
+		`SELECT end_reason, ended_at IS NOT NULL FROM stream_sessions WHERE call_sid = $1`,
+		callSID,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +157,29 @@ func (r *rig) ended(t *testing.T, callSID string) (found []row) {
 // newCall is a client's options for a call of its own that says all the pieces, hears them again and then ends as Exotel does.
 func (r *rig) newCall(pieces [][]byte) (callSID string, o options) {
 	callSID = fmt.Sprintf("call%04d", r.calls.Add(1))
-	o = options{URL: r.url(), Echoes: len(pieces), Stop: fmt.Sprintf(`{"event":"stop","sequence_number":%d,"stream_sid":"s1",`+
-		`"stop":{"call_sid":%q,"account_sid":"a1","reason":"callended"}}`, len(pieces)+2, callSID)}
-	o.Messages = []string{`{"event":"connected"}`, fmt.Sprintf(`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":%q,`+
-		`"account_sid":"a1","from":"+919876543210","to":"+911234567890","custom_parameters":{"k":"v"},`+
-		`"media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`, callSID)}
+	o = options{
+		URL:    r.url(),
+		Echoes: len(pieces),
+		Stop: fmt.Sprintf(`{"event":"stop","sequence_number":%d,"stream_sid":"s1",`+
+			`"stop":{"call_sid":%q,"account_sid":"a1","reason":"callended"}}`, len(pieces)+2, callSID),
+	}
+	o.Messages = []string{
+		`{"event":"connected"}`,
+		fmt.Sprintf(`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":%q,`+
+			`"account_sid":"a1","from":"+919876543210","to":"+911234567890","custom_parameters":{"k":"v"},`+
+			`"media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`, callSID),
+	}
 	for i, piece := range pieces {
-		o.Messages = append(o.Messages, fmt.Sprintf(`{"event":"media","sequence_number":%d,"stream_sid":"s1","media":{"chunk":%d,"timestamp":"%d","payload":%q}}`,
-			i+2, i+1, 20*i, base64.StdEncoding.EncodeToString(piece)))
+		o.Messages = append(
+			o.Messages,
+			fmt.Sprintf(
+				`{"event":"media","sequence_number":%d,"stream_sid":"s1","media":{"chunk":%d,"timestamp":"%d","payload":%q}}`,
+				i+2,
+				i+1,
+				20*i,
+				base64.StdEncoding.EncodeToString(piece),
+			),
+		)
 	}
 	return callSID, o
 }

@@ -85,8 +85,11 @@ func (s *seaweed) bucket(t *testing.T, locked bool) string {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	client, err := minio.New(strings.TrimPrefix(s.endpoint, "http://"),
-		&minio.Options{Region: "us-east-1", Transport: transport,
-			Creds: credentials.NewStaticV4(storeKey, storeSecret, "")})
+		&minio.Options{
+			Region:    "us-east-1",
+			Transport: transport,
+			Creds:     credentials.NewStaticV4(storeKey, storeSecret, ""),
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,13 +110,20 @@ func (s *seaweed) bucket(t *testing.T, locked bool) string {
 
 func (s *seaweed) open(t *testing.T, endpoint, bucket string, change func(*objectstore.Config)) *objectstore.Bucket {
 	t.Helper()
-	config := objectstore.Config{Endpoint: endpoint, Region: "us-east-1", AccessKeyID: storeKey, SecretAccessKey: storeSecret,
-		Bucket: bucket}
+	config := objectstore.Config{
+		Endpoint:        endpoint,
+		Region:          "us-east-1",
+		AccessKeyID:     storeKey,
+		SecretAccessKey: storeSecret,
+		Bucket:          bucket,
+	}
 	if change != nil {
 		change(&config)
 	}
-	transport := objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
-		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, 8)
+	transport := objectstore.NewTransport(objectstore.Policy{
+		AllowHTTP:    true,
+		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}, 8)
 	t.Cleanup(transport.CloseIdleConnections)
 	b, err := objectstore.New(config, transport)
 	if err != nil {
@@ -142,15 +152,22 @@ func TestSeaweedFS(t *testing.T) {
 					roundTrip(t, b, size, announced)
 				}
 			}
-			changing := s3test.NewProxy(t, &s3test.Server{Endpoint: seaweed.endpoint}, func(r *http.Request) s3test.Fault {
-				if r.Method == http.MethodPut {
-					return s3test.Corrupt
-				}
-				return s3test.Pass
-			})
+			changing := s3test.NewProxy(
+				t,
+				&s3test.Server{Endpoint: seaweed.endpoint},
+				func(r *http.Request) s3test.Fault {
+					if r.Method == http.MethodPut {
+						return s3test.Corrupt
+					}
+					return s3test.Pass
+				},
+			)
 			for _, size := range []int{1000, objectstore.PartSize + 1} {
-				object := objectstore.Object{Key: "ns/t/changed", Body: bytes.NewReader(make([]byte, size)),
-					Size: int64(size)}
+				object := objectstore.Object{
+					Key:  "ns/t/changed",
+					Body: bytes.NewReader(make([]byte, size)),
+					Size: int64(size),
+				}
 				if _, err := seaweed.open(t, changing.URL, bucket, use).Put(t.Context(), object); err == nil {
 					t.Errorf("%d bytes that were changed on their way: no error", size)
 				}
@@ -158,7 +175,12 @@ func TestSeaweedFS(t *testing.T) {
 			if n, err := b.DeletePrefix(t.Context(), "ns/t/"); err != nil || n == 0 {
 				t.Errorf("%d objects deleted, %v", n, err)
 			}
-			wrong := seaweed.open(t, seaweed.endpoint, bucket, func(c *objectstore.Config) { c.SecretAccessKey = "wrong" })
+			wrong := seaweed.open(
+				t,
+				seaweed.endpoint,
+				bucket,
+				func(c *objectstore.Config) { c.SecretAccessKey = "wrong" },
+			)
 			if err := wrong.Probe(t.Context()); objectstore.CauseOf(err).Reason != objectstore.CredentialsRefused {
 				t.Errorf("a wrong secret: %v", err)
 			}
@@ -175,9 +197,13 @@ func roundTrip(t *testing.T, b *objectstore.Bucket, size, announced int) {
 	data := make([]byte, size)
 	_, _ = rand.Read(data)
 	body := struct{ io.Reader }{bytes.NewReader(data)}
-	_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/a.mp3", Body: body, Size: int64(announced),
+	_, err := b.Put(t.Context(), objectstore.Object{
+		Key:         "ns/t/a.mp3",
+		Body:        body,
+		Size:        int64(announced),
 		ContentType: "audio/mpeg",
-		Meta:        map[string]string{"tenant": "ns/t"}})
+		Meta:        map[string]string{"tenant": "ns/t"},
+	})
 	if err != nil {
 		t.Fatalf("size %d, announced %d: %v", size, announced, err)
 	}

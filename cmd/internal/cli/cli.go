@@ -37,7 +37,10 @@ func FromEnvironment(flags *pflag.FlagSet) (err error) {
 		name := "CALY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := os.LookupEnv(name); ok && !f.Changed && err == nil {
 			if flags.Set(f.Name, v) != nil {
-				err = &ExitError{ExitUsage, fmt.Errorf("%s cannot be read as a value of --%s (%s)", name, f.Name, f.Value.Type())}
+				err = &ExitError{
+					ExitUsage,
+					fmt.Errorf("%s cannot be read as a value of --%s (%s)", name, f.Name, f.Value.Type()),
+				}
 			}
 		}
 	})

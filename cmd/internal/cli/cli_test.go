@@ -54,17 +54,55 @@ func TestFromEnvironment(t *testing.T) {
 		wantErr string
 	}{
 		"nothing": {want: defaults},
-		"every type": {env: map[string]string{"CALY_WORK_NAMESPACE": "w", "CALY_MAX_PODS": "3", "CALY_LEADER_ELECT": "true", "CALY_GRACE": "2m", "CALY_CIDRS": "a,b"},
-			want: values{Name: "w", Count: 3, On: true, After: 2 * time.Minute, List: []string{"a", "b"}}},
-		"a given flag wins":            {env: map[string]string{"CALY_MAX_PODS": "3"}, args: []string{"--max-pods=4"}, want: with(func(v *values) { v.Count = 4 })},
-		"given as its default it wins": {env: map[string]string{"CALY_MAX_PODS": "3"}, args: []string{"--max-pods=8"}, want: defaults},
-		"given, nobody reads it":       {env: map[string]string{"CALY_MAX_PODS": "many"}, args: []string{"--max-pods=4"}, want: with(func(v *values) { v.Count = 4 })},
-		"empty string":                 {env: map[string]string{"CALY_WORK_NAMESPACE": ""}, want: with(func(v *values) { v.Name = "" })},
-		"another program's":            {env: map[string]string{"WORK_NAMESPACE": "x", "CALY_NAMESPACE": "y"}, want: defaults},
-		"no number":                    {env: map[string]string{"CALY_MAX_PODS": "topsecret"}, wantErr: "CALY_MAX_PODS cannot be read as a value of --max-pods (int)"},
-		"no truth":                     {env: map[string]string{"CALY_LEADER_ELECT": "yes"}, wantErr: "CALY_LEADER_ELECT cannot be read as a value of --leader-elect (bool)"},
-		"no duration":                  {env: map[string]string{"CALY_GRACE": "5"}, wantErr: "CALY_GRACE cannot be read as a value of --grace (duration)"},
-		"empty number":                 {env: map[string]string{"CALY_MAX_PODS": ""}, wantErr: "CALY_MAX_PODS cannot be read as a value of --max-pods (int)"},
+		"every type": {
+			env: map[string]string{
+				"CALY_WORK_NAMESPACE": "w",
+				"CALY_MAX_PODS":       "3",
+				"CALY_LEADER_ELECT":   "true",
+				"CALY_GRACE":          "2m",
+				"CALY_CIDRS":          "a,b",
+			},
+			want: values{Name: "w", Count: 3, On: true, After: 2 * time.Minute, List: []string{"a", "b"}},
+		},
+		"a given flag wins": {
+			env:  map[string]string{"CALY_MAX_PODS": "3"},
+			args: []string{"--max-pods=4"},
+			want: with(func(v *values) { v.Count = 4 }),
+		},
+		"given as its default it wins": {
+			env:  map[string]string{"CALY_MAX_PODS": "3"},
+			args: []string{"--max-pods=8"},
+			want: defaults,
+		},
+		"given, nobody reads it": {
+			env:  map[string]string{"CALY_MAX_PODS": "many"},
+			args: []string{"--max-pods=4"},
+			want: with(func(v *values) { v.Count = 4 }),
+		},
+		"empty string": {
+			env:  map[string]string{"CALY_WORK_NAMESPACE": ""},
+			want: with(func(v *values) { v.Name = "" }),
+		},
+		"another program's": {
+			env:  map[string]string{"WORK_NAMESPACE": "x", "CALY_NAMESPACE": "y"},
+			want: defaults,
+		},
+		"no number": {
+			env:     map[string]string{"CALY_MAX_PODS": "topsecret"},
+			wantErr: "CALY_MAX_PODS cannot be read as a value of --max-pods (int)",
+		},
+		"no truth": {
+			env:     map[string]string{"CALY_LEADER_ELECT": "yes"},
+			wantErr: "CALY_LEADER_ELECT cannot be read as a value of --leader-elect (bool)",
+		},
+		"no duration": {
+			env:     map[string]string{"CALY_GRACE": "5"},
+			wantErr: "CALY_GRACE cannot be read as a value of --grace (duration)",
+		},
+		"empty number": {
+			env:     map[string]string{"CALY_MAX_PODS": ""},
+			wantErr: "CALY_MAX_PODS cannot be read as a value of --max-pods (int)",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range tc.env {
@@ -91,7 +129,11 @@ func TestFromEnvironment(t *testing.T) {
 
 func TestParseCIDRs(t *testing.T) {
 	got, err := ParseCIDRs("allowed-source-cidrs", []string{"10.1.0.0/16", "fd00::/8"})
-	if want := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8")}; err != nil || len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+	if want := []netip.Prefix{
+		netip.MustParsePrefix("10.1.0.0/16"),
+		netip.MustParsePrefix("fd00::/8"),
+	}; err != nil || len(got) != 2 || got[0] != want[0] ||
+		got[1] != want[1] {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 	if got, err := ParseCIDRs("allowed-source-cidrs", nil); err != nil || got != nil {
@@ -99,7 +141,11 @@ func TestParseCIDRs(t *testing.T) {
 	}
 	for _, bad := range []string{"", "10.1.0.0", "10.1.0.0/33", "example.com/8", "fe80::1%eth0/64"} {
 		want := fmt.Sprintf("--allowed-source-cidrs: %q is not an address range such as 10.1.0.0/16", bad)
-		if _, err := ParseCIDRs("allowed-source-cidrs", []string{"10.1.0.0/16", bad}); err == nil || err.Error() != want {
+		if _, err := ParseCIDRs(
+			"allowed-source-cidrs",
+			[]string{"10.1.0.0/16", bad},
+		); err == nil ||
+			err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -139,8 +185,12 @@ func run(ctx context.Context, cmd *cobra.Command, args ...string) (int, error) {
 
 func writeConfig(t *testing.T, change func(*tenantconfig.Upload)) string {
 	t.Helper()
-	upload := tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", KeyTemplate: "{{.RecordingID}}",
-		DatabaseURL: secret.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable")}
+	upload := tenantconfig.Upload{
+		Version:     tenantconfig.Version,
+		ID:          "acme/support",
+		KeyTemplate: "{{.RecordingID}}",
+		DatabaseURL: secret.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable"),
+	}
 	upload.Bucket = "b"
 	upload.Endpoint = "http://127.0.0.1:1"
 	upload.Region = "us-east-1"
@@ -212,7 +262,8 @@ func TestUploadStatus(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if s := err.Error(); !strings.Contains(s, tc.says) || strings.Contains(s, "\n") || strings.Contains(s, "topsecret") {
+			if s := err.Error(); !strings.Contains(s, tc.says) || strings.Contains(s, "\n") ||
+				strings.Contains(s, "topsecret") {
 				t.Errorf("it says %q, want %q in one line without secrets", s, tc.says)
 			}
 		})
@@ -224,7 +275,11 @@ func TestUploadStatus(t *testing.T) {
 func TestUploadToldToEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if code, err := run(ctx, NewUploadCommand(), "--config="+writeConfig(t, func(*tenantconfig.Upload) {})); code != 75 {
+	if code, err := run(
+		ctx,
+		NewUploadCommand(),
+		"--config="+writeConfig(t, func(*tenantconfig.Upload) {}),
+	); code != 75 {
 		t.Errorf("ends with %d, %v; want 75", code, err)
 	}
 }

@@ -44,7 +44,12 @@ func newUploadCommand(o uploadOptions) *cobra.Command {
 	cmd.SetFlagErrorFunc(UsageError)
 	flags := cmd.Flags()
 	flags.StringVar(&o.ConfigPath, "config", "/etc/caly/upload/config.json", "file with the tenant's upload config")
-	flags.StringVar(&o.Owner, "owner", "", "name of this worker on its leases, unique (default: host name and process id)")
+	flags.StringVar(
+		&o.Owner,
+		"owner",
+		"",
+		"name of this worker on its leases, unique (default: host name and process id)",
+	)
 	flags.IntVar(&o.Concurrency, "concurrency", 8, "recordings to move at once")
 	flags.DurationVar(&o.IdleExit, "idle-exit", 10*time.Second, "end after so long without work")
 	flags.DurationVar(&o.MaxRun, "max-run", 0,
@@ -73,7 +78,10 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 	o.AllowedCIDRs, o.Log = cidrs, NewLogger()
 	if o.metricsListen != "" {
 		registry := prometheus.NewRegistry()
-		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		registry.MustRegister(
+			collectors.NewGoCollector(),
+			collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		)
 		o.Metrics = registry
 		stop, err := serveUploadMetrics(ctx, o.metricsListen, registry)
 		if err != nil {

@@ -89,7 +89,10 @@ func TestNoisyNamespaceDelaysNoOther(t *testing.T) {
 // TestQueueKeepsWhatAWorkqueueKeeps tests that a request is in the queue once, is taken by one worker at a time, and
 // comes back after its delay.
 func TestQueueKeepsWhatAWorkqueueKeeps(t *testing.T) {
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Millisecond, time.Millisecond)
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
+		time.Millisecond,
+		time.Millisecond,
+	)
 	q := turns.NewQueue("", limiter)
 	r := request("a", 1)
 	q.Add(r)

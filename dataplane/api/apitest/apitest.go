@@ -26,9 +26,17 @@ const TenantID = "acme/support"
 
 // NewTenant is the one tenant: with accounts, and anybody may register.
 func NewTenant() *tenantconfig.Tenant {
-	return &tenantconfig.Tenant{Version: tenantconfig.Version, ID: TenantID, UID: "uid-" + TenantID, TimeZone: "UTC",
-		Auth: &tenantconfig.Auth{OpenRegistration: true, AccessTokenLifetime: tenantconfig.DefaultAccessTokenLifetime,
-			SessionLifetime: tenantconfig.DefaultSessionLifetime}}
+	return &tenantconfig.Tenant{
+		Version:  tenantconfig.Version,
+		ID:       TenantID,
+		UID:      "uid-" + TenantID,
+		TimeZone: "UTC",
+		Auth: &tenantconfig.Auth{
+			OpenRegistration:    true,
+			AccessTokenLifetime: tenantconfig.DefaultAccessTokenLifetime,
+			SessionLifetime:     tenantconfig.DefaultSessionLifetime,
+		},
+	}
 }
 
 // Tokens are bearer strings and what they claim. The zero value accepts none.
@@ -62,8 +70,16 @@ func (s *Tokens) Add(raw string, c *token.Claims) {
 // ClaimsOf are those of a person of a tenant, with a session.
 func ClaimsOf(t *tenantconfig.Tenant, userID, sessionID, role string) *token.Claims {
 	now := time.Now()
-	return &token.Claims{Tenant: t.ID, TenantUID: t.UID, UserID: userID, SessionID: sessionID, Role: role, ID: "jti",
-		IssuedAt: now, ExpiresAt: now.Add(time.Hour)}
+	return &token.Claims{
+		Tenant:    t.ID,
+		TenantUID: t.UID,
+		UserID:    userID,
+		SessionID: sessionID,
+		Role:      role,
+		ID:        "jti",
+		IssuedAt:  now,
+		ExpiresAt: now.Add(time.Hour),
+	}
 }
 
 // Rig is an API and what it knows.

@@ -173,7 +173,9 @@ func (c *checker) responses(name string, all object) {
 		if text, _ := response["description"].(string); text == "" {
 			c.fault("%s has the response %s without a description", name, status)
 		}
-		if success = success || status < "300"; status >= "400" && child(response, "content")["application/problem+json"] == nil {
+		if success = success ||
+			status < "300"; status >= "400" &&
+			child(response, "content")["application/problem+json"] == nil {
 			c.fault("%s has the response %s, which is no problem", name, status)
 		}
 	}

@@ -19,7 +19,9 @@ func TestUnknownEmailsAreHashedToo(t *testing.T) {
 	rig := newCast(t)
 	held := password.NewHasher(password.Options{
 		Params: password.Params{Memory: 1024, Time: 6000, Threads: 1}, // a few seconds for each hash
-		Slots:  1, Queue: 1, Wait: time.Millisecond,
+		Slots:  1,
+		Queue:  1,
+		Wait:   time.Millisecond,
 	})
 	rig.addPod(t, func(o *account.Options) { o.Hasher = held })
 	quick := password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}})

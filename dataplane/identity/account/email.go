@@ -19,7 +19,9 @@ var emailForm = regexp.MustCompile(`^[a-z0-9!#$%&'*+/=?^_{|}~\x60-]+(\.[a-z0-9!#
 	`([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // errEmail : it quotes nothing, since people type passwords into the wrong field.
-var errEmail = errors.New("must be an email address such as name@example.com; write a domain with letters beyond ASCII in its xn-- form")
+var errEmail = errors.New(
+	"must be an email address such as name@example.com; write a domain with letters beyond ASCII in its xn-- form",
+)
 
 // NormalizeEmail returns the form in which an email names an account: without spaces around it, in lower case. ASCII has no other forms.
 func NormalizeEmail(s string) (string, error) {

@@ -143,7 +143,8 @@ func TestCodes(t *testing.T) {
 func TestResetTokens(t *testing.T) {
 	a, stored := newResetToken(time.Hour)
 	b, _ := newResetToken(time.Hour)
-	if a == b || len(a) != 43 || !bytes.Equal(stored.Hash, resetHash(a)) || bytes.Contains(stored.Hash, []byte(a)) || stored.Lifetime != time.Hour {
+	if a == b || len(a) != 43 || !bytes.Equal(stored.Hash, resetHash(a)) || bytes.Contains(stored.Hash, []byte(a)) ||
+		stored.Lifetime != time.Hour {
 		t.Errorf("tokens of %d and %d characters", len(a), len(b))
 	}
 }

@@ -46,15 +46,34 @@ func newStage(t *testing.T) *stage {
 
 // flows are requests that all succeed on a stage, each on its own.
 var flows = map[string]func(s *stage) request{
-	"register":        func(*stage) request { return auth("register", fields{"email": unknown, "password": good}) },
-	"verify-email":    func(s *stage) request { return auth("verify-email", fields{"email": unverified, "code": s.code}) },
+	"register": func(*stage) request { return auth("register", fields{"email": unknown, "password": good}) },
+	"verify-email": func(s *stage) request {
+		return auth("verify-email", fields{
+			"email": unverified,
+			"code":  s.code,
+		})
+	},
 	"forgot-password": func(*stage) request { return auth("forgot-password", fields{"email": jane}) },
 	"login":           func(*stage) request { return auth("login", fields{"email": jane, "password": good}) },
-	"reset-password":  func(s *stage) request { return auth("reset-password", fields{"token": s.reset, "password": better}) },
-	"logout":          func(s *stage) request { return request{path: "/api/auth/logout", bearer: s.tk.AccessToken} },
-	"logout-all":      func(s *stage) request { return request{path: "/api/auth/logout-all", bearer: s.tk.AccessToken} },
+	"reset-password": func(s *stage) request {
+		return auth("reset-password", fields{
+			"token":    s.reset,
+			"password": better,
+		})
+	},
+	"logout": func(s *stage) request { return request{path: "/api/auth/logout", bearer: s.tk.AccessToken} },
+	"logout-all": func(s *stage) request {
+		return request{
+			path:   "/api/auth/logout-all",
+			bearer: s.tk.AccessToken,
+		}
+	},
 	"change-password": func(s *stage) request {
-		return request{path: "/api/auth/change-password", bearer: s.tk.AccessToken, body: fields{"currentPassword": good, "newPassword": better}}
+		return request{
+			path:   "/api/auth/change-password",
+			bearer: s.tk.AccessToken,
+			body:   fields{"currentPassword": good, "newPassword": better},
+		}
 	},
 	"revoke": func(s *stage) request {
 		return request{method: http.MethodDelete, path: "/api/auth/sessions/" + s.other, bearer: s.tk.AccessToken}
@@ -91,7 +110,10 @@ func TestDatabaseGoesMidFlow(t *testing.T) {
 	for name, flow := range flows {
 		t.Run(name, func(t *testing.T) {
 			stage := newStage(t)
-			stage.exec(t, `CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$`)
+			stage.exec(
+				t,
+				`CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$`,
+			)
 			stage.exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
 			before := stage.rows(t)
 			answer := stage.do(t, flow(stage))
@@ -118,7 +140,8 @@ func TestDatabaseIsAway(t *testing.T) {
 		for name, flow := range set {
 			answer := s.do(t, flow(s))
 			answer.want(t, name, http.StatusServiceUnavailable, "database")
-			if strings.Contains(string(answer.Body), "PostgreSQL says") || strings.Contains(string(answer.Body), "127.0.0.1") {
+			if strings.Contains(string(answer.Body), "PostgreSQL says") ||
+				strings.Contains(string(answer.Body), "127.0.0.1") {
 				t.Errorf("%s tells of the inside: %s", name, answer.Body)
 			}
 		}
@@ -156,7 +179,12 @@ func TestNoKeysYet(t *testing.T) {
 // TestTooManyHashes : what the hasher cannot take on is refused, and nothing is counted as a wrong password.
 func TestTooManyHashes(t *testing.T) {
 	stage := newStage(t)
-	slow := password.NewHasher(password.Options{Params: password.Params{Memory: 64 << 10, Time: 8, Threads: 1}, Slots: 1, Queue: 1, Wait: time.Millisecond})
+	slow := password.NewHasher(password.Options{
+		Params: password.Params{Memory: 64 << 10, Time: 8, Threads: 1},
+		Slots:  1,
+		Queue:  1,
+		Wait:   time.Millisecond,
+	})
 	stage.addPod(t, func(o *account.Options) { o.Hasher = slow })
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -173,7 +201,8 @@ func TestTooManyHashes(t *testing.T) {
 		request.pod = stage.pods[2]
 		soon.Holds(t, name+" is refused", func() bool {
 			answer := stage.do(t, request)
-			return answer.Status == http.StatusServiceUnavailable && answer.Code() == "unavailable" && answer.Header.Get("Retry-After") != ""
+			return answer.Status == http.StatusServiceUnavailable && answer.Code() == "unavailable" &&
+				answer.Header.Get("Retry-After") != ""
 		})
 	}
 	cancel()
@@ -193,8 +222,11 @@ func TestOnceUnderConcurrency(t *testing.T) {
 			return auth("verify-email", fields{"email": unverified, "code": s.code})
 		},
 		"current password": func(s *stage, i int) request {
-			return request{path: "/api/auth/change-password", bearer: s.tk.AccessToken,
-				body: fields{"currentPassword": good, "newPassword": fmt.Sprint(better, " ", i)}}
+			return request{
+				path:   "/api/auth/change-password",
+				bearer: s.tk.AccessToken,
+				body:   fields{"currentPassword": good, "newPassword": fmt.Sprint(better, " ", i)},
+			}
 		},
 		"session": func(s *stage, _ int) request {
 			return request{method: http.MethodDelete, path: "/api/auth/sessions/" + s.other, bearer: s.tk.AccessToken}
@@ -283,7 +315,10 @@ func TestLimits(t *testing.T) {
 			}},
 		"login failures, per network": {"loginFailures",
 			func(_ *stage, i int) request {
-				return from(fmt.Sprintf("2001:db8:0:1::%d", i), auth("login", fields{"email": fmt.Sprint(i, jane), "password": better}))
+				return from(fmt.Sprintf("2001:db8:0:1::%d", i), auth("login", fields{
+					"email":    fmt.Sprint(i, jane),
+					"password": better,
+				}))
 			},
 			func(*stage) request {
 				return from("2001:db8:0:2::1", auth("login", fields{"email": jane, "password": good}))
@@ -297,7 +332,10 @@ func TestLimits(t *testing.T) {
 			}},
 		"verify, per email": {"verify",
 			func(_ *stage, i int) request {
-				return from(fmt.Sprintf("198.51.100.%d", i), auth("verify-email", fields{"email": unverified, "code": "000000"}))
+				return from(fmt.Sprintf("198.51.100.%d", i), auth("verify-email", fields{
+					"email": unverified,
+					"code":  "000000",
+				}))
 			},
 			func(*stage) request { return auth("verify-email", fields{"email": jane, "code": "000000"}) }},
 		"resend, per email": {"resend",
@@ -325,7 +363,11 @@ func TestLimits(t *testing.T) {
 			}},
 		"current password, as login": {"login",
 			func(s *stage, _ int) request {
-				return request{path: "/api/auth/change-password", bearer: s.tk.AccessToken, body: fields{"currentPassword": "x", "newPassword": better}}
+				return request{
+					path:   "/api/auth/change-password",
+					bearer: s.tk.AccessToken,
+					body:   fields{"currentPassword": "x", "newPassword": better},
+				}
 			},
 			func(s *stage) request { return silent["me"](s) }},
 	} {
@@ -344,7 +386,9 @@ func TestLimits(t *testing.T) {
 			}
 			answer := s.do(t, ask(most))
 			answer.want(t, "beyond the limit", http.StatusTooManyRequests, "rate_limited")
-			if header := answer.Header; header.Get("Retry-After") == "" || !strings.Contains(header.Get("RateLimit-Policy"), `"`+tc.limit+`";q=3;w=3600`) || header.Get("RateLimit") == "" {
+			if header := answer.Header; header.Get("Retry-After") == "" ||
+				!strings.Contains(header.Get("RateLimit-Policy"), `"`+tc.limit+`";q=3;w=3600`) ||
+				header.Get("RateLimit") == "" {
 				t.Errorf("headers %v", header)
 			}
 			if answer := s.do(t, tc.other(s)); answer.Status == http.StatusTooManyRequests {

@@ -16,7 +16,12 @@ import (
 // those of other addresses.
 func TestLoginsOfOneAddress(t *testing.T) {
 	stage := newStage(t)
-	hasher := password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}, Slots: 1, Queue: 7, Wait: 30 * time.Second})
+	hasher := password.NewHasher(password.Options{
+		Params: password.Params{Memory: 64, Time: 1, Threads: 1},
+		Slots:  1,
+		Queue:  7,
+		Wait:   30 * time.Second,
+	})
 	stage.addPod(t, func(o *account.Options) { o.Hasher = hasher })
 	slow := password.NewHasher(password.Options{Slots: 1})
 	stored, err := slow.Hash(t.Context(), good)
@@ -48,7 +53,8 @@ func TestLoginsOfOneAddress(t *testing.T) {
 		other := auth("login", fields{"email": unknown, "password": better})
 		other.pod = stage.pods[2]
 		answer := stage.do(t, other)
-		return answer.Status == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") != "" && stage.text(t, `SELECT count(*) FROM rate_limits`) == before
+		return answer.Status == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") != "" &&
+			stage.text(t, `SELECT count(*) FROM rate_limits`) == before
 	})
 	request := from("198.51.100.1", auth("login", fields{"email": jane, "password": good}))
 	request.pod = stage.pods[2]

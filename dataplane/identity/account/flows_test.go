@@ -17,11 +17,15 @@ import (
 func TestLife(t *testing.T) {
 	rig := newRig(t)
 	rig.post(t, "register", fields{"email": " Jane@ACME.example ", "password": good}).must(t, http.StatusAccepted)
-	rig.post(t, "login", fields{"email": jane, "password": good}).want(t, "before the email is verified", 401, "authentication")
+	rig.post(t, "login", fields{
+		"email":    jane,
+		"password": good,
+	}).want(t, "before the email is verified", 401, "authentication")
 	code := rig.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
 	rig.post(t, "verify-email", fields{"email": jane, "code": code}).must(t, http.StatusOK)
 	first := rig.login(t, "JANE@acme.example", good)
-	if first.TokenType != "Bearer" || first.ExpiresIn != 900 || first.User.Email != jane || first.User.Role != store.RoleViewer {
+	if first.TokenType != "Bearer" || first.ExpiresIn != 900 || first.User.Email != jane ||
+		first.User.Role != store.RoleViewer {
 		t.Errorf("login answered %+v", first.User)
 	}
 	second := rig.refresh(t, first.RefreshToken).tokens(t)
@@ -29,14 +33,32 @@ func TestLife(t *testing.T) {
 		t.Error("the refresh gave an old token")
 	}
 	var me struct{ ID, Email, Role, Tenant, SessionID string }
-	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken}).must(t, 200).JSON(t, &me)
+	rig.do(t, request{
+		method: http.MethodGet,
+		path:   "/api/auth/me",
+		bearer: second.AccessToken,
+	}).must(t, 200).JSON(t, &me)
 	if me.ID != first.User.ID || me.Email != jane || me.Tenant != acme || me.SessionID == "" {
 		t.Errorf("me answered %+v", me)
 	}
-	rig.do(t, request{path: "/api/auth/logout", bearer: second.AccessToken, pod: rig.pods[0]}).must(t, http.StatusNoContent)
-	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: rig.pods[0]}).want(t, "after logout, same pod", 401, "invalid_token")
+	rig.do(t, request{
+		path:   "/api/auth/logout",
+		bearer: second.AccessToken,
+		pod:    rig.pods[0],
+	}).must(t, http.StatusNoContent)
+	rig.do(t, request{
+		method: http.MethodGet,
+		path:   "/api/auth/me",
+		bearer: second.AccessToken,
+		pod:    rig.pods[0],
+	}).want(t, "after logout, same pod", 401, "invalid_token")
 	soon.Holds(t, "the other pod sees the logout", func() bool {
-		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: rig.pods[1]}).Status == 401
+		return rig.do(t, request{
+			method: http.MethodGet,
+			path:   "/api/auth/me",
+			bearer: second.AccessToken,
+			pod:    rig.pods[1],
+		}).Status == 401
 	})
 	rig.refresh(t, second.RefreshToken).want(t, "refresh after logout", 401, "invalid_token")
 	got := rig.text(t, `SELECT string_agg(action || '/' || outcome, ' ' ORDER BY id) FROM audit_log`)
@@ -49,8 +71,11 @@ func TestLife(t *testing.T) {
 // noSecrets looks for secrets in the log, the audit log and the rows that are not sealed.
 func (r *rig) noSecrets(t *testing.T, secrets ...string) {
 	t.Helper()
-	rows := r.text(t, `SELECT (SELECT string_agg(a::text, ' ') FROM audit_log a) || (SELECT string_agg(u::text, ' ') FROM users u) ||
-		coalesce((SELECT string_agg(s::text, ' ') FROM login_sessions s), '') || (SELECT string_agg(encode(m.sealed, 'escape') || m.event_key, ' ') FROM mail_outbox m)`)
+	rows := r.text(
+		t,
+		`SELECT (SELECT string_agg(a::text, ' ') FROM audit_log a) || (SELECT string_agg(u::text, ' ') FROM users u) ||
+		coalesce((SELECT string_agg(s::text, ' ') FROM login_sessions s), '') || (SELECT string_agg(encode(m.sealed, 'escape') || m.event_key, ' ') FROM mail_outbox m)`,
+	)
 	for _, s := range secrets {
 		if strings.Contains(r.log.String(), s) {
 			t.Errorf("the log has %q", s)
@@ -110,7 +135,11 @@ func TestLogoutAll(t *testing.T) {
 	for name, tk := range map[string]tokens{"this": a, "the other": b} {
 		rig.refresh(t, tk.RefreshToken).want(t, name+" session's refresh", 401, "invalid_token")
 		soon.Holds(t, name+" session's access ends", func() bool {
-			return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
+			return rig.do(t, request{
+				method: http.MethodGet,
+				path:   "/api/auth/me",
+				bearer: tk.AccessToken,
+			}).Status == 401
 		})
 	}
 	again := rig.login(t, jane, good) // at once: what was revoked is older
@@ -132,13 +161,21 @@ func TestReset(t *testing.T) {
 		t.Errorf("the field is not named: %s", refused.Body)
 	}
 	reset("x"+raw, better).want(t, "another token", 400, "validation")
-	rig.do(t, request{path: "/api/auth/reset-password", tenant: globex, body: fields{"token": raw, "password": better}}).want(t, "another tenant", 400, "validation")
+	rig.do(t, request{
+		path:   "/api/auth/reset-password",
+		tenant: globex,
+		body:   fields{"token": raw, "password": better},
+	}).want(t, "another tenant", 400, "validation")
 	reset(raw, better).must(t, http.StatusNoContent)
 	reset(raw, good).want(t, "used twice", 400, "validation")
 	rig.mail(t, jane, mail.PasswordChanged)
 	rig.refresh(t, before.RefreshToken).want(t, "the old session's refresh", 401, "invalid_token")
 	soon.Holds(t, "the old access ends", func() bool {
-		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: before.AccessToken}).Status == 401
+		return rig.do(t, request{
+			method: http.MethodGet,
+			path:   "/api/auth/me",
+			bearer: before.AccessToken,
+		}).Status == 401
 	})
 	rig.post(t, "login", fields{"email": jane, "password": good}).want(t, "the old password", 401, "authentication")
 	after := rig.login(t, jane, better) // at once: what was revoked is older
@@ -166,7 +203,11 @@ func TestChangePassword(t *testing.T) {
 	mine := rig.login(t, jane, good)
 	other := rig.login(t, jane, good)
 	change := func(current, pw string) answer {
-		return rig.do(t, request{path: "/api/auth/change-password", bearer: mine.AccessToken, body: fields{"currentPassword": current, "newPassword": pw}})
+		return rig.do(t, request{
+			path:   "/api/auth/change-password",
+			bearer: mine.AccessToken,
+			body:   fields{"currentPassword": current, "newPassword": pw},
+		})
 	}
 	change(better, better).want(t, "a wrong current password", 400, "validation")
 	change(good, weak).want(t, "a weak new password", 400, "validation")
@@ -176,7 +217,10 @@ func TestChangePassword(t *testing.T) {
 	rig.refresh(t, other.RefreshToken).want(t, "the other session", 401, "invalid_token")
 	rig.refresh(t, mine.RefreshToken).must(t, 200)
 	rig.login(t, jane, better)
-	if got := rig.text(t, `SELECT count(*) FROM audit_log WHERE action = 'password_changed' AND outcome = 'failure'`); got != "2" {
+	if got := rig.text(
+		t,
+		`SELECT count(*) FROM audit_log WHERE action = 'password_changed' AND outcome = 'failure'`,
+	); got != "2" {
 		t.Errorf("%s failures in the audit log, want 2", got)
 	}
 }
@@ -188,7 +232,13 @@ func TestInvitation(t *testing.T) {
 	if err != nil || !user.Invited || user.Email != jane || user.Role != store.RoleAdmin {
 		t.Fatalf("%+v, %v", user, err)
 	}
-	if _, err := rig.pods[1].svc.Invite(t.Context(), rig.acme, jane, store.RoleViewer); err == nil || !strings.HasPrefix(err.Error(), "conflict") {
+	if _, err := rig.pods[1].svc.Invite(
+		t.Context(),
+		rig.acme,
+		jane,
+		store.RoleViewer,
+	); err == nil ||
+		!strings.HasPrefix(err.Error(), "conflict") {
 		t.Errorf("invited twice: %v", err)
 	}
 	rig.post(t, "login", fields{"email": jane, "password": ""}).want(t, "no password", 401, "authentication")
@@ -210,7 +260,14 @@ func TestLoginUpgradesParameters(t *testing.T) {
 		t.Errorf("a wrong password changed the hash to %s", got)
 	}
 	rig.login(t, jane, "password")
-	if got := rig.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); !strings.HasPrefix(got, "$argon2id$v=19$m=64,t=1,p=1$") {
+	if got := rig.text(
+		t,
+		`SELECT password_hash FROM users WHERE id = $1`,
+		id,
+	); !strings.HasPrefix(
+		got,
+		"$argon2id$v=19$m=64,t=1,p=1$",
+	) {
 		t.Errorf("the hash is %s", got)
 	}
 	rig.login(t, jane, "password")
@@ -246,7 +303,11 @@ func TestSuspendedTenant(t *testing.T) {
 	rig.acme.Suspended = true
 	rig.post(t, "login", fields{"email": jane, "password": good}).want(t, "login", 403, "forbidden")
 	rig.refresh(t, tk.RefreshToken).want(t, "refresh", 403, "forbidden")
-	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).want(t, "access", 401, "invalid_token")
+	rig.do(t, request{
+		method: http.MethodGet,
+		path:   "/api/auth/me",
+		bearer: tk.AccessToken,
+	}).want(t, "access", 401, "invalid_token")
 	rig.acme.Suspended = false
 	rig.refresh(t, tk.RefreshToken).must(t, 200)
 }
@@ -266,7 +327,12 @@ func TestDisabledUser(t *testing.T) {
 	soon.Holds(t, "access ends", func() bool {
 		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
-	if _, err := rig.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{UserID: id}, store.Origin{}); err != nil {
+	if _, err := rig.oper.SetUserDisabled(
+		t.Context(),
+		acme,
+		store.AccessChange{UserID: id},
+		store.Origin{},
+	); err != nil {
 		t.Fatal(err)
 	}
 	rig.refresh(t, tk.RefreshToken).want(t, "the old session, enabled again", 401, "invalid_token")
@@ -292,17 +358,37 @@ func TestRegistration(t *testing.T) {
 		status          int
 		want            []string // in the body
 	}{
-		"good":             {email: jane, password: good, status: 202},
-		"closed":           {func(r *rig) { r.acme.Auth.OpenRegistration = false }, jane, good, 403, []string{`"forbidden"`}},
-		"another domain":   {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test"} }, jane, good, 400, []string{`"validation"`, `"/email"`}},
-		"a domain below":   {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"example"} }, jane, good, 400, []string{`"validation"`, `"/email"`}},
-		"an allowed one":   {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test", "acme.example"} }, jane, good, 202, nil},
-		"no email":         {email: "jane", password: good, status: 400, want: []string{`"validation"`, `"/email"`}},
-		"short password":   {email: jane, password: "short", status: 400, want: []string{`"validation"`, `"/password"`}},
-		"weak password":    {email: jane, password: weak, status: 400, want: []string{`"validation"`, `"/password"`}},
-		"of the email":     {email: jane, password: "jane-acme-example", status: 400, want: []string{`"validation"`, `"/password"`}},
-		"of the tenant":    {email: jane, password: "support-acme-support", status: 400, want: []string{`"validation"`, `"/password"`}},
-		"endless password": {email: jane, password: strings.Repeat("x", 1025), status: 400, want: []string{`"validation"`, `password`}},
+		"good":           {email: jane, password: good, status: 202},
+		"closed":         {func(r *rig) { r.acme.Auth.OpenRegistration = false }, jane, good, 403, []string{`"forbidden"`}},
+		"another domain": {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test"} }, jane, good, 400, []string{`"validation"`, `"/email"`}},
+		"a domain below": {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"example"} }, jane, good, 400, []string{`"validation"`, `"/email"`}},
+		"an allowed one": {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test", "acme.example"} }, jane, good, 202, nil},
+		"no email":       {email: "jane", password: good, status: 400, want: []string{`"validation"`, `"/email"`}},
+		"short password": {
+			email:    jane,
+			password: "short",
+			status:   400,
+			want:     []string{`"validation"`, `"/password"`},
+		},
+		"weak password": {email: jane, password: weak, status: 400, want: []string{`"validation"`, `"/password"`}},
+		"of the email": {
+			email:    jane,
+			password: "jane-acme-example",
+			status:   400,
+			want:     []string{`"validation"`, `"/password"`},
+		},
+		"of the tenant": {
+			email:    jane,
+			password: "support-acme-support",
+			status:   400,
+			want:     []string{`"validation"`, `"/password"`},
+		},
+		"endless password": {
+			email:    jane,
+			password: strings.Repeat("x", 1025),
+			status:   400,
+			want:     []string{`"validation"`, `password`},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			*r.acme.Auth = *newTenant(acme).Auth

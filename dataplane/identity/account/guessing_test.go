@@ -36,7 +36,10 @@ func TestGuessesAcrossAddresses(t *testing.T) {
 	judged := 0
 	for i := range 60 {
 		email := fmt.Sprintf("guess%d@acme.example", i)
-		rig.do(t, from(address(i), auth("register", fields{"email": email, "password": good}))).must(t, http.StatusAccepted)
+		rig.do(t, from(address(i), auth("register", fields{
+			"email":    email,
+			"password": good,
+		}))).must(t, http.StatusAccepted)
 		for range 5 {
 			answer := rig.do(t, from(address(i), auth("verify-email", fields{"email": email, "code": "000000"})))
 			switch answer.Status {
@@ -55,7 +58,10 @@ func TestGuessesAcrossAddresses(t *testing.T) {
 		t.Errorf("%d codes were judged, want 140", judged)
 	}
 	// A person whose network has made no try verifies the email all the same.
-	rig.do(t, from("203.0.113.7", auth("register", fields{"email": jane, "password": good}))).must(t, http.StatusAccepted)
+	rig.do(t, from("203.0.113.7", auth("register", fields{
+		"email":    jane,
+		"password": good,
+	}))).must(t, http.StatusAccepted)
 	code := rig.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
 	rig.do(t, from("203.0.113.7", auth("verify-email", fields{"email": jane, "code": code}))).must(t, http.StatusOK)
 	if got := rig.text(t, `SELECT count(*) || ' ' || min(outcome) || ' ' || min(reason) FROM audit_log
@@ -144,7 +150,12 @@ func TestNetworkOfAddresses(t *testing.T) {
 				}
 			}
 			if through != tc.want {
-				t.Errorf("%d tries from %d addresses of one network were let through, want %d", through, addresses, tc.want)
+				t.Errorf(
+					"%d tries from %d addresses of one network were let through, want %d",
+					through,
+					addresses,
+					tc.want,
+				)
 			}
 			other := rig.do(t, from("2001:db8:2::1", auth(tc.path, tc.body(0))))
 			if other.Status != tc.code {

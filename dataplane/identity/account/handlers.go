@@ -113,80 +113,164 @@ func tokensOf(t session.Tokens, err error) (*tokensOut, error) {
 	}
 	out := &tokensOut{}
 	b := &out.Body
-	b.AccessToken, b.TokenType, b.ExpiresIn, b.RefreshToken, b.User = t.Access, "Bearer", int(t.ExpiresIn/time.Second), t.Refresh, userOf(t.User)
+	b.AccessToken, b.TokenType, b.ExpiresIn, b.RefreshToken, b.User = t.Access, "Bearer", int(
+		t.ExpiresIn/time.Second,
+	), t.Refresh, userOf(
+		t.User,
+	)
 	return out, nil
 }
 
 func (h handlers) registration(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/register", ID: "register", Tag: tag, Access: api.Public, Status: http.StatusAccepted,
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/register",
+		ID:          "register",
+		Tag:         tag,
+		Access:      api.Public,
+		Status:      http.StatusAccepted,
 		Summary:     "Register",
 		Description: "Makes an account and mails a code that verifies its email. Whoever has an account is mailed that instead; the answer is the same.",
-		Errors:      []problem.Code{problem.Forbidden, problem.RateLimited, problem.Unavailable}},
+		Errors:      []problem.Code{problem.Forbidden, problem.RateLimited, problem.Unavailable},
+	},
 		func(ctx context.Context, in *emailPasswordBody) (*accepted, error) {
-			return accept("look into your mail for a code", h.s.Register(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Password))
+			return accept(
+				"look into your mail for a code",
+				h.s.Register(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Password),
+			)
 		})
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/verify-email", ID: "verifyEmail", Tag: tag, Access: api.Public,
+	api.Register(a, api.Operation{
+		Method:  http.MethodPost,
+		Path:    "/api/auth/verify-email",
+		ID:      "verifyEmail",
+		Tag:     tag,
+		Access:  api.Public,
 		Summary: "Verify an email",
 		Description: "Takes the code that was mailed. It is good for ten minutes and five tries. An email that was registered more than once also needs the password, " +
 			"so that nobody verifies somebody else's.",
-		Errors: []problem.Code{problem.RateLimited}},
+		Errors: []problem.Code{problem.RateLimited},
+	},
 		func(ctx context.Context, in *codeBody) (*accepted, error) {
-			return accept("the email is verified: sign in", h.s.VerifyEmail(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Code, in.Body.Password))
+			return accept(
+				"the email is verified: sign in",
+				h.s.VerifyEmail(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Code, in.Body.Password),
+			)
 		})
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/resend-code", ID: "resendCode", Tag: tag, Access: api.Public, Status: http.StatusAccepted,
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/resend-code",
+		ID:          "resendCode",
+		Tag:         tag,
+		Access:      api.Public,
+		Status:      http.StatusAccepted,
 		Summary:     "Ask for a new code",
 		Description: "Mails a new code to an email that waits for one. The one before is good no more.",
-		Errors:      []problem.Code{problem.RateLimited}},
+		Errors:      []problem.Code{problem.RateLimited},
+	},
 		func(ctx context.Context, in *emailBody) (*accepted, error) {
-			return accept("if the email waits for a code, a new one is in the mail", h.s.ResendCode(ctx, api.TenantOf(ctx), in.Body.Email))
+			return accept(
+				"if the email waits for a code, a new one is in the mail",
+				h.s.ResendCode(ctx, api.TenantOf(ctx), in.Body.Email),
+			)
 		})
 }
 
 func (h handlers) signingIn(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/login", ID: "login", Tag: tag, Access: api.Public,
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/login",
+		ID:          "login",
+		Tag:         tag,
+		Access:      api.Public,
 		Summary:     "Sign in",
 		Description: "Begins a session. A wrong email, a wrong password, an email that is not verified and a disabled account are answered alike.",
-		Errors:      []problem.Code{problem.Authentication, problem.RateLimited, problem.Unavailable}},
+		Errors:      []problem.Code{problem.Authentication, problem.RateLimited, problem.Unavailable},
+	},
 		func(ctx context.Context, in *emailPasswordBody) (*tokensOut, error) {
 			return tokensOf(h.s.Login(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Password))
 		})
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/refresh", ID: "refresh", Tag: tag, Access: api.Public,
+	api.Register(a, api.Operation{
+		Method:  http.MethodPost,
+		Path:    "/api/auth/refresh",
+		ID:      "refresh",
+		Tag:     tag,
+		Access:  api.Public,
 		Summary: "Refresh the tokens",
 		Description: "Takes a refresh token and gives new tokens. The old one is valid for ten seconds more, and then " +
 			"once within an hour, in case the answer was lost. Used again after that, it ends the session.",
-		Errors: []problem.Code{problem.InvalidToken, problem.RateLimited}},
+		Errors: []problem.Code{problem.InvalidToken, problem.RateLimited},
+	},
 		func(ctx context.Context, in *refreshBody) (*tokensOut, error) {
 			return tokensOf(h.s.Refresh(ctx, api.TenantOf(ctx), in.Body.RefreshToken))
 		})
 }
 
 func (h handlers) signingOut(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/logout", ID: "logout", Tag: tag, Access: api.SignedIn,
-		Summary: "Sign out", Description: "Ends this session: neither of its tokens is good any more."},
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/logout",
+		ID:          "logout",
+		Tag:         tag,
+		Access:      api.SignedIn,
+		Summary:     "Sign out",
+		Description: "Ends this session: neither of its tokens is good any more.",
+	},
 		func(ctx context.Context, _ *none) (*none, error) { return nil, h.s.Logout(ctx, api.TenantOf(ctx)) })
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/logout-all", ID: "logoutAll", Tag: tag, Access: api.SignedIn,
-		Summary: "Sign out everywhere", Description: "Ends all of your sessions, this one too."},
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/logout-all",
+		ID:          "logoutAll",
+		Tag:         tag,
+		Access:      api.SignedIn,
+		Summary:     "Sign out everywhere",
+		Description: "Ends all of your sessions, this one too.",
+	},
 		func(ctx context.Context, _ *none) (*none, error) { return nil, h.s.LogoutAll(ctx, api.TenantOf(ctx)) })
 }
 
 func (h handlers) passwords(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/forgot-password", ID: "forgotPassword", Tag: tag, Access: api.Public, Status: http.StatusAccepted,
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/forgot-password",
+		ID:          "forgotPassword",
+		Tag:         tag,
+		Access:      api.Public,
+		Status:      http.StatusAccepted,
 		Summary:     "Ask for a new password",
 		Description: "Mails a token that sets the password, good for half an hour, if there is such an account.",
-		Errors:      []problem.Code{problem.RateLimited}},
+		Errors:      []problem.Code{problem.RateLimited},
+	},
 		func(ctx context.Context, in *emailBody) (*accepted, error) {
-			return accept("if the email has an account, look into your mail", h.s.ForgotPassword(ctx, api.TenantOf(ctx), in.Body.Email))
+			return accept(
+				"if the email has an account, look into your mail",
+				h.s.ForgotPassword(ctx, api.TenantOf(ctx), in.Body.Email),
+			)
 		})
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/reset-password", ID: "resetPassword", Tag: tag, Access: api.Public, Status: http.StatusNoContent,
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/reset-password",
+		ID:          "resetPassword",
+		Tag:         tag,
+		Access:      api.Public,
+		Status:      http.StatusNoContent,
 		Summary:     "Set a new password",
 		Description: "Sets the password by the token that was mailed, once. All sessions end. An invitation is accepted in the same way.",
-		Errors:      []problem.Code{problem.RateLimited, problem.Unavailable}},
+		Errors:      []problem.Code{problem.RateLimited, problem.Unavailable},
+	},
 		func(ctx context.Context, in *resetBody) (*none, error) {
 			return nil, h.s.ResetPassword(ctx, api.TenantOf(ctx), in.Body.Token, in.Body.Password)
 		})
-	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/change-password", ID: "changePassword", Tag: tag, Access: api.SignedIn, Status: http.StatusNoContent,
-		Summary: "Change the password", Description: "Your other sessions end.",
-		Errors: []problem.Code{problem.Conflict, problem.Unavailable}},
+	api.Register(a, api.Operation{
+		Method:      http.MethodPost,
+		Path:        "/api/auth/change-password",
+		ID:          "changePassword",
+		Tag:         tag,
+		Access:      api.SignedIn,
+		Status:      http.StatusNoContent,
+		Summary:     "Change the password",
+		Description: "Your other sessions end.",
+		Errors:      []problem.Code{problem.Conflict, problem.Unavailable},
+	},
 		func(ctx context.Context, in *changeBody) (*none, error) {
 			return nil, h.s.ChangePassword(ctx, api.TenantOf(ctx), in.Body.CurrentPassword, in.Body.NewPassword)
 		})
@@ -222,11 +306,32 @@ type sessionPath struct {
 }
 
 func (h handlers) self(a *api.API) {
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/auth/me", ID: "me", Tag: tag, Access: api.SignedIn, Summary: "Who you are"}, h.me)
-	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/auth/sessions", ID: "listSessions", Tag: tag, Access: api.SignedIn,
-		Summary: "Your sessions", Description: "Where you are signed in, at most 50."}, h.sessions)
-	api.Register(a, api.Operation{Method: http.MethodDelete, Path: "/api/auth/sessions/{id}", ID: "revokeSession", Tag: tag, Access: api.SignedIn,
-		Summary: "End one of your sessions", Errors: []problem.Code{problem.NotFound}},
+	api.Register(a, api.Operation{
+		Method:  http.MethodGet,
+		Path:    "/api/auth/me",
+		ID:      "me",
+		Tag:     tag,
+		Access:  api.SignedIn,
+		Summary: "Who you are",
+	}, h.me)
+	api.Register(a, api.Operation{
+		Method:      http.MethodGet,
+		Path:        "/api/auth/sessions",
+		ID:          "listSessions",
+		Tag:         tag,
+		Access:      api.SignedIn,
+		Summary:     "Your sessions",
+		Description: "Where you are signed in, at most 50.",
+	}, h.sessions)
+	api.Register(a, api.Operation{
+		Method:  http.MethodDelete,
+		Path:    "/api/auth/sessions/{id}",
+		ID:      "revokeSession",
+		Tag:     tag,
+		Access:  api.SignedIn,
+		Summary: "End one of your sessions",
+		Errors:  []problem.Code{problem.NotFound},
+	},
 		func(ctx context.Context, in *sessionPath) (*none, error) {
 			return nil, h.s.RevokeSession(ctx, api.TenantOf(ctx), in.ID)
 		})
@@ -238,7 +343,13 @@ func (h handlers) me(ctx context.Context, _ *none) (*meOut, error) {
 		return nil, err
 	}
 	out := &meOut{}
-	out.Body.User, out.Body.Tenant, out.Body.SessionID = userOf(user), api.PrincipalOf(ctx).Tenant, api.PrincipalOf(ctx).SessionID
+	out.Body.User, out.Body.Tenant, out.Body.SessionID = userOf(
+		user,
+	), api.PrincipalOf(
+		ctx,
+	).Tenant, api.PrincipalOf(
+		ctx,
+	).SessionID
 	return out, nil
 }
 
@@ -249,8 +360,14 @@ func (h handlers) sessions(ctx context.Context, _ *none) (*sessionsOut, error) {
 	}
 	out := &sessionsOut{}
 	for _, s := range list {
-		item := Session{ID: s.ID, Device: s.Device, CreatedAt: s.CreatedAt.UTC(), LastSeenAt: s.LastSeenAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(),
-			Current: s.ID == api.PrincipalOf(ctx).SessionID}
+		item := Session{
+			ID:         s.ID,
+			Device:     s.Device,
+			CreatedAt:  s.CreatedAt.UTC(),
+			LastSeenAt: s.LastSeenAt.UTC(),
+			ExpiresAt:  s.ExpiresAt.UTC(),
+			Current:    s.ID == api.PrincipalOf(ctx).SessionID,
+		}
 		if s.Address.IsValid() {
 			item.Address = s.Address.String()
 		}

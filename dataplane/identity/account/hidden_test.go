@@ -61,20 +61,33 @@ func TestAccountsAreHidden(t *testing.T) {
 		body func(email string) fields
 		of   []string
 	}{
-		"register":       {"register", func(e string) fields { return fields{"email": e, "password": good} }, emails},
-		"resend":         {"resend-code", func(e string) fields { return fields{"email": e} }, emails},
-		"verify":         {"verify-email", func(e string) fields { return fields{"email": e, "code": "000000"} }, emails},
+		"register": {"register", func(e string) fields { return fields{"email": e, "password": good} }, emails},
+		"resend":   {"resend-code", func(e string) fields { return fields{"email": e} }, emails},
+		"verify": {"verify-email", func(e string) fields {
+			return fields{
+				"email": e,
+				"code":  "000000",
+			}
+		}, emails},
 		"forgot":         {"forgot-password", func(e string) fields { return fields{"email": e} }, emails},
 		"wrong password": {"login", func(e string) fields { return fields{"email": e, "password": better} }, emails},
-		"right password": {"login", func(e string) fields { return fields{"email": e, "password": good} }, []string{unknown, unverified, disabled, invited}},
-		"no password":    {"login", func(e string) fields { return fields{"email": e, "password": ""} }, emails},
+		"right password": {"login", func(e string) fields {
+			return fields{
+				"email":    e,
+				"password": good,
+			}
+		}, []string{unknown, unverified, disabled, invited}},
+		"no password": {"login", func(e string) fields { return fields{"email": e, "password": ""} }, emails},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newCast(t)
 			const rows = `SELECT (SELECT count(*) FROM mail_outbox) || ' mails ' || (SELECT count(*) FROM audit_log) || ' audited'`
 			var first seen
 			for i, email := range tc.of {
-				before := [2]string{rig.text(t, `SELECT count(*) FROM mail_outbox`), rig.text(t, `SELECT count(*) FROM audit_log`)}
+				before := [2]string{
+					rig.text(t, `SELECT count(*) FROM mail_outbox`),
+					rig.text(t, `SELECT count(*) FROM audit_log`),
+				}
 				got := rig.post(t, tc.path, tc.body(email)).seen()
 				if i == 0 {
 					first = got
@@ -91,8 +104,15 @@ func TestAccountsAreHidden(t *testing.T) {
 // wantRows fails the test unless the request wrote as many rows as each of its kind does.
 func wantRows(t *testing.T, r *rig, before [2]string, name, rows string) {
 	t.Helper()
-	wrote := map[string][2]int{"register": {1, 1}, "resend": {1, 0}, "verify": {0, 1}, "forgot": {1, 1},
-		"wrong password": {0, 1}, "right password": {0, 1}, "no password": {0, 1}}[name]
+	wrote := map[string][2]int{
+		"register":       {1, 1},
+		"resend":         {1, 0},
+		"verify":         {0, 1},
+		"forgot":         {1, 1},
+		"wrong password": {0, 1},
+		"right password": {0, 1},
+		"no password":    {0, 1},
+	}[name]
 	for i, table := range []string{"mail_outbox", "audit_log"} {
 		want := r.text(t, `SELECT $1::bigint + $2::bigint`, before[i], wrote[i])
 		if got := r.text(t, `SELECT count(*) FROM `+table); got != want {
@@ -127,7 +147,10 @@ func TestInvitationIsNotTakenOver(t *testing.T) {
 	rig := newCast(t)
 	raw := rig.mail(t, invited, mail.Invitation).Data.Code.Reveal()
 	rig.post(t, "register", fields{"email": invited, "password": good}).must(t, 202)
-	rig.post(t, "login", fields{"email": invited, "password": good}).want(t, "the one who registered", 401, "authentication")
+	rig.post(t, "login", fields{
+		"email":    invited,
+		"password": good,
+	}).want(t, "the one who registered", 401, "authentication")
 	rig.post(t, "reset-password", fields{"token": raw, "password": better}).must(t, 204)
 	if tk := rig.login(t, invited, better); tk.User.Role != store.RoleAdmin {
 		t.Errorf("the one who was invited has the role %s", tk.User.Role)
@@ -162,7 +185,10 @@ func TestRegistrationIsNotTakenOver(t *testing.T) {
 					t.Fatal("the owner of the email cannot verify it")
 				}
 			}
-			rig.post(t, "login", fields{"email": jane, "password": better}).want(t, "the other's password", 401, "authentication")
+			rig.post(t, "login", fields{
+				"email":    jane,
+				"password": better,
+			}).want(t, "the other's password", 401, "authentication")
 			rig.login(t, jane, good)
 		})
 	}
@@ -174,8 +200,12 @@ func TestAnswersSettle(t *testing.T) {
 	rig := newRig(t, func(o *account.Options) { o.Settle = due })
 	rig.user(t, acme, verified, store.RoleAgent)
 	for _, email := range []string{verified, unknown} {
-		for path, body := range map[string]fields{"forgot-password": {"email": email}, "resend-code": {"email": email},
-			"verify-email": {"email": email, "code": "000000"}, "register": {"email": email, "password": good}} {
+		for path, body := range map[string]fields{
+			"forgot-password": {"email": email},
+			"resend-code":     {"email": email},
+			"verify-email":    {"email": email, "code": "000000"},
+			"register":        {"email": email, "password": good},
+		} {
 			start := time.Now()
 			rig.post(t, path, body)
 			if took := time.Since(start); took < due {

@@ -92,7 +92,11 @@ func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email 
 }
 
 // authenticate checks a password, and says for the audit log why it fails. newHash is set when the stored one should be made anew.
-func (s *Service) authenticate(ctx context.Context, t *tenantconfig.Tenant, email, pw string) (c store.Credentials, newHash, why string, err error) {
+func (s *Service) authenticate(
+	ctx context.Context,
+	t *tenantconfig.Tenant,
+	email, pw string,
+) (c store.Credentials, newHash, why string, err error) {
 	c, err = s.Store.Credentials(ctx, t.ID, email)
 	unknown := errors.Is(err, store.ErrNotFound)
 	if err != nil && !unknown {

@@ -40,7 +40,11 @@ func TestMailing(t *testing.T) {
 			request := flow(stage)
 			before := stage.rows(t)
 			request.pod = stage.pods[2]
-			if answer := stage.do(t, request); answer.Status != want.closed || (answer.Status == http.StatusServiceUnavailable && answer.Code() != "unavailable") {
+			if answer := stage.do(
+				t,
+				request,
+			); answer.Status != want.closed ||
+				(answer.Status == http.StatusServiceUnavailable && answer.Code() != "unavailable") {
 				t.Errorf("without a mail server: %d %s", answer.Status, answer.raw)
 			}
 			if d := cmp.Diff(before, stage.rows(t)); d != "" && want.closed != http.StatusOK {

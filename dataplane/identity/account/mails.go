@@ -22,7 +22,11 @@ type post struct {
 // seal makes the outbox's row. The event is this one: the same mail for another request is another event.
 func (p post) seal(template mail.Template, to string, data mail.Data, ttl time.Duration) (*store.OutboxMail, error) {
 	data.Service = p.service()
-	row, err := mail.Seal(p.ring.Derive(keyring.PurposeMail), p.t.ID, mail.Message{Template: template, To: to, Data: data}, string(template)+"/"+store.NewID(), ttl)
+	row, err := mail.Seal(p.ring.Derive(keyring.PurposeMail), p.t.ID, mail.Message{
+		Template: template,
+		To:       to,
+		Data:     data,
+	}, string(template)+"/"+store.NewID(), ttl)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +34,12 @@ func (p post) seal(template mail.Template, to string, data mail.Data, ttl time.D
 }
 
 // either seals a message and what is put into the outbox in its place when it must not be sent.
-func (p post) either(template, other mail.Template, to string, data mail.Data, ttl time.Duration) (real, instead *store.OutboxMail, err error) {
+func (p post) either(
+	template, other mail.Template,
+	to string,
+	data mail.Data,
+	ttl time.Duration,
+) (real, instead *store.OutboxMail, err error) {
 	if real, err = p.seal(template, to, data, ttl); err != nil {
 		return nil, nil, err
 	}
@@ -60,6 +69,11 @@ func (p post) resetData(token string, validFor time.Duration) mail.Data {
 	if len(p.t.Auth.Hosts) == 0 {
 		return mail.Data{Code: secret.Sensitive(token), ValidFor: validFor}
 	}
-	u := url.URL{Scheme: "https", Host: p.t.Auth.Hosts[0], Path: "/reset-password", RawQuery: url.Values{"token": {token}}.Encode()}
+	u := url.URL{
+		Scheme:   "https",
+		Host:     p.t.Auth.Hosts[0],
+		Path:     "/reset-password",
+		RawQuery: url.Values{"token": {token}}.Encode(),
+	}
 	return mail.Data{Link: secret.Sensitive(u.String()), ValidFor: validFor}
 }

@@ -46,7 +46,11 @@ func TestFiftyRefreshesAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
-			answer := rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: rig.pods[i%2]})
+			answer := rig.do(t, request{
+				path: "/api/auth/refresh",
+				body: fields{"refreshToken": tk.RefreshToken},
+				pod:  rig.pods[i%2],
+			})
 			var out tokens
 			if answer.Status == 200 {
 				answer.JSON(t, &out)
@@ -84,21 +88,36 @@ func TestTwoGenerationsOldWithinTheInterval(t *testing.T) {
 
 // TestAnswerIsLost : the pod dies between the commit and the answer; the client has the old token alone, and goes on with it.
 func TestAnswerIsLost(t *testing.T) {
-	for name, wait := range map[string]time.Duration{"and asked for again at once": 0, "and asked for again late": late} {
+	for name, wait := range map[string]time.Duration{
+		"and asked for again at once": 0,
+		"and asked for again late":    late,
+	} {
 		t.Run(name, func(t *testing.T) {
 			rig, tk := signedIn(t)
 			rig.pods[0].broken.set(true)
-			answer := rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: rig.pods[0]})
+			answer := rig.do(t, request{
+				path: "/api/auth/refresh",
+				body: fields{"refreshToken": tk.RefreshToken},
+				pod:  rig.pods[0],
+			})
 			answer.want(t, "the lost answer", 500, "internal")
 			if got := rig.text(t, `SELECT counter FROM login_sessions`); got != "2" {
 				t.Fatalf("generation %s, want that it was rotated", got)
 			}
 			rig.ago(t, wait)
-			next := rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: rig.pods[1]}).tokens(t)
+			next := rig.do(t, request{
+				path: "/api/auth/refresh",
+				body: fields{"refreshToken": tk.RefreshToken},
+				pod:  rig.pods[1],
+			}).tokens(t)
 			if got := rig.text(t, `SELECT counter FROM login_sessions`); got != "2" {
 				t.Errorf("generation %s, want that it stayed", got)
 			}
-			rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": next.RefreshToken}, pod: rig.pods[1]}).must(t, 200)
+			rig.do(t, request{
+				path: "/api/auth/refresh",
+				body: fields{"refreshToken": next.RefreshToken},
+				pod:  rig.pods[1],
+			}).must(t, 200)
 		})
 	}
 }
@@ -215,8 +234,16 @@ func TestRoleChangeIsInTheNextToken(t *testing.T) {
 // TestListShowsWhereItWasSeenLast : a refresh from elsewhere shows in the list.
 func TestListShowsWhereItWasSeenLast(t *testing.T) {
 	rig, tk := signedIn(t)
-	next := rig.do(t, request{path: "/api/auth/refresh", from: "2001:db8::7", body: fields{"refreshToken": tk.RefreshToken}}).tokens(t)
-	if list := rig.sessions(t, next.AccessToken); len(list) != 1 || list[0].Address != "2001:db8::7" || !list[0].LastSeenAt.After(list[0].CreatedAt) {
+	next := rig.do(t, request{
+		path: "/api/auth/refresh",
+		from: "2001:db8::7",
+		body: fields{"refreshToken": tk.RefreshToken},
+	}).tokens(t)
+	if list := rig.sessions(
+		t,
+		next.AccessToken,
+	); len(list) != 1 || list[0].Address != "2001:db8::7" ||
+		!list[0].LastSeenAt.After(list[0].CreatedAt) {
 		t.Errorf("sessions %+v", list)
 	}
 }

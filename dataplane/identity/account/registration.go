@@ -51,7 +51,13 @@ func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, p
 		User: store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: store.RoleViewer},
 		Code: store.EmailCode{Hash: codeHash(ring, t.ID, email, code), Lifetime: codeLifetime},
 	}
-	if registration.Verify, registration.Exists, err = (post{ring, t}).either(mail.VerifyEmail, mail.AccountExists, email, codeData(code), codeLifetime); err != nil {
+	if registration.Verify, registration.Exists, err = (post{ring, t}).either(
+		mail.VerifyEmail,
+		mail.AccountExists,
+		email,
+		codeData(code),
+		codeLifetime,
+	); err != nil {
 		return err
 	}
 	return s.posted(s.Store.Register(ctx, t.ID, registration, by))
@@ -113,8 +119,11 @@ func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, 
 	case err != nil:
 		return err
 	case !good:
-		return invalid("code", "is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up; who registered more than once "+
-			"must send the password that was given last, too")
+		return invalid(
+			"code",
+			"is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up; who registered more than once "+
+				"must send the password that was given last, too",
+		)
 	}
 	s.forgive(ctx, t, tries)
 	return nil

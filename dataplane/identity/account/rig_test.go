@@ -129,7 +129,12 @@ func newTenant(id string) *tenantconfig.Tenant {
 // newRig makes a rig. change may change the options of each pod's service.
 func newRig(t *testing.T, change ...func(*account.Options)) *rig {
 	t.Helper()
-	r := &rig{pg: pgtest.New(t), ring: keyring.New(time.Now().Add(-time.Hour)), acme: newTenant(acme), log: &lockedBuffer{}}
+	r := &rig{
+		pg:   pgtest.New(t),
+		ring: keyring.New(time.Now().Add(-time.Hour)),
+		acme: newTenant(acme),
+		log:  &lockedBuffer{},
+	}
 	r.oper = open(t, r.pg.OperatorDSN, store.OpenOperator)
 	r.tenants = tenantconfig.NewSnapshot(r.acme, newTenant(globex))
 	for range 2 {
@@ -156,18 +161,49 @@ func (r *rig) addPod(t *testing.T, change ...func(*account.Options)) {
 	p := &pod{db: open(t, r.pg.DataplaneDSN, store.OpenDataplane)}
 	ring := func() *keyring.Ring { return r.ring }
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	revocations := token.NewRevocations(token.RevocationOptions{Store: p.db, Every: 50 * time.Millisecond, Log: log,
-		Tenants: func() []string { return []string{acme, globex} }})
-	tokens := token.New(token.Options{Issuer: "https://caly.example", Audience: "caly", Ring: ring, Revocations: revocations, Log: log})
+	revocations := token.NewRevocations(token.RevocationOptions{
+		Store:   p.db,
+		Every:   50 * time.Millisecond,
+		Log:     log,
+		Tenants: func() []string { return []string{acme, globex} },
+	})
+	tokens := token.New(token.Options{
+		Issuer:      "https://caly.example",
+		Audience:    "caly",
+		Ring:        ring,
+		Revocations: revocations,
+		Log:         log,
+	})
 	p.broken = &brokenMinter{Minter: tokens}
-	options := account.Options{Store: p.db, Settle: time.Millisecond, Tokens: p.broken, Ring: ring, Revoker: revocations, Log: log,
-		Limiter: ratelimit.New(ratelimit.Options{Store: p.db, Key: func() []byte { return r.ring.Derive("rate-limit") }, Log: log}),
-		Hasher:  password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}, Slots: 4, Queue: 500, Wait: 30 * time.Second})}
+	options := account.Options{
+		Store:   p.db,
+		Settle:  time.Millisecond,
+		Tokens:  p.broken,
+		Ring:    ring,
+		Revoker: revocations,
+		Log:     log,
+		Limiter: ratelimit.New(ratelimit.Options{
+			Store: p.db,
+			Key:   func() []byte { return r.ring.Derive("rate-limit") },
+			Log:   log,
+		}),
+		Hasher: password.NewHasher(password.Options{
+			Params: password.Params{Memory: 64, Time: 1, Threads: 1},
+			Slots:  4,
+			Queue:  500,
+			Wait:   30 * time.Second,
+		}),
+	}
 	for _, f := range change {
 		f(&options)
 	}
 	p.svc = account.New(options)
-	a := api.New(api.Options{Tenants: func() *tenantconfig.Snapshot { return r.tenants }, Tokens: tokens, Timeout: 30 * time.Second, Log: log})
+	a := api.New(api.Options{
+		Tenants: func() *tenantconfig.Snapshot { return r.tenants },
+		Tokens:  tokens,
+		Timeout: 30 * time.Second,
+		Log:     log,
+	})
 	account.Register(a, p.svc)
 	p.handler = server.Middleware(a, log)
 	r.pods = append(r.pods, p)
@@ -288,7 +324,11 @@ func (r *rig) refresh(t *testing.T, raw string) answer {
 // user makes a verified user with the good password and returns the id.
 func (r *rig) user(t *testing.T, tenant, email, role string) string {
 	t.Helper()
-	hash, err := password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}}).Hash(t.Context(), good)
+	hash, err := password.NewHasher(password.Options{Params: password.Params{
+		Memory:  64,
+		Time:    1,
+		Threads: 1,
+	}}).Hash(t.Context(), good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,17 +343,25 @@ func (r *rig) user(t *testing.T, tenant, email, role string) string {
 func (r *rig) mails(t *testing.T, to string) (list []mail.Message) {
 	t.Helper()
 	r.admin(t, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(t.Context(), `SELECT tenant, event_key, template, recipient, sealed FROM mail_outbox WHERE recipient = $1 ORDER BY id`, to)
+		rows, err := conn.Query(
+			t.Context(),
+			`SELECT tenant, event_key, template, recipient, sealed FROM mail_outbox WHERE recipient = $1 ORDER BY id`,
+			to,
+		)
 		if err != nil {
 			return err
 		}
 		var tenant string
 		var row store.OutboxMail
-		_, err = pgx.ForEachRow(rows, []any{&tenant, &row.EventKey, &row.Template, &row.Recipient, &row.Sealed}, func() error {
-			message, err := mail.Unseal(r.ring.Derive("mail"), tenant, row)
-			list = append(list, message)
-			return err
-		})
+		_, err = pgx.ForEachRow(
+			rows,
+			[]any{&tenant, &row.EventKey, &row.Template, &row.Recipient, &row.Sealed},
+			func() error {
+				message, err := mail.Unseal(r.ring.Derive("mail"), tenant, row)
+				list = append(list, message)
+				return err
+			},
+		)
 		return err
 	})
 	return list

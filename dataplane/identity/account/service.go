@@ -82,7 +82,11 @@ func New(o Options) *Service {
 	if o.Settle <= 0 {
 		o.Settle = 100 * time.Millisecond
 	}
-	return &Service{Options: o, logins: newGate(o.Hasher.Capacity()), sessions: &session.Manager{Store: o.Store, Tokens: o.Tokens, Revoker: o.Revoker, Idle: o.SessionIdle}}
+	return &Service{
+		Options:  o,
+		logins:   newGate(o.Hasher.Capacity()),
+		sessions: &session.Manager{Store: o.Store, Tokens: o.Tokens, Revoker: o.Revoker, Idle: o.SessionIdle},
+	}
 }
 
 // settle waits until an answer is due to a question that came at start. A few statements more or less for an account that exists would show in
@@ -107,7 +111,12 @@ func (s *Service) canMail() error {
 // posted tells that a flow wrote mail, unless it failed.
 func (s *Service) posted(err error) error {
 	if errors.Is(err, store.ErrMailFull) {
-		return problem.New(problem.Unavailable, "too much mail waits to be sent; retry later").WithRetryAfter(time.Minute)
+		return problem.New(
+			problem.Unavailable,
+			"too much mail waits to be sent; retry later",
+		).WithRetryAfter(
+			time.Minute,
+		)
 	}
 	if err == nil && s.Mail != nil {
 		s.Mail.Kick()
@@ -246,7 +255,14 @@ func (s *Service) alert(ctx context.Context, t *tenantconfig.Tenant, d ratelimit
 	reason := fmt.Sprintf("%s: %d in %s are used up", d.Name, d.Limit.Requests, d.Limit.Window)
 	s.Log.WarnContext(ctx, "a limit of a tenant is used up", "tenant", t.ID, "limit", d.Name)
 	if err := s.audit(ctx, t, action, "", reason); err != nil {
-		s.Log.WarnContext(ctx, "a limit of a tenant is used up, which the audit log lacks", "tenant", t.ID, "error", err)
+		s.Log.WarnContext(
+			ctx,
+			"a limit of a tenant is used up, which the audit log lacks",
+			"tenant",
+			t.ID,
+			"error",
+			err,
+		)
 	}
 }
 
@@ -271,7 +287,13 @@ func busy(err error) error {
 func (s *Service) audit(ctx context.Context, t *tenantconfig.Tenant, action, subject, reason string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return s.Store.WriteAudit(ctx, t.ID, store.Audit{Origin: originOf(ctx), Action: action, Outcome: store.OutcomeFailure, Subject: subject, Reason: reason})
+	return s.Store.WriteAudit(ctx, t.ID, store.Audit{
+		Origin:  originOf(ctx),
+		Action:  action,
+		Outcome: store.OutcomeFailure,
+		Subject: subject,
+		Reason:  reason,
+	})
 }
 
 // revoke shuts sessions out on this pod at once.

@@ -33,8 +33,14 @@ func TestServerIsChecked(t *testing.T) {
 			if err := os.WriteFile(file, []byte(smtptest.Password), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			sender, err := mail.NewSender(mail.Options{Address: server.Address, CAFile: server.CAFile, From: from,
-				Username: smtptest.Username, PasswordFile: file, Timeout: 5 * time.Second})
+			sender, err := mail.NewSender(mail.Options{
+				Address:      server.Address,
+				CAFile:       server.CAFile,
+				From:         from,
+				Username:     smtptest.Username,
+				PasswordFile: file,
+				Timeout:      5 * time.Second,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,5 +33,13 @@ func podToKill(dsn, address, ca string) error {
 	if err != nil {
 		return err
 	}
-	return New(Options{Store: db, Sender: sender, Key: testKey, Tenants: known(acme), Owner: "killed", Poll: poll, Lease: shortLease}).Run(context.Background())
+	return New(Options{
+		Store:   db,
+		Sender:  sender,
+		Key:     testKey,
+		Tenants: known(acme),
+		Owner:   "killed",
+		Poll:    poll,
+		Lease:   shortLease,
+	}).Run(context.Background())
 }

@@ -40,17 +40,23 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
-	m := &metrics{sent: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "mail", Name: "sent_total",
+	m := &metrics{sent: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caly",
+		Subsystem: "mail",
+		Name:      "sent_total",
 		Help: "Tries to send mail, by template and outcome: sent, retried (it will be tried again), failed (refused for good), expired (its time " +
-			"ran out), uncertain (given to the server without an answer; not sent again)."}, []string{"template", "outcome"})}
+			"ran out), uncertain (given to the server without an answer; not sent again).",
+	}, []string{"template", "outcome"})}
 	for _, t := range mail.Templates() {
 		for _, outcome := range []string{outcomeSent, outcomeRetried, outcomeFailed, outcomeExpired, outcomeUncertain} {
 			m.sent.WithLabelValues(string(t), outcome) // a rate needs the zero before the first
 		}
 	}
 	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "caly", Subsystem: "mail", Name: "server_failures_total",
-		Help: "Times that the SMTP server accepted no mail from this pod, by step: connect, tls, greet, sign_in, other.",
+		Namespace: "caly",
+		Subsystem: "mail",
+		Name:      "server_failures_total",
+		Help:      "Times that the SMTP server accepted no mail from this pod, by step: connect, tls, greet, sign_in, other.",
 	}, []string{"step"})
 	for _, step := range steps {
 		m.failures.WithLabelValues(step)
@@ -60,7 +66,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return m
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "mail", Name: name, Help: help}, value)
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "caly",
+			Subsystem: "mail",
+			Name:      name,
+			Help:      help,
+		}, value)
 	}
 	r.MustRegister(m.sent, m.failures,
 		gauge("server_usable", "0 after the SMTP server accepted no mail from this pod at the last try, else 1.",

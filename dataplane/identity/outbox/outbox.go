@@ -30,7 +30,13 @@ type checker interface {
 
 // Store is where mail waits. *store.Dataplane is one.
 type Store interface {
-	ClaimMail(ctx context.Context, tenants []string, owner string, lease time.Duration, limit int) (store.MailClaim, error)
+	ClaimMail(
+		ctx context.Context,
+		tenants []string,
+		owner string,
+		lease time.Duration,
+		limit int,
+	) (store.MailClaim, error)
 	SendMail(ctx context.Context, m *store.QueuedMail, lease time.Duration) error
 	FinishMail(ctx context.Context, m *store.QueuedMail, state store.MailState, reason string) error
 	RetryMail(ctx context.Context, m *store.QueuedMail, after time.Duration, reason string) error
@@ -180,7 +186,11 @@ func (d *Dispatcher) claimOf(ctx context.Context, tenants []string) (store.Queue
 		return store.QueuedMail{}, false
 	}
 	for _, t := range mailClaim.Uncertain {
-		d.Log.Warn("mail was being sent when its pod went away: it may have arrived, and is not sent again", "template", t)
+		d.Log.Warn(
+			"mail was being sent when its pod went away: it may have arrived, and is not sent again",
+			"template",
+			t,
+		)
 		d.metrics.count(t, outcomeUncertain)
 	}
 	for _, t := range mailClaim.Expired {

@@ -37,11 +37,25 @@ func TestEachOnce(t *testing.T) {
 			t.Errorf("%s has %d messages, want one", to, got[to])
 		}
 	}
-	if sa, sb := pod.count(t, "caly_mail_sent_total", outcomeSent), b.count(t, "caly_mail_sent_total", outcomeSent); sa+sb != n || sa == 0 || sb == 0 {
+	if sa, sb := pod.count(
+		t,
+		"caly_mail_sent_total",
+		outcomeSent,
+	), b.count(
+		t,
+		"caly_mail_sent_total",
+		outcomeSent,
+	); sa+sb != n || sa == 0 ||
+		sb == 0 {
 		t.Errorf("the pods counted %v and %v sent, want %d, and some each", sa, sb, n)
 	}
 	var left int
-	err := rig.admin.QueryRow(t.Context(), `SELECT count(*) FROM mail_outbox WHERE sealed <> '' OR lease_owner IS NOT NULL OR finished_at IS NULL`).Scan(&left)
+	err := rig.admin.QueryRow(
+		t.Context(),
+		`SELECT count(*) FROM mail_outbox WHERE sealed <> '' OR lease_owner IS NOT NULL OR finished_at IS NULL`,
+	).Scan(
+		&left,
+	)
 	if err != nil || left != 0 {
 		t.Errorf("%d rows still hold something (%v)", left, err)
 	}
@@ -70,35 +84,73 @@ func TestQuirks(t *testing.T) {
 		wantCount map[string]float64
 	}{
 		"taken": {want: "sent=1", wantMail: 1, wantTries: 1, wantCount: map[string]float64{outcomeSent: 1}},
-		"greylisted twice": {rcpt: func(n int32) error {
-			if n <= 2 {
-				return refusal(451, smtp.EnhancedCode{4, 7, 1})
-			}
-			return nil
-		}, want: "sent=1", wantMail: 1, wantTries: 3, wantCount: map[string]float64{outcomeRetried: 2, outcomeSent: 1}},
-		"no such recipient": {rcpt: func(int32) error { return refusal(550, smtp.EnhancedCode{5, 1, 1}) }, want: "failed=1", wantTries: 1,
-			wantError: "name the recipient: the SMTP server answered 550 5.1.1", wantCount: map[string]float64{outcomeFailed: 1}},
-		"refused once it was read": {data: func(_ int32, r io.Reader) error {
-			_, _ = io.Copy(io.Discard, r)
-			return refusal(554, smtp.EnhancedCode{5, 6, 0})
-		}, want: "failed=1", wantTries: 1, wantError: "give it the message: the SMTP server answered 554 5.6.0",
-			wantCount: map[string]float64{outcomeFailed: 1}},
-		"relay denied, then allowed": {rcpt: func(n int32) error {
-			if n == 1 {
-				return refusal(554, smtp.EnhancedCode{5, 7, 1})
-			}
-			return nil
-		}, want: "sent=1", wantMail: 1, wantTries: 2, wantCount: map[string]float64{outcomeRetried: 1, outcomeSent: 1}},
-		"put off once it was read": {data: func(n int32, r io.Reader) error {
-			_, _ = io.Copy(io.Discard, r)
-			if n == 1 {
-				return refusal(452, smtp.EnhancedCode{4, 3, 1})
-			}
-			return nil
-		}, want: "sent=1", wantMail: 1, wantTries: 2, wantCount: map[string]float64{outcomeRetried: 1, outcomeSent: 1}},
-		"taken without an answer": {data: func(int32, io.Reader) error { return smtptest.ErrDropped }, want: "uncertain=1", wantMail: 1, wantTries: 1,
-			wantError: "may have been delivered", wantCount: map[string]float64{outcomeUncertain: 1}},
-		"a decoy": {message: mail.Message{Template: mail.None, To: "p0@example.com"}, want: "sent=1", wantCount: map[string]float64{}},
+		"greylisted twice": {
+			rcpt: func(n int32) error {
+				if n <= 2 {
+					return refusal(451, smtp.EnhancedCode{4, 7, 1})
+				}
+				return nil
+			},
+			want:      "sent=1",
+			wantMail:  1,
+			wantTries: 3,
+			wantCount: map[string]float64{outcomeRetried: 2, outcomeSent: 1},
+		},
+		"no such recipient": {
+			rcpt:      func(int32) error { return refusal(550, smtp.EnhancedCode{5, 1, 1}) },
+			want:      "failed=1",
+			wantTries: 1,
+			wantError: "name the recipient: the SMTP server answered 550 5.1.1",
+			wantCount: map[string]float64{outcomeFailed: 1},
+		},
+		"refused once it was read": {
+			data: func(_ int32, r io.Reader) error {
+				_, _ = io.Copy(io.Discard, r)
+				return refusal(554, smtp.EnhancedCode{5, 6, 0})
+			},
+			want:      "failed=1",
+			wantTries: 1,
+			wantError: "give it the message: the SMTP server answered 554 5.6.0",
+			wantCount: map[string]float64{outcomeFailed: 1},
+		},
+		"relay denied, then allowed": {
+			rcpt: func(n int32) error {
+				if n == 1 {
+					return refusal(554, smtp.EnhancedCode{5, 7, 1})
+				}
+				return nil
+			},
+			want:      "sent=1",
+			wantMail:  1,
+			wantTries: 2,
+			wantCount: map[string]float64{outcomeRetried: 1, outcomeSent: 1},
+		},
+		"put off once it was read": {
+			data: func(n int32, r io.Reader) error {
+				_, _ = io.Copy(io.Discard, r)
+				if n == 1 {
+					return refusal(452, smtp.EnhancedCode{4, 3, 1})
+				}
+				return nil
+			},
+			want:      "sent=1",
+			wantMail:  1,
+			wantTries: 2,
+			wantCount: map[string]float64{outcomeRetried: 1, outcomeSent: 1},
+		},
+		"taken without an answer": {
+			data:      func(int32, io.Reader) error { return smtptest.ErrDropped },
+			want:      "uncertain=1",
+			wantMail:  1,
+			wantTries: 1,
+			wantError: "may have been delivered",
+			wantCount: map[string]float64{outcomeUncertain: 1},
+		},
+		"a decoy": {
+			message:   mail.Message{Template: mail.None, To: "p0@example.com"},
+			want:      "sent=1",
+			wantCount: map[string]float64{},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t)
@@ -115,7 +167,8 @@ func TestQuirks(t *testing.T) {
 						return c.data(tries.Load(), body)
 					}
 					return nil
-				}})
+				},
+			})
 			if c.message.Template == "" {
 				c.message = code(0)
 			}
@@ -136,12 +189,24 @@ func TestQuirks(t *testing.T) {
 				t.Errorf("counted (-want +got):\n%s", diff)
 			}
 			var why string
-			if err := rig.admin.QueryRow(t.Context(), `SELECT last_error FROM mail_outbox`).Scan(&why); err != nil || !strings.Contains(why, c.wantError) ||
+			if err := rig.admin.QueryRow(
+				t.Context(),
+				`SELECT last_error FROM mail_outbox`,
+			).Scan(
+				&why,
+			); err != nil ||
+				!strings.Contains(why, c.wantError) ||
 				strings.Contains(why, "482913") {
 				t.Errorf("last error %q (%v), want %q", why, err, c.wantError)
 			}
 			if len(server.Mail()) != c.wantMail || tries.Load() != c.wantTries {
-				t.Errorf("%d messages after %d tries, want %d after %d", len(server.Mail()), tries.Load(), c.wantMail, c.wantTries)
+				t.Errorf(
+					"%d messages after %d tries, want %d after %d",
+					len(server.Mail()),
+					tries.Load(),
+					c.wantMail,
+					c.wantTries,
+				)
 			}
 		})
 	}
@@ -157,7 +222,12 @@ func TestServerAwayThenBack(t *testing.T) {
 	pod := rig.start(Options{Sender: sender})
 	var wait time.Duration
 	rig.until("a try that fails", func() bool {
-		return rig.admin.QueryRow(t.Context(), `SELECT available_at - now() FROM mail_outbox WHERE last_error LIKE 'connect%'`).Scan(&wait) == nil
+		return rig.admin.QueryRow(
+			t.Context(),
+			`SELECT available_at - now() FROM mail_outbox WHERE last_error LIKE 'connect%'`,
+		).Scan(
+			&wait,
+		) == nil
 	})
 	if wait <= 0 || wait > firstWait {
 		t.Errorf("the next try is in %s, want some seconds", wait)
@@ -197,9 +267,17 @@ func TestOtherTenantsAreLeftAlone(t *testing.T) {
 	rig.write(globex, "late", code(2))
 	rig.exec(`UPDATE mail_outbox SET expires_at = now() WHERE event_key = 'late'`)
 	rig.write(globex, "dead", code(3))
-	rig.exec(`UPDATE mail_outbox SET state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 h' WHERE event_key = 'dead'`)
+	rig.exec(
+		`UPDATE mail_outbox SET state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 h' WHERE event_key = 'dead'`,
+	)
 	snapshot := func() (all string) {
-		if err := rig.admin.QueryRow(t.Context(), `SELECT string_agg(m::text, ' ' ORDER BY id) FROM mail_outbox m WHERE tenant = $1`, globex).Scan(&all); err != nil {
+		if err := rig.admin.QueryRow(
+			t.Context(),
+			`SELECT string_agg(m::text, ' ' ORDER BY id) FROM mail_outbox m WHERE tenant = $1`,
+			globex,
+		).Scan(
+			&all,
+		); err != nil {
 			t.Fatal(err)
 		}
 		return all
@@ -237,7 +315,12 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "OUTBOX_TEST_DSN="+rig.pg.DataplaneDSN, "OUTBOX_TEST_SMTP="+server.Address, "OUTBOX_TEST_CA="+server.CAFile)
+	cmd.Env = append(
+		os.Environ(),
+		"OUTBOX_TEST_DSN="+rig.pg.DataplaneDSN,
+		"OUTBOX_TEST_SMTP="+server.Address,
+		"OUTBOX_TEST_CA="+server.CAFile,
+	)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -250,7 +333,9 @@ func TestKilled(t *testing.T) {
 	_ = cmd.Wait()
 	close(release)
 	rig.write(acme, "claimed", code(1))
-	rig.exec(`UPDATE mail_outbox SET lease_owner = 'killed', lease_until = now() + interval '1 s', attempts = 1 WHERE event_key = 'claimed'`)
+	rig.exec(
+		`UPDATE mail_outbox SET lease_owner = 'killed', lease_until = now() + interval '1 s', attempts = 1 WHERE event_key = 'claimed'`,
+	)
 	pod := rig.start(Options{Sender: rig.sender(server)})
 	rig.untilStates("sent=1 uncertain=1")
 	pod.stop()
@@ -365,8 +450,14 @@ func TestUnreadable(t *testing.T) {
 }
 
 func TestWaits(t *testing.T) {
-	for attempts, want := range map[int]time.Duration{0: 5 * time.Second, 1: 5 * time.Second, 2: 10 * time.Second, 4: 40 * time.Second, 7: 5 * time.Minute,
-		1 << 30: 5 * time.Minute} {
+	for attempts, want := range map[int]time.Duration{
+		0:       5 * time.Second,
+		1:       5 * time.Second,
+		2:       10 * time.Second,
+		4:       40 * time.Second,
+		7:       5 * time.Minute,
+		1 << 30: 5 * time.Minute,
+	} {
 		if got := wait(attempts); got != want {
 			t.Errorf("after %d attempts: %s, want %s", attempts, got, want)
 		}

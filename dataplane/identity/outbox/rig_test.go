@@ -69,19 +69,32 @@ func (r *rig) write(tenant, event string, m mail.Message) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.exec(`INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		tenant, row.EventKey, row.Template, row.Recipient, row.Sealed, row.ExpiresAt)
+	r.exec(
+		`INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		tenant,
+		row.EventKey,
+		row.Template,
+		row.Recipient,
+		row.Sealed,
+		row.ExpiresAt,
+	)
 }
 
 func code(n int) mail.Message {
-	return mail.Message{Template: mail.VerifyEmail, To: fmt.Sprintf("p%d@example.com", n),
-		Data: mail.Data{Service: "Acme", Code: "482913", ValidFor: time.Hour}}
+	return mail.Message{
+		Template: mail.VerifyEmail,
+		To:       fmt.Sprintf("p%d@example.com", n),
+		Data:     mail.Data{Service: "Acme", Code: "482913", ValidFor: time.Hour},
+	}
 }
 
 // states counts the rows in each state.
 func (r *rig) states() string {
 	r.Helper()
-	rows, _ := r.admin.Query(context.Background(), `SELECT state || '=' || count(*) FROM mail_outbox GROUP BY state ORDER BY state`)
+	rows, _ := r.admin.Query(
+		context.Background(),
+		`SELECT state || '=' || count(*) FROM mail_outbox GROUP BY state ORDER BY state`,
+	)
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		r.Fatal(err)
@@ -142,7 +155,12 @@ func (r *rig) db() *store.Dataplane {
 // sender leads to a server, and does not wait long for it.
 func (r *rig) sender(s *smtptest.Server) *mail.Sender {
 	r.Helper()
-	sender, err := mail.NewSender(mail.Options{Address: s.Address, CAFile: s.CAFile, From: from, Timeout: 5 * time.Second})
+	sender, err := mail.NewSender(mail.Options{
+		Address: s.Address,
+		CAFile:  s.CAFile,
+		From:    from,
+		Timeout: 5 * time.Second,
+	})
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -31,7 +31,12 @@ func (d *Dispatcher) send(ctx context.Context, m *store.QueuedMail) (serverInTro
 		return false
 	}
 	envelope := mail.Envelope{ID: mail.EventID(m.Tenant, m.EventKey), Date: m.CreatedAt}
-	err = d.Sender.Send(ctx, message, envelope, func(ctx context.Context) error { return d.Store.SendMail(ctx, m, d.Lease) })
+	err = d.Sender.Send(
+		ctx,
+		message,
+		envelope,
+		func(ctx context.Context) error { return d.Store.SendMail(ctx, m, d.Lease) },
+	)
 	return d.settle(ctx, m, err)
 }
 
@@ -50,8 +55,17 @@ func (d *Dispatcher) settle(ctx context.Context, m *store.QueuedMail, err error)
 	case errors.As(err, &failure) && failure.Kind == mail.Permanent:
 		d.fail(ctx, m, err)
 	case errors.As(err, &failure) && failure.Kind == mail.Uncertain:
-		d.Log.Warn("mail was given to the server and no answer came: it may have arrived, and is not sent again", "mail", m.ID,
-			"tenant", m.Tenant, "template", m.Template, "error", err)
+		d.Log.Warn(
+			"mail was given to the server and no answer came: it may have arrived, and is not sent again",
+			"mail",
+			m.ID,
+			"tenant",
+			m.Tenant,
+			"template",
+			m.Template,
+			"error",
+			err,
+		)
 		d.metrics.count(m.Template, outcomeUncertain)
 		d.finish(ctx, m, store.MailUncertain, err.Error())
 	case errors.Is(err, store.ErrLeaseLost):
@@ -70,7 +84,21 @@ func (d *Dispatcher) fail(ctx context.Context, m *store.QueuedMail, err error) {
 
 func (d *Dispatcher) retry(ctx context.Context, m *store.QueuedMail, err error) {
 	after := jittered(wait(m.Attempts))
-	d.Log.Info("mail will be tried again", "mail", m.ID, "tenant", m.Tenant, "template", m.Template, "attempt", m.Attempts, "after", after, "error", err)
+	d.Log.Info(
+		"mail will be tried again",
+		"mail",
+		m.ID,
+		"tenant",
+		m.Tenant,
+		"template",
+		m.Template,
+		"attempt",
+		m.Attempts,
+		"after",
+		after,
+		"error",
+		err,
+	)
 	d.metrics.count(m.Template, outcomeRetried)
 	d.note(ctx, m, func() error { return d.Store.RetryMail(ctx, m, after, reason(err.Error())) })
 }
@@ -93,7 +121,15 @@ func (d *Dispatcher) note(ctx context.Context, m *store.QueuedMail, write func()
 			return
 		}
 		if !errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-			d.Log.Warn("how the sending of mail went could not be noted", "mail", m.ID, "tenant", m.Tenant, "error", err)
+			d.Log.Warn(
+				"how the sending of mail went could not be noted",
+				"mail",
+				m.ID,
+				"tenant",
+				m.Tenant,
+				"error",
+				err,
+			)
 			return
 		}
 		d.pause(ctx, time.Second)

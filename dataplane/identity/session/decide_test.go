@@ -33,8 +33,13 @@ func tokenOf(t testing.TB, tenant, id string, generation int64, key []byte) refr
 
 // state is that of a session in its fifth generation, which was rotated after seconds before now.
 func state(ago time.Duration) store.RefreshState {
-	return store.RefreshState{Session: store.LoginSession{ID: id, LastSeenAt: start, ExpiresAt: start.Add(time.Hour)}, Key: key, Counter: 5,
-		RotatedAt: start.Add(-ago), Now: start}
+	return store.RefreshState{
+		Session:   store.LoginSession{ID: id, LastSeenAt: start, ExpiresAt: start.Add(time.Hour)},
+		Key:       key,
+		Counter:   5,
+		RotatedAt: start.Add(-ago),
+		Now:       start,
+	}
 }
 
 func TestDecide(t *testing.T) {
@@ -145,7 +150,12 @@ func TestDecideAgreesWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := start
 		m := model{given: []time.Time{now}}
-		st := store.RefreshState{Session: store.LoginSession{ID: id, ExpiresAt: start.Add(1 << 62)}, Key: key, Counter: 1, RotatedAt: now}
+		st := store.RefreshState{
+			Session:   store.LoginSession{ID: id, ExpiresAt: start.Add(1 << 62)},
+			Key:       key,
+			Counter:   1,
+			RotatedAt: now,
+		}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			seconds := rapid.SampledFrom([]int{0, 1, 9, 10, 11, 60, 3599, 3600, 3601}).Draw(t, "seconds")
 			now = now.Add(time.Duration(seconds) * time.Second)
@@ -185,7 +195,13 @@ func apply(st *store.RefreshState, r store.Rotation) {
 // TestThiefAndOwnerEnd : when two hold one session's token and both go on using it at times of their own, it ends soon, whoever began.
 func TestThiefAndOwnerEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		st := store.RefreshState{Session: store.LoginSession{ID: id, ExpiresAt: start.Add(1 << 62)}, Key: key, Counter: 1, RotatedAt: start, Now: start}
+		st := store.RefreshState{
+			Session:   store.LoginSession{ID: id, ExpiresAt: start.Add(1 << 62)},
+			Key:       key,
+			Counter:   1,
+			RotatedAt: start,
+			Now:       start,
+		}
 		holds := [2]int64{1, 1}
 		for turn := range 8 {
 			st.Now = st.Now.Add(ReuseInterval + time.Duration(rapid.IntRange(1, 3600).Draw(t, "pause"))*time.Second)

@@ -125,8 +125,15 @@ func (m *Manager) answer(
 	t *tenantconfig.Tenant, u store.User, s store.LoginSession, now time.Time, refresh string,
 ) (Tokens, error) {
 	life := min(t.Auth.AccessTokenLifetime, s.ExpiresAt.Sub(now))
-	access, err := m.Tokens.Mint(token.Claims{Tenant: t.ID, TenantUID: t.UID, UserID: u.ID, SessionID: s.ID, Role: u.Role,
-		IssuedAt: now, ExpiresAt: now.Add(life)})
+	access, err := m.Tokens.Mint(token.Claims{
+		Tenant:    t.ID,
+		TenantUID: t.UID,
+		UserID:    u.ID,
+		SessionID: s.ID,
+		Role:      u.Role,
+		IssuedAt:  now,
+		ExpiresAt: now.Add(life),
+	})
 	if err != nil {
 		return Tokens{}, err
 	}

@@ -94,7 +94,12 @@ func New(o Options) *Bridge {
 	o.setDefaults()
 	b := &Bridge{o: o}
 	b.toAgent = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToAgent}, room: o.Memory.Share(freeQueued)}
-	b.toExotel = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToExotel}, outlet: outletOf(o.Tap), room: o.Memory.Share(freeQueued)}
+	b.toExotel = lane{
+		budget: o.Budget,
+		sink:   sink{observer: &o.Observer.ToExotel},
+		outlet: outletOf(o.Tap),
+		room:   o.Memory.Share(freeQueued),
+	}
 	b.fromAgent.scanner.FromAgent = true
 	b.setRate(b.o.SampleRate)
 	return b
@@ -138,7 +143,14 @@ func (b *Bridge) report() *End {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	verdict := b.verdict
-	end := &End{Reason: verdict.reason, Side: verdict.side, Code: verdict.code, Err: verdict.err, Start: b.opening.info, Reconnected: b.again}
+	end := &End{
+		Reason:      verdict.reason,
+		Side:        verdict.side,
+		Code:        verdict.code,
+		Err:         verdict.err,
+		Start:       b.opening.info,
+		Reconnected: b.again,
+	}
 	end.ToAgent, end.ToExotel = b.Counts()
 	for i := range end.Oddities {
 		end.Oddities[i] = b.fromExotel.oddities[i] + b.fromAgent.oddities[i]

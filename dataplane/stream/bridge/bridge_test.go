@@ -61,7 +61,8 @@ func TestCounts(t *testing.T) {
 		var last [2]Counts
 		for {
 			toAgent, toExotel := b.Counts()
-			if toAgent.Frames < last[0].Frames || toAgent.Bytes < last[0].Bytes || toExotel.Frames < last[1].Frames || toAgent.Refused < last[0].Refused {
+			if toAgent.Frames < last[0].Frames || toAgent.Bytes < last[0].Bytes || toExotel.Frames < last[1].Frames ||
+				toAgent.Refused < last[0].Refused {
 				t.Errorf("the counts fell from %+v to %+v, %+v", last, toAgent, toExotel)
 			}
 			last = [2]Counts{toAgent, toExotel}
@@ -83,7 +84,15 @@ func TestCounts(t *testing.T) {
 		return n
 	}
 	const masked = 4 // a client masks: the key is in every frame to the agent
-	want := [2]Counts{{Frames: 4, Bytes: size(connected, start, speech(1, 320), dtmf) + 4*masked, Refused: 1}, {Frames: 1, Bytes: size(speech(2, 640)), Refused: 1}}
+	want := [2]Counts{{
+		Frames:  4,
+		Bytes:   size(connected, start, speech(1, 320), dtmf) + 4*masked,
+		Refused: 1,
+	}, {
+		Frames:  1,
+		Bytes:   size(speech(2, 640)),
+		Refused: 1,
+	}}
 	var got [2]Counts
 	eventually.Within(patience).Holds(t, "all is counted", func() bool {
 		got[0], got[1] = b.Counts()
@@ -97,7 +106,11 @@ func TestCounts(t *testing.T) {
 	close(done)
 	asking.Wait()
 	got[0], got[1] = b.Counts()
-	if diff := cmp.Diff([2]Counts{end.ToAgent, end.ToExotel}, got); diff != "" || end.ToAgent.Frames != want[0].Frames+1 {
+	if diff := cmp.Diff(
+		[2]Counts{end.ToAgent, end.ToExotel},
+		got,
+	); diff != "" ||
+		end.ToAgent.Frames != want[0].Frames+1 {
 		t.Errorf("after its end, %+v (-end +got):\n%s", want, diff)
 	}
 }
@@ -113,38 +126,119 @@ func TestEnds(t *testing.T) {
 		wantCode              int
 		wantExotel, wantAgent int // close codes; 0: not looked at, because that side ended it
 	}{
-		"stop": {do: func(_ *rig, e, _ *raw) { e.text(stop) },
-			wantReason: CallEnded, wantSide: ExotelSide, wantExotel: normal, wantAgent: normal},
-		"Exotel closes": {do: func(_ *rig, e, _ *raw) { e.closeWith(normal, "") },
-			wantReason: CallEnded, wantSide: ExotelSide, wantCode: normal, wantAgent: normal},
-		"Exotel goes away": {do: func(_ *rig, e, _ *raw) { e.closeWith(away, "") },
-			wantReason: CallEnded, wantSide: ExotelSide, wantCode: away, wantAgent: normal},
-		"Exotel closes without a code": {do: func(_ *rig, e, _ *raw) { e.send(0x88, "") },
-			wantReason: CallEnded, wantSide: ExotelSide, wantCode: websocket.CloseNoStatusReceived, wantAgent: normal},
-		"Exotel is gone": {do: func(_ *rig, e, _ *raw) { _ = e.Close() },
-			wantReason: ExotelLost, wantSide: ExotelSide, wantAgent: away},
-		"Exotel resets": {do: func(_ *rig, e, _ *raw) { e.reset() },
-			wantReason: ExotelLost, wantSide: ExotelSide, wantAgent: away},
-		"the agent closes": {do: func(_ *rig, _, a *raw) { a.closeWith(normal, "goodbye") },
-			wantReason: AgentClosed, wantSide: AgentSide, wantCode: normal, wantExotel: normal},
-		"the agent closes with its own code": {do: func(_ *rig, _, a *raw) { a.closeWith(4001, "goodbye") },
-			wantReason: AgentClosed, wantSide: AgentSide, wantCode: 4001, wantExotel: normal},
-		"the agent fails": {do: func(_ *rig, _, a *raw) { a.closeWith(websocket.CloseInternalServerErr, "") },
-			wantReason: AgentLost, wantSide: AgentSide, wantCode: websocket.CloseInternalServerErr, wantExotel: normal},
-		"the agent is gone": {do: func(_ *rig, _, a *raw) { _ = a.Close() },
-			wantReason: AgentLost, wantSide: AgentSide, wantExotel: normal},
-		"the agent resets": {do: func(_ *rig, _, a *raw) { a.reset() },
-			wantReason: AgentLost, wantSide: AgentSide, wantExotel: normal},
-		"the pod drains": {do: func(r *rig, _, _ *raw) { r.cut(errors.New("shutting down")) },
-			wantReason: Drained, wantExotel: away, wantAgent: away},
-		"a person closes": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Closed, Code: normal}) },
-			wantReason: Closed, wantExotel: normal, wantAgent: normal},
-		"its row has ended": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Orphaned}) },
-			wantReason: Orphaned, wantExotel: away, wantAgent: away},
-		"the tenant is suspended": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Suspended, Code: websocket.ClosePolicyViolation}) },
-			wantReason: Suspended, wantExotel: websocket.ClosePolicyViolation, wantAgent: websocket.ClosePolicyViolation},
-		"the call is too long": {do: func(r *rig, _, _ *raw) { r.cut(fmt.Errorf("an hour is over: %w", &Cut{Reason: Limit, Code: normal})) },
-			wantReason: Limit, wantExotel: normal, wantAgent: normal},
+		"stop": {
+			do:         func(_ *rig, e, _ *raw) { e.text(stop) },
+			wantReason: CallEnded,
+			wantSide:   ExotelSide,
+			wantExotel: normal,
+			wantAgent:  normal,
+		},
+		"Exotel closes": {
+			do:         func(_ *rig, e, _ *raw) { e.closeWith(normal, "") },
+			wantReason: CallEnded,
+			wantSide:   ExotelSide,
+			wantCode:   normal,
+			wantAgent:  normal,
+		},
+		"Exotel goes away": {
+			do:         func(_ *rig, e, _ *raw) { e.closeWith(away, "") },
+			wantReason: CallEnded,
+			wantSide:   ExotelSide,
+			wantCode:   away,
+			wantAgent:  normal,
+		},
+		"Exotel closes without a code": {
+			do:         func(_ *rig, e, _ *raw) { e.send(0x88, "") },
+			wantReason: CallEnded,
+			wantSide:   ExotelSide,
+			wantCode:   websocket.CloseNoStatusReceived,
+			wantAgent:  normal,
+		},
+		"Exotel is gone": {
+			do:         func(_ *rig, e, _ *raw) { _ = e.Close() },
+			wantReason: ExotelLost,
+			wantSide:   ExotelSide,
+			wantAgent:  away,
+		},
+		"Exotel resets": {
+			do:         func(_ *rig, e, _ *raw) { e.reset() },
+			wantReason: ExotelLost,
+			wantSide:   ExotelSide,
+			wantAgent:  away,
+		},
+		"the agent closes": {
+			do:         func(_ *rig, _, a *raw) { a.closeWith(normal, "goodbye") },
+			wantReason: AgentClosed,
+			wantSide:   AgentSide,
+			wantCode:   normal,
+			wantExotel: normal,
+		},
+		"the agent closes with its own code": {
+			do:         func(_ *rig, _, a *raw) { a.closeWith(4001, "goodbye") },
+			wantReason: AgentClosed,
+			wantSide:   AgentSide,
+			wantCode:   4001,
+			wantExotel: normal,
+		},
+		"the agent fails": {
+			do:         func(_ *rig, _, a *raw) { a.closeWith(websocket.CloseInternalServerErr, "") },
+			wantReason: AgentLost,
+			wantSide:   AgentSide,
+			wantCode:   websocket.CloseInternalServerErr,
+			wantExotel: normal,
+		},
+		"the agent is gone": {
+			do:         func(_ *rig, _, a *raw) { _ = a.Close() },
+			wantReason: AgentLost,
+			wantSide:   AgentSide,
+			wantExotel: normal,
+		},
+		"the agent resets": {
+			do:         func(_ *rig, _, a *raw) { a.reset() },
+			wantReason: AgentLost,
+			wantSide:   AgentSide,
+			wantExotel: normal,
+		},
+		"the pod drains": {
+			do:         func(r *rig, _, _ *raw) { r.cut(errors.New("shutting down")) },
+			wantReason: Drained,
+			wantExotel: away,
+			wantAgent:  away,
+		},
+		"a person closes": {
+			do:         func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Closed, Code: normal}) },
+			wantReason: Closed,
+			wantExotel: normal,
+			wantAgent:  normal,
+		},
+		"its row has ended": {
+			do:         func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Orphaned}) },
+			wantReason: Orphaned,
+			wantExotel: away,
+			wantAgent:  away,
+		},
+		"the tenant is suspended": {
+			do: func(r *rig, _, _ *raw) {
+				r.cut(&Cut{
+					Reason: Suspended,
+					Code:   websocket.ClosePolicyViolation,
+				})
+			},
+			wantReason: Suspended,
+			wantExotel: websocket.ClosePolicyViolation,
+			wantAgent:  websocket.ClosePolicyViolation,
+		},
+		"the call is too long": {
+			do: func(r *rig, _, _ *raw) {
+				r.cut(fmt.Errorf("an hour is over: %w", &Cut{
+					Reason: Limit,
+					Code:   normal,
+				}))
+			},
+			wantReason: Limit,
+			wantExotel: normal,
+			wantAgent:  normal,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, quick(), ConnOptions{}, nil)
@@ -162,7 +256,14 @@ func TestEnds(t *testing.T) {
 			}
 			end := r.end()
 			if end.Reason != tc.wantReason || end.Side != tc.wantSide {
-				t.Errorf("ended with %s of %q (%v), want %s of %q", end.Reason, end.Side, end.Err, tc.wantReason, tc.wantSide)
+				t.Errorf(
+					"ended with %s of %q (%v), want %s of %q",
+					end.Reason,
+					end.Side,
+					end.Err,
+					tc.wantReason,
+					tc.wantSide,
+				)
 			}
 			if tc.wantCode != 0 && end.Code != tc.wantCode {
 				t.Errorf("the code is %d, want %d", end.Code, tc.wantCode)

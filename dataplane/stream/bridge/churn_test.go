@@ -147,7 +147,7 @@ func TestTLS(t *testing.T) {
 				t.Fatalf("%d came after %d", n, last)
 			}
 			last = n
-			got = got + 1
+			got++
 		}
 	}
 	end := <-ends
@@ -235,10 +235,17 @@ func TestDialFails(t *testing.T) {
 		wantErr    error // nil: a time-out
 		wantStatus int
 	}{
-		"refused with a status": {url: "ws" + refusing.URL[len("http"):], wantErr: websocket.ErrBadHandshake, wantStatus: http.StatusForbidden},
-		"an answer without end": {url: serve("HTTP/1.1 101 Switching\r\nX: " + string(make([]byte, 2*smallBuffer))), wantErr: errGreeting},
-		"no answer":             {url: serve("")},
-		"no TLS":                {url: "wss" + serve("")[len("ws"):]},
+		"refused with a status": {
+			url:        "ws" + refusing.URL[len("http"):],
+			wantErr:    websocket.ErrBadHandshake,
+			wantStatus: http.StatusForbidden,
+		},
+		"an answer without end": {
+			url:     serve("HTTP/1.1 101 Switching\r\nX: " + string(make([]byte, 2*smallBuffer))),
+			wantErr: errGreeting,
+		},
+		"no answer": {url: serve("")},
+		"no TLS":    {url: "wss" + serve("")[len("ws"):]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

@@ -85,7 +85,11 @@ func (c *Conn) adopt(ws *websocket.Conn) {
 		if err := c.control(); err != nil {
 			return err
 		}
-		_ = ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second)) // a failed link is noticed by who owns it
+		_ = ws.WriteControl(
+			websocket.PongMessage,
+			[]byte(data),
+			time.Now().Add(time.Second),
+		) // a failed link is noticed by who owns it
 		return nil
 	})
 	ws.SetPongHandler(func(string) error { return c.control() })

@@ -147,8 +147,12 @@ func judge(err error, lost Reason) verdict {
 		v.reason = SlowSender
 	case errors.Is(err, errNoMemory):
 		v.reason = NoMemory
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, errSilent),
-		errors.As(err, &system), errors.As(err, &network):
+	case errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed),
+		errors.Is(err, errSilent),
+		errors.As(err, &system),
+		errors.As(err, &network):
 		v.reason = lost
 	default:
 		v.reason = ProtocolError
@@ -159,7 +163,10 @@ func judge(err error, lost Reason) verdict {
 // reasonOfCode tells a peer that has ended from one that fell over or restarts. CallEnded stands for the former here.
 func reasonOfCode(code int, lost Reason) Reason {
 	switch code {
-	case websocket.CloseAbnormalClosure, websocket.CloseInternalServerErr, websocket.CloseServiceRestart, websocket.CloseTryAgainLater:
+	case websocket.CloseAbnormalClosure,
+		websocket.CloseInternalServerErr,
+		websocket.CloseServiceRestart,
+		websocket.CloseTryAgainLater:
 		return lost
 	case websocket.CloseGoingAway: // a server that shuts down; a caller that hangs up may say so too
 		if lost == AgentLost {
@@ -183,10 +190,20 @@ func ownCode(err error) int {
 }
 
 func callEnded() verdict {
-	return verdict{reason: CallEnded, side: ExotelSide, exotelCode: websocket.CloseNormalClosure, agentCode: websocket.CloseNormalClosure}
+	return verdict{
+		reason:     CallEnded,
+		side:       ExotelSide,
+		exotelCode: websocket.CloseNormalClosure,
+		agentCode:  websocket.CloseNormalClosure,
+	}
 }
 
 // agentAsked : the agent's protocol has a message that ends the call.
 func agentAsked() verdict {
-	return verdict{reason: AgentClosed, side: AgentSide, exotelCode: websocket.CloseNormalClosure, agentCode: websocket.CloseNormalClosure}
+	return verdict{
+		reason:     AgentClosed,
+		side:       AgentSide,
+		exotelCode: websocket.CloseNormalClosure,
+		agentCode:  websocket.CloseNormalClosure,
+	}
 }

@@ -69,7 +69,9 @@ func (c *Conn) measure() error {
 	return nil
 }
 
-var errGreeting = errors.New("audio: the agent's answer to the handshake has no end: agentURL must name a WebSocket server")
+var errGreeting = errors.New(
+	"audio: the agent's answer to the handshake has no end: agentURL must name a WebSocket server",
+)
 
 // maxGreetingLines bounds the answer to our handshake. A parsed header field takes many times the memory of its text.
 const maxGreetingLines = 128

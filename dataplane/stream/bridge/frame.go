@@ -47,7 +47,9 @@ func parseHeader(b []byte) (h header, ok bool) {
 	case 4:
 		h.length = int64(binary.BigEndian.Uint16(b[2:]))
 	case 10:
-		h.length = int64(binary.BigEndian.Uint64(b[2:])) //nolint:gosec // G115: a length with the top bit becomes negative, which is refused
+		h.length = int64( //nolint:gosec // G115: a length with the top bit becomes negative, which is refused
+			binary.BigEndian.Uint64(b[2:]),
+		)
 	}
 	if h.masked {
 		h.mask = [4]byte(b[lengthEnd:])

@@ -57,7 +57,12 @@ func handshakeRequest(t *testing.T) *http.Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for k, v := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": testKey} {
+	for k, v := range map[string]string{
+		"Connection":            "Upgrade",
+		"Upgrade":               "websocket",
+		"Sec-WebSocket-Version": "13",
+		"Sec-WebSocket-Key":     testKey,
+	} {
 		req.Header.Set(k, v)
 	}
 	return req
@@ -95,7 +100,11 @@ func FuzzConn(f *testing.F) {
 				t.Errorf("%d bytes are in use after the end", used)
 			}
 		}()
-		theirs, err := (&websocket.Upgrader{ReadBufferSize: 1024}).Upgrade(takeover{m: &memory{from: bytes.NewReader(sent)}}, handshakeRequest(t), nil)
+		theirs, err := (&websocket.Upgrader{ReadBufferSize: 1024}).Upgrade(
+			takeover{m: &memory{from: bytes.NewReader(sent)}},
+			handshakeRequest(t),
+			nil,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,13 +237,22 @@ func TestMetrics(t *testing.T) {
 		series[f.GetName()] = len(f.GetMetric())
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
-				got[strings.TrimPrefix(f.GetName(), "caly_audio_")+" "+l.GetValue()] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+				got[strings.TrimPrefix(f.GetName(), "caly_audio_")+" "+l.GetValue()] = m.GetCounter().GetValue() + float64(
+					m.GetHistogram().GetSampleCount(),
+				)
 			}
 		}
 	}
 	for name, want := range map[string]float64{
-		"frames_total to_agent": 4, "frames_total to_exotel": 0, "refused_total to_agent": 1, "refused_total to_exotel": 0, "dropped_total to_agent": 0,
-		"added_latency_seconds to_agent": 4, "oddities_total unknown_event": 1, "ends_total call_ended": 1, "ends_total slow": 0,
+		"frames_total to_agent":          4,
+		"frames_total to_exotel":         0,
+		"refused_total to_agent":         1,
+		"refused_total to_exotel":        0,
+		"dropped_total to_agent":         0,
+		"added_latency_seconds to_agent": 4,
+		"oddities_total unknown_event":   1,
+		"ends_total call_ended":          1,
+		"ends_total slow":                0,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v, %v; want %v", name, v, ok, want)

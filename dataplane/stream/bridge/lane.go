@@ -128,7 +128,8 @@ func (f flight) landed(s *sink) {
 
 func (l *lane) enqueue(i item) error {
 	class := i.class()
-	if class == controls && (l.frames[controls] == maxQueuedControls || l.bytes[controls]+len(i.data) > maxControlBytes) {
+	if class == controls &&
+		(l.frames[controls] == maxQueuedControls || l.bytes[controls]+len(i.data) > maxControlBytes) {
 		return l.tooMuch()
 	}
 	if !l.makeRoom(len(i.data)) {
@@ -186,7 +187,9 @@ func (l *lane) trim(at time.Duration) {
 		switch {
 		case i.kind != agentstream.Media:
 			n++
-		case l.bytes[media] > maxQueuedAudio, l.frames[media] > maxQueuedMedia, l.audio > allowed && at-i.came >= l.budget:
+		case l.bytes[media] > maxQueuedAudio,
+			l.frames[media] > maxQueuedMedia,
+			l.audio > allowed && at-i.came >= l.budget:
 			l.drop(n)
 		default:
 			return
@@ -239,7 +242,11 @@ func (l *lane) closeWith(code int, reason string) {
 
 func (l *lane) writeClose(code int, reason string) {
 	// Of no effect if gorilla has sent one already.
-	_ = l.conn.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(time.Second))
+	_ = l.conn.ws.WriteControl(
+		websocket.CloseMessage,
+		websocket.FormatCloseMessage(code, reason),
+		time.Now().Add(time.Second),
+	)
 }
 
 // attach gives the lane a connection, to which first goes before whatever waits.

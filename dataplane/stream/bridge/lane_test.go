@@ -46,39 +46,100 @@ func TestLane(t *testing.T) {
 		wantErr     bool
 	}{
 		"within the budget": {give: []arrival{media("a", 0), media("b", 100*ms)}, want: []string{"a", "b"}},
-		"beyond it, in real time": {give: []arrival{media("a", 0), media("b", 100*ms), media("c", 200*ms), media("d", 300*ms)},
-			want: []string{"c", "d"}, wantDropped: 2},
-		"beyond it, all at once": {give: []arrival{media("a", 0), media("b", 0), media("c", 0), media("d", 0)}, want: []string{"a", "b", "c", "d"}},
-		"all at once, and later": {give: []arrival{media("a", 0), media("b", 0), media("c", 0), media("d", 0), media("e", 199*ms), media("f", 200*ms)},
-			want: []string{"e", "f"}, wantDropped: 4},
+		"beyond it, in real time": {
+			give:        []arrival{media("a", 0), media("b", 100*ms), media("c", 200*ms), media("d", 300*ms)},
+			want:        []string{"c", "d"},
+			wantDropped: 2,
+		},
+		"beyond it, all at once": {
+			give: []arrival{media("a", 0), media("b", 0), media("c", 0), media("d", 0)},
+			want: []string{"a", "b", "c", "d"},
+		},
+		"all at once, and later": {
+			give:        []arrival{media("a", 0), media("b", 0), media("c", 0), media("d", 0), media("e", 199*ms), media("f", 200*ms)},
+			want:        []string{"e", "f"},
+			wantDropped: 4,
+		},
 		"one long frame": {give: []arrival{{kind: agentstream.Media, name: "a", audio: 6000}}, want: []string{"a"}},
-		"one long frame, then another": {give: []arrival{{kind: agentstream.Media, name: "a", audio: 6000}, {kind: agentstream.Media, name: "b", audio: 6000, at: time.Second}},
-			want: []string{"b"}, wantDropped: 1},
-		"control frames stay where they are": {give: []arrival{control(agentstream.DTMF, "1"), media("a", 0), control(agentstream.Mark, "m"), media("b", time.Second),
-			media("c", 2*time.Second), control(agentstream.DTMF, "2"), media("d", 3*time.Second)},
-			want: []string{"1", "m", "c", "2", "d"}, wantDropped: 2},
-		"too many bytes": {give: []arrival{{kind: agentstream.Media, name: "a", size: 600 << 10}, {kind: agentstream.Media, name: "b", size: 600 << 10}},
-			want: []string{"b"}, wantDropped: 1},
-		"clear with nothing to take back": {give: []arrival{control(agentstream.Clear, "clear")}, want: []string{"clear"}},
-		"clear": {give: []arrival{media("a", 0), control(agentstream.Mark, "m"), media("b", 0), control(agentstream.Clear, "clear"), media("c", 0)},
-			want: []string{"clear", "c"}, wantDropped: 2, wantStale: 1},
-		"clear keeps a mark of audio that is gone": {give: []arrival{control(agentstream.Mark, "played"), media("a", 0), control(agentstream.Mark, "m"),
-			control(agentstream.Clear, "clear")},
-			want: []string{"played", "clear"}, wantDropped: 1, wantStale: 1},
-		"clear keeps all else": {give: []arrival{media("a", 0), control(agentstream.Start, "start"), control(agentstream.Other, "other"), control(agentstream.DTMF, "1"),
-			control(agentstream.Clear, "clear"), control(agentstream.Stop, "stop")},
-			want: []string{"start", "other", "1", "clear", "stop"}, wantDropped: 1},
-		"clear upon clear is one": {give: []arrival{control(agentstream.Clear, "clear"), media("a", 0), control(agentstream.Mark, "m"), control(agentstream.Clear, "again")},
-			want: []string{"clear"}, wantDropped: 1, wantStale: 1},
-		"clear behind something else is another": {give: []arrival{control(agentstream.Clear, "clear"), control(agentstream.DTMF, "1"), control(agentstream.Clear, "again")},
-			want: []string{"clear", "1", "again"}},
-		"control frames without end": {give: func() (all []arrival) {
-			for range maxQueuedControls + 1 {
-				all = append(all, control(agentstream.DTMF, "1"))
-			}
-			return all
-		}(), wantErr: true},
-		"control frames of too many bytes": {give: []arrival{{kind: agentstream.Other, size: 300 << 10}, {kind: agentstream.Other, size: 300 << 10}}, wantErr: true},
+		"one long frame, then another": {
+			give: []arrival{{
+				kind:  agentstream.Media,
+				name:  "a",
+				audio: 6000,
+			}, {
+				kind:  agentstream.Media,
+				name:  "b",
+				audio: 6000,
+				at:    time.Second,
+			}},
+			want:        []string{"b"},
+			wantDropped: 1,
+		},
+		"control frames stay where they are": {
+			give: []arrival{control(agentstream.DTMF, "1"), media("a", 0), control(agentstream.Mark, "m"), media("b", time.Second),
+				media("c", 2*time.Second), control(agentstream.DTMF, "2"), media("d", 3*time.Second)},
+			want:        []string{"1", "m", "c", "2", "d"},
+			wantDropped: 2,
+		},
+		"too many bytes": {
+			give: []arrival{{
+				kind: agentstream.Media,
+				name: "a",
+				size: 600 << 10,
+			}, {
+				kind: agentstream.Media,
+				name: "b",
+				size: 600 << 10,
+			}},
+			want:        []string{"b"},
+			wantDropped: 1,
+		},
+		"clear with nothing to take back": {
+			give: []arrival{control(agentstream.Clear, "clear")},
+			want: []string{"clear"},
+		},
+		"clear": {
+			give:        []arrival{media("a", 0), control(agentstream.Mark, "m"), media("b", 0), control(agentstream.Clear, "clear"), media("c", 0)},
+			want:        []string{"clear", "c"},
+			wantDropped: 2,
+			wantStale:   1,
+		},
+		"clear keeps a mark of audio that is gone": {
+			give: []arrival{control(agentstream.Mark, "played"), media("a", 0), control(agentstream.Mark, "m"),
+				control(agentstream.Clear, "clear")},
+			want:        []string{"played", "clear"},
+			wantDropped: 1,
+			wantStale:   1,
+		},
+		"clear keeps all else": {
+			give: []arrival{media("a", 0), control(agentstream.Start, "start"), control(agentstream.Other, "other"), control(agentstream.DTMF, "1"),
+				control(agentstream.Clear, "clear"), control(agentstream.Stop, "stop")},
+			want:        []string{"start", "other", "1", "clear", "stop"},
+			wantDropped: 1,
+		},
+		"clear upon clear is one": {
+			give:        []arrival{control(agentstream.Clear, "clear"), media("a", 0), control(agentstream.Mark, "m"), control(agentstream.Clear, "again")},
+			want:        []string{"clear"},
+			wantDropped: 1,
+			wantStale:   1,
+		},
+		"clear behind something else is another": {
+			give: []arrival{control(agentstream.Clear, "clear"), control(agentstream.DTMF, "1"), control(agentstream.Clear, "again")},
+			want: []string{"clear", "1", "again"},
+		},
+		"control frames without end": {
+			give: func() (all []arrival) {
+				for range maxQueuedControls + 1 {
+					all = append(all, control(agentstream.DTMF, "1"))
+				}
+				return all
+			}(),
+			wantErr: true,
+		},
+		"control frames of too many bytes": {
+			give:    []arrival{{kind: agentstream.Other, size: 300 << 10}, {kind: agentstream.Other, size: 300 << 10}},
+			wantErr: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := lane{budget: 200 * ms, rate: 16_000, sink: sink{observer: &silent.ToAgent}}
@@ -108,10 +169,24 @@ func TestLane(t *testing.T) {
 				t.Errorf("what waits: -want +got:\n%s", diff)
 			}
 			if l.sink.Dropped != tc.wantDropped || l.sink.StaleMarks != tc.wantStale {
-				t.Errorf("dropped %d and %d marks, want %d and %d", l.sink.Dropped, l.sink.StaleMarks, tc.wantDropped, tc.wantStale)
+				t.Errorf(
+					"dropped %d and %d marks, want %d and %d",
+					l.sink.Dropped,
+					l.sink.StaleMarks,
+					tc.wantDropped,
+					tc.wantStale,
+				)
 			}
 			if l.audio != audio || l.bytes[0]+l.bytes[1] != size || l.frames[0]+l.frames[1] != len(l.queue) {
-				t.Errorf("the totals are off: %d bytes of audio, %v bytes, %v frames of %d, %d, %d", l.audio, l.bytes, l.frames, audio, size, len(l.queue))
+				t.Errorf(
+					"the totals are off: %d bytes of audio, %v bytes, %v frames of %d, %d, %d",
+					l.audio,
+					l.bytes,
+					l.frames,
+					audio,
+					size,
+					len(l.queue),
+				)
 			}
 		})
 	}
@@ -133,17 +208,20 @@ func TestVerdicts(t *testing.T) {
 		wantCode              int    // that the side itself is told
 		wantOther             int    // that the agent is told, where it was Exotel; Exotel is always told 1000
 	}{
-		"normal":           {closed(1000), CallEnded, AgentClosed, 1000, 1000},
-		"no code":          {closed(1005), CallEnded, AgentClosed, 1000, 1000},
-		"its own code":     {closed(4000), CallEnded, AgentClosed, 1000, 1000},
-		"policy":           {closed(1008), CallEnded, AgentClosed, 1000, 1000},
-		"going away":       {closed(1001), CallEnded, AgentLost, 1000, 1000},
-		"cut off":          {closed(1006), ExotelLost, AgentLost, 1000, 1001},
-		"internal error":   {closed(1011), ExotelLost, AgentLost, 1000, 1001},
-		"restart":          {closed(1012), ExotelLost, AgentLost, 1000, 1001},
-		"try again":        {closed(1013), ExotelLost, AgentLost, 1000, 1001},
-		"end of file":      {io.EOF, ExotelLost, AgentLost, 1000, 1001},
-		"reset":            {&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, ExotelLost, AgentLost, 1000, 1001},
+		"normal":         {closed(1000), CallEnded, AgentClosed, 1000, 1000},
+		"no code":        {closed(1005), CallEnded, AgentClosed, 1000, 1000},
+		"its own code":   {closed(4000), CallEnded, AgentClosed, 1000, 1000},
+		"policy":         {closed(1008), CallEnded, AgentClosed, 1000, 1000},
+		"going away":     {closed(1001), CallEnded, AgentLost, 1000, 1000},
+		"cut off":        {closed(1006), ExotelLost, AgentLost, 1000, 1001},
+		"internal error": {closed(1011), ExotelLost, AgentLost, 1000, 1001},
+		"restart":        {closed(1012), ExotelLost, AgentLost, 1000, 1001},
+		"try again":      {closed(1013), ExotelLost, AgentLost, 1000, 1001},
+		"end of file":    {io.EOF, ExotelLost, AgentLost, 1000, 1001},
+		"reset": {&net.OpError{
+			Op:  "read",
+			Err: os.NewSyscallError("read", syscall.ECONNRESET),
+		}, ExotelLost, AgentLost, 1000, 1001},
 		"a bare errno":     {syscall.EPIPE, ExotelLost, AgentLost, 1000, 1001},
 		"closed by us":     {net.ErrClosed, ExotelLost, AgentLost, 1000, 1001},
 		"silent":           {errSilent, ExotelLost, AgentLost, 1008, 1001},
@@ -157,12 +235,14 @@ func TestVerdicts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := verdict{reason: tc.wantExotel, side: ExotelSide, exotelCode: tc.wantCode, agentCode: tc.wantOther}
 			got := exotelEnded(tc.err)
-			if got.reason != want.reason || got.side != want.side || got.exotelCode != want.exotelCode || got.agentCode != want.agentCode {
+			if got.reason != want.reason || got.side != want.side || got.exotelCode != want.exotelCode ||
+				got.agentCode != want.agentCode {
 				t.Errorf("Exotel: got %+v, want %+v", got, want)
 			}
 			want = verdict{reason: tc.wantAgent, side: AgentSide, exotelCode: 1000, agentCode: tc.wantCode}
 			got = agentEnded(tc.err)
-			if got.reason != want.reason || got.side != want.side || got.exotelCode != want.exotelCode || got.agentCode != want.agentCode {
+			if got.reason != want.reason || got.side != want.side || got.exotelCode != want.exotelCode ||
+				got.agentCode != want.agentCode {
 				t.Errorf("the agent: got %+v, want %+v", got, want)
 			}
 		})
@@ -183,7 +263,10 @@ func TestCuts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cancel(tc.cause)
-			if verdict := cutOf(ctx); verdict.reason != tc.want || verdict.exotelCode != tc.wantCode || verdict.agentCode != tc.wantCode || verdict.side != "" {
+			if verdict := cutOf(
+				ctx,
+			); verdict.reason != tc.want || verdict.exotelCode != tc.wantCode || verdict.agentCode != tc.wantCode ||
+				verdict.side != "" {
 				t.Errorf("got %+v", verdict)
 			}
 		})
@@ -217,7 +300,12 @@ func TestLaneMemory(t *testing.T) {
 	shared := budget.New(3 * frame)
 	lanes := make([]lane, 2)
 	for i := range lanes {
-		lanes[i] = lane{rate: 16_000, budget: 200 * time.Millisecond, sink: sink{observer: &silent.ToAgent}, room: shared.Share(freeQueued)}
+		lanes[i] = lane{
+			rate:   16_000,
+			budget: 200 * time.Millisecond,
+			sink:   sink{observer: &silent.ToAgent},
+			room:   shared.Share(freeQueued),
+		}
 	}
 	fill := func(l *lane, n int) {
 		for range n {
@@ -230,8 +318,16 @@ func TestLaneMemory(t *testing.T) {
 	check := func(when string, first, second int, used int64) {
 		t.Helper()
 		if len(lanes[0].queue) != first || len(lanes[1].queue) != second || shared.InUse() != used {
-			t.Errorf("%s: %d and %d frames wait, and %d bytes of the shared memory are used; want %d, %d, %d", when, len(lanes[0].queue), len(lanes[1].queue),
-				shared.InUse(), first, second, used)
+			t.Errorf(
+				"%s: %d and %d frames wait, and %d bytes of the shared memory are used; want %d, %d, %d",
+				when,
+				len(lanes[0].queue),
+				len(lanes[1].queue),
+				shared.InUse(),
+				first,
+				second,
+				used,
+			)
 		}
 	}
 	fill(&lanes[0], own)
@@ -243,7 +339,13 @@ func TestLaneMemory(t *testing.T) {
 	if a, b := lanes[0].sink.Dropped, lanes[1].sink.Dropped; a != 7 || b != uint64(10-own) {
 		t.Errorf("%d and %d are dropped", a, b)
 	}
-	if err := lanes[1].send(agentstream.Mark, make([]byte, 64), 0, 0); err != nil || len(lanes[1].queue) != own || lanes[1].queue[own-1].kind != agentstream.Mark {
+	if err := lanes[1].send(
+		agentstream.Mark,
+		make([]byte, 64),
+		0,
+		0,
+	); err != nil || len(lanes[1].queue) != own ||
+		lanes[1].queue[own-1].kind != agentstream.Mark {
 		t.Errorf("a mark takes the place of audio: %v, %d wait", err, len(lanes[1].queue))
 	}
 	if err := lanes[1].send(agentstream.Clear, make([]byte, 64), 0, 0); err != nil {
@@ -254,7 +356,13 @@ func TestLaneMemory(t *testing.T) {
 		t.Error(err)
 	}
 	check("and on the other", 1, 1, 0)
-	if err := lanes[0].send(agentstream.Media, make([]byte, freeQueued+4*frame), 1, 0); err != nil || len(lanes[0].queue) != 1 {
+	if err := lanes[0].send(
+		agentstream.Media,
+		make([]byte, freeQueued+4*frame),
+		1,
+		0,
+	); err != nil ||
+		len(lanes[0].queue) != 1 {
 		t.Errorf("a frame larger than there is memory: %v, %d wait", err, len(lanes[0].queue))
 	}
 	if err := lanes[0].send(agentstream.Other, make([]byte, freeQueued+4*frame), 0, 0); !errors.Is(err, errSlow) {

@@ -88,7 +88,13 @@ func TestAnnouncedFrames(t *testing.T) {
 			for range sockets {
 				peers = append(peers, dialRaw(t, readers.server.Listener.Addr().String()))
 			}
-			eventually.Within(patience).Holds(t, "all sockets are open", func() bool { return len(readers.all()) == sockets })
+			eventually.Within(
+				patience,
+			).Holds(
+				t,
+				"all sockets are open",
+				func() bool { return len(readers.all()) == sockets },
+			)
 			before := heapBytes()
 			for _, p := range peers {
 				p.write(announce(first, true, maxFrame))

@@ -54,8 +54,13 @@ var writeBuffers sync.Pool
 // endpoint authenticates by other means. A request that is no handshake is answered here.
 func Upgrade(w http.ResponseWriter, r *http.Request, o ConnOptions) (*Conn, error) {
 	h := &hijacker{ResponseWriter: w, o: o.withDefaults()}
-	upgrader := websocket.Upgrader{ReadBufferSize: gorillaBuffer, WriteBufferSize: gorillaBuffer, WriteBufferPool: &writeBuffers,
-		CheckOrigin: func(*http.Request) bool { return true }, Error: h.refuse}
+	upgrader := websocket.Upgrader{
+		ReadBufferSize:  gorillaBuffer,
+		WriteBufferSize: gorillaBuffer,
+		WriteBufferPool: &writeBuffers,
+		CheckOrigin:     func(*http.Request) bool { return true },
+		Error:           h.refuse,
+	}
 	ws, err := upgrader.Upgrade(h, r, nil)
 	if err != nil {
 		return nil, err
@@ -99,7 +104,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // ErrTLS says that a peer's certificate or its TLS will not do.
-var ErrTLS = errors.New("audio: no TLS with the peer: its certificate must be for its host, in time, and signed by somebody who is trusted")
+var ErrTLS = errors.New(
+	"audio: no TLS with the peer: its certificate must be for its host, in time, and signed by somebody who is trusted",
+)
 
 // Dialer connects to agents.
 type Dialer struct {
@@ -118,8 +125,13 @@ func (d Dialer) Dial(ctx context.Context, url string, header http.Header) (*Conn
 	if h.NetDial == nil {
 		h.NetDial = (&net.Dialer{}).DialContext
 	}
-	dialer := websocket.Dialer{ReadBufferSize: gorillaBuffer, WriteBufferSize: gorillaBuffer, WriteBufferPool: &writeBuffers,
-		NetDialContext: h.plain, NetDialTLSContext: h.secure}
+	dialer := websocket.Dialer{
+		ReadBufferSize:    gorillaBuffer,
+		WriteBufferSize:   gorillaBuffer,
+		WriteBufferPool:   &writeBuffers,
+		NetDialContext:    h.plain,
+		NetDialTLSContext: h.secure,
+	}
 	ws, resp, err := dialer.DialContext(ctx, url, header)
 	if !h.released() { // the context has closed the connection, or is about to
 		err = context.Cause(ctx)

@@ -57,7 +57,11 @@ func (p *pulse) beat(b *Bridge) {
 }
 
 func (c *Conn) ping() {
-	_ = c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)) // a failed link is noticed by its reader
+	_ = c.ws.WriteControl(
+		websocket.PingMessage,
+		nil,
+		time.Now().Add(time.Second),
+	) // a failed link is noticed by its reader
 }
 
 func (c *Conn) silentSince(t time.Duration) bool { return time.Duration(c.heard.Load()) < t }

@@ -89,17 +89,29 @@ func TestNoReconnect(t *testing.T) {
 		do        func(r *rig, a *raw)
 		want      Reason
 	}{
-		"not allowed":        {configure: nil, do: lose, want: AgentLost},
-		"refused":            {configure: failing, do: lose, want: AgentLost},
-		"not in time":        {configure: hanging, do: lose, want: AgentLost},
-		"closed on purpose":  {configure: redialing, do: func(_ *rig, a *raw) { a.closeWith(1000, "") }, want: AgentClosed},
-		"broke the protocol": {configure: redialing, do: func(_ *rig, a *raw) { a.send(0xf1, "x") }, want: ProtocolError},
-		"lost twice": {configure: redialing, do: func(r *rig, a *raw) {
-			_ = a.Close()
-			b := r.answer()
-			b.expect(connected, start)
-			_ = b.Close()
-		}, want: AgentLost},
+		"not allowed": {configure: nil, do: lose, want: AgentLost},
+		"refused":     {configure: failing, do: lose, want: AgentLost},
+		"not in time": {configure: hanging, do: lose, want: AgentLost},
+		"closed on purpose": {
+			configure: redialing,
+			do:        func(_ *rig, a *raw) { a.closeWith(1000, "") },
+			want:      AgentClosed,
+		},
+		"broke the protocol": {
+			configure: redialing,
+			do:        func(_ *rig, a *raw) { a.send(0xf1, "x") },
+			want:      ProtocolError,
+		},
+		"lost twice": {
+			configure: redialing,
+			do: func(r *rig, a *raw) {
+				_ = a.Close()
+				b := r.answer()
+				b.expect(connected, start)
+				_ = b.Close()
+			},
+			want: AgentLost,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, quick(), ConnOptions{}, tc.configure)
@@ -231,7 +243,10 @@ func TestCodecWithoutStart(t *testing.T) {
 func TestCodecCannot(t *testing.T) {
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.Twilio) })
 	exotel, _ := r.call()
-	exotel.text(connected, `{"event":"start","stream_sid":"s1","start":{"media_format":{"encoding":"raw","sample_rate":"11025"}}}`)
+	exotel.text(
+		connected,
+		`{"event":"start","stream_sid":"s1","start":{"media_format":{"encoding":"raw","sample_rate":"11025"}}}`,
+	)
 	if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
 		t.Errorf("Exotel was closed with %d", got)
 	}

@@ -102,7 +102,12 @@ func (b *Bridge) agentSent(c *Conn, f frame) error {
 		return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
 	}
 	b.fromAgent.inRow = 0
-	if err := b.toExotel.send(message.Kind, seal(f.buf, f.at, opText, false), message.AudioBytes(), c.came); err != nil {
+	if err := b.toExotel.send(
+		message.Kind,
+		seal(f.buf, f.at, opText, false),
+		message.AudioBytes(),
+		c.came,
+	); err != nil {
 		b.end(exotelEnded(err))
 	}
 	return nil

@@ -179,8 +179,11 @@ func TestEagerClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: "+testKey+"\r\n\r\n"+string(frameBytes(0x81, true, connected)))
+	_, err = io.WriteString(
+		conn,
+		"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+			"Sec-WebSocket-Key: "+testKey+"\r\n\r\n"+string(frameBytes(0x81, true, connected)),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,13 @@ func newRig(t *testing.T, o Options, co ConnOptions, configure func(r *rig, o *O
 }
 
 // newRigBehind starts one whose server's listener is wrapped.
-func newRigBehind(t *testing.T, o Options, co ConnOptions, configure func(r *rig, o *Options), wrap func(net.Listener) net.Listener) *rig {
+func newRigBehind(
+	t *testing.T,
+	o Options,
+	co ConnOptions,
+	configure func(r *rig, o *Options),
+	wrap func(net.Listener) net.Listener,
+) *rig {
 	t.Helper()
 	ctx, cut := context.WithCancelCause(t.Context())
 	r := &rig{t: t, agents: make(chan net.Conn, 1000), ends: make(chan *End, 1000), cut: cut}

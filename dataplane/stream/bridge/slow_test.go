@@ -133,7 +133,10 @@ func TestSlowSide(t *testing.T) {
 			if !slices.IsSorted(audio) || audio[0] != 0 || audio[len(audio)-1] != last {
 				t.Errorf("audio out of order: %v", audio)
 			}
-			if dropped := int(stalled.dropped.n.Load()); len(audio)+dropped != last+1 || len(slices.Compact(audio)) != len(audio) {
+			if dropped := int(
+				stalled.dropped.n.Load(),
+			); len(audio)+dropped != last+1 ||
+				len(slices.Compact(audio)) != len(audio) {
 				t.Errorf("%d of %d arrived and %d were dropped", len(audio), last+1, dropped)
 			}
 		})
@@ -228,10 +231,30 @@ func TestSlowEnds(t *testing.T) {
 		wantSide Side
 		wantCode int
 	}{
-		"the agent, in time":           {toAgent: true, timeout: 300 * time.Millisecond, wantSide: AgentSide, wantCode: websocket.CloseNormalClosure},
-		"Exotel, in time":              {timeout: 300 * time.Millisecond, wantSide: ExotelSide, wantCode: websocket.CloseGoingAway},
-		"the agent, in control frames": {toAgent: true, timeout: patience, flood: true, wantSide: AgentSide, wantCode: websocket.CloseNormalClosure},
-		"Exotel, in control frames":    {timeout: patience, flood: true, wantSide: ExotelSide, wantCode: websocket.CloseGoingAway},
+		"the agent, in time": {
+			toAgent:  true,
+			timeout:  300 * time.Millisecond,
+			wantSide: AgentSide,
+			wantCode: websocket.CloseNormalClosure,
+		},
+		"Exotel, in time": {
+			timeout:  300 * time.Millisecond,
+			wantSide: ExotelSide,
+			wantCode: websocket.CloseGoingAway,
+		},
+		"the agent, in control frames": {
+			toAgent:  true,
+			timeout:  patience,
+			flood:    true,
+			wantSide: AgentSide,
+			wantCode: websocket.CloseNormalClosure,
+		},
+		"Exotel, in control frames": {
+			timeout:  patience,
+			flood:    true,
+			wantSide: ExotelSide,
+			wantCode: websocket.CloseGoingAway,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stalled := stall(t, quick(), ConnOptions{WriteTimeout: tc.timeout}, tc.toAgent)

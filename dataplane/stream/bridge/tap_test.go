@@ -60,8 +60,20 @@ func TestTap(t *testing.T) {
 	peer.expect(connected, start, mediaOf("AAAA"), mediaOf("BBBB"))
 	odd := `{ "media" : {"payload":"CC\/C"} , "event":"media"}`
 	long := mediaOf(strings.Repeat("DDDD", 5000))
-	peer.text(mediaOf("EEEE"), odd, `{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`, `{"event":"clear","stream_sid":"s1"}`, long)
-	exotel.expect(mediaOf("EEEE"), odd, `{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`, `{"event":"clear","stream_sid":"s1"}`, long)
+	peer.text(
+		mediaOf("EEEE"),
+		odd,
+		`{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`,
+		`{"event":"clear","stream_sid":"s1"}`,
+		long,
+	)
+	exotel.expect(
+		mediaOf("EEEE"),
+		odd,
+		`{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`,
+		`{"event":"clear","stream_sid":"s1"}`,
+		long,
+	)
 	eventually.Within(patience).Holds(t, "the tap is told", func() bool { _, said := l.heard(); return len(said) == 4 })
 	caller, said := l.heard()
 	if diff := cmp.Diff([]string{"AAAA", "BBBB"}, caller); diff != "" {
@@ -125,7 +137,12 @@ func TestTapUnheard(t *testing.T) {
 	attached(t, &lane)
 	lane.detach()
 	give("EEEE", 0)
-	if err := lane.send(agentstream.Clear, seal(append(make([]byte, maxHeader), `{"event":"clear"}`...), maxHeader, opText, false), 0, 0); err != nil {
+	if err := lane.send(
+		agentstream.Clear,
+		seal(append(make([]byte, maxHeader), `{"event":"clear"}`...), maxHeader, opText, false),
+		0,
+		0,
+	); err != nil {
 		t.Fatal(err)
 	}
 	give("FFFF", 0)

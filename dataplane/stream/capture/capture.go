@@ -33,7 +33,13 @@ type Store interface {
 	FinishCapture(ctx context.Context, ref store.CaptureRef, pod string, e store.CaptureEnd) error
 	HeartbeatCaptures(ctx context.Context, pod string, refs []store.CaptureRef) (map[store.CaptureRef]bool, error)
 	ReleaseCaptures(ctx context.Context, pod string, refs []store.CaptureRef) error
-	ClaimCaptures(ctx context.Context, tenants []string, pod string, unseen time.Duration, limit int) ([]store.Capture, error)
+	ClaimCaptures(
+		ctx context.Context,
+		tenants []string,
+		pod string,
+		unseen time.Duration,
+		limit int,
+	) ([]store.Capture, error)
 	OpenCapture(ctx context.Context, ref store.CaptureRef, pod string) (store.Capture, error)
 }
 
@@ -179,13 +185,21 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	if rate <= 0 {
 		rate = defaultRate
 	}
-	capture := &Capture{c: c, tape: newTape(c, t, session), full: make(chan struct{}, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
-		cut: make(chan struct{}), recorder: recorder{rate: rate, origin: c.o.now()}}
+	capture := &Capture{
+		c:        c,
+		tape:     newTape(c, t, session),
+		full:     make(chan struct{}, 1),
+		ended:    make(chan struct{}),
+		recorded: make(chan struct{}),
+		cut:      make(chan struct{}),
+		recorder: recorder{rate: rate, origin: c.o.now()},
+	}
 	capture.queue.wake, capture.queue.room = make(chan struct{}, 1), c.memory.Of(capture.tape.m.Tenant).Share(2*wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	capture.namespace = namespaceOf(t.ID)
-	if len(c.live) >= c.o.MaxCaptures || c.ofNamespace(capture.namespace) >= c.o.MaxCaptures-c.o.MaxCaptures/4 || c.stopped {
+	if len(c.live) >= c.o.MaxCaptures || c.ofNamespace(capture.namespace) >= c.o.MaxCaptures-c.o.MaxCaptures/4 ||
+		c.stopped {
 		capture.refused = true
 		return capture
 	}
@@ -256,10 +270,22 @@ func (s *Capture) refuse() {
 	info, _ := s.queue.started()
 	row := s.tape.m.row(s.c.o.Pod)
 	row.CallSID = store.BoundedSID(info.CallSID)
-	err := s.c.o.Store.RefuseCapture(ctx, row, CodeNoRoom,
-		"the call was not captured: its pod had as many captures as it may, in all or of one namespace (--max-captures)")
+	err := s.c.o.Store.RefuseCapture(
+		ctx,
+		row,
+		CodeNoRoom,
+		"the call was not captured: its pod had as many captures as it may, in all or of one namespace (--max-captures)",
+	)
 	if err != nil {
-		s.c.o.Log.Warn("a call was not captured, and no row tells of it", "tenant", row.Tenant, "session", row.Session, "error", err)
+		s.c.o.Log.Warn(
+			"a call was not captured, and no row tells of it",
+			"tenant",
+			row.Tenant,
+			"session",
+			row.Session,
+			"error",
+			err,
+		)
 	}
 }
 

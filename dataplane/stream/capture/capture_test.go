@@ -38,10 +38,16 @@ func TestShortCall(t *testing.T) {
 		t.Errorf("%v uploaded", n)
 	}
 	list, _, err := rig.db.ListRecordings(t.Context(), acme, store.RecordingFilter{Page: store.Page{Limit: 10}})
-	if err != nil || len(list) != 1 || !list[0].Captured || list[0].CallSID != "call1" || list[0].State != store.StateUploaded {
+	if err != nil || len(list) != 1 || !list[0].Captured || list[0].CallSID != "call1" ||
+		list[0].State != store.StateUploaded {
 		t.Errorf("listed: %+v, %v", list, err)
 	}
-	if other, _, err := rig.db.ListRecordings(t.Context(), globex, store.RecordingFilter{Page: store.Page{Limit: 10}}); err != nil || len(other) != 0 {
+	if other, _, err := rig.db.ListRecordings(
+		t.Context(),
+		globex,
+		store.RecordingFilter{Page: store.Page{Limit: 10}},
+	); err != nil ||
+		len(other) != 0 {
 		t.Errorf("another tenant sees %+v, %v", other, err)
 	}
 }
@@ -113,7 +119,13 @@ func TestClear(t *testing.T) {
 	call.caller = append(call.caller, noise(len(call.caller), testRate, 7)...)
 	call.said = append(append(call.said, noise(0, testRate/2, 13)...), make([]int16, testRate/2)...)
 	call.End()
-	eventually.Within(patience).Holds(rig.t, "it has ended", func() bool { return rig.row(call.session).State == "uploaded" })
+	eventually.Within(
+		patience,
+	).Holds(
+		rig.t,
+		"it has ended",
+		func() bool { return rig.row(call.session).State == "uploaded" },
+	)
 	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
 }
 
@@ -135,8 +147,17 @@ func TestEncodings(t *testing.T) {
 	capture.Tap().Agent([]byte(base64.RawStdEncoding.EncodeToString(codes[:100])), at)
 	pod.clock.Store(int64(at + 20*time.Millisecond))
 	capture.End()
-	eventually.Within(patience).Holds(rig.t, "it has ended", func() bool { return rig.row(session).State == "uploaded" })
-	want := &call{caller: g711.AppendDecode(nil, codes), said: append(g711.AppendDecode(nil, codes[:100]), make([]int16, 60)...)}
+	eventually.Within(
+		patience,
+	).Holds(
+		rig.t,
+		"it has ended",
+		func() bool { return rig.row(session).State == "uploaded" },
+	)
+	want := &call{
+		caller: g711.AppendDecode(nil, codes),
+		said:   append(g711.AppendDecode(nil, codes[:100]), make([]int16, 60)...),
+	}
 	rig.same(rig.object(acme, "call1", session), want.file(wav.CallHeader(8000, 640)))
 	if n := counter(t, pod, "caly_captures_dropped_frames_total"); n != 1 {
 		t.Errorf("%v frames are counted as left out", n)
@@ -235,13 +256,22 @@ func TestSpoolFull(t *testing.T) {
 	call.End()
 	other.End()
 	rig.s3.Start(t)
-	eventually.Within(patience).Holds(rig.t, "it has ended", func() bool { return rig.row(call.session).State == "uploaded" })
+	eventually.Within(
+		patience,
+	).Holds(
+		rig.t,
+		"it has ended",
+		func() bool { return rig.row(call.session).State == "uploaded" },
+	)
 	got := rig.object(acme, "call1", call.session)
 	if n := len(got); n < 1<<20 || n > 2<<20 || (n-wav.HeaderSize)%frame != 0 {
 		t.Fatalf("the file has %d bytes", n)
 	}
 	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])
-	if got := rig.row(call.session); got.Code != CodeSpoolFull || got.Size != int64(len(rig.object(acme, "call1", call.session))) {
+	if got := rig.row(
+		call.session,
+	); got.Code != CodeSpoolFull ||
+		got.Size != int64(len(rig.object(acme, "call1", call.session))) {
 		t.Errorf("the row: %+v", got)
 	}
 	rig.settled(other.session, row{State: "uploaded", Size: int64(len(other.file(nil))), Digest: true})
@@ -255,14 +285,25 @@ func TestDiskFails(t *testing.T) {
 	call := pod.call(acme, "call1")
 	call.talk(time.Second)
 	eventually.Within(patience).Holds(rig.t, "it is on disk", func() bool { return onDisk(pod.dir) > wav.HeaderSize })
-	if err := os.Mkdir(filepath.Join(pod.dir, spoolName(recording.CaptureID(call.session)), "00002.part"), 0o700); err != nil {
+	if err := os.Mkdir(
+		filepath.Join(pod.dir, spoolName(recording.CaptureID(call.session)), "00002.part"),
+		0o700,
+	); err != nil {
 		t.Fatal(err)
 	}
 	call.talk(2 * time.Minute)
-	rig.settled(call.session, row{State: "uploaded", Code: CodeSpoolFailed, Size: partSize, Digest: true}) // while the call runs
+	rig.settled(call.session, row{
+		State:  "uploaded",
+		Code:   CodeSpoolFailed,
+		Size:   partSize,
+		Digest: true,
+	}) // while the call runs
 	call.talk(time.Second)
 	call.End()
-	rig.same(rig.object(acme, "call1", call.session), call.file(wav.CallHeader(testRate, partSize-wav.HeaderSize))[:partSize])
+	rig.same(
+		rig.object(acme, "call1", call.session),
+		call.file(wav.CallHeader(testRate, partSize-wav.HeaderSize))[:partSize],
+	)
 	rig.noUploads()
 	rig.spoolEmpty(pod)
 }

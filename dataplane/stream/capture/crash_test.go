@@ -166,7 +166,10 @@ func TestPodLost(t *testing.T) {
 				return s == "uploaded" || s == "failed"
 			})
 			if k.Parts == 0 {
-				if got := rig.row(k.Session); got != (row{State: "failed", Code: CodePodLost}) || rig.object(acme, "call1", k.Session) != nil {
+				if got := rig.row(k.Session); got != (row{
+					State: "failed",
+					Code:  CodePodLost,
+				}) || rig.object(acme, "call1", k.Session) != nil {
 					t.Errorf("the row: %+v", got)
 				}
 			} else {
@@ -212,7 +215,15 @@ func TestUnknownUpload(t *testing.T) {
 		ref := store.CaptureRef{Tenant: acme, ID: fmt.Sprintf("%016x", parts)}
 		session := store.NewID()
 		key := acme + "/" + name + "/capture-" + session + ".wav"
-		row := store.Capture{CaptureRef: ref, Session: session, CallSID: name, Pod: "gone", Bucket: rig.bucket, Key: key, CreatedAt: time.Now()}
+		row := store.Capture{
+			CaptureRef: ref,
+			Session:    session,
+			CallSID:    name,
+			Pod:        "gone",
+			Bucket:     rig.bucket,
+			Key:        key,
+			CreatedAt:  time.Now(),
+		}
 		if err := rig.db.BeginCapture(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +233,16 @@ func TestUnknownUpload(t *testing.T) {
 		}
 		content := append(wav.CallHeader(8000, 1<<40), make([]byte, 4000)...)
 		for n := 1; n <= parts; n++ {
-			if _, err := rig.admin.PutObjectPart(t.Context(), rig.bucket, key, id, n, strings.NewReader(string(content)), int64(len(content)), minio.PutObjectPartOptions{}); err != nil {
+			if _, err := rig.admin.PutObjectPart(
+				t.Context(),
+				rig.bucket,
+				key,
+				id,
+				n,
+				strings.NewReader(string(content)),
+				int64(len(content)),
+				minio.PutObjectPartOptions{},
+			); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -230,7 +250,10 @@ func TestUnknownUpload(t *testing.T) {
 		eventually.Within(patience).Holds(rig.t, "it has ended", func() bool {
 			return rig.row(session).State != "recording"
 		})
-		if got := rig.row(session); parts == 1 && (got.State != "uploaded" || got.Size != int64(len(content))) || parts == 0 && got.State != "failed" {
+		if got := rig.row(
+			session,
+		); parts == 1 && (got.State != "uploaded" || got.Size != int64(len(content))) ||
+			parts == 0 && got.State != "failed" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

@@ -274,7 +274,12 @@ func TestUploadEndedByOthers(t *testing.T) {
 		if err != nil || len(list.Uploads) != 1 {
 			t.Fatal(list, err)
 		}
-		if err := rig.admin.AbortMultipartUpload(t.Context(), rig.bucket, list.Uploads[0].Key, list.Uploads[0].UploadID); err != nil {
+		if err := rig.admin.AbortMultipartUpload(
+			t.Context(),
+			rig.bucket,
+			list.Uploads[0].Key,
+			list.Uploads[0].UploadID,
+		); err != nil {
 			t.Fatal(err)
 		}
 		call.End()
@@ -333,7 +338,13 @@ func TestTakenOver(t *testing.T) {
 			if ended {
 				rig.s3.Start(t)
 			}
-			eventually.Within(patience).Holds(rig.t, "it is let go", func() bool { return pod.outcome(outcomeLost) == 1 })
+			eventually.Within(
+				patience,
+			).Holds(
+				rig.t,
+				"it is let go",
+				func() bool { return pod.outcome(outcomeLost) == 1 },
+			)
 			rig.spoolEmpty(pod)
 			call.End()
 			if got := rig.row(call.session); got.State != "recording" {
@@ -398,7 +409,13 @@ func TestTenantGone(t *testing.T) {
 	rig.s3.Stop(t)
 	call := first.call(acme, "call1")
 	call.talk(time.Second)
-	eventually.Within(patience).Holds(rig.t, "it has a row", func() bool { return rig.row(call.session).State == "recording" })
+	eventually.Within(
+		patience,
+	).Holds(
+		rig.t,
+		"it has a row",
+		func() bool { return rig.row(call.session).State == "recording" },
+	)
 	call.End()
 	first.end()
 	rig.s3.Start(t)
@@ -449,7 +466,13 @@ func TestTenantNotYetKnown(t *testing.T) {
 	rig.s3.Stop(t)
 	call := first.call(acme, "call1")
 	call.talk(time.Second)
-	eventually.Within(patience).Holds(rig.t, "it has a row", func() bool { return rig.row(call.session).State == "recording" })
+	eventually.Within(
+		patience,
+	).Holds(
+		rig.t,
+		"it has a row",
+		func() bool { return rig.row(call.session).State == "recording" },
+	)
 	call.End()
 	first.end()
 	rig.s3.Start(t)
@@ -519,8 +542,15 @@ func TestBroken(t *testing.T) {
 	rig := newRig(t)
 	session := store.NewID()
 	key := acme + "/call1/capture-" + session + ".wav"
-	row := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "0123456789abcdef"}, Session: session, CallSID: "call1", Pod: "gone",
-		Bucket: rig.bucket, Key: key, CreatedAt: time.Now()}
+	row := store.Capture{
+		CaptureRef: store.CaptureRef{Tenant: acme, ID: "0123456789abcdef"},
+		Session:    session,
+		CallSID:    "call1",
+		Pod:        "gone",
+		Bucket:     rig.bucket,
+		Key:        key,
+		CreatedAt:  time.Now(),
+	}
 	if err := rig.db.BeginCapture(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
@@ -530,8 +560,12 @@ func TestBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: strings.NewReader(string(cut)),
-		Size: int64(len(cut)), ContentType: contentType}); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{
+		Key:         key,
+		Body:        strings.NewReader(string(cut)),
+		Size:        int64(len(cut)),
+		ContentType: contentType,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	row.Pod = "other"
@@ -539,7 +573,10 @@ func TestBroken(t *testing.T) {
 	if err := pod.rescue(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	if got := rig.row(session); got.State != "failed" || got.Code != CodePodLost || rig.object(acme, "call1", session) != nil {
+	if got := rig.row(
+		session,
+	); got.State != "failed" || got.Code != CodePodLost ||
+		rig.object(acme, "call1", session) != nil {
 		t.Errorf("%+v", got)
 	}
 }
@@ -564,9 +601,18 @@ func TestDiskFull(t *testing.T) {
 	})
 	call.End()
 	rig.s3.Start(t)
-	eventually.Within(patience).Holds(rig.t, "it has ended", func() bool { return rig.row(call.session).State == "uploaded" })
+	eventually.Within(
+		patience,
+	).Holds(
+		rig.t,
+		"it has ended",
+		func() bool { return rig.row(call.session).State == "uploaded" },
+	)
 	got := rig.object(acme, "call1", call.session)
-	if n := len(got); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 || rig.row(call.session).Code != CodeSpoolFailed {
+	if n := len(
+		got,
+	); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 ||
+		rig.row(call.session).Code != CodeSpoolFailed {
 		t.Fatalf("the file has %d bytes, and the row is %+v", n, rig.row(call.session))
 	}
 	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])

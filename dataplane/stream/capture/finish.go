@@ -27,8 +27,12 @@ func (t *tape) bring(ctx context.Context) (done bool, err error) {
 		t.abandon()
 		return true, nil
 	case !t.m.Ended.IsZero() && time.Since(t.m.Ended) > t.c.o.GiveUpAfter:
-		gaveUp := t.giveUp(ctx, CodeStorageFailed, fmt.Sprintf("the capture could not be brought to bucket %q in %s: %s",
-			t.m.Bucket, t.c.o.GiveUpAfter, objectstore.Explain(err)))
+		gaveUp := t.giveUp(
+			ctx,
+			CodeStorageFailed,
+			fmt.Sprintf("the capture could not be brought to bucket %q in %s: %s",
+				t.m.Bucket, t.c.o.GiveUpAfter, objectstore.Explain(err)),
+		)
 		return gaveUp == nil, gaveUp
 	}
 	return false, err
@@ -212,7 +216,11 @@ func (t *tape) putParts(ctx context.Context, b *objectstore.Bucket) error {
 		return fmt.Errorf("list the parts: %w", err)
 	}
 	if size := sizeOf(parts); size != t.m.Size {
-		return t.giveUp(ctx, CodeUploadLost, fmt.Sprintf("the bucket has %d bytes of %d, and the rest is nowhere any more", size, t.m.Size))
+		return t.giveUp(
+			ctx,
+			CodeUploadLost,
+			fmt.Sprintf("the bucket has %d bytes of %d, and the rest is nowhere any more", size, t.m.Size),
+		)
 	}
 	err = t.request(ctx, func(ctx context.Context) error { return b.CompleteUpload(ctx, t.m.Key, t.m.UploadID, parts) })
 	if err != nil && !errors.Is(err, objectstore.ErrNoUpload) {
@@ -362,8 +370,17 @@ func (t *tape) discard(ctx context.Context) {
 		err = t.abortOthers(ctx, b)
 	}
 	if err != nil {
-		t.c.o.Log.Warn("an upload in parts of a capture that is lost could not be ended: a lifecycle rule of the bucket should end old ones",
-			"tenant", t.m.Tenant, "bucket", t.m.Bucket, "key", t.m.Key, "error", objectstore.Detail(err))
+		t.c.o.Log.Warn(
+			"an upload in parts of a capture that is lost could not be ended: a lifecycle rule of the bucket should end old ones",
+			"tenant",
+			t.m.Tenant,
+			"bucket",
+			t.m.Bucket,
+			"key",
+			t.m.Key,
+			"error",
+			objectstore.Detail(err),
+		)
 	}
 }
 

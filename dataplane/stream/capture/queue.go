@@ -78,11 +78,17 @@ func (q *queue) add(k kind, payload []byte, at time.Duration) {
 	switch {
 	case q.closed:
 		return
-	case len(q.in.text)+len(payload) > maxQueued, len(q.in.entries) >= maxQueued/64, !q.room.Resize(int64(q.out + q.in.size() + entrySize + len(payload))):
+	case len(q.in.text)+len(payload) > maxQueued,
+		len(q.in.entries) >= maxQueued/64,
+		!q.room.Resize(int64(q.out + q.in.size() + entrySize + len(payload))):
 		q.dropped++
 		return
 	}
-	q.in.entries = append(q.in.entries, entry{at: at, length: int32(len(payload)), kind: k}) //nolint:gosec // bounded above
+	q.in.entries = append(q.in.entries, entry{
+		at:     at,
+		length: int32(len(payload)), //nolint:gosec // bounded above
+		kind:   k,
+	})
 	q.in.text = append(q.in.text, payload...)
 	if len(q.in.text) >= wakeAt {
 		select {

@@ -28,7 +28,11 @@ func (c *Captures) rescue(ctx context.Context, row store.Capture) error {
 		return fmt.Errorf("list the parts: %w", err)
 	}
 	if len(parts) > 0 {
-		err := c.request(ctx, row.Tenant, func(ctx context.Context) error { return b.CompleteUpload(ctx, row.Key, best, parts) })
+		err := c.request(
+			ctx,
+			row.Tenant,
+			func(ctx context.Context) error { return b.CompleteUpload(ctx, row.Key, best, parts) },
+		)
 		if err != nil && !errors.Is(err, objectstore.ErrNoUpload) {
 			return fmt.Errorf("complete the upload in parts: %w", err)
 		}
@@ -37,7 +41,11 @@ func (c *Captures) rescue(ctx context.Context, row store.Capture) error {
 		if id == best && len(parts) > 0 {
 			continue
 		}
-		if err := c.request(ctx, row.Tenant, func(ctx context.Context) error { return b.AbortUpload(ctx, row.Key, id) }); err != nil {
+		if err := c.request(
+			ctx,
+			row.Tenant,
+			func(ctx context.Context) error { return b.AbortUpload(ctx, row.Key, id) },
+		); err != nil {
 			return err
 		}
 	}
@@ -65,7 +73,12 @@ func (c *Captures) uploadsOf(ctx context.Context, b *objectstore.Bucket, row sto
 }
 
 // longest is the upload that has the most.
-func (c *Captures) longest(ctx context.Context, b *objectstore.Bucket, row store.Capture, ids []string) (best string, most []objectstore.Part, err error) {
+func (c *Captures) longest(
+	ctx context.Context,
+	b *objectstore.Bucket,
+	row store.Capture,
+	ids []string,
+) (best string, most []objectstore.Part, err error) {
 	for _, id := range ids {
 		var parts []objectstore.Part
 		err := c.request(ctx, row.Tenant, func(ctx context.Context) (err error) {
@@ -106,13 +119,21 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 	outcome := outcomeUploaded
 	switch {
 	case !ok && size > 0:
-		if err := c.request(ctx, row.Tenant, func(ctx context.Context) error { return b.Remove(ctx, row.Key) }); err != nil {
+		if err := c.request(
+			ctx,
+			row.Tenant,
+			func(ctx context.Context) error { return b.Remove(ctx, row.Key) },
+		); err != nil {
 			return fmt.Errorf("remove what was sent of the object: %w", err)
 		}
 		fallthrough
 	case !ok:
 		outcome = outcomeFailed
-		end = store.CaptureEnd{Failed: true, Code: CodePodLost, Message: "the call was captured, and its pod was gone before any of it was in the bucket"}
+		end = store.CaptureEnd{
+			Failed:  true,
+			Code:    CodePodLost,
+			Message: "the call was captured, and its pod was gone before any of it was in the bucket",
+		}
 	case size < 0:
 		outcome = outcomeCut
 		end = store.CaptureEnd{Size: -size, Code: CodePodLost, Message: messagePodLost}
@@ -132,13 +153,28 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 	}
 	c.m.bytes.Add(float64(end.Size))
 	c.m.ended(outcome)
-	c.o.Log.Info("ended the capture of a pod that is gone", "tenant", row.Tenant, "session", row.Session, "failed", end.Failed, "bytes", end.Size)
+	c.o.Log.Info(
+		"ended the capture of a pod that is gone",
+		"tenant",
+		row.Tenant,
+		"session",
+		row.Session,
+		"failed",
+		end.Failed,
+		"bytes",
+		end.Size,
+	)
 	return nil
 }
 
 // inspect tells whether the object is a whole file: of the size that is wanted or, with want -1, of the one that its header says. Then a
 // negative size is that of a file whose header says none.
-func (c *Captures) inspect(ctx context.Context, b *objectstore.Bucket, tenant, key string, want int64) (ok bool, size int64, err error) {
+func (c *Captures) inspect(
+	ctx context.Context,
+	b *objectstore.Bucket,
+	tenant, key string,
+	want int64,
+) (ok bool, size int64, err error) {
 	var info objectstore.Info
 	err = c.request(ctx, tenant, func(ctx context.Context) (err error) {
 		info, err = b.Stat(ctx, key)

@@ -62,10 +62,20 @@ type storageConfig struct {
 
 func (s storageConfig) tenants() *tenantconfig.Snapshot {
 	one := func(id string) *tenantconfig.Tenant {
-		return &tenantconfig.Tenant{ID: id, UID: id, Audio: &tenantconfig.Audio{Capture: &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}/{{.RecordingID}}"}},
-			Storage: &tenantconfig.Storage{Bucket: s.Bucket, Endpoint: s.Endpoint, Region: s.Region,
-				AccessKeyID: secret.Sensitive(s.Key), SecretAccessKey: secret.Sensitive(s.Secret),
-				SessionToken: secret.Sensitive(s.Token), Options: s.Options}}
+		return &tenantconfig.Tenant{
+			ID:    id,
+			UID:   id,
+			Audio: &tenantconfig.Audio{Capture: &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}/{{.RecordingID}}"}},
+			Storage: &tenantconfig.Storage{
+				Bucket:          s.Bucket,
+				Endpoint:        s.Endpoint,
+				Region:          s.Region,
+				AccessKeyID:     secret.Sensitive(s.Key),
+				SecretAccessKey: secret.Sensitive(s.Secret),
+				SessionToken:    secret.Sensitive(s.Token),
+				Options:         s.Options,
+			},
+		}
 	}
 	return tenantconfig.NewSnapshot(one(acme), one(globex))
 }
@@ -76,12 +86,20 @@ func newRig(t *testing.T) *rig {
 	r.bucket = r.s3.NewBucket(t)
 	var err error
 	if r.admin, err = minio.NewCore(strings.TrimPrefix(r.s3.Endpoint, "http://"),
-		&minio.Options{Creds: credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""), Region: r.s3.Region}); err != nil {
+		&minio.Options{
+			Creds:  credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""),
+			Region: r.s3.Region,
+		}); err != nil {
 		t.Fatal(err)
 	}
 	r.db = r.open()
-	r.config = storageConfig{Endpoint: r.s3.Endpoint, Region: r.s3.Region, Bucket: r.bucket, Key: r.s3.AccessKey,
-		Secret: r.s3.SecretKey}
+	r.config = storageConfig{
+		Endpoint: r.s3.Endpoint,
+		Region:   r.s3.Region,
+		Bucket:   r.bucket,
+		Key:      r.s3.AccessKey,
+		Secret:   r.s3.SecretKey,
+	}
 	return r
 }
 
@@ -112,9 +130,19 @@ var loopback = objectstore.Policy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{
 // fast are options of a pod that does at once what others do now and then.
 func fast(config storageConfig, db Store, name, dir string) Options {
 	tenants := config.tenants()
-	return Options{Store: db, Pod: name, Dir: dir, Tenants: func() *tenantconfig.Snapshot { return tenants },
-		Stores: loopback, HeartbeatEvery: 500 * time.Millisecond,
-		SweepEvery: 50 * time.Millisecond, Unseen: 4 * time.Second, RequestWithin: 20 * time.Second, StopWithin: 20 * time.Second, Breakers: breakers(100*time.Millisecond, nil)}
+	return Options{
+		Store:          db,
+		Pod:            name,
+		Dir:            dir,
+		Tenants:        func() *tenantconfig.Snapshot { return tenants },
+		Stores:         loopback,
+		HeartbeatEvery: 500 * time.Millisecond,
+		SweepEvery:     50 * time.Millisecond,
+		Unseen:         4 * time.Second,
+		RequestWithin:  20 * time.Second,
+		StopWithin:     20 * time.Second,
+		Breakers:       breakers(100*time.Millisecond, nil),
+	}
 }
 
 // breakers that leave a bucket alone for so long.
@@ -235,7 +263,11 @@ func (r *rig) row(session string) row {
 		r.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	found, err := conn.Query(context.Background(), `SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`, session)
+	found, err := conn.Query(
+		context.Background(),
+		`SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`,
+		session,
+	)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -290,7 +322,12 @@ func (r *rig) settled(session string, want row) {
 // object is what the bucket has of a call; nil if it has nothing.
 func (r *rig) object(tenant, callSID, session string) []byte {
 	r.t.Helper()
-	body, _, _, err := r.admin.GetObject(context.Background(), r.bucket, tenant+"/"+callSID+"/capture-"+session+".wav", minio.GetObjectOptions{})
+	body, _, _, err := r.admin.GetObject(
+		context.Background(),
+		r.bucket,
+		tenant+"/"+callSID+"/capture-"+session+".wav",
+		minio.GetObjectOptions{},
+	)
 	if err != nil {
 		return nil
 	}
@@ -312,8 +349,14 @@ func (r *rig) same(got, want []byte) {
 	for n < min(len(got), len(want)) && got[n] == want[n] {
 		n++
 	}
-	r.t.Errorf("the file has %d bytes, want %d, and differs from byte %d on; it begins % x, want % x", len(got), len(want), n,
-		got[:min(len(got), 48)], want[:min(len(want), 48)])
+	r.t.Errorf(
+		"the file has %d bytes, want %d, and differs from byte %d on; it begins % x, want % x",
+		len(got),
+		len(want),
+		n,
+		got[:min(len(got), 48)],
+		want[:min(len(want), 48)],
+	)
 }
 
 // noUploads : nothing hangs in the bucket.

@@ -127,7 +127,13 @@ func (c *Captures) stop() {
 	defer cancel()
 	refs := c.refs()
 	if err := c.o.Store.ReleaseCaptures(ctx, c.o.Pod, refs); err != nil && len(refs) > 0 {
-		c.o.Log.Warn("captures could not be left to other pods at once: they find them later", "captures", len(refs), "error", err)
+		c.o.Log.Warn(
+			"captures could not be left to other pods at once: they find them later",
+			"captures",
+			len(refs),
+			"error",
+			err,
+		)
 	}
 }
 
@@ -160,7 +166,13 @@ func (c *Captures) beat(parent context.Context) {
 	if err != nil {
 		c.answered(false)
 		if parent.Err() == nil {
-			c.o.Log.Warn("the database did not take the heartbeat of this pod's captures: they go on, and it is tried again", "error", err, "captures", len(refs))
+			c.o.Log.Warn(
+				"the database did not take the heartbeat of this pod's captures: they go on, and it is tried again",
+				"error",
+				err,
+				"captures",
+				len(refs),
+			)
 		}
 		return
 	}
@@ -321,7 +333,13 @@ func (c *Captures) claim(ctx context.Context) map[string][]store.Capture {
 	if err != nil {
 		c.answered(false)
 		if ctx.Err() == nil {
-			c.o.Log.Warn("captures of pods that are gone cannot be looked for; tried again", "error", err, "after", c.o.SweepEvery)
+			c.o.Log.Warn(
+				"captures of pods that are gone cannot be looked for; tried again",
+				"error",
+				err,
+				"after",
+				c.o.SweepEvery,
+			)
 		}
 		return nil
 	}
@@ -345,8 +363,17 @@ func (c *Captures) rescueAll(ctx context.Context, rows []store.Capture) {
 		if err == nil || c.abandoned(ctx, row, err) {
 			continue
 		}
-		c.o.Log.Warn("the capture of a pod that is gone could not be ended yet; it is tried again", "tenant", row.Tenant,
-			"session", row.Session, "error", objectstore.Detail(err), "after", c.o.Unseen)
+		c.o.Log.Warn(
+			"the capture of a pod that is gone could not be ended yet; it is tried again",
+			"tenant",
+			row.Tenant,
+			"session",
+			row.Session,
+			"error",
+			objectstore.Detail(err),
+			"after",
+			c.o.Unseen,
+		)
 		return // nothing is heard of the others, so they are claimed again later
 	}
 }
@@ -385,8 +412,15 @@ func (c *Captures) abandoned(ctx context.Context, row store.Capture, cause error
 	if time.Since(row.CreatedAt) < rescueWithin {
 		return false
 	}
-	err := c.o.Store.FinishCapture(ctx, row.CaptureRef, c.o.Pod, store.CaptureEnd{Failed: true, Code: CodeStorageFailed,
-		Message: fmt.Sprintf("its pod was gone, and bucket %q could not be asked for what it has of the capture: %v", row.Bucket, cause)})
+	err := c.o.Store.FinishCapture(ctx, row.CaptureRef, c.o.Pod, store.CaptureEnd{
+		Failed: true,
+		Code:   CodeStorageFailed,
+		Message: fmt.Sprintf(
+			"its pod was gone, and bucket %q could not be asked for what it has of the capture: %v",
+			row.Bucket,
+			cause,
+		),
+	})
 	if err == nil {
 		c.m.ended(outcomeFailed)
 	}

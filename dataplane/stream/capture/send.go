@@ -101,7 +101,17 @@ func (s *Capture) unopened() {
 	ctx, cancel := context.WithTimeout(s.c.ctx, refuseWithin)
 	defer cancel()
 	if err := s.c.o.Store.RefuseCapture(ctx, s.tape.m.row(s.c.o.Pod), code, message); err != nil {
-		s.c.o.Log.Warn("a call was not captured, and no row tells of it", "tenant", s.tape.m.Tenant, "session", s.tape.m.Session, "code", code, "error", err)
+		s.c.o.Log.Warn(
+			"a call was not captured, and no row tells of it",
+			"tenant",
+			s.tape.m.Tenant,
+			"session",
+			s.tape.m.Session,
+			"code",
+			code,
+			"error",
+			err,
+		)
 	}
 }
 
@@ -193,11 +203,15 @@ func (t *tape) abortOthers(ctx context.Context, b *objectstore.Bucket) error {
 		ids, err = b.Uploads(ctx, t.m.Key)
 		return err
 	})
-	if err != nil && objectstore.CauseOf(err).Reason == "" { // a key that may not list leaves them to the bucket's rules
+	if err != nil &&
+		objectstore.CauseOf(err).Reason == "" { // a key that may not list leaves them to the bucket's rules
 		return err
 	}
 	for _, id := range ids {
-		if err := t.request(ctx, func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, id) }); err != nil {
+		if err := t.request(
+			ctx,
+			func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, id) },
+		); err != nil {
 			return err
 		}
 	}

@@ -27,8 +27,10 @@ const (
 
 // Errors that end a capture before its call.
 var (
-	errSpoolFull = errors.New("the spool has no room: what was to go to buckets fills it (--max-capture-bytes), a tenant half of it at most")
-	errTooLong   = fmt.Errorf("the capture is longer than %d parts", objectstore.MaxParts)
+	errSpoolFull = errors.New(
+		"the spool has no room: what was to go to buckets fills it (--max-capture-bytes), a tenant half of it at most",
+	)
+	errTooLong = fmt.Errorf("the capture is longer than %d parts", objectstore.MaxParts)
 )
 
 // spoolBudget is bytes on the disk.
@@ -113,7 +115,12 @@ func (s *spool) Write(p []byte) (n int, err error) {
 			}
 		}
 		piece := p[:min(int64(len(p)), partSize-s.size)]
-		if over := s.size + int64(s.number-1)*partSize + int64(len(piece)) - leastCharge; over > 0 && !s.charge(min(over, int64(len(piece)))) {
+		if over := s.size + int64(
+			s.number-1,
+		)*partSize + int64(
+			len(piece),
+		) - leastCharge; over > 0 &&
+			!s.charge(min(over, int64(len(piece)))) {
 			return n, errSpoolFull
 		}
 		var m int

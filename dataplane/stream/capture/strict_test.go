@@ -16,8 +16,15 @@ import (
 func (r *rig) strict(rules s3test.Rules, options objectstore.Options) *s3test.Strict {
 	r.t.Helper()
 	s := s3test.NewStrict(r.t, rules, nil)
-	r.config = storageConfig{Endpoint: s.URL, Region: "us-east-1", Bucket: s.Bucket, Key: s.AccessKey,
-		Secret: s.SecretKey, Token: rules.Token, Options: options}
+	r.config = storageConfig{
+		Endpoint: s.URL,
+		Region:   "us-east-1",
+		Bucket:   s.Bucket,
+		Key:      s.AccessKey,
+		Secret:   s.SecretKey,
+		Token:    rules.Token,
+		Options:  options,
+	}
 	if rules.Region != "" {
 		r.config.Region = rules.Region
 	}
@@ -65,11 +72,17 @@ func TestStrictStore(t *testing.T) {
 			objectstore.Options{Checksum: objectstore.ChecksumSHA256, Encryption: objectstore.EncryptionS3},
 			map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}},
 		"SSE-KMS by policy": {s3test.Rules{Encryption: "aws:kms", KMSKey: "arn:aws:kms:k"},
-			objectstore.Options{Checksum: objectstore.ChecksumSHA256, Encryption: objectstore.EncryptionKMS,
-				KMSKeyID: "arn:aws:kms:k"}, nil},
+			objectstore.Options{
+				Checksum:   objectstore.ChecksumSHA256,
+				Encryption: objectstore.EncryptionKMS,
+				KMSKeyID:   "arn:aws:kms:k",
+			}, nil},
 		"a storage class and tags": {s3test.Rules{StorageClasses: []string{"STANDARD_IA"}},
-			objectstore.Options{Checksum: objectstore.ChecksumSHA256, StorageClass: "STANDARD_IA",
-				Tags: map[string]string{"team": "voice"}},
+			objectstore.Options{
+				Checksum:     objectstore.ChecksumSHA256,
+				StorageClass: "STANDARD_IA",
+				Tags:         map[string]string{"team": "voice"},
+			},
 			map[string]string{"X-Amz-Storage-Class": "STANDARD_IA", "X-Amz-Tagging": "team=voice"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,8 +97,11 @@ func TestStrictStore(t *testing.T) {
 				want := call.file(nil)
 				known := tc.options.Checksum
 				readBack := known == "" || known == objectstore.ChecksumNone
-				rig.settled(call.session, row{State: "uploaded", Size: int64(len(want)),
-					Digest: length == shortCall || readBack})
+				rig.settled(call.session, row{
+					State:  "uploaded",
+					Size:   int64(len(want)),
+					Digest: length == shortCall || readBack,
+				})
 				strictObject, _ := strict.Object(keyOf(call, sid))
 				rig.same(strictObject.Data, want)
 				for header, want := range tc.want {
@@ -167,9 +183,12 @@ func TestStrictRefusals(t *testing.T) {
 // TestStrictGivesUp has a bucket refuse for ever. The row says what is wrong and what to do.
 func TestStrictGivesUp(t *testing.T) {
 	rig := newRig(t)
-	rig.strict(s3test.Rules{Encryption: "AES256", Refuse: func(*http.Request) *s3test.Refusal {
-		return &s3test.Refusal{Status: 403, Code: "QuotaExceeded", Message: "Quota exceeded."}
-	}}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
+	rig.strict(s3test.Rules{
+		Encryption: "AES256",
+		Refuse: func(*http.Request) *s3test.Refusal {
+			return &s3test.Refusal{Status: 403, Code: "QuotaExceeded", Message: "Quota exceeded."}
+		},
+	}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
 	pod := rig.pod("one", t.TempDir(), func(o *Options) {
 		o.FinishWithin = 100 * time.Millisecond
 		o.GiveUpAfter = time.Millisecond

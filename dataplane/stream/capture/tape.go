@@ -91,7 +91,15 @@ func (m *meta) object() objectstore.Object {
 func (m *meta) ref() store.CaptureRef { return store.CaptureRef{Tenant: m.Tenant, ID: m.ID} }
 
 func (m *meta) row(pod string) store.Capture {
-	return store.Capture{CaptureRef: m.ref(), Session: m.Session, CallSID: m.CallSID, Pod: pod, Bucket: m.Bucket, Key: m.Key, CreatedAt: m.Created}
+	return store.Capture{
+		CaptureRef: m.ref(),
+		Session:    m.Session,
+		CallSID:    m.CallSID,
+		Pod:        pod,
+		Bucket:     m.Bucket,
+		Key:        m.Key,
+		CreatedAt:  m.Created,
+	}
 }
 
 // tape is a capture on its way from the disk to the bucket. Once its call has ended one goroutine has it at a time.

@@ -129,7 +129,7 @@ func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int6
 	want := t.sumOf(number)
 	if want == (sum{}) { // without it nothing is learned from the part
 		comparison.parts = number
-		comparison.unknown = comparison.unknown + 1
+		comparison.unknown++
 		return nil
 	}
 	whole, got, err := t.readPart(ctx, b, from)

@@ -35,17 +35,21 @@ func TestReadBackFault(t *testing.T) {
 				mu    sync.Mutex
 				peers []string
 			)
-			rig.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: strict.URL}, func(q *http.Request) s3test.Fault {
-				mu.Lock()
-				defer mu.Unlock()
-				if !isRead(q) {
+			rig.config.Endpoint = s3test.NewProxy(
+				t,
+				&s3test.Server{Endpoint: strict.URL},
+				func(q *http.Request) s3test.Fault {
+					mu.Lock()
+					defer mu.Unlock()
+					if !isRead(q) {
+						return s3test.Pass
+					}
+					if peers = append(peers, q.RemoteAddr); len(peers) == 1 {
+						return tc.fault
+					}
 					return s3test.Pass
-				}
-				if peers = append(peers, q.RemoteAddr); len(peers) == 1 {
-					return tc.fault
-				}
-				return s3test.Pass
-			}).URL
+				},
+			).URL
 			pod := rig.pod("one", t.TempDir(), func(o *Options) {
 				o.Breakers = resilience.NewRegistry(resilience.Options{
 					Policy: resilience.Policy{MaxAttempts: tc.attempts},
@@ -89,7 +93,11 @@ func TestMismatchIsKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t)
 			strict := rig.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
-			rig.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: strict.URL}, onPart("2", 1, s3test.Corrupt)).URL
+			rig.config.Endpoint = s3test.NewProxy(
+				t,
+				&s3test.Server{Endpoint: strict.URL},
+				onPart("2", 1, s3test.Corrupt),
+			).URL
 			db := &endless{Store: rig.db}
 			db.down.Store(true)
 			dir := t.TempDir()

@@ -119,7 +119,13 @@ func (l *Live) finish(e *bridge.End) (end store.StreamEnd, first bool) {
 	}
 	l.ended = true
 	l.cancel(nil)
-	end = store.StreamEnd{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID, At: time.Now(), Reason: ReasonFailed}
+	end = store.StreamEnd{
+		StreamRef: l.ref,
+		CallSID:   l.callSID,
+		StreamSID: l.streamSID,
+		At:        time.Now(),
+		Reason:    ReasonFailed,
+	}
 	switch {
 	case e != nil: // one that ended by itself just before it was cut off says so
 		end.Reason = string(e.Reason)
@@ -132,7 +138,11 @@ func (l *Live) finish(e *bridge.End) (end store.StreamEnd, first bool) {
 }
 
 func countsOf(c bridge.Counts) store.StreamCounts {
-	return store.StreamCounts{Frames: int64(c.Frames), Bytes: int64(c.Bytes), Dropped: int64(c.Dropped)} //nolint:gosec // nobody counts that far
+	return store.StreamCounts{
+		Frames:  int64(c.Frames),  //nolint:gosec // nobody counts that far
+		Bytes:   int64(c.Bytes),   //nolint:gosec // nobody counts that far
+		Dropped: int64(c.Dropped), //nolint:gosec // nobody counts that far
+	}
 }
 
 // stop cancels the stream; the first time counts.

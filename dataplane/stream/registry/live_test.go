@@ -57,7 +57,14 @@ func TestAdmit(t *testing.T) {
 	for _, outcome := range []string{"admitted", "tenant_limit", "pod_limit", "token_used", "draining", "error"} {
 		got[outcome] = p.value(t, "caly_stream_sessions_admissions_total", outcome)
 	}
-	if diff := cmp.Diff(map[string]float64{"admitted": 3, "tenant_limit": 2, "pod_limit": 1, "token_used": 1, "draining": 1, "error": 0}, got); diff != "" {
+	if diff := cmp.Diff(map[string]float64{
+		"admitted":     3,
+		"tenant_limit": 2,
+		"pod_limit":    1,
+		"token_used":   1,
+		"draining":     1,
+		"error":        0,
+	}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -82,7 +89,10 @@ func TestPodLimitIsExact(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`); n != 20 || admitted.Load() != 20 || pod.Live() != 20 {
+	if n := rig.one(
+		`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
+	); n != 20 || admitted.Load() != 20 ||
+		pod.Live() != 20 {
 		t.Errorf("%d were let in, %d rows, %d live, want 20", admitted.Load(), n, pod.Live())
 	}
 }
@@ -168,7 +178,10 @@ func TestMaxAge(t *testing.T) {
 	old := rig.admit(pod, acme)
 	time.Sleep(age / 2)
 	young := rig.admit(pod, acme)
-	if diff := cmp.Diff(bridge.Cut{Reason: bridge.Limit, Code: websocket.CloseNormalClosure}, cutOff(t, old)); diff != "" || time.Since(begin) < age {
+	if diff := cmp.Diff(bridge.Cut{
+		Reason: bridge.Limit,
+		Code:   websocket.CloseNormalClosure,
+	}, cutOff(t, old)); diff != "" || time.Since(begin) < age {
 		t.Errorf("after %s, the cut (-want +got):\n%s", time.Since(begin), diff)
 	}
 	if young.Context().Err() != nil && time.Since(begin) < age*3/2 {
@@ -200,7 +213,10 @@ func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 	silent := rig.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
 	soon.Holds(t, "its row knows the call", func() bool {
-		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`, live.ID()) == 1
+		return rig.one(
+			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`,
+			live.ID(),
+		) == 1
 	})
 	rig.change(`UPDATE stream_sessions SET last_seen_at = 'epoch'`)
 	rig.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
@@ -224,14 +240,23 @@ func TestEnd(t *testing.T) {
 	live := rig.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
 	soon.Holds(t, "the heartbeat tells what Exotel told", func() bool {
-		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
+		return rig.one(
+			`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`,
+		) == 1
 	})
-	live.End(t.Context(), &bridge.End{Reason: bridge.AgentLost, Reconnected: true, Start: agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"},
-		ToAgent: bridge.Counts{Frames: 1, Bytes: 2, Dropped: 3}, ToExotel: bridge.Counts{Frames: 4, Bytes: 5, Dropped: 6}})
+	live.End(t.Context(), &bridge.End{
+		Reason:      bridge.AgentLost,
+		Reconnected: true,
+		Start:       agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"},
+		ToAgent:     bridge.Counts{Frames: 1, Bytes: 2, Dropped: 3},
+		ToExotel:    bridge.Counts{Frames: 4, Bytes: 5, Dropped: 6},
+	})
 	live.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	live.End(t.Context(), nil)
-	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1' AND stream_sid = 's1' AND pod = 'a'
-		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`); n != 1 {
+	if n := rig.one(
+		`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1' AND stream_sid = 's1' AND pod = 'a'
+		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`,
+	); n != 1 {
 		t.Errorf("the row says %q, or less", rig.reason(live))
 	}
 	if live.Context().Err() == nil || pod.Live() != 0 {
@@ -256,12 +281,28 @@ func TestCountsInHeartbeats(t *testing.T) {
 	live.Measured(func() (toAgent, toExotel bridge.Counts) {
 		n := frames.Load()
 		live.Started(agentstream.StartInfo{StreamSID: "s"}) // whoever is asked may speak to the session
-		return bridge.Counts{Frames: n, Bytes: 2 * n, Dropped: 3 * n, StaleMarks: 9, Refused: 9}, bridge.Counts{Frames: 4 * n, Bytes: 5 * n, Dropped: 6 * n}
+		return bridge.Counts{
+				Frames:     n,
+				Bytes:      2 * n,
+				Dropped:    3 * n,
+				StaleMarks: 9,
+				Refused:    9,
+			}, bridge.Counts{
+				Frames:  4 * n,
+				Bytes:   5 * n,
+				Dropped: 6 * n,
+			}
 	})
-	theirs.Measured(func() (toAgent, toExotel bridge.Counts) { return bridge.Counts{Frames: 70}, bridge.Counts{Bytes: 80} })
+	theirs.Measured(
+		func() (toAgent, toExotel bridge.Counts) { return bridge.Counts{Frames: 70}, bridge.Counts{Bytes: 80} },
+	)
 	has := func(l *registry.Live, counts ...int64) bool {
-		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
-			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`, l.ID(), counts) == 1
+		return rig.one(
+			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
+			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`,
+			l.ID(),
+			counts,
+		) == 1
 	}
 	soon.Holds(t, "the first counts are written", func() bool {
 		return has(live, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0)
@@ -272,7 +313,11 @@ func TestCountsInHeartbeats(t *testing.T) {
 		t.Error("a stream that nobody measures counts something")
 	}
 	live.End(t.Context(), nil)
-	theirs.End(t.Context(), &bridge.End{Reason: bridge.CallEnded, ToAgent: bridge.Counts{Frames: 71, Dropped: 1}, ToExotel: bridge.Counts{Frames: 1, Bytes: 81}})
+	theirs.End(t.Context(), &bridge.End{
+		Reason:   bridge.CallEnded,
+		ToAgent:  bridge.Counts{Frames: 71, Dropped: 1},
+		ToExotel: bridge.Counts{Frames: 1, Bytes: 81},
+	})
 	if !has(live, 10, 20, 30, 40, 50, 60) || !has(theirs, 71, 0, 1, 1, 81, 0) {
 		t.Error("the ends have other counts")
 	}
@@ -282,7 +327,13 @@ func TestCountsInHeartbeats(t *testing.T) {
 // stream is cut off.
 func TestCloseAcrossPods(t *testing.T) {
 	rig := newRig(t)
-	pod, b := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour}), rig.pod("b", registry.Options{LookEvery: time.Hour})
+	pod, b := rig.pod(
+		"a",
+		registry.Options{HeartbeatEvery: time.Hour},
+	), rig.pod(
+		"b",
+		registry.Options{LookEvery: time.Hour},
+	)
 	onA := rig.admit(pod, acme)
 	stays := rig.admit(pod, acme)
 	onB := rig.admit(b, acme)
@@ -291,7 +342,10 @@ func TestCloseAcrossPods(t *testing.T) {
 		if _, err := rig.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}, cutOff(t, l)); diff != "" || rig.reason(l) != "closed" {
+		if diff := cmp.Diff(bridge.Cut{
+			Reason: bridge.Closed,
+			Code:   websocket.CloseNormalClosure,
+		}, cutOff(t, l)); diff != "" || rig.reason(l) != "closed" {
 			t.Errorf("the row says %q, the cut (-want +got):\n%s", rig.reason(l), diff)
 		}
 	}
@@ -304,7 +358,15 @@ func TestCloseAcrossPods(t *testing.T) {
 	if cutOff(t, stays); theirs.Context().Err() != nil || pod.Live() != 0 || b.Live() != 1 {
 		t.Errorf("%d and %d live", pod.Live(), b.Live())
 	}
-	if _, err := rig.db.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(err, store.ErrStreamEnded) {
+	if _, err := rig.db.CloseStream(
+		t.Context(),
+		acme.ID,
+		onA.ID(),
+		store.Origin{},
+	); !errors.Is(
+		err,
+		store.ErrStreamEnded,
+	) {
 		t.Errorf("one that has ended: %v", err)
 	}
 }
@@ -324,28 +386,45 @@ func TestDatabaseAway(t *testing.T) {
 		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
 	})
 	db.away.Store(true)
-	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || pod.value(t, "caly_stream_sessions_admissions_total", "error") != 2 {
+	if _, err := pod.Admit(
+		t.Context(),
+		acme,
+		100,
+		registry.Stream{},
+	); err == nil ||
+		pod.value(t, "caly_stream_sessions_admissions_total", "error") != 2 {
 		t.Errorf("it is let in: %v", err)
 	}
 	for _, l := range ending {
 		l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	}
 	// Three are kept, of four: the refused admission was the first.
-	if kept, lost := pod.value(t, "caly_stream_sessions_ends_kept", ""), pod.value(t, "caly_stream_sessions_ends_lost_total", ""); kept != 3 || lost != 1 || pod.Live() != 1 {
+	if kept, lost := pod.value(
+		t,
+		"caly_stream_sessions_ends_kept",
+		"",
+	), pod.value(
+		t,
+		"caly_stream_sessions_ends_lost_total",
+		"",
+	); kept != 3 || lost != 1 ||
+		pod.Live() != 1 {
 		t.Errorf("%v ends are kept, %v are lost, %d live", kept, lost, pod.Live())
 	}
 	failures := pod.value(t, "caly_stream_sessions_heartbeat_failures_total", "")
 	soon.Holds(t, "heartbeats fail", func() bool {
 		return pod.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2
 	})
-	if going.Context().Err() != nil || rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
+	if going.Context().Err() != nil ||
+		rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
 		t.Error("a stream was cut off, or a row ended")
 	}
 	db.away.Store(false)
 	soon.Holds(t, "the ends that were kept are written", func() bool {
 		return rig.reason(ending[0]) == "call_ended" && rig.reason(ending[1]) == "call_ended"
 	})
-	if going.Context().Err() != nil || rig.reason(going) != "" || pod.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
+	if going.Context().Err() != nil || rig.reason(going) != "" ||
+		pod.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
 		t.Error("the stream that goes on was ended, or ends are still kept")
 	}
 }
@@ -420,7 +499,10 @@ func TestReconcile(t *testing.T) {
 	before := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
 	left := rig.admit(before, acme)
 	ofOther := rig.admit(rig.pod("b", registry.Options{}), acme)
-	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}) // the next container of the same pod
+	pod := rig.pod("a", registry.Options{
+		HeartbeatEvery: time.Hour,
+		LookEvery:      time.Hour,
+	}) // the next container of the same pod
 	going := rig.admit(pod, acme)
 	without := rig.admit(pod, globex)
 	rig.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
@@ -430,7 +512,12 @@ func TestReconcile(t *testing.T) {
 			t.Errorf("time %d: %d rows and %d streams, %v, want %v", i, rows, streams, err, want)
 		}
 	}
-	if got := []string{rig.reason(left), rig.reason(going), rig.reason(ofOther)}; !cmp.Equal(got, []string{"orphaned", "", ""}) || going.Context().Err() != nil {
+	if got := []string{
+		rig.reason(left),
+		rig.reason(going),
+		rig.reason(ofOther),
+	}; !cmp.Equal(got, []string{"orphaned", "", ""}) ||
+		going.Context().Err() != nil {
 		t.Errorf("the rows say %q", got)
 	}
 	cutOff(t, without)
@@ -454,7 +541,11 @@ func TestNextContainerEndsSessions(t *testing.T) {
 	rig.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
 	pod := rig.pod("a", registry.Options{})
 	start := time.Now()
-	soon.Holds(t, "the session of the container before has ended", func() bool { return rig.reason(left) == "orphaned" })
+	soon.Holds(
+		t,
+		"the session of the container before has ended",
+		func() bool { return rig.reason(left) == "orphaned" },
+	)
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -474,7 +565,10 @@ func TestNextContainerEndsSessions(t *testing.T) {
 // TestChurn : streams that come and go in every way leave no row and no place behind.
 func TestChurn(t *testing.T) {
 	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{HeartbeatEvery: 100 * time.Millisecond, LookEvery: 50 * time.Millisecond}) // each bounds its own statement too
+	pod := rig.pod("a", registry.Options{
+		HeartbeatEvery: 100 * time.Millisecond,
+		LookEvery:      50 * time.Millisecond,
+	}) // each bounds its own statement too
 	var group sync.WaitGroup
 	slots := make(chan struct{}, 20)
 	for i := range 200 {
@@ -499,7 +593,10 @@ func TestChurn(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`); n != 0 || pod.Live() != 0 {
+	if n := rig.one(
+		`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`,
+	); n != 0 ||
+		pod.Live() != 0 {
 		t.Errorf("%d rows are wrong, %d live", n, pod.Live())
 	}
 	if n := pod.value(t, "caly_stream_sessions_cuts_total", "orphaned"); n != 0 {

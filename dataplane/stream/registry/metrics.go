@@ -26,16 +26,35 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
-	admissions := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "admissions_total",
-		Help: "Streams that wanted in, by outcome: admitted, tenant_limit, pod_limit, draining, token_used, error (of the database)."}, []string{"outcome"})
-	cuts := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "cuts_total",
-		Help: "Streams that were cut off, by reason: suspended (the tenant, or gone), closed (by a person), orphaned (the row had ended), drained, limit (of age)."},
+	admissions := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caly",
+		Subsystem: "stream_sessions",
+		Name:      "admissions_total",
+		Help:      "Streams that wanted in, by outcome: admitted, tenant_limit, pod_limit, draining, token_used, error (of the database).",
+	}, []string{"outcome"})
+	cuts := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caly",
+		Subsystem: "stream_sessions",
+		Name:      "cuts_total",
+		Help:      "Streams that were cut off, by reason: suspended (the tenant, or gone), closed (by a person), orphaned (the row had ended), drained, limit (of age).",
+	},
 		[]string{"reason"})
-	m := &metrics{admissions: map[string]prometheus.Counter{}, cuts: map[bridge.Reason]prometheus.Counter{},
-		lost: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "ends_lost_total",
-			Help: "Ends that could not be written, and were too many to keep. A janitor ends their sessions as orphans."}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "heartbeat_failures_total",
-			Help: "Heartbeats that the database did not take. After 45 s of them the pod's sessions are ended as orphans."})}
+	m := &metrics{
+		admissions: map[string]prometheus.Counter{},
+		cuts:       map[bridge.Reason]prometheus.Counter{},
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "caly",
+			Subsystem: "stream_sessions",
+			Name:      "ends_lost_total",
+			Help:      "Ends that could not be written, and were too many to keep. A janitor ends their sessions as orphans.",
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "caly",
+			Subsystem: "stream_sessions",
+			Name:      "heartbeat_failures_total",
+			Help:      "Heartbeats that the database did not take. After 45 s of them the pod's sessions are ended as orphans.",
+		}),
+	}
 	for _, o := range []string{outcomeAdmitted, outcomeTenantLimit, outcomePodLimit, outcomeDraining, outcomeTokenUsed, outcomeError} {
 		m.admissions[o] = admissions.WithLabelValues(o)
 	}
@@ -44,10 +63,18 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(admissions, cuts, m.lost, m.failures,
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "live",
-				Help: "Streams of this pod now."}, func() float64 { return float64(r.Live()) }),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "ends_kept",
-				Help: "Ends that wait for the database."}, func() float64 { return float64(r.keptEnds()) }))
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "caly",
+				Subsystem: "stream_sessions",
+				Name:      "live",
+				Help:      "Streams of this pod now.",
+			}, func() float64 { return float64(r.Live()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "caly",
+				Subsystem: "stream_sessions",
+				Name:      "ends_kept",
+				Help:      "Ends that wait for the database.",
+			}, func() float64 { return float64(r.keptEnds()) }))
 	}
 	return m
 }

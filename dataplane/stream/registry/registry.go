@@ -91,7 +91,12 @@ type Registry struct {
 // New makes a registry. Run keeps it.
 func New(o Options) *Registry {
 	o.setDefaults()
-	registry := &Registry{o: o, streams: map[store.StreamRef]*Live{}, used: map[string]int{}, changed: make(chan struct{})}
+	registry := &Registry{
+		o:       o,
+		streams: map[store.StreamRef]*Live{},
+		used:    map[string]int{},
+		changed: make(chan struct{}),
+	}
 	registry.m = newMetrics(o.Registerer, registry)
 	return registry
 }
@@ -111,14 +116,27 @@ func (r *Registry) Admit(ctx context.Context, t *tenantconfig.Tenant, limit int,
 }
 
 func (r *Registry) admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s Stream) (*Live, error) {
-	live := &Live{registry: r, ref: store.StreamRef{Tenant: t.ID, ID: store.NewID()}, uid: t.UID, began: time.Now(), callSID: store.BoundedSID(s.CallSID)}
+	live := &Live{
+		registry: r,
+		ref:      store.StreamRef{Tenant: t.ID, ID: store.NewID()},
+		uid:      t.UID,
+		began:    time.Now(),
+		callSID:  store.BoundedSID(s.CallSID),
+	}
 	live.ctx, live.cancel = context.WithCancelCause(context.Background())
 	// It is known before its row is there, so that nobody takes the row for one without a stream.
 	if err := r.enter(live); err != nil {
 		live.cancel(err)
 		return nil, err
 	}
-	row := store.NewStream{ID: live.ref.ID, CallSID: live.callSID, Pod: r.o.Pod, Agent: s.Agent, Address: s.Address, TokenID: s.TokenID}
+	row := store.NewStream{
+		ID:      live.ref.ID,
+		CallSID: live.callSID,
+		Pod:     r.o.Pod,
+		Agent:   s.Agent,
+		Address: s.Address,
+		TokenID: s.TokenID,
+	}
 	if s.Captured {
 		row.CaptureID = recording.CaptureID(live.ref.ID)
 	}

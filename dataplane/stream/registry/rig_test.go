@@ -113,7 +113,13 @@ func (r *rig) reason(l *registry.Live) (reason string) {
 		r.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(r.t.Context(), `SELECT end_reason FROM stream_sessions WHERE id = $1`, l.ID()).Scan(&reason); err != nil {
+	if err := conn.QueryRow(
+		r.t.Context(),
+		`SELECT end_reason FROM stream_sessions WHERE id = $1`,
+		l.ID(),
+	).Scan(
+		&reason,
+	); err != nil {
 		r.t.Fatal(err)
 	}
 	return reason

@@ -90,7 +90,7 @@ func (f *found) other(key []byte) {
 // media reads the object of a media message.
 func (f *found) media() {
 	f.payload = nil
-	f.seen = f.seen &^ seenPayload
+	f.seen &^= seenPayload
 	if !f.isObject() {
 		return
 	}

@@ -100,8 +100,16 @@ func FuzzScan(f *testing.F) {
 }
 
 func FuzzParseStart(f *testing.F) {
-	f.Add([]byte(`{"event":"start","streamSid":"s","start":{"callSid":"c","customParameters":{"k":1},"mediaFormat":{"sampleRate":"16000 Hz"}}}`))
-	f.Add([]byte(`{"event":"start","start":{"stream_sid":"s","media_format":{"encoding":"raw","sample_rate":8000,"bit_rate":128}}}`))
+	f.Add(
+		[]byte(
+			`{"event":"start","streamSid":"s","start":{"callSid":"c","customParameters":{"k":1},"mediaFormat":{"sampleRate":"16000 Hz"}}}`,
+		),
+	)
+	f.Add(
+		[]byte(
+			`{"event":"start","start":{"stream_sid":"s","media_format":{"encoding":"raw","sample_rate":8000,"bit_rate":128}}}`,
+		),
+	)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		info, err := ParseStart(data)
 		var s Scanner

@@ -97,7 +97,11 @@ func TestScanGenerated(t *testing.T) {
 		sid := w.text()
 		payload := w.text()
 		pairs := map[string]string{"event": w.quoted(kind.String()), "sequence_number": w.number()}
-		pairs["media"] = w.object(map[string]string{"chunk": w.number(), "timestamp": w.number(), "payload": w.quoted(payload)})
+		pairs["media"] = w.object(map[string]string{
+			"chunk":     w.number(),
+			"timestamp": w.number(),
+			"payload":   w.quoted(payload),
+		})
 		if w.IntN(2) == 0 {
 			pairs["start"] = w.object(map[string]string{w.either("stream_sid", "streamSid"): w.quoted(sid)})
 		} else {
@@ -111,8 +115,20 @@ func TestScanGenerated(t *testing.T) {
 		if kind != Media {
 			payload = ""
 		}
-		if err != nil || message.Kind != kind || string(message.StreamSID) != sid || string(message.Payload) != payload {
-			t.Fatalf("seed %d: got %v %q %q, %v; want %v %q %q of\n%s", seed, message.Kind, message.StreamSID, message.Payload, err, kind, sid, payload, doc)
+		if err != nil || message.Kind != kind || string(message.StreamSID) != sid ||
+			string(message.Payload) != payload {
+			t.Fatalf(
+				"seed %d: got %v %q %q, %v; want %v %q %q of\n%s",
+				seed,
+				message.Kind,
+				message.StreamSID,
+				message.Payload,
+				err,
+				kind,
+				sid,
+				payload,
+				doc,
+			)
 		}
 		whole := strings.TrimRight(doc, " \n\t\r")
 		if cut := whole[:w.IntN(len(whole))]; !json.Valid([]byte(cut)) {
@@ -128,7 +144,10 @@ func TestScanDamaged(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
 	docs := []string{
-		`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10","payload":"` + strings.Repeat("QUJD", 40) + `"}}`,
+		`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10","payload":"` + strings.Repeat(
+			"QUJD",
+			40,
+		) + `"}}`,
 		`{"event":"start","start":{"streamSid":"s1","media_format":{"sample_rate":"8000"},"custom_parameters":{"k":[1,-2.5e3,null,true,{}]}}}`,
 	}
 	const damage = "\"\\{}[]:,0e-.nul \x00\x1f\x7f\x80\xc3\xff"

@@ -8,7 +8,9 @@ import (
 )
 
 // ErrMalformed is what Scan answers for bytes that are not one JSON object in valid UTF-8.
-var ErrMalformed = errors.New("agentstream: the frame is not a JSON object in valid UTF-8: the sender must write one message as one text frame")
+var ErrMalformed = errors.New(
+	"agentstream: the frame is not a JSON object in valid UTF-8: the sender must write one message as one text frame",
+)
 
 // Kind is what a message is about.
 type Kind uint8
@@ -25,7 +27,16 @@ const (
 	Stop
 )
 
-var kindNames = [...]string{Other: "other", Connected: "connected", Start: "start", Media: "media", DTMF: "dtmf", Mark: "mark", Clear: "clear", Stop: "stop"}
+var kindNames = [...]string{
+	Other:     "other",
+	Connected: "connected",
+	Start:     "start",
+	Media:     "media",
+	DTMF:      "dtmf",
+	Mark:      "mark",
+	Clear:     "clear",
+	Stop:      "stop",
+}
 
 // String is the event as it is written on the wire.
 func (k Kind) String() string {
@@ -76,8 +87,22 @@ const (
 const Oddities = 16
 
 var oddityNames = [Oddities]string{
-	"quoted_number", "bare_number", "camel_case", "binary_frame", "missing_connected", "missing_start", "missing_sid", "extra_keys",
-	"odd_size", "large_chunk", "unknown_event", "flat_dtmf", "escaped", "duplicate_key", "wrong_type", "unexpected_clear",
+	"quoted_number",
+	"bare_number",
+	"camel_case",
+	"binary_frame",
+	"missing_connected",
+	"missing_start",
+	"missing_sid",
+	"extra_keys",
+	"odd_size",
+	"large_chunk",
+	"unknown_event",
+	"flat_dtmf",
+	"escaped",
+	"duplicate_key",
+	"wrong_type",
+	"unexpected_clear",
 }
 
 // OddityName is the metric label of the bit at an index below Oddities.

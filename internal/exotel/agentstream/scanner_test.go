@@ -39,7 +39,10 @@ func TestScanExotel(t *testing.T) {
 		"start": {`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":"c","account_sid":"a","from":"1",` +
 			`"to":"2","custom_parameters":{"k":"v"},"media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`,
 			scanned{Kind: Start, SID: "s1"}},
-		"start that names itself inside": {`{"event":"start","start":{"stream_sid":"s1","call_sid":"c"}}`, scanned{Kind: Start, SID: "s1"}},
+		"start that names itself inside": {`{"event":"start","start":{"stream_sid":"s1","call_sid":"c"}}`, scanned{
+			Kind: Start,
+			SID:  "s1",
+		}},
 		"start in camel case": {`{"event":"start","sequenceNumber":"1","start":{"streamSid":"s1","callSid":"c","mediaFormat":{}}}`,
 			scanned{Kind: Start, SID: "s1", Oddities: []string{"camel_case"}}},
 		"start with more": {`{"event":"start","stream_sid":"s1","start":{"call_sid":"c","tracks":["inbound",{"a":[]}]}}`,
@@ -76,18 +79,45 @@ func TestScanExotel(t *testing.T) {
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms, Oddities: []string{"duplicate_key"}}},
 		"the second media has nothing": {`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"},"media":{}}`,
 			scanned{Kind: Media, SID: "s1", Oddities: []string{"duplicate_key"}}},
-		"a payload elsewhere": {`{"event":"mark","stream_sid":"s1","media":{"payload":"AAAA"}}`, scanned{Kind: Mark, SID: "s1"}},
-		"dtmf":                {`{"event":"dtmf","sequence_number":1,"stream_sid":"s1","dtmf":{"duration":"200","digit":"5"}}`, scanned{Kind: DTMF, SID: "s1"}},
-		"flat dtmf":           {`{"event":"dtmf","stream_sid":"s1","digit":"5"}`, scanned{Kind: DTMF, SID: "s1", Oddities: []string{"flat_dtmf"}}},
-		"mark":                {`{"event":"mark","sequence_number":15,"stream_sid":"s1","mark":{"name":"label"}}`, scanned{Kind: Mark, SID: "s1"}},
-		"clear":               {`{"event":"clear","stream_sid":"s1"}`, scanned{Kind: Clear, SID: "s1", Oddities: []string{"unexpected_clear"}}},
-		"stop":                {`{"event":"stop","stream_sid":"s1","stop":{"call_sid":"c","reason":"callended"}}`, scanned{Kind: Stop, SID: "s1"}},
-		"silence":             {`{"event":"silence","stream_sid":"s1"}`, scanned{Kind: Other, SID: "s1", Oddities: []string{"unknown_event"}}},
+		"a payload elsewhere": {`{"event":"mark","stream_sid":"s1","media":{"payload":"AAAA"}}`, scanned{
+			Kind: Mark,
+			SID:  "s1",
+		}},
+		"dtmf": {`{"event":"dtmf","sequence_number":1,"stream_sid":"s1","dtmf":{"duration":"200","digit":"5"}}`, scanned{
+			Kind: DTMF,
+			SID:  "s1",
+		}},
+		"flat dtmf": {`{"event":"dtmf","stream_sid":"s1","digit":"5"}`, scanned{
+			Kind:     DTMF,
+			SID:      "s1",
+			Oddities: []string{"flat_dtmf"},
+		}},
+		"mark": {`{"event":"mark","sequence_number":15,"stream_sid":"s1","mark":{"name":"label"}}`, scanned{
+			Kind: Mark,
+			SID:  "s1",
+		}},
+		"clear": {`{"event":"clear","stream_sid":"s1"}`, scanned{
+			Kind:     Clear,
+			SID:      "s1",
+			Oddities: []string{"unexpected_clear"},
+		}},
+		"stop": {`{"event":"stop","stream_sid":"s1","stop":{"call_sid":"c","reason":"callended"}}`, scanned{
+			Kind: Stop,
+			SID:  "s1",
+		}},
+		"silence": {`{"event":"silence","stream_sid":"s1"}`, scanned{
+			Kind:     Other,
+			SID:      "s1",
+			Oddities: []string{"unknown_event"},
+		}},
 		"an event that is a number": {`{"event":5,"stream_sid":"s1"}`,
 			scanned{Kind: Other, SID: "s1", Oddities: []string{"unknown_event", "wrong_type"}}},
-		"nothing":           {`{}`, scanned{Kind: Other, Oddities: []string{"missing_sid", "unknown_event"}}},
-		"an escaped key":    {`{"\u0065vent":"stop","stream_sid":"s1"}`, scanned{Kind: Stop, SID: "s1"}},
-		"text beyond ASCII": {`{"event":"mark","stream_sid":"s1","mark":{"name":"नमस्ते 🙂"}}`, scanned{Kind: Mark, SID: "s1"}},
+		"nothing":        {`{}`, scanned{Kind: Other, Oddities: []string{"missing_sid", "unknown_event"}}},
+		"an escaped key": {`{"\u0065vent":"stop","stream_sid":"s1"}`, scanned{Kind: Stop, SID: "s1"}},
+		"text beyond ASCII": {`{"event":"mark","stream_sid":"s1","mark":{"name":"नमस्ते 🙂"}}`, scanned{
+			Kind: Mark,
+			SID:  "s1",
+		}},
 		"deep but bounded": {`{"event":"mark","stream_sid":"s1","x":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`,
 			scanned{Kind: Mark, SID: "s1", Oddities: []string{"extra_keys"}}},
 	} {
@@ -256,7 +286,10 @@ func TestKindNames(t *testing.T) {
 
 func TestAudioBytes(t *testing.T) {
 	for n := range 20 {
-		for name, e := range map[string]*base64.Encoding{"padded": base64.StdEncoding, "unpadded": base64.RawStdEncoding} {
+		for name, e := range map[string]*base64.Encoding{
+			"padded":   base64.StdEncoding,
+			"unpadded": base64.RawStdEncoding,
+		} {
 			message := Message{Payload: []byte(e.EncodeToString(make([]byte, n)))}
 			if got := message.AudioBytes(); got != n {
 				t.Errorf("%s: %d bytes count as %d", name, n, got)
@@ -267,7 +300,11 @@ func TestAudioBytes(t *testing.T) {
 
 func BenchmarkScan(b *testing.B) {
 	for _, n := range []int{320, 1600} {
-		frame := fmt.Appendf(nil, `{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10","payload":"%s"}}`, audio(n))
+		frame := fmt.Appendf(
+			nil,
+			`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10","payload":"%s"}}`,
+			audio(n),
+		)
 		b.Run(fmt.Sprint(len(frame)), func(b *testing.B) {
 			var s Scanner
 			b.ReportAllocs()

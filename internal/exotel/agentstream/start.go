@@ -26,11 +26,25 @@ const maxCustom = 16
 var limits = bounded.Limits{Values: 1024, Depth: 16, Text: 16 << 10, Total: 64 << 10}
 
 // startNames are the only members of a message that are kept in memory. Nil keeps all members below.
-var startNames = bounded.Names{"event": nil, "stream_sid": nil, "streamSid": nil, "start": {Names: bounded.Names{
-	"stream_sid": nil, "streamSid": nil, "call_sid": nil, "callSid": nil, "account_sid": nil, "accountSid": nil,
-	"from": nil, "to": nil,
-	"media_format": nil, "mediaFormat": nil, "custom_parameters": nil, "customParameters": nil,
-}}}
+var startNames = bounded.Names{
+	"event":      nil,
+	"stream_sid": nil,
+	"streamSid":  nil,
+	"start": {Names: bounded.Names{
+		"stream_sid":        nil,
+		"streamSid":         nil,
+		"call_sid":          nil,
+		"callSid":           nil,
+		"account_sid":       nil,
+		"accountSid":        nil,
+		"from":              nil,
+		"to":                nil,
+		"media_format":      nil,
+		"mediaFormat":       nil,
+		"custom_parameters": nil,
+		"customParameters":  nil,
+	}},
+}
 
 // ParseStart reads a "start" message, in either casing, numbers quoted or not.
 func ParseStart(raw []byte) (StartInfo, error) {

@@ -42,7 +42,13 @@ func (c *Client) Calls(ctx context.Context, f Filter) iter.Seq2[Call, error] {
 func (c *Client) record(what string, raw []byte) (Call, error) {
 	call, err := decodeRecord(raw, c.loc)
 	if err != nil {
-		return Call{}, &Error{Kind: ErrUnreadable, what: what, why: err.Error(), cause: err, remedy: "this one record is left out; report it to Exotel"}
+		return Call{}, &Error{
+			Kind:   ErrUnreadable,
+			what:   what,
+			why:    err.Error(),
+			cause:  err,
+			remedy: "this one record is left out; report it to Exotel",
+		}
 	}
 	return call, nil
 }

@@ -38,17 +38,26 @@ func TestCalls(t *testing.T) {
 		want         []string
 		wantRequests int
 	}{
-		"one page":             {Filter{}, exotelsim.DetailQuirks{}, upward, 1},
-		"newest first":         {Filter{NewestFirst: true}, exotelsim.DetailQuirks{}, downward, 1},
-		"pages":                {Filter{PageSize: 2}, exotelsim.DetailQuirks{}, upward, 3},
-		"pages, newest first":  {Filter{PageSize: 4, NewestFirst: true}, exotelsim.DetailQuirks{}, downward, 2},
-		"ends with null":       {Filter{PageSize: 3}, exotelsim.DetailQuirks{NullNext: true}, upward, 2},
-		"numbers":              {Filter{}, exotelsim.DetailQuirks{Swapped: true}, upward, 1},
-		"unescaped pages":      {Filter{PageSize: 2, CreatedFrom: today}, exotelsim.DetailQuirks{RawNext: true}, upward, 3},
-		"a page fails twice":   {Filter{PageSize: 2}, exotelsim.DetailQuirks{Status: 502, Failures: 2}, upward, 5},
-		"a page breaks off":    {Filter{PageSize: 2}, exotelsim.DetailQuirks{Truncations: 1}, upward, 4},
-		"a page has to wait":   {Filter{PageSize: 2}, exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second}, upward, 4},
-		"a window":             {Filter{CreatedFrom: today.Add(time.Minute), CreatedTo: today.Add(3 * time.Minute)}, exotelsim.DetailQuirks{}, []string{"c2", "c3", "c4"}, 1},
+		"one page":            {Filter{}, exotelsim.DetailQuirks{}, upward, 1},
+		"newest first":        {Filter{NewestFirst: true}, exotelsim.DetailQuirks{}, downward, 1},
+		"pages":               {Filter{PageSize: 2}, exotelsim.DetailQuirks{}, upward, 3},
+		"pages, newest first": {Filter{PageSize: 4, NewestFirst: true}, exotelsim.DetailQuirks{}, downward, 2},
+		"ends with null":      {Filter{PageSize: 3}, exotelsim.DetailQuirks{NullNext: true}, upward, 2},
+		"numbers":             {Filter{}, exotelsim.DetailQuirks{Swapped: true}, upward, 1},
+		"unescaped pages": {Filter{
+			PageSize:    2,
+			CreatedFrom: today,
+		}, exotelsim.DetailQuirks{RawNext: true}, upward, 3},
+		"a page fails twice": {Filter{PageSize: 2}, exotelsim.DetailQuirks{Status: 502, Failures: 2}, upward, 5},
+		"a page breaks off":  {Filter{PageSize: 2}, exotelsim.DetailQuirks{Truncations: 1}, upward, 4},
+		"a page has to wait": {Filter{PageSize: 2}, exotelsim.DetailQuirks{
+			TooMany:    1,
+			RetryAfter: time.Second,
+		}, upward, 4},
+		"a window": {Filter{
+			CreatedFrom: today.Add(time.Minute),
+			CreatedTo:   today.Add(3 * time.Minute),
+		}, exotelsim.DetailQuirks{}, []string{"c2", "c3", "c4"}, 1},
 		"from":                 {Filter{CreatedFrom: today.Add(4 * time.Minute)}, exotelsim.DetailQuirks{}, []string{"c5", "c6"}, 1},
 		"until":                {Filter{CreatedTo: today.Add(time.Minute)}, exotelsim.DetailQuirks{}, []string{"c1", "c2"}, 1},
 		"long ago":             {Filter{CreatedFrom: today.AddDate(0, 0, -41)}, exotelsim.DetailQuirks{}, []string{"old"}, 1},
@@ -112,14 +121,29 @@ func TestCallsStop(t *testing.T) {
 		wantPart     string
 		wantRequests int
 	}{
-		"another host":   {exotelsim.DetailQuirks{NextHost: "evil.example"}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "on another host", 1},
-		"in a circle":    {exotelsim.DetailQuirks{SamePage: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "in a circle", 1},
+		"another host": {exotelsim.DetailQuirks{NextHost: "evil.example"}, 0, nil, Error{
+			Kind:   ErrUnreadable,
+			Status: 200,
+		}, "on another host", 1},
+		"in a circle": {exotelsim.DetailQuirks{SamePage: true}, 0, nil, Error{
+			Kind:   ErrUnreadable,
+			Status: 200,
+		}, "in a circle", 1},
 		"too many pages": {exotelsim.DetailQuirks{}, 2, []string{"c1", "c2", "c3", "c4"}, Error{Kind: ErrRefused}, "ask for a shorter window", 2},
-		"down":           {exotelsim.DetailQuirks{Status: 500}, 0, nil, Error{Kind: ErrUnavailable, Status: 500}, "page 1", 3},
-		"refused":        {exotelsim.DetailQuirks{Status: 401}, 0, nil, Error{Kind: ErrUnauthorized, Status: 401}, "check the region", 1},
+		"down": {exotelsim.DetailQuirks{Status: 500}, 0, nil, Error{
+			Kind:   ErrUnavailable,
+			Status: 500,
+		}, "page 1", 3},
+		"refused": {exotelsim.DetailQuirks{Status: 401}, 0, nil, Error{
+			Kind:   ErrUnauthorized,
+			Status: 401,
+		}, "check the region", 1},
 		"not found": {exotelsim.DetailQuirks{NotFound: 1}, 0, nil, Error{Kind: ErrUnauthorized, Status: 404},
 			"check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is ", 1},
-		"a page of HTML": {exotelsim.DetailQuirks{HTML: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "a page or XML", 1},
+		"a page of HTML": {exotelsim.DetailQuirks{HTML: true}, 0, nil, Error{
+			Kind:   ErrUnreadable,
+			Status: 200,
+		}, "a page or XML", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, server := against(t, func(c *Config) { c.MaxPages = tc.maxPages })
@@ -194,12 +218,17 @@ func TestNextPage(t *testing.T) {
 			})
 			got, failures := collect(t, newClient(t, config(t, server.URL)), Filter{})
 			if tc.wantPart == "" {
-				if d := cmp.Diff([]string{"c1", "c2"}, got); d != "" || failures != nil || asked[1] != listPath+"?After=x" {
+				if d := cmp.Diff(
+					[]string{"c1", "c2"},
+					got,
+				); d != "" || failures != nil ||
+					asked[1] != listPath+"?After=x" {
 					t.Errorf("asked %v, %v, calls (-want +got):\n%s", asked, failures, d)
 				}
 				return
 			}
-			if len(asked) != 1 || len(failures) != 1 || !errors.Is(failures[0], ErrUnreadable) || !strings.Contains(failures[0].Error(), tc.wantPart) {
+			if len(asked) != 1 || len(failures) != 1 || !errors.Is(failures[0], ErrUnreadable) ||
+				!strings.Contains(failures[0].Error(), tc.wantPart) {
 				t.Errorf("asked %v, %v; want %s", asked, failures, tc.wantPart)
 			}
 		})
@@ -208,7 +237,11 @@ func TestNextPage(t *testing.T) {
 
 // TestBrokenRecord : one that cannot be read hides none of the others.
 func TestBrokenRecord(t *testing.T) {
-	client := answering(t, 200, `{"Metadata":{},"Calls":[{"Sid":"c1"},{"Sid":null,"From":"09876543210"},7,null,{"Sid":"a/b"},{"Sid":"c2"}]}`)
+	client := answering(
+		t,
+		200,
+		`{"Metadata":{},"Calls":[{"Sid":"c1"},{"Sid":null,"From":"09876543210"},7,null,{"Sid":"a/b"},{"Sid":"c2"}]}`,
+	)
 	got, failures := collect(t, client, Filter{})
 	if d := cmp.Diff([]string{"c1", "c2"}, got); d != "" || len(failures) != 4 {
 		t.Fatalf("%d failures, calls (-want +got):\n%s", len(failures), d)
@@ -260,8 +293,16 @@ func TestQuery(t *testing.T) {
 		want   string
 	}{
 		"nothing": {Filter{}, IST, "PageSize=100&SortBy=DateCreated%3Aasc"},
-		"everything": {Filter{CreatedFrom: from, CreatedTo: from.Add(time.Hour), SIDs: []string{"c1", "c2"}, State: "busy", Direction: "inbound",
-			PhoneNumbers: []string{"+911", "+912"}, PageSize: 7, NewestFirst: true}, IST,
+		"everything": {Filter{
+			CreatedFrom:  from,
+			CreatedTo:    from.Add(time.Hour),
+			SIDs:         []string{"c1", "c2"},
+			State:        "busy",
+			Direction:    "inbound",
+			PhoneNumbers: []string{"+911", "+912"},
+			PageSize:     7,
+			NewestFirst:  true,
+		}, IST,
 			"DateCreated=gte%3A2026-03-02%2000%3A00%3A00%3Blte%3A2026-03-02%2001%3A00%3A00&Direction=inbound&PageSize=7&PhoneNumber=%2B911%2C%2B912" +
 				"&Sid=c1%2Cc2&SortBy=DateCreated%3Adesc&Status=busy"},
 		"from": {Filter{CreatedFrom: from}, IST,

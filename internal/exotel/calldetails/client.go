@@ -114,15 +114,29 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	if !sidPattern.MatchString(c.Account) {
-		return nil, errors.New("the Exotel account SID is missing or no id: copy it from the API settings page of Exotel's dashboard")
+		return nil, errors.New(
+			"the Exotel account SID is missing or no id: copy it from the API settings page of Exotel's dashboard",
+		)
 	}
 	if c.Key == "" || c.Token == "" {
-		return nil, errors.New("the Exotel API key or token is missing: create them on the API settings page of Exotel's dashboard")
+		return nil, errors.New(
+			"the Exotel API key or token is missing: create them on the API settings page of Exotel's dashboard",
+		)
 	}
 	return &Client{
-		base: base, account: c.Account, key: c.Key, token: c.Token, secrets: c.replacer(),
-		loc: c.Location, registry: c.Registry, tenant: c.Tenant, pace: c.Pace, patience: c.Patience, timeout: c.Timeout, maxPages: c.MaxPages,
-		http: &http.Client{Transport: c.Transport, CheckRedirect: stay},
+		base:     base,
+		account:  c.Account,
+		key:      c.Key,
+		token:    c.Token,
+		secrets:  c.replacer(),
+		loc:      c.Location,
+		registry: c.Registry,
+		tenant:   c.Tenant,
+		pace:     c.Pace,
+		patience: c.Patience,
+		timeout:  c.Timeout,
+		maxPages: c.MaxPages,
+		http:     &http.Client{Transport: c.Transport, CheckRedirect: stay},
 	}, nil
 }
 
@@ -140,11 +154,15 @@ func (c Config) base() (*url.URL, error) {
 	address, err := url.Parse(c.BaseURL)
 	switch {
 	case err != nil || address.Host == "":
-		return nil, errors.New("the Exotel API's address is no URL: use https://api.in.exotel.com or https://api.exotel.com")
+		return nil, errors.New(
+			"the Exotel API's address is no URL: use https://api.in.exotel.com or https://api.exotel.com",
+		)
 	case address.Scheme != "https" && (address.Scheme != "http" || !c.AllowHTTP):
 		return nil, errors.New("the Exotel API's address must begin with https://, since credentials are sent to it")
 	case address.User != nil:
-		return nil, errors.New("the Exotel API's address must hold no credentials: give API key and token by themselves")
+		return nil, errors.New(
+			"the Exotel API's address must hold no credentials: give API key and token by themselves",
+		)
 	case strings.Trim(address.Path, "/") != "" || address.RawQuery != "" || address.Fragment != "":
 		return nil, errors.New("the Exotel API's address must be scheme and host alone: the path is added to it")
 	}
@@ -155,7 +173,11 @@ func (c Config) base() (*url.URL, error) {
 func (c *Client) Call(ctx context.Context, sid string) (Call, error) {
 	what := fmt.Sprintf("ask Exotel about call %.64q", sid)
 	if !sidPattern.MatchString(sid) {
-		return Call{}, refuse(what, "that is no call's id: at most 64 letters, digits, '-' and '_'", "nothing was asked; ask with the CallSid that Exotel sent")
+		return Call{}, refuse(
+			what,
+			"that is no call's id: at most 64 letters, digits, '-' and '_'",
+			"nothing was asked; ask with the CallSid that Exotel sent",
+		)
 	}
 	body, err := c.get(ctx, what, c.path("Calls/"+sid+".json"), url.Values{"details": {"true"}}.Encode())
 	if err != nil {

@@ -22,16 +22,31 @@ import (
 
 func wantCall(sid string, created time.Time) Call {
 	return Call{
-		SID: sid, AccountSID: "acme1", CreatedAt: created, UpdatedAt: created.Add(77 * time.Second), StartedAt: created,
-		EndedAt: created.Add(77 * time.Second), From: "09876543210", To: "09123456789", PhoneNumber: "08044444890", Status: "completed",
-		State: exotel.StateCompleted, Direction: "outbound-api", Seconds: 77, Price: "1.500",
+		SID:          sid,
+		AccountSID:   "acme1",
+		CreatedAt:    created,
+		UpdatedAt:    created.Add(77 * time.Second),
+		StartedAt:    created,
+		EndedAt:      created.Add(77 * time.Second),
+		From:         "09876543210",
+		To:           "09123456789",
+		PhoneNumber:  "08044444890",
+		Status:       "completed",
+		State:        exotel.StateCompleted,
+		Direction:    "outbound-api",
+		Seconds:      77,
+		Price:        "1.500",
 		RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme1/" + sid + ".mp3",
 	}
 }
 
 func withDetails(c Call) Call {
-	c.Details = &Details{ConversationSeconds: 8, Leg2: exotel.StateCompleted, Legs: []exotel.Leg{
-		exotel.WholeLeg(0, c.From, exotel.StateCompleted, 77), exotel.WholeLeg(1, c.To, exotel.StateCompleted, 8)}}
+	c.Details = &Details{
+		ConversationSeconds: 8,
+		Leg2:                exotel.StateCompleted,
+		Legs: []exotel.Leg{
+			exotel.WholeLeg(0, c.From, exotel.StateCompleted, 77), exotel.WholeLeg(1, c.To, exotel.StateCompleted, 8)},
+	}
 	return c
 }
 
@@ -56,14 +71,23 @@ func TestCall(t *testing.T) {
 		want         Call
 		wantRequests int
 	}{
-		"plain":                {placed("c1", today), exotelsim.DetailQuirks{}, withDetails(wantCall("c1", today)), 1},
-		"numbers and strings":  {placed("c1", today), exotelsim.DetailQuirks{Swapped: true}, withDetails(wantCall("c1", today)), 1},
-		"going on":             {ongoing, exotelsim.DetailQuirks{}, wantOngoing, 1},
-		"going on since 1970":  {ongoing, exotelsim.DetailQuirks{EpochEnd: true}, wantOngoing, 1},
-		"unavailable twice":    {placed("c1", today), exotelsim.DetailQuirks{Status: 503, Failures: 2}, withDetails(wantCall("c1", today)), 3},
-		"broken off":           {placed("c1", today), exotelsim.DetailQuirks{Truncations: 1}, withDetails(wantCall("c1", today)), 2},
-		"asked to wait":        {placed("c1", today), exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second}, withDetails(wantCall("c1", today)), 2},
-		"asked without a time": {placed("c1", today), exotelsim.DetailQuirks{TooMany: 2, RetryAfter: -1}, withDetails(wantCall("c1", today)), 3},
+		"plain":               {placed("c1", today), exotelsim.DetailQuirks{}, withDetails(wantCall("c1", today)), 1},
+		"numbers and strings": {placed("c1", today), exotelsim.DetailQuirks{Swapped: true}, withDetails(wantCall("c1", today)), 1},
+		"going on":            {ongoing, exotelsim.DetailQuirks{}, wantOngoing, 1},
+		"going on since 1970": {ongoing, exotelsim.DetailQuirks{EpochEnd: true}, wantOngoing, 1},
+		"unavailable twice": {placed("c1", today), exotelsim.DetailQuirks{
+			Status:   503,
+			Failures: 2,
+		}, withDetails(wantCall("c1", today)), 3},
+		"broken off": {placed("c1", today), exotelsim.DetailQuirks{Truncations: 1}, withDetails(wantCall("c1", today)), 2},
+		"asked to wait": {placed("c1", today), exotelsim.DetailQuirks{
+			TooMany:    1,
+			RetryAfter: time.Second,
+		}, withDetails(wantCall("c1", today)), 2},
+		"asked without a time": {placed("c1", today), exotelsim.DetailQuirks{
+			TooMany:    2,
+			RetryAfter: -1,
+		}, withDetails(wantCall("c1", today)), 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, server := against(t)
@@ -102,23 +126,66 @@ func TestCallErrors(t *testing.T) {
 				`ask Exotel about call "c9": HOST answered 404 Not Found ("The requested resource does not exist"); `,
 				"account SID acme1 and the region (",
 			}},
-		"not known yet": {"c1", exotelsim.DetailQuirks{NotFound: 1}, Error{Kind: ErrNotFound, Status: 404}, 1, []string{"some seconds after it was placed"}},
-		"unauthorized":  {"c1", exotelsim.DetailQuirks{Status: 401}, Error{Kind: ErrUnauthorized, Status: 401}, 1, []string{region}},
-		"forbidden": {"c1", exotelsim.DetailQuirks{Status: 403, Message: "not KYC\ncompliant"}, Error{Kind: ErrUnauthorized, Status: 403}, 1,
+		"not known yet": {"c1", exotelsim.DetailQuirks{NotFound: 1}, Error{
+			Kind:   ErrNotFound,
+			Status: 404,
+		}, 1, []string{"some seconds after it was placed"}},
+		"unauthorized": {"c1", exotelsim.DetailQuirks{Status: 401}, Error{
+			Kind:   ErrUnauthorized,
+			Status: 401,
+		}, 1, []string{region}},
+		"forbidden": {"c1", exotelsim.DetailQuirks{
+			Status:  403,
+			Message: "not KYC\ncompliant",
+		}, Error{
+			Kind:   ErrUnauthorized,
+			Status: 403,
+		}, 1,
 			[]string{region, `("not KYC compliant")`}},
-		"rate limited": {"c1", exotelsim.DetailQuirks{TooMany: 9}, Error{Kind: ErrRateLimited, Status: 429, RetryAfter: 30 * time.Second}, 1,
+		"rate limited": {"c1", exotelsim.DetailQuirks{TooMany: 9}, Error{
+			Kind:       ErrRateLimited,
+			Status:     429,
+			RetryAfter: 30 * time.Second,
+		}, 1,
 			[]string{"200 requests a minute"}},
-		"rate limited, no time": {"c1", exotelsim.DetailQuirks{TooMany: 9, RetryAfter: -1}, Error{Kind: ErrRateLimited, Status: 429}, 3, nil},
-		"down":                  {"c1", exotelsim.DetailQuirks{Status: 503}, Error{Kind: ErrUnavailable, Status: 503}, 3, []string{"HOST answered 503", "asked again later"}},
-		"always broken off":     {"c1", exotelsim.DetailQuirks{Truncations: 9}, Error{Kind: ErrUnavailable}, 3, []string{"broke off"}},
-		"bad request":           {"c1", exotelsim.DetailQuirks{Status: 400}, Error{Kind: ErrRefused, Status: 400}, 1, nil},
-		"no money":              {"c1", exotelsim.DetailQuirks{Status: 402}, Error{Kind: ErrRefused, Status: 402}, 1, []string{"plan"}},
-		"redirected":            {"c1", exotelsim.DetailQuirks{Status: 302}, Error{Kind: ErrRefused, Status: 302}, 1, nil},
-		"a page":                {"c1", exotelsim.DetailQuirks{HTML: true}, Error{Kind: ErrUnreadable, Status: 200}, 1, []string{"a page or XML instead of JSON", "proxy"}},
-		"slow":                  {"c1", exotelsim.DetailQuirks{Delay: time.Second}, Error{Kind: ErrUnavailable}, 3, []string{"context deadline exceeded"}},
-		"no id":                 {"../../x", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, []string{`call "../../x"`, "nothing was asked"}},
-		"an empty id":           {"", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, nil},
-		"a message with secrets": {"c1", exotelsim.DetailQuirks{Status: 400, Message: "bad " + testKey + ":" + testToken}, Error{Kind: ErrRefused, Status: 400}, 1,
+		"rate limited, no time": {"c1", exotelsim.DetailQuirks{
+			TooMany:    9,
+			RetryAfter: -1,
+		}, Error{
+			Kind:   ErrRateLimited,
+			Status: 429,
+		}, 3, nil},
+		"down": {"c1", exotelsim.DetailQuirks{Status: 503}, Error{
+			Kind:   ErrUnavailable,
+			Status: 503,
+		}, 3, []string{"HOST answered 503", "asked again later"}},
+		"always broken off": {"c1", exotelsim.DetailQuirks{Truncations: 9}, Error{Kind: ErrUnavailable}, 3, []string{"broke off"}},
+		"bad request": {"c1", exotelsim.DetailQuirks{Status: 400}, Error{
+			Kind:   ErrRefused,
+			Status: 400,
+		}, 1, nil},
+		"no money": {"c1", exotelsim.DetailQuirks{Status: 402}, Error{
+			Kind:   ErrRefused,
+			Status: 402,
+		}, 1, []string{"plan"}},
+		"redirected": {"c1", exotelsim.DetailQuirks{Status: 302}, Error{
+			Kind:   ErrRefused,
+			Status: 302,
+		}, 1, nil},
+		"a page": {"c1", exotelsim.DetailQuirks{HTML: true}, Error{
+			Kind:   ErrUnreadable,
+			Status: 200,
+		}, 1, []string{"a page or XML instead of JSON", "proxy"}},
+		"slow":        {"c1", exotelsim.DetailQuirks{Delay: time.Second}, Error{Kind: ErrUnavailable}, 3, []string{"context deadline exceeded"}},
+		"no id":       {"../../x", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, []string{`call "../../x"`, "nothing was asked"}},
+		"an empty id": {"", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, nil},
+		"a message with secrets": {"c1", exotelsim.DetailQuirks{
+			Status:  400,
+			Message: "bad " + testKey + ":" + testToken,
+		}, Error{
+			Kind:   ErrRefused,
+			Status: 400,
+		}, 1,
 			[]string{"bad (redacted):(redacted)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,14 +252,19 @@ func TestNobodyThere(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	client, server := against(t, func(c *Config) {
-		c.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}, nil)
+		c.Registry = resilience.NewRegistry(resilience.Options{
+			FailureThreshold: 1,
+			OpenFor:          time.Hour,
+			Policy:           resilience.Policy{MaxAttempts: 1},
+		}, nil)
 	})
 	server.SetAllDetails(exotelsim.DetailQuirks{Status: 503})
 	_, err := client.Call(t.Context(), "c1")
 	checkError(t, err, Error{Kind: ErrUnavailable, Status: 503})
 	_, err = client.Call(t.Context(), "c1")
 	var got *Error
-	if !errors.As(err, &got) || !errors.Is(err, ErrUnavailable) || got.RetryAfter < 50*time.Minute || !strings.Contains(err.Error(), "left alone until") {
+	if !errors.As(err, &got) || !errors.Is(err, ErrUnavailable) || got.RetryAfter < 50*time.Minute ||
+		!strings.Contains(err.Error(), "left alone until") {
 		t.Errorf("got %v, want the open breaker's refusal", err)
 	}
 	if n := server.Requests("/v1/Accounts/acme1/Calls/c1.json"); n != 1 {
@@ -241,17 +313,26 @@ func TestOddAnswers(t *testing.T) {
 		body   string
 		want   Error
 	}{
-		"empty":             {200, "", Error{Kind: ErrUnreadable, Status: 200}},
-		"XML":               {200, "<TwilioResponse/>", Error{Kind: ErrUnreadable, Status: 200}},
-		"no call":           {200, `{}`, Error{Kind: ErrUnreadable, Status: 200}},
-		"call is null":      {200, `{"Call":null}`, Error{Kind: ErrUnreadable, Status: 200}},
-		"another call":      {200, `{"Call":{"Sid":"c2"}}`, Error{Kind: ErrUnreadable, Status: 200}},
-		"a list":            {200, `[]`, Error{Kind: ErrUnreadable, Status: 200}},
-		"too large":         {200, `{"Call":{"Sid":"` + strings.Repeat("c", maxBody) + `"}}`, Error{Kind: ErrUnreadable, Status: 200}},
-		"no envelope":       {404, "nothing", Error{Kind: ErrNotFound, Status: 404}},
-		"code is a word":    {404, `{"RestException":{"Status":"404","Message":"no","Code":"NOT_FOUND"}}`, Error{Kind: ErrNotFound, Status: 404}},
-		"no message":        {400, `{"RestException":[]}`, Error{Kind: ErrRefused, Status: 400}},
-		"long message":      {400, `{"RestException":{"Message":"` + strings.Repeat("ü", 5000) + `"}}`, Error{Kind: ErrRefused, Status: 400}},
+		"empty":        {200, "", Error{Kind: ErrUnreadable, Status: 200}},
+		"XML":          {200, "<TwilioResponse/>", Error{Kind: ErrUnreadable, Status: 200}},
+		"no call":      {200, `{}`, Error{Kind: ErrUnreadable, Status: 200}},
+		"call is null": {200, `{"Call":null}`, Error{Kind: ErrUnreadable, Status: 200}},
+		"another call": {200, `{"Call":{"Sid":"c2"}}`, Error{Kind: ErrUnreadable, Status: 200}},
+		"a list":       {200, `[]`, Error{Kind: ErrUnreadable, Status: 200}},
+		"too large": {200, `{"Call":{"Sid":"` + strings.Repeat("c", maxBody) + `"}}`, Error{
+			Kind:   ErrUnreadable,
+			Status: 200,
+		}},
+		"no envelope": {404, "nothing", Error{Kind: ErrNotFound, Status: 404}},
+		"code is a word": {404, `{"RestException":{"Status":"404","Message":"no","Code":"NOT_FOUND"}}`, Error{
+			Kind:   ErrNotFound,
+			Status: 404,
+		}},
+		"no message": {400, `{"RestException":[]}`, Error{Kind: ErrRefused, Status: 400}},
+		"long message": {400, `{"RestException":{"Message":"` + strings.Repeat("ü", 5000) + `"}}`, Error{
+			Kind:   ErrRefused,
+			Status: 400,
+		}},
 		"no content":        {204, "", Error{Kind: ErrRefused, Status: 204}},
 		"the proxy's error": {502, "<html>Bad Gateway</html>", Error{Kind: ErrUnavailable, Status: 502}},
 	} {

@@ -112,11 +112,22 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 		return Call{}, errors.New("the record has no Sid, or one that is no id")
 	}
 	call := Call{
-		SID: string(w.Sid), ParentSID: string(w.ParentCallSid), AccountSID: string(w.AccountSid),
-		CreatedAt: w.DateCreated.in(loc), UpdatedAt: w.DateUpdated.in(loc), StartedAt: w.StartTime.in(loc), EndedAt: w.EndTime.in(loc),
-		From: string(w.From), To: string(w.To), PhoneNumber: string(w.PhoneNumberSid),
-		Status: string(w.Status), State: exotel.StateOf(string(w.Status), ""), Direction: exotel.DirectionOf(string(w.Direction)),
-		Seconds: w.Duration.seconds(), Price: w.Price.price(), AnsweredBy: string(w.AnsweredBy),
+		SID:                   string(w.Sid),
+		ParentSID:             string(w.ParentCallSid),
+		AccountSID:            string(w.AccountSid),
+		CreatedAt:             w.DateCreated.in(loc),
+		UpdatedAt:             w.DateUpdated.in(loc),
+		StartedAt:             w.StartTime.in(loc),
+		EndedAt:               w.EndTime.in(loc),
+		From:                  string(w.From),
+		To:                    string(w.To),
+		PhoneNumber:           string(w.PhoneNumberSid),
+		Status:                string(w.Status),
+		State:                 exotel.StateOf(string(w.Status), ""),
+		Direction:             exotel.DirectionOf(string(w.Direction)),
+		Seconds:               w.Duration.seconds(),
+		Price:                 w.Price.price(),
+		AnsweredBy:            string(w.AnsweredBy),
 		PreSignedRecordingURL: string(w.PreSignedRecordingURL),
 		Raw:                   bytes.Clone(b),
 	}

@@ -30,12 +30,28 @@ func TestDecodeDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(Call{
-		SID: "b6cfaf5f5cef3ca0fc937749ef96d245", AccountSID: "acme1", CreatedAt: ist(10, 48, 33), UpdatedAt: ist(10, 53, 33), StartedAt: ist(10, 48, 33),
-		EndedAt: ist(10, 49, 50), From: "0XXXXX30240", To: "0XXXXX38847", PhoneNumber: "0XXXXXX4890", Status: "completed", State: exotel.StateCompleted,
-		Direction: "outbound-api", Seconds: 17, Price: "1.500", RecordingURL: "https://h/recording.mp3",
-		Details: &Details{ConversationSeconds: 8, Leg2: exotel.StateCompleted, Legs: []exotel.Leg{
-			exotel.WholeLeg(0, "0XXXXX30240", exotel.StateCompleted, 21),
-			exotel.WholeLeg(1, "0XXXXX38847", exotel.StateCompleted, 8)}},
+		SID:          "b6cfaf5f5cef3ca0fc937749ef96d245",
+		AccountSID:   "acme1",
+		CreatedAt:    ist(10, 48, 33),
+		UpdatedAt:    ist(10, 53, 33),
+		StartedAt:    ist(10, 48, 33),
+		EndedAt:      ist(10, 49, 50),
+		From:         "0XXXXX30240",
+		To:           "0XXXXX38847",
+		PhoneNumber:  "0XXXXXX4890",
+		Status:       "completed",
+		State:        exotel.StateCompleted,
+		Direction:    "outbound-api",
+		Seconds:      17,
+		Price:        "1.500",
+		RecordingURL: "https://h/recording.mp3",
+		Details: &Details{
+			ConversationSeconds: 8,
+			Leg2:                exotel.StateCompleted,
+			Legs: []exotel.Leg{
+				exotel.WholeLeg(0, "0XXXXX30240", exotel.StateCompleted, 21),
+				exotel.WholeLeg(1, "0XXXXX38847", exotel.StateCompleted, 8)},
+		},
 	}, got, withoutRaw); d != "" {
 		t.Errorf("call (-want +got):\n%s", d)
 	}
@@ -51,9 +67,13 @@ func TestDecodeFields(t *testing.T) {
 		fields string
 		want   Call
 	}{
-		"nothing":              {`"To":null`, Call{}},
-		"nulls in words":       {`"To":"null","From":" NULL ","RecordingUrl":"","AnsweredBy":"NA"`, Call{AnsweredBy: "NA"}},
-		"numbers":              {`"Duration":17,"Price":1.5,"From":9876543210`, Call{Seconds: 17, Price: "1.5", From: "9876543210"}},
+		"nothing":        {`"To":null`, Call{}},
+		"nulls in words": {`"To":"null","From":" NULL ","RecordingUrl":"","AnsweredBy":"NA"`, Call{AnsweredBy: "NA"}},
+		"numbers": {`"Duration":17,"Price":1.5,"From":9876543210`, Call{
+			Seconds: 17,
+			Price:   "1.5",
+			From:    "9876543210",
+		}},
 		"quoted":               {`"Duration":"\"17\"","Price":"NA"`, Call{Seconds: 17}},
 		"fractions":            {`"Duration":"4.39","Price":"0.25"`, Call{Seconds: 4, Price: "0.25"}},
 		"nonsense numbers":     {`"Duration":"-5","Price":"free"`, Call{}},
@@ -65,20 +85,31 @@ func TestDecodeFields(t *testing.T) {
 		"details are null":     {`"Details":null`, Call{}},
 		"empty details":        {`"Details":{}`, Call{Details: &Details{}}},
 		"details as words": {`"Details":{"ConversationDuration":"8","Leg1Status":"CANCELLED","Leg2Status":"null","Legs":null}`,
-			Call{Details: &Details{ConversationSeconds: 8,
-				Legs: []exotel.Leg{exotel.WholeLeg(0, "", exotel.StateCanceled, 0)}}}},
+			Call{Details: &Details{
+				ConversationSeconds: 8,
+				Legs:                []exotel.Leg{exotel.WholeLeg(0, "", exotel.StateCanceled, 0)},
+			}}},
 		"legs without a wrapper": {`"Details":{"Legs":[{"Id":"1","OnCallDuration":"21"},7,null,{"Leg":null}]}`,
 			Call{Details: &Details{Legs: []exotel.Leg{exotel.WholeLeg(0, "", "", 21)}}}},
 		"legs as XML has them": {`"Details":{"Leg2Status":"busy",
 			"Legs":{"Leg":[{"Id":1,"OnCallDuration":"00:00:21"},{"Id":2}]}}`,
-			Call{Details: &Details{Leg2: exotel.StateBusy, Legs: []exotel.Leg{exotel.WholeLeg(0, "", "", 21),
-				exotel.WholeLeg(1, "", exotel.StateBusy, 0)}}}},
+			Call{Details: &Details{
+				Leg2: exotel.StateBusy,
+				Legs: []exotel.Leg{exotel.WholeLeg(0, "", "", 21),
+					exotel.WholeLeg(1, "", exotel.StateBusy, 0)},
+			}}},
 		"one leg as XML has it": {`"Details":{"Legs":{"Leg":{"Id":2,"OnCallDuration":21,"Status":"completed"}}}`,
-			Call{Details: &Details{Leg2: exotel.StateCompleted,
-				Legs: []exotel.Leg{exotel.WholeLeg(1, "", exotel.StateCompleted, 21)}}}},
-		"legs as an object":     {`"Details":{"Legs":{"0":{}}}`, Call{Details: &Details{}}},
-		"cancelled":             {`"Status":"cancelled"`, Call{Status: "cancelled", State: exotel.StateCanceled}},
-		"upper case":            {`"Status":"No-Answer","Direction":"INCOMING"`, Call{Status: "No-Answer", State: exotel.StateNoAnswer, Direction: "inbound"}},
+			Call{Details: &Details{
+				Leg2: exotel.StateCompleted,
+				Legs: []exotel.Leg{exotel.WholeLeg(1, "", exotel.StateCompleted, 21)},
+			}}},
+		"legs as an object": {`"Details":{"Legs":{"0":{}}}`, Call{Details: &Details{}}},
+		"cancelled":         {`"Status":"cancelled"`, Call{Status: "cancelled", State: exotel.StateCanceled}},
+		"upper case": {`"Status":"No-Answer","Direction":"INCOMING"`, Call{
+			Status:    "No-Answer",
+			State:     exotel.StateNoAnswer,
+			Direction: "inbound",
+		}},
 		"a new status":          {`"Status":"teleported","Direction":"sideways"`, Call{Status: "teleported"}},
 		"a boolean":             {`"AnsweredBy":true`, Call{AnsweredBy: "true"}},
 		"the other ExoPhone":    {`"PhoneNumber":"0804"`, Call{PhoneNumber: "0804"}},
@@ -114,8 +145,10 @@ func TestLegsAreBounded(t *testing.T) {
 	for legs, want := range map[int]struct {
 		legs   int
 		unread exotel.Unread
-	}{100: {64, exotel.Unread{Field: "Legs", Reason: exotel.TooLarge}},
-		10_000: {0, exotel.Unread{Field: "(body)", Reason: exotel.TooLarge}}} {
+	}{
+		100:    {64, exotel.Unread{Field: "Legs", Reason: exotel.TooLarge}},
+		10_000: {0, exotel.Unread{Field: "(body)", Reason: exotel.TooLarge}},
+	} {
 		list := strings.Repeat(`{"Leg":{"OnCallDuration":1}},`, legs) + `{}`
 		got, err := decodeCall([]byte(`{"Sid":"c1","Details":{"Legs":[`+list+`]}}`), IST)
 		if err != nil || len(got.Details.Legs) != want.legs {
@@ -168,8 +201,17 @@ func TestDecodePage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			page, err := decodePage([]byte(tc.body))
-			if page.next != tc.wantNext || len(page.records) != tc.wantRecords || (err == nil) != (tc.wantErr == "") || err != nil && err.Error() != tc.wantErr {
-				t.Errorf("%d records, next %q, %v; want %d, %q, %q", len(page.records), page.next, err, tc.wantRecords, tc.wantNext, tc.wantErr)
+			if page.next != tc.wantNext || len(page.records) != tc.wantRecords || (err == nil) != (tc.wantErr == "") ||
+				err != nil && err.Error() != tc.wantErr {
+				t.Errorf(
+					"%d records, next %q, %v; want %d, %q, %q",
+					len(page.records),
+					page.next,
+					err,
+					tc.wantRecords,
+					tc.wantNext,
+					tc.wantErr,
+				)
 			}
 		})
 	}
@@ -182,15 +224,39 @@ func TestOutcomeAndSettled(t *testing.T) {
 		wantOutcome exotel.State
 		wantSettled bool
 	}{
-		"completed":           {Call{State: exotel.StateCompleted, EndedAt: ended}, exotel.StateCompleted, true},
-		"completed, no end":   {Call{State: exotel.StateCompleted}, exotel.StateCompleted, false},
-		"going on":            {Call{State: exotel.StateInProgress, EndedAt: ended}, exotel.StateInProgress, false},
-		"an unknown state":    {Call{EndedAt: ended}, exotel.StateUnknown, false},
-		"missed":              {Call{State: exotel.StateCompleted, EndedAt: ended, Direction: "inbound", Details: &Details{Leg2: exotel.StateNoAnswer}}, exotel.StateNoAnswer, true},
-		"inbound, no details": {Call{State: exotel.StateCompleted, EndedAt: ended, Direction: "inbound"}, exotel.StateCompleted, true},
-		"inbound, no leg":     {Call{State: exotel.StateBusy, EndedAt: ended, Direction: "inbound", Details: &Details{}}, exotel.StateBusy, true},
-		"inbound, odd leg":    {Call{State: exotel.StateCompleted, EndedAt: ended, Direction: "inbound", Details: &Details{Leg2: exotel.StateRinging}}, exotel.StateCompleted, true},
-		"outbound":            {Call{State: exotel.StateFailed, EndedAt: ended, Direction: "outbound-api", Details: &Details{Leg2: exotel.StateNoAnswer}}, exotel.StateFailed, true},
+		"completed":         {Call{State: exotel.StateCompleted, EndedAt: ended}, exotel.StateCompleted, true},
+		"completed, no end": {Call{State: exotel.StateCompleted}, exotel.StateCompleted, false},
+		"going on":          {Call{State: exotel.StateInProgress, EndedAt: ended}, exotel.StateInProgress, false},
+		"an unknown state":  {Call{EndedAt: ended}, exotel.StateUnknown, false},
+		"missed": {Call{
+			State:     exotel.StateCompleted,
+			EndedAt:   ended,
+			Direction: "inbound",
+			Details:   &Details{Leg2: exotel.StateNoAnswer},
+		}, exotel.StateNoAnswer, true},
+		"inbound, no details": {Call{
+			State:     exotel.StateCompleted,
+			EndedAt:   ended,
+			Direction: "inbound",
+		}, exotel.StateCompleted, true},
+		"inbound, no leg": {Call{
+			State:     exotel.StateBusy,
+			EndedAt:   ended,
+			Direction: "inbound",
+			Details:   &Details{},
+		}, exotel.StateBusy, true},
+		"inbound, odd leg": {Call{
+			State:     exotel.StateCompleted,
+			EndedAt:   ended,
+			Direction: "inbound",
+			Details:   &Details{Leg2: exotel.StateRinging},
+		}, exotel.StateCompleted, true},
+		"outbound": {Call{
+			State:     exotel.StateFailed,
+			EndedAt:   ended,
+			Direction: "outbound-api",
+			Details:   &Details{Leg2: exotel.StateNoAnswer},
+		}, exotel.StateFailed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tc.call.Outcome(); got != tc.wantOutcome || tc.call.Settled() != tc.wantSettled {

@@ -127,8 +127,14 @@ func refuse(what, why, remedy string) error {
 // unreadable makes the error of an answer that cannot be used.
 func unreadable(what string, cause error) error {
 	why := bounded.Text(cause.Error(), maxWords)
-	return &Error{Kind: ErrUnreadable, Status: http.StatusOK, what: what, why: why, cause: cause,
-		remedy: "check that the address is Exotel's and that no proxy answers instead; else report it with the account's region"}
+	return &Error{
+		Kind:   ErrUnreadable,
+		Status: http.StatusOK,
+		what:   what,
+		why:    why,
+		cause:  cause,
+		remedy: "check that the address is Exotel's and that no proxy answers instead; else report it with the account's region",
+	}
 }
 
 // answerError is an answer other than success, with Exotel's message. It unwraps to the error that package resilience

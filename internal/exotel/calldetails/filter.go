@@ -49,7 +49,13 @@ func (f Filter) check(now time.Time) (why, remedy string) {
 	case slices.ContainsFunc(f.SIDs, func(s string) bool { return !sidPattern.MatchString(s) }):
 		return "one of the ids is no call's id", "use the CallSids that Exotel sent"
 	case len(f.PhoneNumbers) > maxNumbers:
-		return fmt.Sprintf("%d phone numbers are too many", len(f.PhoneNumbers)), fmt.Sprintf("ask for at most %d at once", maxNumbers)
+		return fmt.Sprintf(
+				"%d phone numbers are too many",
+				len(f.PhoneNumbers),
+			), fmt.Sprintf(
+				"ask for at most %d at once",
+				maxNumbers,
+			)
 	case slices.ContainsFunc(f.PhoneNumbers, func(s string) bool { return s == "" || strings.Contains(s, ",") }):
 		return "one of the phone numbers is empty or holds a comma", "give each number by itself"
 	}
@@ -102,8 +108,12 @@ func (f Filter) query(now time.Time, loc *time.Location) string {
 	if from, to := f.window(now); !from.IsZero() {
 		values.Set("DateCreated", "gte:"+from.In(loc).Format(layout)+";lte:"+to.In(loc).Format(layout))
 	}
-	for name, value := range map[string]string{"Sid": strings.Join(f.SIDs, ","), "PhoneNumber": strings.Join(f.PhoneNumbers, ","),
-		"Status": string(f.State), "Direction": f.Direction} {
+	for name, value := range map[string]string{
+		"Sid":         strings.Join(f.SIDs, ","),
+		"PhoneNumber": strings.Join(f.PhoneNumbers, ","),
+		"Status":      string(f.State),
+		"Direction":   f.Direction,
+	} {
 		if value != "" {
 			values.Set(name, value)
 		}

@@ -48,7 +48,7 @@ func TestHugeAnswers(t *testing.T) {
 			allocated := allocatedBy(func() {
 				for _, err := range client.Calls(t.Context(), Filter{CreatedFrom: time.Now().Add(-time.Hour)}) {
 					if err != nil {
-						errs = errs + 1
+						errs++
 						last = err
 					}
 				}
@@ -57,7 +57,8 @@ func TestHugeAnswers(t *testing.T) {
 			if errs > 1 || allocated > 48<<20 {
 				t.Errorf("%d errors and %d MiB, want one at most, and 48 MiB", errs, allocated>>20)
 			}
-			if tc.wantText != "" && (!errors.Is(last, ErrUnreadable) || !strings.Contains(fmt.Sprint(last), tc.wantText)) {
+			if tc.wantText != "" &&
+				(!errors.Is(last, ErrUnreadable) || !strings.Contains(fmt.Sprint(last), tc.wantText)) {
 				t.Errorf("got %.300v, want it unreadable, with %q", last, tc.wantText)
 			}
 		})

@@ -12,7 +12,10 @@ import (
 
 // hasty never waits for a server that asks for a second.
 func hasty() *resilience.Registry {
-	return resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}, nil)
+	return resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{
+		BaseDelay: time.Millisecond,
+		MaxDelay:  10 * time.Millisecond,
+	}}, nil)
 }
 
 // TestPatience : Exotel asks one client to wait for a second, and for more than that; another client of the account
@@ -36,12 +39,23 @@ func TestPatience(t *testing.T) {
 			mine := func(c *Config) { c.Pace, c.Patience, c.Registry = pace, tc.patience, hasty() }
 			client, server := against(t, mine)
 			server.Place("acme1", placed("c1", today), placed("c2", today))
-			server.SetDetails("/v1/Accounts/acme1/Calls/c1.json", exotelsim.DetailQuirks{TooMany: tc.tooMany, RetryAfter: tc.after})
+			server.SetDetails("/v1/Accounts/acme1/Calls/c1.json", exotelsim.DetailQuirks{
+				TooMany:    tc.tooMany,
+				RetryAfter: tc.after,
+			})
 			begun := time.Now()
 			_, err := client.Call(t.Context(), "c1")
-			if !errors.Is(err, tc.wantErr) || server.Requests("/v1/Accounts/acme1/Calls/c1.json") != tc.wantRequests || time.Since(begun) < tc.wantLeast {
-				t.Errorf("%v after %d requests and %s; want %v after %d and at least %s", err, server.Requests("/v1/Accounts/acme1/Calls/c1.json"),
-					time.Since(begun), tc.wantErr, tc.wantRequests, tc.wantLeast)
+			if !errors.Is(err, tc.wantErr) || server.Requests("/v1/Accounts/acme1/Calls/c1.json") != tc.wantRequests ||
+				time.Since(begun) < tc.wantLeast {
+				t.Errorf(
+					"%v after %d requests and %s; want %v after %d and at least %s",
+					err,
+					server.Requests("/v1/Accounts/acme1/Calls/c1.json"),
+					time.Since(begun),
+					tc.wantErr,
+					tc.wantRequests,
+					tc.wantLeast,
+				)
 			}
 			if tc.wantErr == nil {
 				return
@@ -50,7 +64,8 @@ func TestPatience(t *testing.T) {
 			other.Pace = pace
 			_, err = newClient(t, other).Call(t.Context(), "c2")
 			var e *Error
-			if !errors.As(err, &e) || !errors.Is(err, ErrRateLimited) || e.RetryAfter <= 0 || server.Requests("/v1/Accounts/acme1/Calls/c2.json") != 0 {
+			if !errors.As(err, &e) || !errors.Is(err, ErrRateLimited) || e.RetryAfter <= 0 ||
+				server.Requests("/v1/Accounts/acme1/Calls/c2.json") != 0 {
 				t.Errorf("another client of the account got %v; want to be told to wait, and nothing asked", err)
 			}
 		})

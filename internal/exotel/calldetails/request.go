@@ -27,8 +27,15 @@ const maxWaits = 3
 func (c *Client) get(ctx context.Context, what, path, query string) (body []byte, err error) {
 	for range maxWaits {
 		if left := c.pace.holds(); left > c.patience {
-			return nil, &Error{Kind: ErrRateLimited, RetryAfter: left, what: what,
-				why: "Exotel asked for " + left.Round(time.Second).String() + " without requests of this account", remedy: "nothing was asked; ask again after that"}
+			return nil, &Error{
+				Kind:       ErrRateLimited,
+				RetryAfter: left,
+				what:       what,
+				why: "Exotel asked for " + left.Round(
+					time.Second,
+				).String() + " without requests of this account",
+				remedy: "nothing was asked; ask again after that",
+			}
 		}
 		body, err = c.ask(ctx, what, path, query)
 		if left := c.pace.holds(); !errors.Is(err, ErrRateLimited) || left <= 0 || left > c.patience {

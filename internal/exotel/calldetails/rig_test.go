@@ -23,15 +23,27 @@ const (
 
 // quick retries as in production, without its waits.
 func quick() *resilience.Registry {
-	return resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{BaseDelay: time.Millisecond, MaxDelay: 1500 * time.Millisecond}}, nil)
+	return resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{
+		BaseDelay: time.Millisecond,
+		MaxDelay:  1500 * time.Millisecond,
+	}}, nil)
 }
 
 func config(t *testing.T, base string) Config {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return Config{BaseURL: base, AllowHTTP: true, Account: "acme1", Key: testKey, Token: testToken,
-		Registry: quick(), Tenant: "ns/acme", Transport: transport, Interval: -1}
+	return Config{
+		BaseURL:   base,
+		AllowHTTP: true,
+		Account:   "acme1",
+		Key:       testKey,
+		Token:     testToken,
+		Registry:  quick(),
+		Tenant:    "ns/acme",
+		Transport: transport,
+		Interval:  -1,
+	}
 }
 
 func newClient(t *testing.T, c Config) *Client {
@@ -77,8 +89,16 @@ var today = time.Now().Add(-2 * time.Hour).Truncate(time.Second)
 
 func placed(sid string, created time.Time) exotelsim.PlacedCall {
 	return exotelsim.PlacedCall{
-		Call: exotelsim.Call{SID: sid, From: "09876543210", To: "09123456789", Started: created, Ended: created.Add(77 * time.Second),
-			RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme1/" + sid + ".mp3"},
-		PhoneNumber: "08044444890", Price: "1.500", ConversationSeconds: 8,
+		Call: exotelsim.Call{
+			SID:          sid,
+			From:         "09876543210",
+			To:           "09123456789",
+			Started:      created,
+			Ended:        created.Add(77 * time.Second),
+			RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme1/" + sid + ".mp3",
+		},
+		PhoneNumber:         "08044444890",
+		Price:               "1.500",
+		ConversationSeconds: 8,
 	}
 }

@@ -64,7 +64,10 @@ func serveRaw(t *testing.T, answer string, names []string) (base string) {
 		_, port, _ := net.SplitHostPort(listener.Addr().String())
 		base = "https://localhost:" + port
 		cert := certtest.New(t).SignNames(t, names...)
-		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{cert}}) //nolint:gosec // a test
+		listener = tls.NewListener(
+			listener,
+			&tls.Config{Certificates: []tls.Certificate{cert}},
+		) //nolint:gosec // a test
 	}
 	done := make(chan struct{})
 	t.Cleanup(func() { _ = listener.Close(); <-done })

@@ -143,7 +143,8 @@ func payloadOf(frame []byte) []byte {
 
 func isBase64(text []byte) bool {
 	for _, c := range text {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '/' || c > '9') && c != '+' && c != '=' { // '/' stands before '0'
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '/' || c > '9') && c != '+' &&
+			c != '=' { // '/' stands before '0'
 			return false
 		}
 	}
@@ -184,7 +185,11 @@ func (c *call) audio(n int, payload []byte) error {
 // goodbye begins to close the call, and leaves the other side some time to agree.
 func (c *call) goodbye() error {
 	_ = c.ws.SetReadDeadline(time.Now().Add(sendLimit)) // never fails
-	return c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(c.o.CloseCode, "the agent is done"), time.Now().Add(sendLimit))
+	return c.ws.WriteControl(
+		websocket.CloseMessage,
+		websocket.FormatCloseMessage(c.o.CloseCode, "the agent is done"),
+		time.Now().Add(sendLimit),
+	)
 }
 
 func (c *call) echo(payload []byte) error {

@@ -84,9 +84,15 @@ func (c *call) start(m fields) {
 		body = m
 	}
 	format := body.object("media_format", "mediaFormat")
-	c.Start = Start{StreamID: body.text("stream_sid", "streamSid", "streamId"), CallID: body.text("call_sid", "callSid", "callId"),
-		AccountID: body.text("account_sid", "accountSid"), From: body.text("from"), To: body.text("to"),
-		Encoding: first(format.text("encoding"), body.text("encoding")), Custom: map[string]string{}}
+	c.Start = Start{
+		StreamID:  body.text("stream_sid", "streamSid", "streamId"),
+		CallID:    body.text("call_sid", "callSid", "callId"),
+		AccountID: body.text("account_sid", "accountSid"),
+		From:      body.text("from"),
+		To:        body.text("to"),
+		Encoding:  first(format.text("encoding"), body.text("encoding")),
+		Custom:    map[string]string{},
+	}
 	c.Start.Rate, _ = strconv.Atoi(first(format.text("sample_rate", "sampleRate"), body.text("sampleRate")))
 	custom := body.object("custom_parameters", "customParameters", "custom")
 	for name := range custom {

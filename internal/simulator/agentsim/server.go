@@ -71,7 +71,16 @@ type Server struct {
 
 // NewServer starts an agent.
 func NewServer(o Options) (*Server, error) {
-	o.Listen, o.Protocol, o.CloseCode = cmp.Or(o.Listen, "127.0.0.1:0"), cmp.Or(o.Protocol, agent.Exotel), cmp.Or(o.CloseCode, websocket.CloseNormalClosure)
+	o.Listen, o.Protocol, o.CloseCode = cmp.Or(
+		o.Listen,
+		"127.0.0.1:0",
+	), cmp.Or(
+		o.Protocol,
+		agent.Exotel,
+	), cmp.Or(
+		o.CloseCode,
+		websocket.CloseNormalClosure,
+	)
 	if _, err := agent.New(o.Protocol); err != nil {
 		return nil, err
 	}
@@ -79,8 +88,18 @@ func NewServer(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen as an agent: %w", err)
 	}
-	server := &Server{o: o, listener: l, ended: make(chan struct{}), live: map[*call]struct{}{},
-		upgrader: websocket.Upgrader{HandshakeTimeout: sendLimit, ReadBufferSize: 4 << 10, WriteBufferSize: 8 << 10, WriteBufferPool: &sync.Pool{}}}
+	server := &Server{
+		o:        o,
+		listener: l,
+		ended:    make(chan struct{}),
+		live:     map[*call]struct{}{},
+		upgrader: websocket.Upgrader{
+			HandshakeTimeout: sendLimit,
+			ReadBufferSize:   4 << 10,
+			WriteBufferSize:  8 << 10,
+			WriteBufferPool:  &sync.Pool{},
+		},
+	}
 	if o.TLS != nil {
 		config := o.TLS.Clone()
 		config.NextProtos = []string{"http/1.1"} // a WebSocket begins with it
@@ -115,7 +134,11 @@ func (s *Server) Close() {
 		close(s.ended)
 	}
 	for c := range s.live {
-		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(time.Second))
+		_ = c.ws.WriteControl(
+			websocket.CloseMessage,
+			websocket.FormatCloseMessage(websocket.CloseGoingAway, ""),
+			time.Now().Add(time.Second),
+		)
 		_ = c.ws.Close()
 	}
 	s.mu.Unlock()

@@ -82,7 +82,11 @@ func receive(t *testing.T, ws *websocket.Conn, n int) (got []string, err error) 
 
 func hangUp(t *testing.T, s *Server, ws *websocket.Conn) Call {
 	t.Helper()
-	_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+	_ = ws.WriteControl(
+		websocket.CloseMessage,
+		websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""),
+		time.Now().Add(time.Second),
+	)
 	soon.Holds(t, "the call ends", func() bool { return len(s.Calls()) == 1 })
 	return s.Calls()[0]
 }
@@ -97,7 +101,16 @@ const (
 
 // TestEcho in every protocol: what is said comes back, in its own form; and the agent knows what it was told.
 func TestEcho(t *testing.T) {
-	told := Start{StreamID: "s1", CallID: "c1", AccountID: "a1", From: "+91987", To: "+91123", Encoding: "raw", Rate: 16000, Custom: map[string]string{"k": "v"}}
+	told := Start{
+		StreamID:  "s1",
+		CallID:    "c1",
+		AccountID: "a1",
+		From:      "+91987",
+		To:        "+91123",
+		Encoding:  "raw",
+		Rate:      16000,
+		Custom:    map[string]string{"k": "v"},
+	}
 	toldPCM := told
 	toldPCM.AccountID = ""
 	toldPCM.Encoding = "pcm_s16le"
@@ -113,7 +126,16 @@ func TestEcho(t *testing.T) {
 			`{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`, `{"event":"dtmf","dtmf":{"duration":"200","digit":"5"}}`,
 			`{"event":"stop","stop":{"reason":"callended"}}`},
 			[]string{`{"event":"media","stream_sid":"s1","media":{"payload":"AAECAw=="}}`},
-			Call{Start: told, Pieces: 1, Bytes: 4, Marks: []string{"m"}, Digits: "5", Events: events, Stopped: true, StopReason: "callended"}},
+			Call{
+				Start:      told,
+				Pieces:     1,
+				Bytes:      4,
+				Marks:      []string{"m"},
+				Digits:     "5",
+				Events:     events,
+				Stopped:    true,
+				StopReason: "callended",
+			}},
 		"exotel in its other casing, escaped, in binary frames, with traps": {agent.Exotel, []string{"bin:" + camelStart,
 			`bin:{"event":"media","x":{"payload":"AAAA"},"media":{"payload":"\u0041AEC"}}`,
 			`bin:{"media":{"payload":"AAAA"},"event":"media"}`, `{"event":"media","media":{"payload":"AAAA"},"x":{"payload":"BBBB"}}`},
@@ -121,16 +143,32 @@ func TestEcho(t *testing.T) {
 				`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`},
 			Call{Start: told, Pieces: 3, Bytes: 9, Events: []string{"start", "media"}}},
 		"twilio": {agent.Twilio, []string{camelStart, `{"event":"media","sequenceNumber":"2","streamSid":"s1","media":{"track":"inbound","payload":"//8="}}`},
-			[]string{`{"event":"media","streamSid":"s1","media":{"payload":"//8="}}`}, Call{Start: told, Pieces: 1, Bytes: 2, Events: []string{"start"}}},
+			[]string{`{"event":"media","streamSid":"s1","media":{"payload":"//8="}}`}, Call{
+				Start:  told,
+				Pieces: 1,
+				Bytes:  2,
+				Events: []string{"start"},
+			}},
 		"pcm": {agent.PCM, []string{pcmStart, "bin:abc", `{"event":"mark","name":"m"}`, `{"event":"dtmf","digit":"#"}`, `{"event":"stop","reason":"callended"}`},
-			[]string{"bin:abc"}, Call{Start: toldPCM, Pieces: 1, Bytes: 3, Marks: []string{"m"}, Digits: "#", Events: []string{"start", "mark", "dtmf", "stop"},
-				Stopped: true, StopReason: "callended"}},
+			[]string{"bin:abc"}, Call{
+				Start:      toldPCM,
+				Pieces:     1,
+				Bytes:      3,
+				Marks:      []string{"m"},
+				Digits:     "#",
+				Events:     []string{"start", "mark", "dtmf", "stop"},
+				Stopped:    true,
+				StopReason: "callended",
+			}},
 		"audio before start": {agent.Exotel, []string{`{"event":"media","media":{"payload":"AAAA"}}`}, nil,
 			Call{Pieces: 1, Bytes: 3, Problem: "audio before start"}},
 		"no base64": {agent.Exotel, []string{exotelStart, `{"event":"media","media":{"payload":"A\"}"}}`}, nil,
 			Call{Start: told, Events: []string{"start", "media"}, Problem: "media without base64"}},
-		"no JSON":       {agent.PCM, []string{"hello"}, nil, Call{Problem: "no JSON: invalid character 'h' looking for beginning of value"}},
-		"unknown event": {agent.Exotel, []string{`{"event":"silence"}`}, nil, Call{Events: []string{"silence"}, Problem: `an event "silence"`}},
+		"no JSON": {agent.PCM, []string{"hello"}, nil, Call{Problem: "no JSON: invalid character 'h' looking for beginning of value"}},
+		"unknown event": {agent.Exotel, []string{`{"event":"silence"}`}, nil, Call{
+			Events:  []string{"silence"},
+			Problem: `an event "silence"`,
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, Options{Protocol: tc.protocol})
@@ -164,7 +202,11 @@ func TestMisbehaviour(t *testing.T) {
 		"closes":            {Options{CloseAfter: 2}, []string{echoed}, websocket.CloseNormalClosure},
 		"closes with error": {Options{CloseAfter: 3, CloseCode: 4001}, []string{echoed, echoed}, 4001},
 		"silent, then gone": {Options{Silent: true, DropAfter: 4}, nil, 0},
-		"bursts": {Options{BurstEvery: 2, BurstMarks: 2, DropAfter: 4}, []string{echoed, echoed, `{"event":"clear","stream_sid":"s1"}`,
+		"bursts": {Options{
+			BurstEvery: 2,
+			BurstMarks: 2,
+			DropAfter:  4,
+		}, []string{echoed, echoed, `{"event":"clear","stream_sid":"s1"}`,
 			`{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-0"}}`, `{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-1"}}`, echoed}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,7 +232,11 @@ func TestBurstOfPCM(t *testing.T) {
 	ws := dial(t, server.URL())
 	send(t, ws, pcmStart, "bin:ab")
 	got, err := receive(t, ws, 3)
-	if d := cmp.Diff([]string{"bin:ab", `{"event":"clear"}`, `{"event":"mark","name":"burst-1-0"}`}, got); err != nil || d != "" {
+	if d := cmp.Diff(
+		[]string{"bin:ab", `{"event":"clear"}`, `{"event":"mark","name":"burst-1-0"}`},
+		got,
+	); err != nil ||
+		d != "" {
 		t.Errorf("%v; it says (-want +got):\n%s", err, d)
 	}
 }
@@ -286,7 +332,10 @@ func TestTLS(t *testing.T) {
 
 func TestServerThatCannotBe(t *testing.T) {
 	server := start(t, Options{})
-	if _, err := NewServer(Options{Listen: server.Addr()}); err == nil || !strings.Contains(err.Error(), "listen as an agent") {
+	if _, err := NewServer(
+		Options{Listen: server.Addr()},
+	); err == nil ||
+		!strings.Contains(err.Error(), "listen as an agent") {
 		t.Errorf("an address that is taken: %v", err)
 	}
 	if _, err := NewServer(Options{Protocol: "vonage"}); !errors.Is(err, agent.ErrProtocol) {

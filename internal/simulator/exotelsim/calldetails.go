@@ -102,7 +102,9 @@ func (s *Server) serveDetails(w http.ResponseWriter, r *http.Request) {
 	account, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, accountsPrefix), "/")
 	resource, sid, single := strings.Cut(rest, "/")
 	switch {
-	case account == "", resource != "Calls" && (single || resource != "Calls.json"), single && (sid == "" || strings.Contains(sid, "/")):
+	case account == "",
+		resource != "Calls" && (single || resource != "Calls.json"),
+		single && (sid == "" || strings.Contains(sid, "/")):
 		restException(w, r, http.StatusNotFound, "The requested resource does not exist")
 	case r.Method != http.MethodGet:
 		restException(w, r, http.StatusMethodNotAllowed, "Use GET")

@@ -21,9 +21,19 @@ const acme = "/v1/Accounts/acme1/Calls"
 var base = time.Date(2026, 3, 1, 4, 30, 0, 0, time.UTC)
 
 func placed(sid string, created time.Time, change ...func(*PlacedCall)) PlacedCall {
-	placedCall := PlacedCall{Call: Call{SID: sid, From: "09876543210", To: "09123456789", Started: created, Ended: created.Add(77 * time.Second),
-		RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme1/" + sid + ".mp3"},
-		PhoneNumber: "08044444890", Price: "1.500", ConversationSeconds: 8}
+	placedCall := PlacedCall{
+		Call: Call{
+			SID:          sid,
+			From:         "09876543210",
+			To:           "09123456789",
+			Started:      created,
+			Ended:        created.Add(77 * time.Second),
+			RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme1/" + sid + ".mp3",
+		},
+		PhoneNumber:         "08044444890",
+		Price:               "1.500",
+		ConversationSeconds: 8,
+	}
 	for _, f := range change {
 		f(&placedCall)
 	}
@@ -125,7 +135,10 @@ func TestDetailFaults(t *testing.T) {
 		"too many, no time": {DetailQuirks{TooMany: 1, RetryAfter: -1}, []int{429, 200}, "", ""},
 		"a status stays":    {DetailQuirks{Status: 503}, []int{503, 503, 503}, "", `{"RestException":{"Status":503,"Message":"Service Unavailable","Code":503}}`},
 		"fails twice":       {DetailQuirks{Status: 500, Failures: 2}, []int{500, 500, 200}, "", ""},
-		"in its own words":  {DetailQuirks{Status: 403, Message: "not KYC compliant"}, []int{403}, "", `{"RestException":{"Status":403,"Message":"not KYC compliant","Code":403}}`},
+		"in its own words": {DetailQuirks{
+			Status:  403,
+			Message: "not KYC compliant",
+		}, []int{403}, "", `{"RestException":{"Status":403,"Message":"not KYC compliant","Code":403}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := start(t, atNoon())
@@ -135,8 +148,15 @@ func TestDetailFaults(t *testing.T) {
 			for i := range tc.want {
 				answer := rig.get(t, acme+"/c1.json")
 				got = append(got, answer.status)
-				if i == 0 && (answer.header.Get("Retry-After") != tc.wantAfter || tc.wantBody != "" && strings.TrimSpace(string(answer.body)) != tc.wantBody) {
-					t.Errorf("Retry-After %q, body %s; want %q, %s", answer.header.Get("Retry-After"), answer.body, tc.wantAfter, tc.wantBody)
+				if i == 0 &&
+					(answer.header.Get("Retry-After") != tc.wantAfter || tc.wantBody != "" && strings.TrimSpace(string(answer.body)) != tc.wantBody) {
+					t.Errorf(
+						"Retry-After %q, body %s; want %q, %s",
+						answer.header.Get("Retry-After"),
+						answer.body,
+						tc.wantAfter,
+						tc.wantBody,
+					)
 				}
 			}
 			if d := cmp.Diff(tc.want, got); d != "" {
@@ -229,23 +249,26 @@ func TestFilters(t *testing.T) {
 		query url.Values
 		want  []string
 	}{
-		"nothing":          {nil, []string{"c4", "c3", "c2", "c1"}},
-		"newest first":     {url.Values{"SortBy": {"DateCreated:desc"}}, []string{"c4", "c3", "c2", "c1"}},
-		"oldest first":     {url.Values{"SortBy": {"DateCreated:asc"}}, []string{"c1", "c2", "c3", "c4"}},
-		"other order":      {url.Values{"SortBy": {"Price:asc"}}, bad},
-		"a window":         {url.Values{"DateCreated": {"gte:2026-03-01 10:01:00;lte:2026-03-01 10:02:00"}}, []string{"c3", "c2"}},
-		"a window in UTC":  {url.Values{"DateCreated": {"gte:2026-03-01 04:29:00;lte:2026-03-01 04:35:00"}}, nil},
-		"from":             {url.Values{"DateCreated": {"gte:2026-03-01 10:02:00"}}, []string{"c4", "c3"}},
-		"until":            {url.Values{"DateCreated": {"lte:2026-03-01 10:00:00"}}, []string{"c1"}},
-		"a month ago":      {url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-01-31 23:59:59"}}, []string{"old"}},
-		"too long":         {url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-02-02 00:00:00"}}, bad},
-		"too old":          {url.Values{"DateCreated": {"gte:2025-08-31 00:00:00;lte:2025-09-02 00:00:00"}}, bad},
-		"other operator":   {url.Values{"DateCreated": {"eq:2026-03-01 10:02:00"}}, bad},
-		"no time":          {url.Values{"DateCreated": {"gte:yesterday"}}, bad},
-		"ISO time":         {url.Values{"DateCreated": {"gte:2026-03-01T10:02:00Z"}}, bad},
-		"ids":              {url.Values{"Sid": {"c1,c3,nobody"}}, []string{"c3", "c1"}},
-		"an old id":        {url.Values{"Sid": {"old"}}, nil},
-		"an old id, dated": {url.Values{"Sid": {"old"}, "DateCreated": {"gte:2026-01-15 00:00:00;lte:2026-01-31 23:59:59"}}, []string{"old"}},
+		"nothing":         {nil, []string{"c4", "c3", "c2", "c1"}},
+		"newest first":    {url.Values{"SortBy": {"DateCreated:desc"}}, []string{"c4", "c3", "c2", "c1"}},
+		"oldest first":    {url.Values{"SortBy": {"DateCreated:asc"}}, []string{"c1", "c2", "c3", "c4"}},
+		"other order":     {url.Values{"SortBy": {"Price:asc"}}, bad},
+		"a window":        {url.Values{"DateCreated": {"gte:2026-03-01 10:01:00;lte:2026-03-01 10:02:00"}}, []string{"c3", "c2"}},
+		"a window in UTC": {url.Values{"DateCreated": {"gte:2026-03-01 04:29:00;lte:2026-03-01 04:35:00"}}, nil},
+		"from":            {url.Values{"DateCreated": {"gte:2026-03-01 10:02:00"}}, []string{"c4", "c3"}},
+		"until":           {url.Values{"DateCreated": {"lte:2026-03-01 10:00:00"}}, []string{"c1"}},
+		"a month ago":     {url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-01-31 23:59:59"}}, []string{"old"}},
+		"too long":        {url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-02-02 00:00:00"}}, bad},
+		"too old":         {url.Values{"DateCreated": {"gte:2025-08-31 00:00:00;lte:2025-09-02 00:00:00"}}, bad},
+		"other operator":  {url.Values{"DateCreated": {"eq:2026-03-01 10:02:00"}}, bad},
+		"no time":         {url.Values{"DateCreated": {"gte:yesterday"}}, bad},
+		"ISO time":        {url.Values{"DateCreated": {"gte:2026-03-01T10:02:00Z"}}, bad},
+		"ids":             {url.Values{"Sid": {"c1,c3,nobody"}}, []string{"c3", "c1"}},
+		"an old id":       {url.Values{"Sid": {"old"}}, nil},
+		"an old id, dated": {url.Values{
+			"Sid":         {"old"},
+			"DateCreated": {"gte:2026-01-15 00:00:00;lte:2026-01-31 23:59:59"},
+		}, []string{"old"}},
 		"too many ids":     {url.Values{"Sid": {strings.Repeat("c1,", 100) + "c1"}}, bad},
 		"a status":         {url.Values{"Status": {"no-answer"}}, []string{"c2"}},
 		"a status ongoing": {url.Values{"Status": {"in-progress"}}, nil},
@@ -274,7 +297,10 @@ func TestFilters(t *testing.T) {
 			}
 		})
 	}
-	if got, _ := rig.list(t, acme+".json?DateCreated=gte:2026-03-01%2010:01:00;lte:2026-03-01%2010:02:00"); got[0] != "400" {
+	if got, _ := rig.list(
+		t,
+		acme+".json?DateCreated=gte:2026-03-01%2010:01:00;lte:2026-03-01%2010:02:00",
+	); got[0] != "400" {
 		t.Errorf("a bare semicolon is answered with %v", got)
 	}
 }
@@ -364,7 +390,11 @@ func TestListingInXML(t *testing.T) {
 		Next string   `xml:"Metadata>NextPageUri"`
 		Sids []string `xml:"Calls>Call>Sid"`
 	}
-	if err := xml.Unmarshal(got.body, &x); err != nil || len(x.Sids) != 1 || x.Sids[0] != "c2" || x.Next != acme+"?After=YzI&PageSize=1" {
+	if err := xml.Unmarshal(
+		got.body,
+		&x,
+	); err != nil || len(x.Sids) != 1 || x.Sids[0] != "c2" ||
+		x.Next != acme+"?After=YzI&PageSize=1" {
 		t.Errorf("%+v, %v from %s", x, err, got.body)
 	}
 }
@@ -378,7 +408,12 @@ func TestZoneAndDefaults(t *testing.T) {
 	if err := json.Unmarshal(rig.get(t, acme+"/c1.json").body, &got); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]any{"DateCreated": started.In(singapore).Format(wallClock), "Status": "completed", "Direction": "outbound-api", "EndTime": nil}
+	want := map[string]any{
+		"DateCreated": started.In(singapore).Format(wallClock),
+		"Status":      "completed",
+		"Direction":   "outbound-api",
+		"EndTime":     nil,
+	}
 	for k, v := range want {
 		if got.Call[k] != v {
 			t.Errorf("%s is %v, want %v", k, got.Call[k], v)

@@ -51,7 +51,10 @@ func (s *Server) tellMany(w http.ResponseWriter, r *http.Request, quirks DetailQ
 	for _, c := range matching[start:end] {
 		records = append(records, s.record(account, c, quirks))
 	}
-	metadata := object{{"Total", number(strconv.Itoa(len(matching)))}, {"PageSize", number(strconv.Itoa(question.size))}}
+	metadata := object{
+		{"Total", number(strconv.Itoa(len(matching)))},
+		{"PageSize", number(strconv.Itoa(question.size))},
+	}
 	metadata = append(metadata, pages(r, question, quirks, shown{matching, start, end})...)
 	respond(w, r, http.StatusOK, object{{"Metadata", metadata}, {"Calls", list{item: "Call", objects: records}}})
 }
@@ -122,7 +125,8 @@ func (q question) bounds(matching []PlacedCall) (start, end int, err error) {
 func (s *Server) matching(account string, q question) []PlacedCall {
 	calls := slices.DeleteFunc(s.ended(account), func(c PlacedCall) bool {
 		created := c.Created.Truncate(time.Second) // Exotel knows no fractions
-		return created.Before(q.from) || created.After(q.to) || slices.ContainsFunc(q.keep, func(k func(PlacedCall) bool) bool { return !k(c) })
+		return created.Before(q.from) || created.After(q.to) ||
+			slices.ContainsFunc(q.keep, func(k func(PlacedCall) bool) bool { return !k(c) })
 	})
 	if q.newestFirst {
 		slices.Reverse(calls)

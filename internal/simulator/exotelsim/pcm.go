@@ -6,7 +6,10 @@ import "encoding/binary"
 func Noise(n int) []byte {
 	pcm := make([]byte, 0, 2*n)
 	for i := range n {
-		pcm = binary.LittleEndian.AppendUint16(pcm, uint16(int16(mix(uint64(i)))>>2)) //nolint:gosec // any 16 bits will do
+		pcm = binary.LittleEndian.AppendUint16(
+			pcm,
+			uint16(int16(mix(uint64(i)))>>2),
+		) //nolint:gosec // any 16 bits will do
 	}
 	return pcm
 }

@@ -103,10 +103,36 @@ func (s *Server) record(account string, c PlacedCall, q DetailQuirks) object {
 		}
 	}
 	o := object{
-		{"Sid", c.SID}, {"ParentCallSid", nil}, {"DateCreated", s.clock(c.Created)}, {"DateUpdated", s.clock(c.Updated)},
-		{"AccountSid", account}, {"To", c.To}, {"From", c.From}, {"PhoneNumberSid", c.PhoneNumber}, {"Status", c.Status},
-		{"StartTime", s.clock(c.Started)}, {"EndTime", end}, {"Duration", duration}, {"Price", price}, {"Direction", c.Direction},
-		{"AnsweredBy", nil}, {"ForwardedFrom", nil}, {"CallerName", nil}, {"Uri", accountsPrefix + account + "/Calls.json/" + c.SID},
+		{
+			"Sid",
+			c.SID,
+		},
+		{"ParentCallSid", nil},
+		{"DateCreated", s.clock(c.Created)},
+		{"DateUpdated", s.clock(c.Updated)},
+		{
+			"AccountSid",
+			account,
+		},
+		{"To", c.To},
+		{"From", c.From},
+		{"PhoneNumberSid", c.PhoneNumber},
+		{"Status", c.Status},
+		{
+			"StartTime",
+			s.clock(c.Started),
+		},
+		{"EndTime", end},
+		{"Duration", duration},
+		{"Price", price},
+		{"Direction", c.Direction},
+		{
+			"AnsweredBy",
+			nil,
+		},
+		{"ForwardedFrom", nil},
+		{"CallerName", nil},
+		{"Uri", accountsPrefix + account + "/Calls.json/" + c.SID},
 	}
 	if c.RecordingURL == "" {
 		return append(o, member{"RecordingUrl", nil})
@@ -117,15 +143,24 @@ func (s *Server) record(account string, c PlacedCall, q DetailQuirks) object {
 // details of the legs, which Exotel has for single calls alone.
 func (c PlacedCall) details(q DetailQuirks) object {
 	total, _ := c.seconds()
-	legs := list{item: "Leg", wrapped: true, objects: []object{
-		{{"Id", number("1")}, {"OnCallDuration", number(strconv.Itoa(total))}},
-		{{"Id", number("2")}, {"OnCallDuration", number(strconv.Itoa(c.ConversationSeconds))}},
-	}}
+	legs := list{
+		item:    "Leg",
+		wrapped: true,
+		objects: []object{
+			{{"Id", number("1")}, {"OnCallDuration", number(strconv.Itoa(total))}},
+			{{"Id", number("2")}, {"OnCallDuration", number(strconv.Itoa(c.ConversationSeconds))}},
+		},
+	}
 	talk := any(number(strconv.Itoa(c.ConversationSeconds)))
 	if q.Swapped {
 		talk = strconv.Itoa(c.ConversationSeconds)
 	}
-	return object{{"ConversationDuration", talk}, {"Leg1Status", c.Leg1Status}, {"Leg2Status", c.Leg2Status}, {"Legs", legs}}
+	return object{
+		{"ConversationDuration", talk},
+		{"Leg1Status", c.Leg1Status},
+		{"Leg2Status", c.Leg2Status},
+		{"Legs", legs},
+	}
 }
 
 // clock writes a time as Exotel does: the account's wall clock, without a zone.

@@ -39,14 +39,24 @@ func TestAuthorisation(t *testing.T) {
 		"wrong token":       {Options{Key: "k", Token: "t"}, []func(*http.Request){basic("k", "x")}, 401, true},
 		"wrong key":         {Options{Key: "k", Token: "t"}, []func(*http.Request){basic("x", "t")}, 401, true},
 		"shifted separator": {Options{Key: "k", Token: "t"}, []func(*http.Request){basic("k\x00t", "")}, 401, true},
-		"no Basic":          {Options{Key: "k", Token: "t"}, []func(*http.Request){with("Authorization", "Bearer k:t")}, 401, true},
+		"no Basic": {Options{
+			Key:   "k",
+			Token: "t",
+		}, []func(*http.Request){with("Authorization", "Bearer k:t")}, 401, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := start(t, tc.o)
 			for _, path := range []string{sized, "/v1/Accounts/acme1/Calls.json"} {
 				got := rig.get(t, path, tc.request...)
 				if got.status != tc.wantStatus || (got.header.Get("WWW-Authenticate") != "") != tc.wantChallenged {
-					t.Errorf("%s: %d with challenge %q, want %d, %v", path, got.status, got.header.Get("WWW-Authenticate"), tc.wantStatus, tc.wantChallenged)
+					t.Errorf(
+						"%s: %d with challenge %q, want %d, %v",
+						path,
+						got.status,
+						got.header.Get("WWW-Authenticate"),
+						tc.wantStatus,
+						tc.wantChallenged,
+					)
 				}
 			}
 			if n := rig.Requests(recording); (n == 1) != (tc.wantStatus == 200) {
@@ -199,7 +209,8 @@ func TestHTML(t *testing.T) {
 	rig := start(t, Options{})
 	rig.Set(recording, Quirks{HTML: true})
 	got := rig.get(t, sized)
-	if got.status != 200 || got.header.Get("Content-Type") != "text/html" || !strings.HasPrefix(string(got.body), "<html>") {
+	if got.status != 200 || got.header.Get("Content-Type") != "text/html" ||
+		!strings.HasPrefix(string(got.body), "<html>") {
 		t.Errorf("%d %s %.20q, want a page", got.status, got.header.Get("Content-Type"), got.body)
 	}
 }
@@ -280,7 +291,10 @@ func TestAudio(t *testing.T) {
 
 func TestAddressInUse(t *testing.T) {
 	rig := start(t, Options{})
-	if server, err := NewServer(Options{Listen: rig.Addr()}); err == nil || !strings.Contains(err.Error(), "listen as Exotel") {
+	if server, err := NewServer(
+		Options{Listen: rig.Addr()},
+	); err == nil ||
+		!strings.Contains(err.Error(), "listen as Exotel") {
 		t.Errorf("a second server on %s: %v, %v", rig.Addr(), server, err)
 	}
 }

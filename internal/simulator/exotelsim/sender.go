@@ -44,7 +44,12 @@ type Sender struct {
 }
 
 // Send delivers one event. It returns the last status and the number of attempts; an error if no attempt was answered 2xx.
-func (s Sender) Send(ctx context.Context, to string, fields url.Values, how Spelling) (status, attempts int, err error) {
+func (s Sender) Send(
+	ctx context.Context,
+	to string,
+	fields url.Values,
+	how Spelling,
+) (status, attempts int, err error) {
 	wait := s.Wait
 	for attempts = 1; ; attempts++ {
 		status, err = s.once(ctx, to, fields, how)

@@ -35,7 +35,16 @@ func receiver(t *testing.T, statuses ...int) (address string, got func() []deliv
 		body, _ := io.ReadAll(r.Body)
 		mu.Lock()
 		defer mu.Unlock()
-		list = append(list, delivery{r.Method, r.Header.Get("Content-Type"), r.URL.RawQuery, r.Header.Get("X-Exotel-Signature"), string(body)})
+		list = append(
+			list,
+			delivery{
+				r.Method,
+				r.Header.Get("Content-Type"),
+				r.URL.RawQuery,
+				r.Header.Get("X-Exotel-Signature"),
+				string(body),
+			},
+		)
 		w.WriteHeader(statuses[min(len(list), len(statuses))-1])
 	}))
 	t.Cleanup(server.Close)
@@ -84,7 +93,12 @@ func fieldsOf(t *testing.T, d delivery) map[string]string {
 // TestSpellings sends one StatusCallback in every spelling, and a Passthru. The fields are read back with the standard
 // library, and the signatures of those with a fixed body are literals made with openssl dgst -sha1 -hmac.
 func TestSpellings(t *testing.T) {
-	status := url.Values{"CallSid": {"c1"}, "Status": {"completed"}, "Legs[0][Status]": {"no-answer"}, "RecordingUrl": {"https://h/a b.mp3?x=1&y=2"}}
+	status := url.Values{
+		"CallSid":         {"c1"},
+		"Status":          {"completed"},
+		"Legs[0][Status]": {"no-answer"},
+		"RecordingUrl":    {"https://h/a b.mp3?x=1&y=2"},
+	}
 	passthru := url.Values{"CallSid": {"c1"}, "CallFrom": {"09876543210"}, "digits": {`"1234"`}}
 	const spelled = "CallSid=c1&Legs%5B0%5D%5BStatus%5D=no-answer&RecordingUrl=https%3A%2F%2Fh%2Fa+b.mp3%3Fx%3D1%26y%3D2&Status=completed"
 	for name, tc := range map[string]struct {
@@ -112,10 +126,24 @@ func TestSpellings(t *testing.T) {
 			delivery := got()[0]
 			media, _, _ := mime.ParseMediaType(delivery.contentType)
 			if delivery.method != tc.wantMethod || media != tc.wantMedia || delivery.query != tc.wantQuery {
-				t.Errorf("%s %s ?%s, want %s %s ?%s", delivery.method, media, delivery.query, tc.wantMethod, tc.wantMedia, tc.wantQuery)
+				t.Errorf(
+					"%s %s ?%s, want %s %s ?%s",
+					delivery.method,
+					media,
+					delivery.query,
+					tc.wantMethod,
+					tc.wantMedia,
+					tc.wantQuery,
+				)
 			}
 			if tc.wantSignature != "" && (delivery.body != tc.wantBody || delivery.signature != tc.wantSignature) {
-				t.Errorf("body %s signed %s, want %s signed %s", delivery.body, delivery.signature, tc.wantBody, tc.wantSignature)
+				t.Errorf(
+					"body %s signed %s, want %s signed %s",
+					delivery.body,
+					delivery.signature,
+					tc.wantBody,
+					tc.wantSignature,
+				)
 			}
 			if want := hmacSHA1("s3cret", delivery.body+delivery.query); delivery.signature != want {
 				t.Errorf("signature %s, want %s", delivery.signature, want)
@@ -133,20 +161,42 @@ func TestSpellings(t *testing.T) {
 
 func TestCallFields(t *testing.T) {
 	started := time.Date(2026, 1, 15, 20, 0, 0, 0, time.UTC)
-	call := Call{SID: "c1", From: "0987", To: "0912", RecordingURL: "https://h/c1.mp3", Started: started, Ended: started.Add(61 * time.Second)}
+	call := Call{
+		SID:          "c1",
+		From:         "0987",
+		To:           "0912",
+		RecordingURL: "https://h/c1.mp3",
+		Started:      started,
+		Ended:        started.Add(61 * time.Second),
+	}
 	got := call.Terminal()
 	if _, err := time.Parse(wallClock, got.Get("DateUpdated")); err != nil {
 		t.Errorf("DateUpdated: %v", err)
 	}
 	got.Del("DateUpdated")
 	if d := cmp.Diff(url.Values{
-		"CallSid": {"c1"}, "EventType": {"terminal"}, "Status": {"completed"}, "Direction": {"outbound-api"}, "From": {"0987"}, "To": {"0912"},
-		"StartTime": {"2026-01-16 01:30:00"}, "EndTime": {"2026-01-16 01:31:01"}, "ConversationDuration": {"61"},
-		"RecordingUrl": {"https://h/c1.mp3"}, "Legs[0][Status]": {"completed"}, "Legs[0][OnCallDuration]": {"41"},
+		"CallSid":                 {"c1"},
+		"EventType":               {"terminal"},
+		"Status":                  {"completed"},
+		"Direction":               {"outbound-api"},
+		"From":                    {"0987"},
+		"To":                      {"0912"},
+		"StartTime":               {"2026-01-16 01:30:00"},
+		"EndTime":                 {"2026-01-16 01:31:01"},
+		"ConversationDuration":    {"61"},
+		"RecordingUrl":            {"https://h/c1.mp3"},
+		"Legs[0][Status]":         {"completed"},
+		"Legs[0][OnCallDuration]": {"41"},
 	}, got); d != "" {
 		t.Errorf("terminal (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(url.Values{"CallSid": {"c1"}, "EventType": {"answered"}, "Status": {"in-progress"}, "From": {"0987"}, "To": {"0912"}}, call.Answered()); d != "" {
+	if d := cmp.Diff(url.Values{
+		"CallSid":   {"c1"},
+		"EventType": {"answered"},
+		"Status":    {"in-progress"},
+		"From":      {"0987"},
+		"To":        {"0912"},
+	}, call.Answered()); d != "" {
 		t.Errorf("answered (-want +got):\n%s", d)
 	}
 }
@@ -165,9 +215,19 @@ func TestSenderTriesAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			to, got := receiver(t, tc.statuses...)
-			code, attempts, err := Sender{Wait: time.Millisecond, HTTP: client(t)}.Send(t.Context(), to, url.Values{"CallSid": {"c1"}}, Form)
+			code, attempts, err := Sender{
+				Wait: time.Millisecond,
+				HTTP: client(t),
+			}.Send(t.Context(), to, url.Values{"CallSid": {"c1"}}, Form)
 			if code != tc.wantStatus || attempts != tc.wantAttempts || len(got()) != tc.wantAttempts {
-				t.Errorf("%d after %d attempts, %d received; want %d after %d", code, attempts, len(got()), tc.wantStatus, tc.wantAttempts)
+				t.Errorf(
+					"%d after %d attempts, %d received; want %d after %d",
+					code,
+					attempts,
+					len(got()),
+					tc.wantStatus,
+					tc.wantAttempts,
+				)
 			}
 			if (err == nil) != (tc.wantErr == "") || err != nil && err.Error() != tc.wantErr {
 				t.Errorf("got %v, want %q", err, tc.wantErr)
@@ -188,7 +248,10 @@ func TestSenderRefused(t *testing.T) {
 		"no address for GET": {"http://\x00/", Query, "invalid control character"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, attempts, err := Sender{Wait: time.Millisecond, HTTP: client(t)}.Send(t.Context(), tc.to, url.Values{"CallSid": {"c1"}}, tc.how)
+			_, attempts, err := Sender{
+				Wait: time.Millisecond,
+				HTTP: client(t),
+			}.Send(t.Context(), tc.to, url.Values{"CallSid": {"c1"}}, tc.how)
 			if attempts != 3 || err == nil || !strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("%v after %d attempts, want %q after 3", err, attempts, tc.wantErr)
 			}
@@ -202,6 +265,11 @@ func TestSenderGivesUpWithItsContext(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, cancel)
 	_, attempts, err := Sender{Wait: time.Hour, HTTP: client(t)}.Send(ctx, to, url.Values{"CallSid": {"c1"}}, Form)
 	if attempts != 2 || len(got()) != 1 || !errors.Is(err, context.Canceled) {
-		t.Errorf("%v after %d attempts, %d received: want to be canceled in the wait for the second", err, attempts, len(got()))
+		t.Errorf(
+			"%v after %d attempts, %d received: want to be canceled in the wait for the second",
+			err,
+			attempts,
+			len(got()),
+		)
 	}
 }

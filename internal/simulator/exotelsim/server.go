@@ -97,8 +97,14 @@ func NewServer(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen as Exotel: %w", err)
 	}
-	server := &Server{o: o, listener: l, quirks: map[string]*Quirks{}, seen: map[string]int{},
-		detailQuirks: map[string]*DetailQuirks{}, placed: map[string]map[string]PlacedCall{}}
+	server := &Server{
+		o:            o,
+		listener:     l,
+		quirks:       map[string]*Quirks{},
+		seen:         map[string]int{},
+		detailQuirks: map[string]*DetailQuirks{},
+		placed:       map[string]map[string]PlacedCall{},
+	}
 	server.http = &http.Server{Handler: server, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.http.Serve(l) }()
 	return server, nil

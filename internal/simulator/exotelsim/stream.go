@@ -87,14 +87,27 @@ func (e *HandshakeError) Error() string { return fmt.Sprintf("%s was answered %d
 func (s Stream) withDefaults() (Stream, error) {
 	s.Rate, s.Pace, s.Quoting = cmp.Or(s.Rate, 8000), cmp.Or(s.Pace, 20*time.Millisecond), cmp.Or(s.Quoting, Numbers)
 	s.CallSID, s.StreamSID = cmp.Or(s.CallSID, newSID()), cmp.Or(s.StreamSID, newSID())
-	s.AccountSID, s.From, s.To = cmp.Or(s.AccountSID, "simulated"), cmp.Or(s.From, "+919876543210"), cmp.Or(s.To, "+918047491899")
+	s.AccountSID, s.From, s.To = cmp.Or(
+		s.AccountSID,
+		"simulated",
+	), cmp.Or(
+		s.From,
+		"+919876543210",
+	), cmp.Or(
+		s.To,
+		"+918047491899",
+	)
 	switch {
 	case s.Rate != 8000 && s.Rate != 16000 && s.Rate != 24000:
 		return s, fmt.Errorf("%d samples a second are none that Exotel streams at: use 8000, 16000 or 24000", s.Rate)
 	case len(s.Audio) < 2 || len(s.Audio)%2 != 0:
 		return s, errors.New("the audio of a stream is whole samples of 2 bytes, at least one")
 	case s.Expect != nil && len(s.Expect) != len(s.Audio):
-		return s, fmt.Errorf("what is expected has %d bytes, the audio %d: it must be as long", len(s.Expect), len(s.Audio))
+		return s, fmt.Errorf(
+			"what is expected has %d bytes, the audio %d: it must be as long",
+			len(s.Expect),
+			len(s.Audio),
+		)
 	case s.Pace < 5*time.Millisecond:
 		return s, fmt.Errorf("a frame of %s is too short: Exotel's are 20 or 100 ms", s.Pace)
 	case s.Quoting != Numbers && s.Quoting != Strings:

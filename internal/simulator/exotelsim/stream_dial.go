@@ -39,7 +39,9 @@ func (s Stream) dial(ctx context.Context) (*websocket.Conn, *url.URL, error) {
 		}
 	}
 	if address.Scheme != "ws" && address.Scheme != "wss" || address.Host == "" {
-		return nil, nil, errors.New("the stream's URL must begin with ws://, wss://, http:// or https:// and name a host")
+		return nil, nil, errors.New(
+			"the stream's URL must begin with ws://, wss://, http:// or https:// and name a host",
+		)
 	}
 	s.askForRate(address)
 	conn, err := s.handshake(ctx, *address)
@@ -63,7 +65,13 @@ func (s Stream) ask(ctx context.Context, u *url.URL) (*url.URL, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
 	defer cancel()
 	q := u.Query()
-	for name, values := range (Call{SID: s.CallSID, From: s.From, To: s.To, Started: time.Now(), Ended: time.Now()}).beforeStream() {
+	for name, values := range (Call{
+		SID:     s.CallSID,
+		From:    s.From,
+		To:      s.To,
+		Started: time.Now(),
+		Ended:   time.Now(),
+	}).beforeStream() {
 		q[name] = values
 	}
 	u.RawQuery = q.Encode()
@@ -120,8 +128,14 @@ func (s Stream) handshake(ctx context.Context, u url.URL) (*websocket.Conn, erro
 		request.SetBasicAuth(u.User.Username(), password)
 		u.User = nil
 	}
-	dialer := websocket.Dialer{HandshakeTimeout: handshakeLimit, TLSClientConfig: s.TLS, ReadBufferSize: 4 << 10, WriteBufferSize: 8 << 10,
-		WriteBufferPool: &buffers, NetDialContext: (&net.Dialer{Control: s.shrink}).DialContext}
+	dialer := websocket.Dialer{
+		HandshakeTimeout: handshakeLimit,
+		TLSClientConfig:  s.TLS,
+		ReadBufferSize:   4 << 10,
+		WriteBufferSize:  8 << 10,
+		WriteBufferPool:  &buffers,
+		NetDialContext:   (&net.Dialer{Control: s.shrink}).DialContext,
+	}
 	conn, resp, err := dialer.DialContext(ctx, u.String(), header)
 	if resp != nil {
 		_ = resp.Body.Close() // of a refusal it is a copy; of a success there is none
@@ -142,7 +156,9 @@ func (s Stream) shrink(_, _ string, raw syscall.RawConn) error {
 		return nil
 	}
 	var err error
-	if cerr := raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) }); cerr != nil {
+	if cerr := raw.Control(
+		func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) },
+	); cerr != nil {
 		return cerr
 	}
 	return err

@@ -25,13 +25,20 @@ func TestStreamsBesideEachOther(t *testing.T) {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			reports[i], errs[i] = Stream{URL: server.URL(), Audio: audio, Expect: audio, Duration: 200 * ms, Linger: 20 * time.Second}.Run(t.Context())
+			reports[i], errs[i] = Stream{
+				URL:      server.URL(),
+				Audio:    audio,
+				Expect:   audio,
+				Duration: 200 * ms,
+				Linger:   20 * time.Second,
+			}.Run(t.Context())
 		}()
 	}
 	group.Wait()
 	sids := map[string]bool{}
 	for i, r := range reports {
-		if errs[i] != nil || !r.Echo.Whole() || r.Echo.Equal != 3200 || r.Code != websocket.CloseNormalClosure || r.Invalid > 0 {
+		if errs[i] != nil || !r.Echo.Whole() || r.Echo.Equal != 3200 || r.Code != websocket.CloseNormalClosure ||
+			r.Invalid > 0 {
 			t.Errorf("%v, %+v", errs[i], r)
 		}
 		sids[r.CallSID], sids[r.StreamSID] = true, true
@@ -81,7 +88,8 @@ func TestStreamLingersNoLongerThanItMust(t *testing.T) {
 			stream.URL = newAgent(t, tc.o).URL()
 			stream.Linger = tc.linger
 			report := run(t, stream)
-			if report.Echo.Missing != tc.missing || report.Lasted > tc.longest || tc.missing > 0 && report.Lasted < tc.linger {
+			if report.Echo.Missing != tc.missing || report.Lasted > tc.longest ||
+				tc.missing > 0 && report.Lasted < tc.linger {
 				t.Errorf("%+v", report)
 			}
 		})

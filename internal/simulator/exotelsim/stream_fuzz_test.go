@@ -22,7 +22,11 @@ func FuzzStreamMessage(f *testing.F) {
 		}
 		l := newLine(stream, nil, 0)
 		defer l.timer.Stop()
-		in := listener{line: l, frame: message, media: []byte(`{"event":"media","stream_sid":"s1","media":{"payload":"`)}
+		in := listener{
+			line:  l,
+			frame: message,
+			media: []byte(`{"event":"media","stream_sid":"s1","media":{"payload":"`),
+		}
 		kind := websocket.BinaryMessage
 		if text {
 			kind = websocket.TextMessage
@@ -58,13 +62,21 @@ func TestSpellingsOfAStream(t *testing.T) {
 			stream.Quoting = Strings
 		}
 		speller := newSpeller(stream)
-		for i, msg := range [][]byte{speller.start(map[string]string{"k": `"`}), speller.media(nil, []byte("ab"), time.Second), speller.mark(nil, `a"b`), speller.dtmf(nil, "#"), speller.stop(nil, "stopped")} {
+		for i, msg := range [][]byte{
+			speller.start(map[string]string{"k": `"`}),
+			speller.media(nil, []byte("ab"), time.Second),
+			speller.mark(nil, `a"b`),
+			speller.dtmf(nil, "#"),
+			speller.stop(nil, "stopped"),
+		} {
 			var m map[string]any
 			if err := json.Unmarshal(msg, &m); err != nil {
 				t.Fatalf("%s: %v", msg, err)
 			}
 			event := []string{"start", "media", "mark", "dtmf", "stop"}[i]
-			if body, ok := m[event].(map[string]any); !ok || m["event"] != event || m[speller.keys.stream] != stream.StreamSID || len(body) == 0 {
+			if body, ok := m[event].(map[string]any); !ok || m["event"] != event ||
+				m[speller.keys.stream] != stream.StreamSID ||
+				len(body) == 0 {
 				t.Errorf("%s is no %s of the stream", msg, event)
 			}
 			want := any(float64(i + 1))

@@ -44,8 +44,17 @@ type line struct {
 }
 
 func newLine(s Stream, conn *websocket.Conn, handshake time.Duration) *line {
-	l := &line{s: s, conn: conn, begin: time.Now(), ended: make(chan struct{}), wake: make(chan struct{}, 1), revive: make(chan struct{}),
-		timer: time.NewTimer(time.Hour), play: playback{bytesPerSecond: 2 * s.Rate}, echo: echo{expect: s.Expect}}
+	l := &line{
+		s:      s,
+		conn:   conn,
+		begin:  time.Now(),
+		ended:  make(chan struct{}),
+		wake:   make(chan struct{}, 1),
+		revive: make(chan struct{}),
+		timer:  time.NewTimer(time.Hour),
+		play:   playback{bytesPerSecond: 2 * s.Rate},
+		echo:   echo{expect: s.Expect},
+	}
 	l.result = Report{CallSID: s.CallSID, StreamSID: s.StreamSID, Handshake: handshake}
 	return l
 }
@@ -200,7 +209,11 @@ func (l *line) hangUp(w *speller) {
 	}
 	l.hungUp.Store(true)
 	l.send(w.stop(nil, "callended"))
-	_ = l.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(goodbye))
+	_ = l.conn.WriteControl(
+		websocket.CloseMessage,
+		websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""),
+		time.Now().Add(goodbye),
+	)
 	_ = l.conn.SetReadDeadline(time.Now().Add(goodbye)) // never fails
 }
 

@@ -27,7 +27,10 @@ type listener struct {
 func (l *line) listen() {
 	defer close(l.ended)
 	l.conn.SetPingHandler(l.pong)
-	in := listener{line: l, media: []byte(`{"event":"media","stream_sid":` + quote(l.s.StreamSID) + `,"media":{"payload":"`)}
+	in := listener{
+		line:  l,
+		media: []byte(`{"event":"media","stream_sid":` + quote(l.s.StreamSID) + `,"media":{"payload":"`),
+	}
 	for {
 		kind, reader, err := l.conn.NextReader()
 		if err == nil {
@@ -54,7 +57,11 @@ func (l *line) pong(data string) error {
 	l.mu.Lock()
 	l.result.Pings++
 	l.mu.Unlock()
-	_ = l.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(goodbye)) // a broken line shows in reading
+	_ = l.conn.WriteControl(
+		websocket.PongMessage,
+		[]byte(data),
+		time.Now().Add(goodbye),
+	) // a broken line shows in reading
 	return nil
 }
 

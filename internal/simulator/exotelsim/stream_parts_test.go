@@ -20,16 +20,100 @@ func TestPlayback(t *testing.T) {
 		silent time.Duration // before audio
 	}
 	for name, steps := range map[string][]step{
-		"a mark with nothing before it is due at once": {{at: 5 * ms, do: "mark", name: "a"}, {at: 5 * ms, do: "due", want: []string{"a"}}},
-		"a mark waits for its audio": {{at: 0, do: "audio"}, {at: 1 * ms, do: "audio"}, {at: 2 * ms, do: "mark", name: "a"}, {at: 39 * ms, do: "due"},
+		"a mark with nothing before it is due at once": {{
+			at:   5 * ms,
+			do:   "mark",
+			name: "a",
+		}, {
+			at:   5 * ms,
+			do:   "due",
+			want: []string{"a"},
+		}},
+		"a mark waits for its audio": {{
+			at: 0,
+			do: "audio",
+		}, {
+			at: 1 * ms,
+			do: "audio",
+		}, {
+			at:   2 * ms,
+			do:   "mark",
+			name: "a",
+		}, {
+			at: 39 * ms,
+			do: "due",
+		},
 			{at: 40 * ms, do: "due", want: []string{"a"}}, {at: 41 * ms, do: "due"}},
-		"marks come in order": {{at: 0, do: "mark", name: "a"}, {at: 0, do: "audio"}, {at: 0, do: "mark", name: "b"}, {at: 0, do: "audio"}, {at: 0, do: "mark", name: "c"},
+		"marks come in order": {{
+			at:   0,
+			do:   "mark",
+			name: "a",
+		}, {
+			at: 0,
+			do: "audio",
+		}, {
+			at:   0,
+			do:   "mark",
+			name: "b",
+		}, {
+			at: 0,
+			do: "audio",
+		}, {
+			at:   0,
+			do:   "mark",
+			name: "c",
+		},
 			{at: 20 * ms, do: "due", want: []string{"a", "b"}}, {at: 40 * ms, do: "due", want: []string{"c"}}},
-		"late audio leaves a gap": {{at: 100 * ms, do: "audio"}, {at: 125 * ms, do: "audio", silent: 5 * ms}, {at: 140 * ms, do: "audio"}},
-		"a clear drops audio and its marks": {{at: 0, do: "audio"}, {at: 0, do: "mark", name: "a"}, {at: 0, do: "audio"}, {at: 0, do: "mark", name: "b"},
-			{at: 30 * ms, do: "clear", want: []string{"b"}}, {at: 40 * ms, do: "due", want: []string{"a"}}, {at: 30 * ms, do: "mark", name: "c"},
+		"late audio leaves a gap": {{
+			at: 100 * ms,
+			do: "audio",
+		}, {
+			at:     125 * ms,
+			do:     "audio",
+			silent: 5 * ms,
+		}, {
+			at: 140 * ms,
+			do: "audio",
+		}},
+		"a clear drops audio and its marks": {{
+			at: 0,
+			do: "audio",
+		}, {
+			at:   0,
+			do:   "mark",
+			name: "a",
+		}, {
+			at: 0,
+			do: "audio",
+		}, {
+			at:   0,
+			do:   "mark",
+			name: "b",
+		},
+			{
+				at:   30 * ms,
+				do:   "clear",
+				want: []string{"b"},
+			}, {
+				at:   40 * ms,
+				do:   "due",
+				want: []string{"a"},
+			}, {
+				at:   30 * ms,
+				do:   "mark",
+				name: "c",
+			},
 			{at: 30 * ms, do: "due", want: []string{"c"}}},
-		"after a clear nothing was silent": {{at: 0, do: "audio"}, {at: 10 * ms, do: "clear"}, {at: 500 * ms, do: "audio"}},
+		"after a clear nothing was silent": {{
+			at: 0,
+			do: "audio",
+		}, {
+			at: 10 * ms,
+			do: "clear",
+		}, {
+			at: 500 * ms,
+			do: "audio",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := playback{bytesPerSecond: 16000}
@@ -67,16 +151,29 @@ func TestEchoFollows(t *testing.T) {
 		want        Echo
 		wantLatency int // how many
 	}{
-		"all":                       {audio, [][]byte{frame(0, 4), frame(4, 10)}, Echo{Equal: 3200}, 10},
-		"cut in another way":        {audio, [][]byte{sent[:1], sent[1:999], sent[999:2001], sent[2001:]}, Echo{Equal: 3200}, 10},
-		"nothing":                   {audio, nil, Echo{Missing: 3200}, 0},
-		"the end is missing":        {audio, [][]byte{frame(0, 7), frame(7, 8)[:100]}, Echo{Equal: 2340, Missing: 860}, 7},
-		"the beginning is lost":     {audio, [][]byte{frame(2, 10)}, Echo{Equal: 2560, Lost: 640}, 8},
-		"the middle is lost":        {audio, [][]byte{frame(0, 3), frame(5, 10)}, Echo{Equal: 2560, Lost: 640}, 8},
-		"lost around the file":      {audio, [][]byte{frame(0, 5), frame(8, 10)}, Echo{Equal: 2240, Lost: 960}, 7},
-		"one bit is wrong":          {audio, [][]byte{frame(0, 2), flipped, frame(3, 10)}, Echo{Equal: 3199, Wrong: 1}, 10},
-		"a frame is another":        {audio, [][]byte{frame(0, 2), make([]byte, 320), frame(3, 10)}, Echo{Equal: 2880, Wrong: 320}, 10},
-		"a frame comes twice":       {audio, [][]byte{frame(0, 2), frame(1, 10)}, Echo{Equal: 640, Wrong: 2560, Extra: 320}, 10},
+		"all":                {audio, [][]byte{frame(0, 4), frame(4, 10)}, Echo{Equal: 3200}, 10},
+		"cut in another way": {audio, [][]byte{sent[:1], sent[1:999], sent[999:2001], sent[2001:]}, Echo{Equal: 3200}, 10},
+		"nothing":            {audio, nil, Echo{Missing: 3200}, 0},
+		"the end is missing": {audio, [][]byte{frame(0, 7), frame(7, 8)[:100]}, Echo{
+			Equal:   2340,
+			Missing: 860,
+		}, 7},
+		"the beginning is lost": {audio, [][]byte{frame(2, 10)}, Echo{Equal: 2560, Lost: 640}, 8},
+		"the middle is lost":    {audio, [][]byte{frame(0, 3), frame(5, 10)}, Echo{Equal: 2560, Lost: 640}, 8},
+		"lost around the file":  {audio, [][]byte{frame(0, 5), frame(8, 10)}, Echo{Equal: 2240, Lost: 960}, 7},
+		"one bit is wrong": {audio, [][]byte{frame(0, 2), flipped, frame(3, 10)}, Echo{
+			Equal: 3199,
+			Wrong: 1,
+		}, 10},
+		"a frame is another": {audio, [][]byte{frame(0, 2), make([]byte, 320), frame(3, 10)}, Echo{
+			Equal: 2880,
+			Wrong: 320,
+		}, 10},
+		"a frame comes twice": {audio, [][]byte{frame(0, 2), frame(1, 10)}, Echo{
+			Equal: 640,
+			Wrong: 2560,
+			Extra: 320,
+		}, 10},
 		"more than was sent":        {audio, [][]byte{frame(0, 10), frame(0, 1)}, Echo{Equal: 3200, Extra: 320}, 10},
 		"nothing is expected":       {nil, [][]byte{make([]byte, 3200)}, Echo{Equal: 3200}, 10},
 		"nothing expected, missing": {nil, [][]byte{make([]byte, 320)}, Echo{Equal: 320, Missing: 2880}, 1},
@@ -101,7 +198,8 @@ func TestEchoFollows(t *testing.T) {
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
-			if len(e.latency) != tc.wantLatency || tc.wantLatency == 10 && (e.latency[0] != time.Second || e.latency[9] != 820*ms) {
+			if len(e.latency) != tc.wantLatency ||
+				tc.wantLatency == 10 && (e.latency[0] != time.Second || e.latency[9] != 820*ms) {
 				t.Errorf("latencies %v, want %d", e.latency, tc.wantLatency)
 			}
 			if whole := got.Whole(); whole != (got == Echo{Equal: 3200}) {

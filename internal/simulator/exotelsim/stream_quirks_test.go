@@ -50,7 +50,8 @@ func TestStreamMarks(t *testing.T) {
 				t.Errorf("after %s, want %s at least; marks (-want +got):\n%s", last, tc.atLeast, d)
 			}
 			said := strings.Join(tc.say, "")
-			if report.MarksReturned != len(tc.want) || report.MarksReceived != strings.Count(said, `"event":"mark"`) || report.Clears != strings.Count(said, `"event":"clear"`) {
+			if report.MarksReturned != len(tc.want) || report.MarksReceived != strings.Count(said, `"event":"mark"`) ||
+				report.Clears != strings.Count(said, `"event":"clear"`) {
 				t.Errorf("%+v", report)
 			}
 		})
@@ -65,20 +66,32 @@ func TestStreamReportsWhatExotelWouldNotTake(t *testing.T) {
 		want    Report
 		problem string
 	}{
-		"documented":         {websocket.TextMessage, say(3200), Report{Received: Traffic{1, 3200}}, ""},
-		"without an id":      {websocket.TextMessage, strings.Replace(say(3200), `"stream_sid":"s1",`, "", 1), Report{Received: Traffic{1, 3200}}, ""},
-		"small":              {websocket.TextMessage, say(320), Report{Received: Traffic{1, 320}, Small: 1}, ""},
-		"uneven":             {websocket.TextMessage, say(3300), Report{Received: Traffic{1, 3300}, Uneven: 1}, ""},
-		"large":              {websocket.TextMessage, say(102400), Report{Received: Traffic{1, 102400}, Large: 1}, ""},
-		"other casing":       {websocket.TextMessage, strings.Replace(say(3200), "stream_sid", "streamSid", 1), Report{Received: Traffic{1, 3200}, Unusual: 1}, ""},
-		"more keys":          {websocket.TextMessage, strings.Replace(say(3200), `"media":{`, `"media":{"chunk":"1",`, 1), Report{Received: Traffic{1, 3200}, Unusual: 1}, ""},
-		"binary":             {websocket.BinaryMessage, say(3200), Report{Invalid: 1}, "a binary message"},
-		"another stream":     {websocket.TextMessage, strings.Replace(say(3200), "s1", "s2", 1), Report{Invalid: 1}, "a message for another stream"},
-		"no base64":          {websocket.TextMessage, `{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`, Report{Invalid: 1}, "media without base64"},
-		"no payload":         {websocket.TextMessage, `{"event":"media","stream_sid":"s1"}`, Report{Invalid: 1}, "media without base64"},
-		"unknown event":      {websocket.TextMessage, `{"event":"hello"}`, Report{Invalid: 1}, `an event "hello"`},
-		"no JSON":            {websocket.TextMessage, `hello`, Report{Invalid: 1, Unusual: 1}, "no JSON: invalid character 'h' looking for beginning of value"},
-		"something after it": {websocket.TextMessage, say(3200) + "}", Report{Invalid: 1, Unusual: 1}, "no JSON: invalid character '}' after top-level value"},
+		"documented":    {websocket.TextMessage, say(3200), Report{Received: Traffic{1, 3200}}, ""},
+		"without an id": {websocket.TextMessage, strings.Replace(say(3200), `"stream_sid":"s1",`, "", 1), Report{Received: Traffic{1, 3200}}, ""},
+		"small":         {websocket.TextMessage, say(320), Report{Received: Traffic{1, 320}, Small: 1}, ""},
+		"uneven":        {websocket.TextMessage, say(3300), Report{Received: Traffic{1, 3300}, Uneven: 1}, ""},
+		"large":         {websocket.TextMessage, say(102400), Report{Received: Traffic{1, 102400}, Large: 1}, ""},
+		"other casing": {websocket.TextMessage, strings.Replace(say(3200), "stream_sid", "streamSid", 1), Report{
+			Received: Traffic{1, 3200},
+			Unusual:  1,
+		}, ""},
+		"more keys": {websocket.TextMessage, strings.Replace(say(3200), `"media":{`, `"media":{"chunk":"1",`, 1), Report{
+			Received: Traffic{1, 3200},
+			Unusual:  1,
+		}, ""},
+		"binary":         {websocket.BinaryMessage, say(3200), Report{Invalid: 1}, "a binary message"},
+		"another stream": {websocket.TextMessage, strings.Replace(say(3200), "s1", "s2", 1), Report{Invalid: 1}, "a message for another stream"},
+		"no base64":      {websocket.TextMessage, `{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`, Report{Invalid: 1}, "media without base64"},
+		"no payload":     {websocket.TextMessage, `{"event":"media","stream_sid":"s1"}`, Report{Invalid: 1}, "media without base64"},
+		"unknown event":  {websocket.TextMessage, `{"event":"hello"}`, Report{Invalid: 1}, `an event "hello"`},
+		"no JSON": {websocket.TextMessage, `hello`, Report{
+			Invalid: 1,
+			Unusual: 1,
+		}, "no JSON: invalid character 'h' looking for beginning of value"},
+		"something after it": {websocket.TextMessage, say(3200) + "}", Report{
+			Invalid: 1,
+			Unusual: 1,
+		}, "no JSON: invalid character '}' after top-level value"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
@@ -90,7 +103,15 @@ func TestStreamReportsWhatExotelWouldNotTake(t *testing.T) {
 			report := run(t, stream)
 			finish(t, done)
 			tc.want.Problem = tc.problem
-			got := Report{Received: report.Received, Small: report.Small, Uneven: report.Uneven, Large: report.Large, Invalid: report.Invalid, Unusual: report.Unusual, Problem: report.Problem}
+			got := Report{
+				Received: report.Received,
+				Small:    report.Small,
+				Uneven:   report.Uneven,
+				Large:    report.Large,
+				Invalid:  report.Invalid,
+				Unusual:  report.Unusual,
+				Problem:  report.Problem,
+			}
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
@@ -129,7 +150,10 @@ func TestStreamEndsEarly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := newAgent(t, tc.o)
 			report := run(t, Stream{URL: server.URL(), Audio: Noise(8000), Duration: time.Hour})
-			if report.HungUp || report.Code != tc.wantCode || tc.wantText != "" && report.Text != tc.wantText || report.Sent.Frames < 3 || report.Received.Frames != 2 || report.Echo.Missing == 0 {
+			if report.HungUp || report.Code != tc.wantCode || tc.wantText != "" && report.Text != tc.wantText ||
+				report.Sent.Frames < 3 ||
+				report.Received.Frames != 2 ||
+				report.Echo.Missing == 0 {
 				t.Errorf("%+v", report)
 			}
 		})
@@ -144,7 +168,8 @@ func TestStreamDrops(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	eventually.Within(10*time.Second).Holds(t, "the agent has no call", func() bool { return server.Live() == 0 })
-	if c := server.Calls(); len(c) != 1 || c[0].Code != websocket.CloseAbnormalClosure || c[0].Stopped || c[0].Pieces != 3 {
+	if c := server.Calls(); len(c) != 1 || c[0].Code != websocket.CloseAbnormalClosure || c[0].Stopped ||
+		c[0].Pieces != 3 {
 		t.Errorf("the agent saw %+v", c)
 	}
 }

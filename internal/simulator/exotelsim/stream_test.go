@@ -78,7 +78,9 @@ func write(ws *websocket.Conn, messages ...string) {
 
 // say is a message of an agent with n bytes of audio.
 func say(n int) string {
-	return `{"event":"media","stream_sid":"s1","media":{"payload":"` + base64.StdEncoding.EncodeToString(make([]byte, n)) + `"}}`
+	return `{"event":"media","stream_sid":"s1","media":{"payload":"` + base64.StdEncoding.EncodeToString(
+		make([]byte, n),
+	) + `"}}`
 }
 
 func run(t *testing.T, s Stream) Report {
@@ -91,7 +93,15 @@ func run(t *testing.T, s Stream) Report {
 }
 
 // short is a stream of three frames of a few samples, so that it can be read.
-var short = Stream{CallSID: "c1", StreamSID: "s1", AccountSID: "a1", From: "+91987", To: "+91123", Audio: []byte("abcdefghij"), Pace: 20 * ms}
+var short = Stream{
+	CallSID:    "c1",
+	StreamSID:  "s1",
+	AccountSID: "a1",
+	From:       "+91987",
+	To:         "+91123",
+	Audio:      []byte("abcdefghij"),
+	Pace:       20 * ms,
+}
 
 // TestStreamMessages are all messages of a stream, word for word, in each style.
 func TestStreamMessages(t *testing.T) {
@@ -135,7 +145,11 @@ func TestStreamMessages(t *testing.T) {
 			stream := short
 			tc.change(&stream)
 			stream.URL = url + tc.query
-			if report := run(t, stream); report.Code != websocket.CloseNormalClosure || !report.HungUp || report.Sent != (Traffic{1, 10}) {
+			if report := run(
+				t,
+				stream,
+			); report.Code != websocket.CloseNormalClosure || !report.HungUp ||
+				report.Sent != (Traffic{1, 10}) {
 				t.Errorf("%+v", report)
 			}
 			finish(t, done)
@@ -153,13 +167,22 @@ func TestStreamFrames(t *testing.T) {
 		wantBytes      []int
 		wantTimestamps []string
 	}{
-		"20 ms":           {Stream{Audio: make([]byte, 800)}, []int{320, 320, 160}, []string{"0", "20", "40"}},
-		"100 ms":          {Stream{Audio: make([]byte, 3200), Pace: 100 * ms}, []int{1600, 1600}, []string{"0", "100"}},
-		"24 kHz":          {Stream{Audio: make([]byte, 1920), Rate: 24000}, []int{960, 960}, []string{"0", "20"}},
-		"longer, shorter": {Stream{Audio: make([]byte, 500), Duration: 50 * ms}, []int{320, 320, 160}, []string{"0", "20", "40"}},
-		"odd sizes":       {Stream{Audio: make([]byte, 1280), Quirks: StreamQuirks{OddSizes: true}}, []int{321, 319, 321, 319}, []string{"0", "20", "40", "60"}},
-		"extra keys":      {Stream{Audio: make([]byte, 640), Quirks: StreamQuirks{ExtraKeys: true}}, []int{320, 320}, []string{"0", "20"}},
-		"digits":          {Stream{Audio: make([]byte, 6400), Digits: "1#"}, slicesOf(320, 20), nil},
+		"20 ms":  {Stream{Audio: make([]byte, 800)}, []int{320, 320, 160}, []string{"0", "20", "40"}},
+		"100 ms": {Stream{Audio: make([]byte, 3200), Pace: 100 * ms}, []int{1600, 1600}, []string{"0", "100"}},
+		"24 kHz": {Stream{Audio: make([]byte, 1920), Rate: 24000}, []int{960, 960}, []string{"0", "20"}},
+		"longer, shorter": {Stream{
+			Audio:    make([]byte, 500),
+			Duration: 50 * ms,
+		}, []int{320, 320, 160}, []string{"0", "20", "40"}},
+		"odd sizes": {Stream{
+			Audio:  make([]byte, 1280),
+			Quirks: StreamQuirks{OddSizes: true},
+		}, []int{321, 319, 321, 319}, []string{"0", "20", "40", "60"}},
+		"extra keys": {Stream{
+			Audio:  make([]byte, 640),
+			Quirks: StreamQuirks{ExtraKeys: true},
+		}, []int{320, 320}, []string{"0", "20"}},
+		"digits": {Stream{Audio: make([]byte, 6400), Digits: "1#"}, slicesOf(320, 20), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var sizes []int
@@ -247,8 +270,13 @@ func TestStreamHandshake(t *testing.T) {
 // TestStreamEcho against the echo agent of every kind that speaks Exotel's protocol: each byte is compared.
 func TestStreamEcho(t *testing.T) {
 	for name, quirks := range map[string]StreamQuirks{
-		"as documented": {}, "camel case": {CamelCase: true}, "not connected": {NoConnected: true}, "binary": {Binary: true}, "extra keys": {ExtraKeys: true},
-		"odd sizes": {OddSizes: true}, "all": {CamelCase: true, NoConnected: true, Binary: true, ExtraKeys: true, OddSizes: true},
+		"as documented": {},
+		"camel case":    {CamelCase: true},
+		"not connected": {NoConnected: true},
+		"binary":        {Binary: true},
+		"extra keys":    {ExtraKeys: true},
+		"odd sizes":     {OddSizes: true},
+		"all":           {CamelCase: true, NoConnected: true, Binary: true, ExtraKeys: true, OddSizes: true},
 	} {
 		for _, quoting := range []Quoting{Numbers, Strings} {
 			for _, pace := range []time.Duration{20 * ms, 100 * ms} {
@@ -256,16 +284,30 @@ func TestStreamEcho(t *testing.T) {
 					t.Parallel()
 					server := newAgent(t, agentsim.Options{})
 					audio := Noise(3000)
-					report := run(t, Stream{URL: server.URL(), Audio: audio, Expect: audio, Rate: 16000, Duration: 400 * ms, Pace: pace, Quoting: quoting, Quirks: quirks,
-						Linger: 10 * time.Second, Keep: true})
+					report := run(t, Stream{
+						URL:      server.URL(),
+						Audio:    audio,
+						Expect:   audio,
+						Rate:     16000,
+						Duration: 400 * ms,
+						Pace:     pace,
+						Quoting:  quoting,
+						Quirks:   quirks,
+						Linger:   10 * time.Second,
+						Keep:     true,
+					})
 					kept := report.Audio
 					report.Audio = nil // too much to be printed
 					frames := int(400 * ms / pace)
 					want := Traffic{frames, 12800}
-					if report.Sent != want || report.Received != want || report.Echo != (Echo{Equal: 12800}) || len(report.Latency) != frames || len(report.Arrivals) != frames {
+					if report.Sent != want || report.Received != want || report.Echo != (Echo{Equal: 12800}) ||
+						len(report.Latency) != frames ||
+						len(report.Arrivals) != frames {
 						t.Errorf("%+v", report)
 					}
-					if report.Code != websocket.CloseNormalClosure || !report.HungUp || report.Invalid+report.Unusual != 0 || report.Handshake == 0 {
+					if report.Code != websocket.CloseNormalClosure || !report.HungUp ||
+						report.Invalid+report.Unusual != 0 ||
+						report.Handshake == 0 {
 						t.Errorf("%+v", report)
 					}
 					if !bytes.Equal(kept, appendRing(nil, audio, 0, 12800)) {
@@ -282,7 +324,15 @@ func TestStreamDynamicURL(t *testing.T) {
 	server := newAgent(t, agentsim.Options{})
 	var query, basic string
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query = r.URL.Query().Get("CallSid") + " " + r.URL.Query().Get("CallFrom") + " " + r.URL.Query().Get("Direction") + " " + r.URL.Query().Get("own")
+		query = r.URL.Query().Get(
+			"CallSid",
+		) + " " + r.URL.Query().Get(
+			"CallFrom",
+		) + " " + r.URL.Query().Get(
+			"Direction",
+		) + " " + r.URL.Query().Get(
+			"own",
+		)
 		basic, _, _ = r.BasicAuth()
 		_ = json.NewEncoder(w).Encode(map[string]string{"url": server.URL() + "?token=t1"})
 	}))
@@ -294,7 +344,8 @@ func TestStreamDynamicURL(t *testing.T) {
 		t.Errorf("it was asked %q as %q", query, basic)
 	}
 	server.Close()
-	if call := server.Calls()[0]; call.Query.Get("token") != "t1" || call.Start.Custom["token"] != "t1" || call.Start.CallID != "c1" {
+	if call := server.Calls()[0]; call.Query.Get("token") != "t1" || call.Start.Custom["token"] != "t1" ||
+		call.Start.CallID != "c1" {
 		t.Errorf("%+v", call)
 	}
 }
@@ -384,7 +435,8 @@ func TestStreamHangsUpWithItsContext(t *testing.T) {
 		t.Errorf("%v, %+v", err, report)
 	}
 	server.Close()
-	if call := server.Calls()[0]; !call.Stopped || call.StopReason != "callended" || call.Code != websocket.CloseNormalClosure {
+	if call := server.Calls()[0]; !call.Stopped || call.StopReason != "callended" ||
+		call.Code != websocket.CloseNormalClosure {
 		t.Errorf("the agent saw %+v", call)
 	}
 }

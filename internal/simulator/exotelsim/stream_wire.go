@@ -21,8 +21,26 @@ type speller struct {
 type streamKeys struct{ stream, call, account, sequence, custom, format, rate, bits string }
 
 var (
-	snakeKeys = streamKeys{"stream_sid", "call_sid", "account_sid", "sequence_number", "custom_parameters", "media_format", "sample_rate", "bit_rate"}
-	camelKeys = streamKeys{"streamSid", "callSid", "accountSid", "sequenceNumber", "customParameters", "mediaFormat", "sampleRate", "bitRate"}
+	snakeKeys = streamKeys{
+		"stream_sid",
+		"call_sid",
+		"account_sid",
+		"sequence_number",
+		"custom_parameters",
+		"media_format",
+		"sample_rate",
+		"bit_rate",
+	}
+	camelKeys = streamKeys{
+		"streamSid",
+		"callSid",
+		"accountSid",
+		"sequenceNumber",
+		"customParameters",
+		"mediaFormat",
+		"sampleRate",
+		"bitRate",
+	}
 )
 
 // extraKeys look like what a careless parser would fall for.
@@ -69,8 +87,13 @@ func (w *speller) start(custom map[string]string) []byte {
 		bits = "16"
 	}
 	body := map[string]any{
-		w.keys.stream: w.s.StreamSID, w.keys.call: w.s.CallSID, w.keys.account: w.s.AccountSID, "from": w.s.From, "to": w.s.To, w.keys.custom: custom,
-		w.keys.format: map[string]string{"encoding": encoding, w.keys.rate: strconv.Itoa(w.s.Rate), w.keys.bits: bits},
+		w.keys.stream:  w.s.StreamSID,
+		w.keys.call:    w.s.CallSID,
+		w.keys.account: w.s.AccountSID,
+		"from":         w.s.From,
+		"to":           w.s.To,
+		w.keys.custom:  custom,
+		w.keys.format:  map[string]string{"encoding": encoding, w.keys.rate: strconv.Itoa(w.s.Rate), w.keys.bits: bits},
 	}
 	data, _ := json.Marshal(body) // strings always can be
 	return append(append(append(w.head(nil, "start"), `,"start":`...), data...), '}')
@@ -98,8 +121,10 @@ func (w *speller) dtmf(dst []byte, digit string) []byte {
 }
 
 func (w *speller) stop(dst []byte, reason string) []byte {
-	return append(w.head(dst, "stop"), `,"stop":{"`+w.keys.call+`":`+quote(w.s.CallSID)+`,"`+w.keys.account+`":`+quote(w.s.AccountSID)+
-		`,"reason":"`+reason+`"}}`...)
+	return append(
+		w.head(dst, "stop"),
+		`,"stop":{"`+w.keys.call+`":`+quote(w.s.CallSID)+`,"`+w.keys.account+`":`+quote(w.s.AccountSID)+
+			`,"reason":"`+reason+`"}}`...)
 }
 
 // customOf are the custom parameters that a URL's query stands for.

@@ -32,9 +32,18 @@ func TestMain(m *testing.M) { kubetest.Main(m) }
 const firstSecret, secondSecret = "the first signing secret", "the second signing secret"
 
 func config(id, signing string) tenantconfig.Tenant {
-	return tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: "u", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"a.example"},
-		Freshness: tenantconfig.DefaultFreshness, Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
-			Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{secret.Sensitive(signing)}}}}
+	return tenantconfig.Tenant{
+		Version:            tenantconfig.Version,
+		ID:                 id,
+		UID:                "u",
+		TimeZone:           "Asia/Kolkata",
+		AllowedSourceHosts: []string{"a.example"},
+		Freshness:          tenantconfig.DefaultFreshness,
+		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+			Scheme:  tenantconfig.SchemeHMACSHA1,
+			Secrets: []secret.Sensitive{secret.Sensitive(signing)},
+		}},
+	}
 }
 
 // workspace is a work namespace of the test's own, written as the operator writes it.
@@ -51,8 +60,14 @@ func newWorkspace(t *testing.T) workspace {
 }
 
 func (w workspace) secret(id string, data []byte) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, id)},
-		Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace,
+			Name:      tenantconfig.SecretName(tenantconfig.PrefixTenant, id),
+		},
+		Type: v1alpha1.SecretTypeTenantConfig,
+		Data: map[string][]byte{tenantconfig.Key: data},
+	}
 }
 
 func (w workspace) encode(c tenantconfig.Tenant) []byte {
@@ -270,7 +285,9 @@ func TestOtherSecrets(t *testing.T) {
 	workspace.create(other)
 	elsewhere := newWorkspace(t)
 	elsewhere.create(elsewhere.secret("globex/sales", workspace.encode(config("globex/sales", firstSecret))))
-	workspace.create(workspace.secret("initech/help", workspace.encode(config("initech/help", firstSecret)))) // comes after the others on the same watch
+	workspace.create(
+		workspace.secret("initech/help", workspace.encode(config("initech/help", firstSecret))),
+	) // comes after the others on the same watch
 	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the true config is known", func() bool {
 		return signs(watcher.Snapshot(), "initech/help", firstSecret)
 	})
@@ -393,13 +410,16 @@ func TestAPIServerAway(t *testing.T) {
 	workspace.update("acme/support", workspace.encode(config("acme/support", secondSecret)))
 	workspace.remove("globex/sales")
 	workspace.create(workspace.secret("initech/help", workspace.encode(config("initech/help", firstSecret))))
-	if !signs(watcher.Snapshot(), "acme/support", firstSecret) || !signs(watcher.Snapshot(), "globex/sales", firstSecret) || !watcher.Synced() {
+	if !signs(watcher.Snapshot(), "acme/support", firstSecret) ||
+		!signs(watcher.Snapshot(), "globex/sales", firstSecret) ||
+		!watcher.Synced() {
 		t.Error("without the API server the last good configs are not in force")
 	}
 	line.mend()
 	eventually.Within(time.Minute).Holds(workspace.t, "what was missed is known", func() bool {
 		snapshot := watcher.Snapshot()
-		return snapshot.Len() == 2 && signs(snapshot, "acme/support", secondSecret) && signs(snapshot, "initech/help", firstSecret)
+		return snapshot.Len() == 2 && signs(snapshot, "acme/support", secondSecret) &&
+			signs(snapshot, "initech/help", firstSecret)
 	})
 	line.cut()
 }

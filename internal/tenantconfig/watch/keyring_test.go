@@ -16,8 +16,11 @@ import (
 )
 
 func (w workspace) keyring(data []byte) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: keyring.SecretName},
-		Type: v1alpha1.SecretTypeKeyring, Data: map[string][]byte{keyring.DataKey: data}}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: keyring.SecretName},
+		Type:       v1alpha1.SecretTypeKeyring,
+		Data:       map[string][]byte{keyring.DataKey: data},
+	}
 }
 
 func (w workspace) encodeRing(r *keyring.Ring) []byte {
@@ -76,7 +79,13 @@ func TestKeyring(t *testing.T) {
 	}
 	next, _, _ := keyring.Rotate(first, time.Now().Add(40*24*time.Hour), keyring.Policy{})
 	workspace.updateRing(workspace.keyring(workspace.encodeRing(next)))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the rotated keyring is known", holds(watcher, next))
+	eventually.Within(
+		tenantconfig.RefreshDelay,
+	).Holds(
+		workspace.t,
+		"the rotated keyring is known",
+		holds(watcher, next),
+	)
 	if len(was.Keys) != 1 {
 		t.Error("a ring that was taken before has changed")
 	}
@@ -84,7 +93,9 @@ func TestKeyring(t *testing.T) {
 	if err := workspace.client.Delete(t.Context(), workspace.keyring(nil)); err != nil {
 		t.Fatal(err)
 	}
-	workspace.create(workspace.secret("acme/support", workspace.encode(config("acme/support", firstSecret)))) // read after the deletion, more or less
+	workspace.create(
+		workspace.secret("acme/support", workspace.encode(config("acme/support", firstSecret))),
+	) // read after the deletion, more or less
 	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "a tenant is known", func() bool {
 		return watcher.Snapshot().Len() == 1
 	})

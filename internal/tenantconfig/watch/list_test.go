@@ -60,7 +60,13 @@ func TestReinstalled(t *testing.T) {
 	workspace.notReady(watcher, "not yet compiled every Tenant")
 	workspace.stays(watcher, "globex/sales", "503")
 	workspace.list("acme/support", "globex/sales") // one of them is missing
-	eventually.Within(10*time.Second).Holds(workspace.t, "the pod is ready", func() bool { return watcher.Ready() == nil })
+	eventually.Within(
+		10*time.Second,
+	).Holds(
+		workspace.t,
+		"the pod is ready",
+		func() bool { return watcher.Ready() == nil },
+	)
 	if n := watcher.Missing(); n != 1 {
 		t.Errorf("%d configs are missing, want 1", n)
 	}
@@ -86,7 +92,13 @@ func TestAllConfigsDeleted(t *testing.T) {
 	workspace := newWorkspace(t)
 	workspace.list("acme/support", "globex/sales")
 	watcher := workspace.watching(kubetest.Get(t).Config.Host)
-	eventually.Within(10*time.Second).Holds(workspace.t, "the list is read", func() bool { return watcher.Missing() == 2 })
+	eventually.Within(
+		10*time.Second,
+	).Holds(
+		workspace.t,
+		"the list is read",
+		func() bool { return watcher.Missing() == 2 },
+	)
 	workspace.notReady(watcher, "no Secret of them exists")
 	workspace.stays(watcher, "acme/support", "503")
 }

@@ -85,7 +85,10 @@ func (w *Watcher) Ready() error {
 		return fmt.Errorf("the operator has not yet compiled every Tenant: Secret %s does not exist",
 			tenantconfig.ListSecretName)
 	case known == 0 && unread > 0:
-		return fmt.Errorf("none of the %d tenant configs can be read: operator and data plane must be of one release", unread)
+		return fmt.Errorf(
+			"none of the %d tenant configs can be read: operator and data plane must be of one release",
+			unread,
+		)
 	case known == 0 && missing > 0:
 		return fmt.Errorf("the operator has published %d tenant configs, and no Secret of them exists", missing)
 	}
@@ -190,7 +193,13 @@ func (w *Watcher) set(o any) {
 		w.mu.Lock()
 		w.unread[secret.Name] = struct{}{}
 		w.mu.Unlock()
-		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force", "secret", secret.Name, "error", err)
+		w.log.Error(
+			"a tenant config cannot be read; the tenant's last good one stays in force",
+			"secret",
+			secret.Name,
+			"error",
+			err,
+		)
 		return
 	}
 	w.swap(func() {

@@ -25,7 +25,12 @@ type Authority struct {
 // New makes an authority that is good for an hour.
 func New(t testing.TB) *Authority {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
 	der, key := issue(t, template, nil)
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -37,7 +42,11 @@ func New(t testing.TB) *Authority {
 // Sign makes the certificate of an IP address.
 func (a *Authority) Sign(t testing.TB, address string, until time.Time) tls.Certificate {
 	t.Helper()
-	der, key := issue(t, &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: until, IPAddresses: []net.IP{net.ParseIP(address)}}, a)
+	der, key := issue(t, &x509.Certificate{
+		SerialNumber: big.NewInt(2),
+		NotAfter:     until,
+		IPAddresses:  []net.IP{net.ParseIP(address)},
+	}, a)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
@@ -52,8 +61,14 @@ func (a *Authority) SignNames(t testing.TB, names ...string) tls.Certificate {
 // Pair is a certificate of 127.0.0.1 that is its own authority, good for an hour, and its key, in PEM.
 func Pair(t testing.TB, serial int64) (cert, key string) {
 	t.Helper()
-	der, private := issue(t, &x509.Certificate{SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}, nil)
+	der, private := issue(t, &x509.Certificate{
+		SerialNumber:          big.NewInt(serial),
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}, nil)
 	secret, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,12 @@ type result struct {
 }
 
 // run waits in a bubble of its own time, and reports how that went.
-func run(t *testing.T, ended bool, wait func(t testing.TB, check func(context.Context) error), check func(context.Context, int) error) (r result) {
+func run(
+	t *testing.T,
+	ended bool,
+	wait func(t testing.TB, check func(context.Context) error),
+	check func(context.Context, int) error,
+) (r result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -81,8 +81,18 @@ func open(ctx context.Context, o Options, i int) (*call, error) {
 	c.say = fmt.Appendf(nil, `{"event":"media","stream_sid":"%s","sequence_number":`, c.sid)
 	c.heard = fmt.Appendf(nil, `{"event":"media","stream_sid":"%s","media":{"payload":"`, c.sid)
 	begin := frame(nil, 0x81, []byte(`{"event":"connected"}`))
-	begin = frame(begin, 0x81, fmt.Appendf(nil, `{"event":"start","sequence_number":1,"stream_sid":"%s","start":{"stream_sid":"%s","call_sid":"%s","account_sid":"fleet",`+
-		`"from":"+919876543210","to":"+911234567890","media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`, c.sid, c.sid, c.sid))
+	begin = frame(
+		begin,
+		0x81,
+		fmt.Appendf(
+			nil,
+			`{"event":"start","sequence_number":1,"stream_sid":"%s","start":{"stream_sid":"%s","call_sid":"%s","account_sid":"fleet",`+
+				`"from":"+919876543210","to":"+911234567890","media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`,
+			c.sid,
+			c.sid,
+			c.sid,
+		),
+	)
 	if _, err := conn.Write(begin); err != nil {
 		return nil, err
 	}
@@ -100,8 +110,13 @@ func open(ctx context.Context, o Options, i int) (*call, error) {
 
 // handshake leaves nothing unread: the server has nothing to say before the start.
 func handshake(conn net.Conn, o Options) error {
-	_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: Go-http-client/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", o.Path, o.Address)
+	_, err := fmt.Fprintf(
+		conn,
+		"GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: Go-http-client/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		o.Path,
+		o.Address,
+	)
 	if err != nil {
 		return err
 	}

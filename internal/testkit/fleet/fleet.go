@@ -57,7 +57,14 @@ func (r Report) Err() error {
 	if r.Wrong == 0 && r.Missing == 0 && r.Skipped == 0 && r.Sent > 0 {
 		return nil
 	}
-	return fmt.Errorf("of %d frames %d came back as they were, %d wrong, %d not at all; %d were not sent", r.Sent, r.Equal, r.Wrong, r.Missing, r.Skipped)
+	return fmt.Errorf(
+		"of %d frames %d came back as they were, %d wrong, %d not at all; %d were not sent",
+		r.Sent,
+		r.Equal,
+		r.Wrong,
+		r.Missing,
+		r.Skipped,
+	)
 }
 
 // Fleet is calls that are open.
@@ -129,10 +136,13 @@ func (f *Fleet) all(do func(*thread)) Report {
 	sum := Report{Codes: map[int]int{}}
 	for _, t := range f.threads {
 		report := t.report
-		sum.Sent = sum.Sent + report.Sent
-		sum.Equal = sum.Equal + report.Equal
-		sum.Wrong = sum.Wrong + report.Wrong
-		sum.Missing, sum.Skipped, sum.Late = sum.Missing+report.Missing, sum.Skipped+report.Skipped, max(sum.Late, report.Late)
+		sum.Sent += report.Sent
+		sum.Equal += report.Equal
+		sum.Wrong += report.Wrong
+		sum.Missing, sum.Skipped, sum.Late = sum.Missing+report.Missing, sum.Skipped+report.Skipped, max(
+			sum.Late,
+			report.Late,
+		)
 		sum.RoundTrip = append(sum.RoundTrip, report.RoundTrip...)
 		for code, n := range report.Codes {
 			sum.Codes[code] += n

@@ -56,8 +56,17 @@ func TestEcho(t *testing.T) {
 		for range 2 { // one talk after the other
 			report := fleet.Talk(t.Context(), time.Second, patience)
 			want := int64(calls * time.Second / pace)
-			if report.Err() != nil || report.Sent != want || report.Equal != want || len(report.RoundTrip) != int(want) || report.Quantile(0.5) <= 0 || report.Quantile(1) < report.Quantile(0.5) {
-				t.Errorf("%v, %d sent, %d equal, %d timed", report.Err(), report.Sent, report.Equal, len(report.RoundTrip))
+			if report.Err() != nil || report.Sent != want || report.Equal != want ||
+				len(report.RoundTrip) != int(want) ||
+				report.Quantile(0.5) <= 0 ||
+				report.Quantile(1) < report.Quantile(0.5) {
+				t.Errorf(
+					"%v, %d sent, %d equal, %d timed",
+					report.Err(),
+					report.Sent,
+					report.Equal,
+					len(report.RoundTrip),
+				)
 			}
 		}
 		// An echo waits for who called to close; a data plane closes at the stop.
@@ -96,21 +105,44 @@ func TestFaults(t *testing.T) {
 		answer func(ws *websocket.Conn, n int, message string)
 		want   Report
 	}{
-		"nothing":       {func(*websocket.Conn, int, string) {}, Report{Sent: 10, Missing: 10}},
-		"one is lost":   {func(ws *websocket.Conn, n int, m string) { say(ws, m, n != 4) }, Report{Sent: 10, Equal: 9, Missing: 1}},
-		"one is double": {func(ws *websocket.Conn, n int, m string) { say(ws, m, true); say(ws, m, n == 9) }, Report{Sent: 10, Equal: 10, Wrong: 1}},
-		"a bit flips":   {func(ws *websocket.Conn, n int, m string) { say(ws, flip(m, n == 7), true) }, Report{Sent: 10, Equal: 9, Wrong: 1}},
-		"another call":  {func(ws *websocket.Conn, _ int, m string) { say(ws, strings.Replace(m, "fleet0", "fleet1", 1), true) }, Report{Sent: 10, Wrong: 10}},
-		"it closes":     {closeAt(5), Report{Sent: 5, Equal: 4, Missing: 1, Skipped: 5, Codes: map[int]int{4000: 1}}},
+		"nothing": {func(*websocket.Conn, int, string) {}, Report{Sent: 10, Missing: 10}},
+		"one is lost": {func(ws *websocket.Conn, n int, m string) { say(ws, m, n != 4) }, Report{
+			Sent:    10,
+			Equal:   9,
+			Missing: 1,
+		}},
+		"one is double": {func(ws *websocket.Conn, n int, m string) { say(ws, m, true); say(ws, m, n == 9) }, Report{
+			Sent:  10,
+			Equal: 10,
+			Wrong: 1,
+		}},
+		"a bit flips": {func(ws *websocket.Conn, n int, m string) { say(ws, flip(m, n == 7), true) }, Report{
+			Sent:  10,
+			Equal: 9,
+			Wrong: 1,
+		}},
+		"another call": {func(ws *websocket.Conn, _ int, m string) { say(ws, strings.Replace(m, "fleet0", "fleet1", 1), true) }, Report{
+			Sent:  10,
+			Wrong: 10,
+		}},
+		"it closes": {closeAt(5), Report{Sent: 5, Equal: 4, Missing: 1, Skipped: 5, Codes: map[int]int{4000: 1}}},
 		"pings": {func(ws *websocket.Conn, _ int, m string) {
 			_ = ws.WriteControl(websocket.PingMessage, []byte("x"), time.Now().Add(time.Second))
 			say(ws, m, true)
 		}, Report{Sent: 10, Equal: 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(t, w, r, tc.answer) }))
+			server := httptest.NewServer(
+				http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(t, w, r, tc.answer) }),
+			)
 			defer server.Close()
-			fleet := dial(t, Options{Address: strings.TrimPrefix(server.URL, "http://"), Path: "/", Calls: 1, Pace: 20 * time.Millisecond, Threads: 1})
+			fleet := dial(t, Options{
+				Address: strings.TrimPrefix(server.URL, "http://"),
+				Path:    "/",
+				Calls:   1,
+				Pace:    20 * time.Millisecond,
+				Threads: 1,
+			})
 			defer fleet.Close()
 			got := fleet.Talk(t.Context(), 200*time.Millisecond, 500*time.Millisecond)
 			if (got.Err() == nil) != (tc.want.Equal == tc.want.Sent && tc.want.Wrong == 0) {
@@ -131,7 +163,11 @@ func TestFaults(t *testing.T) {
 func closeAt(n int) func(*websocket.Conn, int, string) {
 	return func(ws *websocket.Conn, at int, m string) {
 		if at == n-1 {
-			_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(4000, "enough"), time.Now().Add(time.Second))
+			_ = ws.WriteControl(
+				websocket.CloseMessage,
+				websocket.FormatCloseMessage(4000, "enough"),
+				time.Now().Add(time.Second),
+			)
 		}
 		say(ws, m, at < n-1)
 	}
@@ -151,7 +187,12 @@ func flip(m string, wanted bool) string {
 }
 
 // serve echoes as answer does; what it reads it holds to RFC 6455.
-func serve(t *testing.T, w http.ResponseWriter, r *http.Request, answer func(ws *websocket.Conn, n int, message string)) {
+func serve(
+	t *testing.T,
+	w http.ResponseWriter,
+	r *http.Request,
+	answer func(ws *websocket.Conn, n int, message string),
+) {
 	ws, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
 	if err != nil {
 		t.Error(err)
@@ -180,7 +221,11 @@ func serve(t *testing.T, w http.ResponseWriter, r *http.Request, answer func(ws 
 func TestRefusal(t *testing.T) {
 	server := echo(t, agentsim.Options{Refuse: 503, RefuseTimes: 1})
 	before := openDescriptors(t)
-	if _, err := Dial(t.Context(), Options{Address: server.Addr(), Path: "/", Calls: 5}); err == nil || !strings.Contains(err.Error(), "503") {
+	if _, err := Dial(t.Context(), Options{
+		Address: server.Addr(),
+		Path:    "/",
+		Calls:   5,
+	}); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("%v", err)
 	}
 	eventually.Within(patience).Succeeds(t, func(context.Context) error {

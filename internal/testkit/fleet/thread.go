@@ -33,15 +33,25 @@ func newThread(o Options) (*thread, error) {
 		return nil, err
 	}
 	size := int(o.Pace.Milliseconds()) * 16 // 8 kHz, 16 bits
-	return &thread{o: o, epoll: fd, payloads: newPayloads(size), byFD: map[int32]*call{}, events: make([]syscall.EpollEvent, 256),
-		buffer: make([]byte, 256<<10), epoch: time.Now()}, nil
+	return &thread{
+		o:        o,
+		epoll:    fd,
+		payloads: newPayloads(size),
+		byFD:     map[int32]*call{},
+		events:   make([]syscall.EpollEvent, 256),
+		buffer:   make([]byte, 256<<10),
+		epoch:    time.Now(),
+	}, nil
 }
 
 func (t *thread) add(c *call) error {
 	t.calls = append(t.calls, c)
 	t.byFD[int32(c.fd)] = c //nolint:gosec // descriptors are small
 	t.open++
-	return syscall.EpollCtl(t.epoll, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: int32(c.fd)}) //nolint:gosec // see above
+	return syscall.EpollCtl(t.epoll, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{
+		Events: syscall.EPOLLIN | syscall.EPOLLRDHUP,
+		Fd:     int32(c.fd),
+	}) //nolint:gosec // see above
 }
 
 func (t *thread) close() {
@@ -125,7 +135,15 @@ func (t *thread) send(c *call) {
 // hangUp sends each call's stop.
 func (t *thread) hangUp(ctx context.Context, grace time.Duration) {
 	for _, c := range t.calls {
-		c.write(frame(nil, 0x81, []byte(`{"event":"stop","stream_sid":"`+c.sid+`","stop":{"call_sid":"`+c.sid+`","account_sid":"fleet","reason":"callended"}}`)))
+		c.write(
+			frame(
+				nil,
+				0x81,
+				[]byte(
+					`{"event":"stop","stream_sid":"`+c.sid+`","stop":{"call_sid":"`+c.sid+`","account_sid":"fleet","reason":"callended"}}`,
+				),
+			),
+		)
 	}
 	t.await(ctx, grace, t.ended)
 }

@@ -45,8 +45,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	server := &envtest.Environment{BinaryAssetsDirectory: assets, ErrorIfCRDPathMissing: true,
-		CRDDirectoryPaths: []string{filepath.Join(Root(), "config/crd/bases")}}
+	server := &envtest.Environment{
+		BinaryAssetsDirectory: assets,
+		ErrorIfCRDPathMissing: true,
+		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config/crd/bases")},
+	}
 	// Also when Start fails, since it may have got as far as the CRDs.
 	defer func() {
 		if err := server.Stop(); err != nil {

@@ -83,8 +83,23 @@ func (s *Server) NewStandby(t testing.TB) *Server {
 	}
 	t.Cleanup(func() { postgres.end() })
 	// -R writes how to follow the server, with the password.
-	if err := postgres.tool(Bin15(t), "pg_basebackup", "-h", "127.0.0.1", "-p", strconv.Itoa(s.pg.port), "-U", "postgres",
-		"-D", filepath.Join(postgres.dir, "data"), "-R", "-c", "fast", "-X", "stream"); err != nil {
+	if err := postgres.tool(
+		Bin15(t),
+		"pg_basebackup",
+		"-h",
+		"127.0.0.1",
+		"-p",
+		strconv.Itoa(s.pg.port),
+		"-U",
+		"postgres",
+		"-D",
+		filepath.Join(postgres.dir, "data"),
+		"-R",
+		"-c",
+		"fast",
+		"-X",
+		"stream",
+	); err != nil {
 		t.Fatal(err)
 	}
 	if err := postgres.run(); err != nil {

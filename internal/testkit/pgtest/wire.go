@@ -31,7 +31,13 @@ func (s *Server) NewWire(t testing.TB) *Wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire := &Wire{Address: listener.Addr().String(), server: s.Address(), l: listener, conns: map[net.Conn]bool{}, limit: -1}
+	wire := &Wire{
+		Address: listener.Addr().String(),
+		server:  s.Address(),
+		l:       listener,
+		conns:   map[net.Conn]bool{},
+		limit:   -1,
+	}
 	wire.all.Go(wire.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()

@@ -28,8 +28,12 @@ func NewIssuer(t testing.TB) *Issuer {
 
 // Keys returns what the issuer publishes.
 func (i *Issuer) Keys() jose.JSONWebKeySet {
-	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: "k", Algorithm: "RS256",
-		Use: "sig"}}}
+	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{
+		Key:       i.key.Public(),
+		KeyID:     "k",
+		Algorithm: "RS256",
+		Use:       "sig",
+	}}}
 }
 
 // Token returns a token for a subject and an audience.

@@ -50,8 +50,15 @@ func New(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("find a free port: %v", err)
 	}
-	server := &Server{Endpoint: "http://" + addr, Region: "us-east-1", AccessKey: "caly-test", SecretKey: random(),
-		binary: binary, dir: t.TempDir(), addr: addr}
+	server := &Server{
+		Endpoint:  "http://" + addr,
+		Region:    "us-east-1",
+		AccessKey: "caly-test",
+		SecretKey: random(),
+		binary:    binary,
+		dir:       t.TempDir(),
+		addr:      addr,
+	}
 	for _, d := range []string{"data", "meta"} {
 		if err := os.MkdirAll(filepath.Join(server.dir, d), 0o700); err != nil {
 			t.Fatal(err)
@@ -139,7 +146,10 @@ func (s *Server) wait(p *process) error {
 func (s *Server) NewBucket(t testing.TB) string {
 	t.Helper()
 	name := "b-" + random()[:12]
-	client, err := minio.New(s.addr, &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
+	client, err := minio.New(s.addr, &minio.Options{
+		Creds:  credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
+		Region: s.Region,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

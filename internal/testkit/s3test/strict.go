@@ -135,8 +135,14 @@ func NewStrict(t testing.TB, rules Rules, certify func(*httptest.Server)) *Stric
 	if rules.Region == "" {
 		rules.Region = "us-east-1"
 	}
-	strict := &Strict{Bucket: "strict-bucket", AccessKey: "AKIDEXAMPLE", SecretKey: "wJalrXUtnFEMI", rules: rules,
-		objects: map[string]*StrictObject{}, uploads: map[string]*strictUpload{}}
+	strict := &Strict{
+		Bucket:    "strict-bucket",
+		AccessKey: "AKIDEXAMPLE",
+		SecretKey: "wJalrXUtnFEMI",
+		rules:     rules,
+		objects:   map[string]*StrictObject{},
+		uploads:   map[string]*strictUpload{},
+	}
 	server := httptest.NewUnstartedServer(strict)
 	if certify != nil {
 		certify(server)

@@ -73,8 +73,13 @@ func (s *Strict) checkRegion(w http.ResponseWriter, region string) *Refusal {
 			"<Endpoint>" + s.Bucket + ".s3." + s.rules.Region + ".amazonaws.com</Endpoint><Bucket>" + s.Bucket +
 				"</Bucket>"}
 	}
-	return &Refusal{400, "AuthorizationHeaderMalformed", "The authorization header is malformed; the region '" + region +
-		"' is wrong; expecting '" + s.rules.Region + "'", "<Region>" + s.rules.Region + "</Region>"}
+	return &Refusal{
+		400,
+		"AuthorizationHeaderMalformed",
+		"The authorization header is malformed; the region '" + region +
+			"' is wrong; expecting '" + s.rules.Region + "'",
+		"<Region>" + s.rules.Region + "</Region>",
+	}
 }
 
 func checkPayload(sum string, body []byte) *Refusal {

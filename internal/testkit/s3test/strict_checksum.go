@@ -30,8 +30,13 @@ func (s *Strict) check(h http.Header, body []byte, what string) *Refusal {
 		}
 	}
 	if s.rules.Lock && !sent && md == "" { // versity/versitygw#1776, s3tools/s3cmd#1436
-		return &Refusal{400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put " + what +
-			" requests with Object Lock parameters", ""}
+		return &Refusal{
+			400,
+			"InvalidRequest",
+			"Content-MD5 OR x-amz-checksum- HTTP header is required for Put " + what +
+				" requests with Object Lock parameters",
+			"",
+		}
 	}
 	want := md5.Sum(body)
 	if md != "" && !s.blind(s.rules.BlindMD5, what) && md != base64.StdEncoding.EncodeToString(want[:]) {

@@ -20,7 +20,12 @@ func (s *Strict) begin(w http.ResponseWriter, r *http.Request, key string) *Refu
 	}
 	algorithm := r.Header.Get("X-Amz-Checksum-Algorithm")
 	if s.rules.NoParts || algorithm == "SHA256" && s.rules.NoSHA256 || algorithm == "CRC64NVME" && s.rules.NoCRC64 {
-		return &Refusal{501, "NotImplemented", "A header you provided implies functionality that is not implemented", ""}
+		return &Refusal{
+			501,
+			"NotImplemented",
+			"A header you provided implies functionality that is not implemented",
+			"",
+		}
 	}
 	id := fmt.Sprintf("upload-%d", s.next())
 	s.uploads[id] = &strictUpload{key: key, header: r.Header.Clone(), parts: map[int]strictPart{}}

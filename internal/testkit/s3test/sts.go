@@ -257,9 +257,12 @@ func (s *STS) verify(raw string) (*jwt.Claims, *Refusal) {
 // issue makes credentials that the store accepts, and returns the answer with them.
 func (s *STS) issue(form url.Values, claims *jwt.Claims, lifetime time.Duration) string {
 	expires := s.now().Add(lifetime).UTC().Truncate(time.Second)
-	key := IssuedKey{AccessKey: fmt.Sprintf("ASIA%016d", s.serial), SecretKey: random(),
-		Token:   "FwoGZXIvYXdz" + random(),
-		Expires: expires}
+	key := IssuedKey{
+		AccessKey: fmt.Sprintf("ASIA%016d", s.serial),
+		SecretKey: random(),
+		Token:     "FwoGZXIvYXdz" + random(),
+		Expires:   expires,
+	}
 	s.store.Issue(key)
 	answer := fmt.Sprintf(`<AssumeRoleWithWebIdentityResponse xmlns="%s"><AssumeRoleWithWebIdentityResult>`+
 		`<SubjectFromWebIdentityToken>%s</SubjectFromWebIdentityToken><Audience>%s</Audience>`+

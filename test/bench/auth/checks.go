@@ -21,7 +21,13 @@ const (
 type revoked struct{ list []store.Revocation }
 
 // RevocationsSince implements token.RevocationStore.
-func (r revoked) RevocationsSince(_ context.Context, _ []string, _ time.Duration, after int64, _ int) ([]store.Revocation, error) {
+func (r revoked) RevocationsSince(
+	_ context.Context,
+	_ []string,
+	_ time.Duration,
+	after int64,
+	_ int,
+) ([]store.Revocation, error) {
 	if after > 0 {
 		return nil, nil
 	}
@@ -63,17 +69,32 @@ func measureChecks(ctx context.Context, rounds int) (ratio, error) {
 func newTokens(ctx context.Context) (*token.Service, error) {
 	ring := keyring.New(time.Now())
 	gone := revoked{[]store.Revocation{{ID: 1, Tenant: tenantID, SessionID: store.NewID(), At: time.Now()}}}
-	revocations := token.NewRevocations(token.RevocationOptions{Store: gone, Tenants: func() []string { return []string{tenantID} }})
+	revocations := token.NewRevocations(token.RevocationOptions{
+		Store:   gone,
+		Tenants: func() []string { return []string{tenantID} },
+	})
 	go func() { _ = revocations.Run(ctx) }()
-	s := token.New(token.Options{Issuer: "https://caly.example", Audience: "caly", Ring: func() *keyring.Ring { return ring }, Revocations: revocations,
-		CacheSize: 8 * checkedTokens}) // the tokens of a round are not spread evenly
+	s := token.New(token.Options{
+		Issuer:      "https://caly.example",
+		Audience:    "caly",
+		Ring:        func() *keyring.Ring { return ring },
+		Revocations: revocations,
+		CacheSize:   8 * checkedTokens,
+	}) // the tokens of a round are not spread evenly
 	return s, until(ctx, "the revocations are not read", s.Ready)
 }
 
 func mint(s *token.Service, session string) (string, error) {
 	now := time.Now()
-	return s.Mint(token.Claims{Tenant: tenantID, TenantUID: tenantUID, UserID: store.NewID(), SessionID: session, Role: store.RoleViewer, IssuedAt: now,
-		ExpiresAt: now.Add(15 * time.Minute)})
+	return s.Mint(token.Claims{
+		Tenant:    tenantID,
+		TenantUID: tenantUID,
+		UserID:    store.NewID(),
+		SessionID: session,
+		Role:      store.RoleViewer,
+		IssuedAt:  now,
+		ExpiresAt: now.Add(15 * time.Minute),
+	})
 }
 
 // check returns what one check took.

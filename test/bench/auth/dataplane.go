@@ -25,9 +25,23 @@ type dataPlane struct{ cmd *exec.Cmd }
 
 // startDataPlane returns once it is ready. Its limits are the built-in ones, but for those of signed-in users: they are what is measured.
 func startDataPlane(ctx context.Context, o options, kubeconfig string) (*dataPlane, error) {
-	cmd := exec.CommandContext(ctx, o.caly, "dataplane", "--work-namespace="+namespace, "--listen="+publicAddress, "--internal-listen="+internalAddress,
-		"--drain-delay=0s", "--grace=5s", "--limit=api=1000/1s")
-	cmd.Env = []string{"KUBECONFIG=" + kubeconfig, "CALY_DATABASE_URL=" + o.dsnDataplane, "GOMEMLIMIT=" + memoryLimit, "HOME=/nonexistent"}
+	cmd := exec.CommandContext(
+		ctx,
+		o.caly,
+		"dataplane",
+		"--work-namespace="+namespace,
+		"--listen="+publicAddress,
+		"--internal-listen="+internalAddress,
+		"--drain-delay=0s",
+		"--grace=5s",
+		"--limit=api=1000/1s",
+	)
+	cmd.Env = []string{
+		"KUBECONFIG=" + kubeconfig,
+		"CALY_DATABASE_URL=" + o.dsnDataplane,
+		"GOMEMLIMIT=" + memoryLimit,
+		"HOME=/nonexistent",
+	}
 	log := &tail{}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

@@ -26,12 +26,12 @@ func (r *rig) source() string {
 	return fmt.Sprintf("127.0.%d.%d", 1+r.floods/250, 1+r.floods%250)
 }
 
-// measureFlood compares authenticated calls beside a flood with those without. A flood begins with each run: what it costs until its source is
+// measureFlood compares authenticated calls during a flood with those without. A flood begins with each run: what it costs until its source is
 // known is in it.
 func (r *rig) measureFlood(ctx context.Context) ([]ratio, error) {
 	idle, own := r.server.memory(), r.server.mostOwn()
 	var calm []time.Duration
-	beside := make([][]time.Duration, len(variants))
+	during := make([][]time.Duration, len(variants))
 	var before, ownBefore, peak float64
 	for round := range r.o.rounds + 1 {
 		alone := r.steady(ctx, r.o.duration())
@@ -43,31 +43,48 @@ func (r *rig) measureFlood(ctx context.Context) ([]ratio, error) {
 		}
 		fmt.Printf("round %d, no flood       %s   %s\n", round, alone, r.server.memory())
 		for i, v := range variants {
-			p99 := r.besideFlood(ctx, round, v)
+			p99 := r.duringFlood(ctx, round, v)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			if round > 0 {
-				beside[i] = append(beside[i], p99)
+				during[i] = append(during[i], p99)
 			}
 		}
 	}
 	peak = r.server.memory().peak
 	ownPeak := own()
 	time.Sleep(r.o.duration())
-	fmt.Printf("resident memory: idle %s; peak without a flood %.0f MB (%.0f its own), under it %.0f MB (%.0f its own); %s after: %s\n",
-		idle, before, ownBefore, peak, ownPeak, r.o.duration(), r.server.memory())
+	fmt.Printf(
+		"resident memory: idle %s; peak without a flood %.0f MB (%.0f its own), under it %.0f MB (%.0f its own); %s after: %s\n",
+		idle,
+		before,
+		ownBefore,
+		peak,
+		ownPeak,
+		r.o.duration(),
+		r.server.memory(),
+	)
 	worst := 0.0
 	for i, v := range variants {
-		ratio := over(beside[i], calm)
-		fmt.Printf("p99 beside a flood, %s: %s against %s without, %.2f times\n", v.name, short(median(beside[i])), short(median(calm)), ratio)
+		ratio := over(during[i], calm)
+		fmt.Printf(
+			"p99 during a flood, %s: %s against %s without, %.2f times\n",
+			v.name,
+			short(median(during[i])),
+			short(median(calm)),
+			ratio,
+		)
 		worst = max(worst, ratio)
 	}
-	return []ratio{{"auth.api_p99_under_login_flood", worst, 2}, {"auth.memory_under_login_flood", peak / before, 2}}, nil
+	return []ratio{
+		{"auth.api_p99_under_login_flood", worst, 2},
+		{"auth.memory_under_login_flood", peak / before, 2},
+	}, nil
 }
 
-// besideFlood returns the p99 of calls beside a flood, and shows that of its second half alone: what is left once the source is known.
-func (r *rig) besideFlood(ctx context.Context, round int, v variant) time.Duration {
+// duringFlood returns the p99 of calls during a flood, and shows that of its second half alone: what is left once the source is known.
+func (r *rig) duringFlood(ctx context.Context, round int, v variant) time.Duration {
 	from := r.source()
 	run, half := r.floods, r.o.duration()/2
 	flood := make(chan outcomes, 1)
@@ -78,8 +95,15 @@ func (r *rig) besideFlood(ctx context.Context, round int, v variant) time.Durati
 	for status, n := range then.failed {
 		all.failed[status] += n
 	}
-	fmt.Printf("round %d, %-11s    %s   %s; second half: p99 %s; the flood's answers: %s\n", round, v.name, all, r.server.memory(),
-		short(percentile(then.latencies, 0.99)), got)
+	fmt.Printf(
+		"round %d, %-11s    %s   %s; second half: p99 %s; the flood's answers: %s\n",
+		round,
+		v.name,
+		all,
+		r.server.memory(),
+		short(percentile(then.latencies, 0.99)),
+		got,
+	)
 	return percentile(all.latencies, 0.99)
 }
 
@@ -129,6 +153,11 @@ func (r *rig) measureDatabase(ctx context.Context) ([]ratio, error) {
 }
 
 func transactions(ctx context.Context, conn *pgx.Conn) (n float64, err error) {
-	err = conn.QueryRow(ctx, `SELECT (xact_commit + xact_rollback)::float8 FROM pg_stat_database WHERE datname = current_database()`).Scan(&n)
+	err = conn.QueryRow(
+		ctx,
+		`SELECT (xact_commit + xact_rollback)::float8 FROM pg_stat_database WHERE datname = current_database()`,
+	).Scan(
+		&n,
+	)
 	return n, err
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// apiClients are the users that call beside the flood, each over a connection.
+	// apiClients are the users that call during the flood, each over a connection.
 	apiClients = 8
 	// floodConns bound the flood's connections. A login that finds none free is not sent, and counted.
 	floodConns = 1024

@@ -1,5 +1,5 @@
 // Command auth measures what signing in costs those who are signed in: how much a remembered token saves, how long authenticated calls wait
-// while somebody tries passwords, and how many lists a pod serves beside pgbench reading the same rows. The server is bin/caly dataplane, a
+// while somebody tries passwords, and how many lists a pod serves during pgbench reading the same rows. The server is bin/caly dataplane, a
 // process of its own, with a kube-apiserver that its tenant and keys come from.
 //
 //	auth -caly PATH -pgbench PATH        measures; the last lines are "ratio NAME VALUE"
@@ -44,7 +44,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.pgbench, "pgbench", "pgbench", "the pgbench binary")
 	fs.IntVar(&o.seconds, "seconds", 10, "length of each run")
 	fs.IntVar(&o.rounds, "rounds", 5, "counted rounds, after one that is not")
-	fs.IntVar(&o.rate, "rate", 100, "authenticated calls a second beside the flood")
+	fs.IntVar(&o.rate, "rate", 100, "authenticated calls a second during the flood")
 	fs.IntVar(&o.flood, "flood", 1000, "wrong logins a second")
 	fs.StringVar(&o.only, "only", "check,flood,database,list", "what to measure")
 	if err := fs.Parse(args); err != nil {
@@ -52,7 +52,9 @@ func parse(args []string) (options, error) {
 	}
 	o.dsnDataplane, o.dsnOwner = os.Getenv("CALY_BENCH_DSN_DATAPLANE"), os.Getenv("CALY_BENCH_DSN_OWNER")
 	if o.dsnDataplane == "" || o.dsnOwner == "" {
-		return o, errors.New("CALY_BENCH_DSN_DATAPLANE and CALY_BENCH_DSN_OWNER must be set: run it with make bench-auth")
+		return o, errors.New(
+			"CALY_BENCH_DSN_DATAPLANE and CALY_BENCH_DSN_OWNER must be set: run it with make bench-auth",
+		)
 	}
 	if o.seconds < 2 || o.rounds < 1 || o.rate < apiClients || o.flood < 1 {
 		return o, fmt.Errorf("-seconds must be 2 or more, -rounds and -flood 1, -rate %d", apiClients)
@@ -69,7 +71,14 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("accounts: %d s a run, %d rounds; %s, %d CPUs, load %s\n", o.seconds, o.rounds, runtime.GOARCH, runtime.NumCPU(), load())
+	fmt.Printf(
+		"accounts: %d s a run, %d rounds; %s, %d CPUs, load %s\n",
+		o.seconds,
+		o.rounds,
+		runtime.GOARCH,
+		runtime.NumCPU(),
+		load(),
+	)
 	var ratios []ratio
 	if o.measures("check") {
 		r, err := measureChecks(ctx, o.rounds)

@@ -90,9 +90,18 @@ func (r *rig) startKube(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config, err := tenantconfig.EncodeTenant(tenantconfig.Tenant{Version: tenantconfig.Version, ID: tenantID, UID: tenantUID, TimeZone: "Asia/Kolkata",
-		Freshness: tenantconfig.DefaultFreshness, AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Auth: &tenantconfig.Auth{AccessTokenLifetime: tenantconfig.MaxAccessTokenLifetime, SessionLifetime: tenantconfig.DefaultSessionLifetime}})
+	config, err := tenantconfig.EncodeTenant(tenantconfig.Tenant{
+		Version:            tenantconfig.Version,
+		ID:                 tenantID,
+		UID:                tenantUID,
+		TimeZone:           "Asia/Kolkata",
+		Freshness:          tenantconfig.DefaultFreshness,
+		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+		Auth: &tenantconfig.Auth{
+			AccessTokenLifetime: tenantconfig.MaxAccessTokenLifetime,
+			SessionLifetime:     tenantconfig.DefaultSessionLifetime,
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -115,24 +124,44 @@ func (r *rig) startKube(ctx context.Context) error {
 func (r *rig) kubeconfig() string { return filepath.Join(r.dir, "kubeconfig") }
 
 func secret(name, kind, key string, value []byte) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretType(kind), Data: map[string][]byte{key: value}}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Type:       corev1.SecretType(kind),
+		Data:       map[string][]byte{key: value},
+	}
 }
 
 // seed adds the calls that are listed, and for pgbench a copy of their table that no policy guards.
 func (r *rig) seed(ctx context.Context) error {
-	if err := inDatabase(ctx, r.o.dsnDataplane,
+	if err := inDatabase(
+		ctx,
+		r.o.dsnDataplane,
 		fmt.Sprintf(`SELECT set_config('caly.tenant', '%s', false)`, tenantID),
-		fmt.Sprintf(`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at)
+		fmt.Sprintf(
+			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at)
 			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at, at + interval '5 minutes', 280, 'order_' || n, at
-			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`, tenantID, seededCalls)); err != nil {
+			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`,
+			tenantID,
+			seededCalls,
+		),
+	); err != nil {
 		return err
 	}
 	// The owner sees the calls of none, since row-level security binds it too: the copy is made anew.
-	return inDatabase(ctx, r.o.dsnOwner, `CREATE TABLE bench_calls (LIKE calls INCLUDING ALL)`,
-		fmt.Sprintf(`INSERT INTO bench_calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at)
+	return inDatabase(
+		ctx,
+		r.o.dsnOwner,
+		`CREATE TABLE bench_calls (LIKE calls INCLUDING ALL)`,
+		fmt.Sprintf(
+			`INSERT INTO bench_calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at)
 			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at, at + interval '5 minutes', 280, 'order_' || n, at
-			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`, tenantID, seededCalls),
-		`ANALYZE calls`, `ANALYZE bench_calls`)
+			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`,
+			tenantID,
+			seededCalls,
+		),
+		`ANALYZE calls`,
+		`ANALYZE bench_calls`,
+	)
 }
 
 func inDatabase(ctx context.Context, dsn string, statements ...string) error {
@@ -208,7 +237,12 @@ func login(ctx context.Context, email string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+publicAddress+"/t/"+tenantID+"/api/auth/login", bytes.NewReader(body))
+	q, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		"http://"+publicAddress+"/t/"+tenantID+"/api/auth/login",
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return "", err
 	}

@@ -126,12 +126,22 @@ func eofIsEarly(err error) error {
 
 // listRequest asks for a page of calls.
 func listRequest(token string) []byte {
-	return fmt.Appendf(nil, "GET /api/calls?limit=%d HTTP/1.1\r\nHost: caly\r\nAuthorization: Bearer %s\r\n\r\n", pageSize, token)
+	return fmt.Appendf(
+		nil,
+		"GET /api/calls?limit=%d HTTP/1.1\r\nHost: caly\r\nAuthorization: Bearer %s\r\n\r\n",
+		pageSize,
+		token,
+	)
 }
 
 // loginRequest tries a password that is nobody's.
 func loginRequest(email string) []byte {
 	body := fmt.Sprintf(`{"email":%q,"password":"never anybody's password"}`, email)
-	return fmt.Appendf(nil, "POST /t/%s/api/auth/login HTTP/1.1\r\nHost: caly\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		tenantID, len(body), body)
+	return fmt.Appendf(
+		nil,
+		"POST /t/%s/api/auth/login HTTP/1.1\r\nHost: caly\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		tenantID,
+		len(body),
+		body,
+	)
 }

@@ -46,9 +46,17 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.kubeconfig, o.dsn = os.Getenv("KUBECONFIG"), os.Getenv("CALY_BENCH_DSN")
-	o.s3Endpoint, o.s3Key, o.s3Secret = os.Getenv("CALY_S3_ENDPOINT"), os.Getenv("CALY_S3_ACCESS_KEY"), os.Getenv("CALY_S3_SECRET_KEY")
+	o.s3Endpoint, o.s3Key, o.s3Secret = os.Getenv(
+		"CALY_S3_ENDPOINT",
+	), os.Getenv(
+		"CALY_S3_ACCESS_KEY",
+	), os.Getenv(
+		"CALY_S3_SECRET_KEY",
+	)
 	if o.kubeconfig == "" || o.dsn == "" || o.s3Endpoint == "" || o.image == "" || o.hostIP == "" {
-		return o, errors.New("-image, -host-ip, KUBECONFIG, CALY_BENCH_DSN and CALY_S3_ENDPOINT must be set: run it with make bench-pipeline")
+		return o, errors.New(
+			"-image, -host-ip, KUBECONFIG, CALY_BENCH_DSN and CALY_S3_ENDPOINT must be set: run it with make bench-pipeline",
+		)
 	}
 	return o, nil
 }
@@ -63,7 +71,14 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer r.close()
-	fmt.Printf("%d recordings of %d bytes; %d Jobs for the baseline; %s, %d CPUs for everything\n", o.recordings, o.size, o.jobs, runtime.GOARCH, runtime.NumCPU())
+	fmt.Printf(
+		"%d recordings of %d bytes; %d Jobs for the baseline; %s, %d CPUs for everything\n",
+		o.recordings,
+		o.size,
+		o.jobs,
+		runtime.GOARCH,
+		runtime.NumCPU(),
+	)
 	base, err := r.jobs(ctx)
 	if err != nil {
 		return fmt.Errorf("baseline: %w", err)
@@ -92,7 +107,14 @@ func (f figures) rate() float64       { return float64(f.n) / f.took.Seconds() }
 func (f figures) writesEach() float64 { return f.writes / float64(f.n) }
 
 func (f figures) String() string {
-	s := fmt.Sprintf("%d in %.1f s, %.1f/s, %.2f API writes each, %.0f pods created", f.n, f.took.Seconds(), f.rate(), f.writesEach(), f.pods)
+	s := fmt.Sprintf(
+		"%d in %.1f s, %.1f/s, %.2f API writes each, %.0f pods created",
+		f.n,
+		f.took.Seconds(),
+		f.rate(),
+		f.writesEach(),
+		f.pods,
+	)
 	if f.views > 0 {
 		s += fmt.Sprintf(", %d CallRecordings, all settled after %.1f s", f.views, f.shown.Seconds())
 	}

@@ -48,15 +48,28 @@ func (r *rig) queue(ctx context.Context) error {
 		urls[i] = exotelsim.RecordingURL(r.source.URL(), "bench", sids[i], int64(r.o.size))
 		ids[i] = recording.ID(sids[i], urls[i])
 	}
-	_, err := r.db.Exec(ctx, `SELECT caly_add_recording($1, s, i, u, now()) FROM unnest($2::text[], $3::text[], $4::text[]) AS x(s, i, u)`,
-		r.name+"/bench", sids, ids, urls)
+	_, err := r.db.Exec(
+		ctx,
+		`SELECT caly_add_recording($1, s, i, u, now()) FROM unnest($2::text[], $3::text[], $4::text[]) AS x(s, i, u)`,
+		r.name+"/bench",
+		sids,
+		ids,
+		urls,
+	)
 	return err
 }
 
 func (r *rig) uploaded(ctx context.Context) (bool, error) {
 	var uploaded, failed int
-	err := r.db.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state = 'uploaded'), count(*) FILTER (WHERE state = 'failed')
-		FROM recording_history WHERE tenant = $1`, r.name+"/bench").Scan(&uploaded, &failed)
+	err := r.db.QueryRow(
+		ctx,
+		`SELECT count(*) FILTER (WHERE state = 'uploaded'), count(*) FILTER (WHERE state = 'failed')
+		FROM recording_history WHERE tenant = $1`,
+		r.name+"/bench",
+	).Scan(
+		&uploaded,
+		&failed,
+	)
 	if err == nil && failed > 0 {
 		err = fmt.Errorf("%d recordings failed", failed)
 	}

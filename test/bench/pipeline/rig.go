@@ -55,13 +55,19 @@ func newRig(ctx context.Context, o options) (*rig, error) {
 		return nil, err
 	}
 	if r.s3, err = minio.New(strings.TrimPrefix(o.s3Endpoint, "http://"), &minio.Options{
-		Creds: credentials.NewStaticV4(o.s3Key, o.s3Secret, ""), Region: "us-east-1"}); err != nil {
+		Creds:  credentials.NewStaticV4(o.s3Key, o.s3Secret, ""),
+		Region: "us-east-1",
+	}); err != nil {
 		return nil, err
 	}
 	if r.db, err = pgxpool.New(ctx, o.dsn); err != nil {
 		return nil, err
 	}
-	if r.source, err = exotelsim.NewServer(exotelsim.Options{Listen: o.hostIP + ":0", Key: "key", Token: "token"}); err != nil {
+	if r.source, err = exotelsim.NewServer(exotelsim.Options{
+		Listen: o.hostIP + ":0",
+		Key:    "key",
+		Token:  "token",
+	}); err != nil {
 		return nil, err
 	}
 	return r, r.c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.name}})
@@ -107,7 +113,8 @@ func (r *rig) counters(ctx context.Context) (writes, pods float64, err error) {
 				writes += n
 			}
 		}
-		if strings.Contains(line, `resource="pods"`) && strings.Contains(line, `subresource=""`) && strings.Contains(line, `verb="POST"`) &&
+		if strings.Contains(line, `resource="pods"`) && strings.Contains(line, `subresource=""`) &&
+			strings.Contains(line, `verb="POST"`) &&
 			strings.Contains(line, `code="201"`) {
 			pods += n
 		}
@@ -116,7 +123,11 @@ func (r *rig) counters(ctx context.Context) (writes, pods float64, err error) {
 }
 
 // measure runs work between two readings of the API server's counters.
-func (r *rig) measure(ctx context.Context, n int, work func() (shown time.Duration, took time.Duration, err error)) (figures, error) {
+func (r *rig) measure(
+	ctx context.Context,
+	n int,
+	work func() (shown time.Duration, took time.Duration, err error),
+) (figures, error) {
 	w0, p0, err := r.counters(ctx)
 	if err != nil {
 		return figures{}, err
@@ -158,9 +169,15 @@ func (r *rig) job(i int) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.name, Name: fmt.Sprintf("one-%d", i)},
 		Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-			RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: &no,
-			SecurityContext: &corev1.PodSecurityContext{RunAsUser: &user},
-			Containers:      []corev1.Container{{Name: "nothing", Image: r.o.image, ImagePullPolicy: corev1.PullNever, Args: []string{"version"}}},
+			RestartPolicy:                corev1.RestartPolicyNever,
+			AutomountServiceAccountToken: &no,
+			SecurityContext:              &corev1.PodSecurityContext{RunAsUser: &user},
+			Containers: []corev1.Container{{
+				Name:            "nothing",
+				Image:           r.o.image,
+				ImagePullPolicy: corev1.PullNever,
+				Args:            []string{"version"},
+			}},
 		}}},
 	}
 }
@@ -183,12 +200,22 @@ func (r *rig) tenant() *v1alpha1.Tenant {
 	return &v1alpha1.Tenant{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.name, Name: "bench"},
 		Spec: v1alpha1.TenantSpec{
-			Exotel: v1alpha1.ExotelSpec{AccountSID: "bench", APIBaseURL: r.source.URL(), CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"}},
-			Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"},
-				Scheme: v1alpha1.SignatureSchemeHMACSHA1}},
-			Recordings: v1alpha1.RecordingsSpec{Bucket: r.name, Endpoint: r.o.s3Endpoint, Region: "us-east-1",
+			Exotel: v1alpha1.ExotelSpec{
+				AccountSID:           "bench",
+				APIBaseURL:           r.source.URL(),
+				CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"},
+			},
+			Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{
+				SecretRef: v1alpha1.SecretReference{Name: "webhook"},
+				Scheme:    v1alpha1.SignatureSchemeHMACSHA1,
+			}},
+			Recordings: v1alpha1.RecordingsSpec{
+				Bucket:               r.name,
+				Endpoint:             r.o.s3Endpoint,
+				Region:               "us-east-1",
 				CredentialsSecretRef: &v1alpha1.SecretReference{Name: "bucket"},
-				AllowedSourceHosts:   []string{strings.TrimPrefix(r.source.URL(), "http://")}},
+				AllowedSourceHosts:   []string{strings.TrimPrefix(r.source.URL(), "http://")},
+			},
 			DeletionPolicy: v1alpha1.DeletionPolicyDelete,
 		},
 	}
@@ -200,10 +227,15 @@ func (r *rig) prepare(ctx context.Context) error {
 		return err
 	}
 	for name, data := range map[string]map[string]string{
-		"exotel": {"apiKey": "key", "apiToken": "token"}, "webhook": {"current": random(16)},
-		"bucket": {"accessKeyID": r.o.s3Key, "secretAccessKey": r.o.s3Secret},
+		"exotel":  {"apiKey": "key", "apiToken": "token"},
+		"webhook": {"current": random(16)},
+		"bucket":  {"accessKeyID": r.o.s3Key, "secretAccessKey": r.o.s3Secret},
 	} {
-		meta := metav1.ObjectMeta{Namespace: r.name, Name: name, Labels: map[string]string{"voice.caly.dev/use": "tenant"}}
+		meta := metav1.ObjectMeta{
+			Namespace: r.name,
+			Name:      name,
+			Labels:    map[string]string{"voice.caly.dev/use": "tenant"},
+		}
 		if err := r.c.Create(ctx, &corev1.Secret{ObjectMeta: meta, StringData: data}); err != nil {
 			return err
 		}

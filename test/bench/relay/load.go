@@ -104,7 +104,9 @@ func frameSize(b []byte) int {
 // message is a media message with so many bytes of audio.
 func message(audio int) string {
 	return `{"event":"media","sequence_number":3,"stream_sid":"6a0f1b2c3d4e5f60718293a4b5c6d7e8","media":{"chunk":2,"timestamp":"10","payload":"` +
-		base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1, 2, 3, 4}, audio/4)) + `"}}`
+		base64.StdEncoding.EncodeToString(
+			bytes.Repeat([]byte{1, 2, 3, 4}, audio/4),
+		) + `"}}`
 }
 
 // load runs once more if frames did not arrive, up to three times: a machine that is busy with something else can stall a side for longer
@@ -168,7 +170,13 @@ func (r *rig) once(ctx context.Context, audio, rate int, run time.Duration) (res
 		return result{}, fmt.Errorf("%w: %d, while %d did", errLost, lost, after-before)
 	}
 	slices.Sort(times)
-	return result{frames: after - before, relay: cpuEnd - cpu, peers: ownEnd - own, p50: times[len(times)/2], p99: times[len(times)*99/100]}, nil
+	return result{
+		frames: after - before,
+		relay:  cpuEnd - cpu,
+		peers:  ownEnd - own,
+		p50:    times[len(times)/2],
+		p99:    times[len(times)*99/100],
+	}, nil
 }
 
 // awaitAll gives what is under way a few seconds, and tells how many frames did not arrive.

@@ -53,7 +53,15 @@ func measure(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	fmt.Printf("relays of %d calls at %d frames/s, %s a run, %d rounds; %s, %d CPUs\n", o.calls, o.rate, o.run, o.rounds, runtime.GOARCH, runtime.NumCPU())
+	fmt.Printf(
+		"relays of %d calls at %d frames/s, %s a run, %d rounds; %s, %d CPUs\n",
+		o.calls,
+		o.rate,
+		o.run,
+		o.rounds,
+		runtime.GOARCH,
+		runtime.NumCPU(),
+	)
 	vsTCP, vsGWS, perFrame, err := compareCPU(ctx, o)
 	if err != nil {
 		return err
@@ -92,7 +100,14 @@ func compareCPU(ctx context.Context, o options) (vsTCP, vsGWS float64, perFrame 
 					return 0, 0, 0, fmt.Errorf("%s: %w", kinds[at], err)
 				}
 			}
-			fmt.Printf("round %d, %4d bytes of audio   tcp %s   gws %s   caly %s\n", round, size, got[0], got[1], got[2])
+			fmt.Printf(
+				"round %d, %4d bytes of audio   tcp %s   gws %s   caly %s\n",
+				round,
+				size,
+				got[0],
+				got[1],
+				got[2],
+			)
 			if round > 0 {
 				tcp, gws = append(tcp, got[2].cpu()/got[0].cpu()), append(gws, got[2].cpu()/got[1].cpu())
 			}
@@ -135,7 +150,15 @@ func compareLatency(ctx context.Context, o options, perFrame time.Duration) (flo
 				return 0, err
 			}
 		}
-		fmt.Printf("round %d, %d frames/s   tcp p50 %s p99 %s   caly p50 %s p99 %s\n", round, rate, got[0].p50, got[0].p99, got[1].p50, got[1].p99)
+		fmt.Printf(
+			"round %d, %d frames/s   tcp p50 %s p99 %s   caly p50 %s p99 %s\n",
+			round,
+			rate,
+			got[0].p50,
+			got[0].p99,
+			got[1].p50,
+			got[1].p99,
+		)
 		if round > 0 {
 			ratios = append(ratios, float64(got[1].p99)/float64(got[0].p99))
 		}

@@ -106,8 +106,13 @@ func (r *rig) accept() {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
-				accept(req.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n")
+			_, _ = io.WriteString(
+				c,
+				"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
+					accept(
+						req.Header.Get("Sec-WebSocket-Key"),
+					)+"\r\n\r\n",
+			)
 			r.opened <- c
 		}()
 	}
@@ -120,8 +125,11 @@ func (r *rig) dial(n int) error {
 		if err != nil {
 			return err
 		}
-		_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+		_, err = io.WriteString(
+			c,
+			"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+				"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		)
 		if err != nil {
 			return err
 		}
@@ -143,7 +151,10 @@ func (r *rig) dial(n int) error {
 }
 
 func newCall(exotel, agent net.Conn) *call {
-	c := &call{exotel: &end{conn: exotel, pong: []byte{0x8a, 0x80, 0, 0, 0, 0}}, agent: &end{conn: agent, pong: []byte{0x8a, 0}}}
+	c := &call{
+		exotel: &end{conn: exotel, pong: []byte{0x8a, 0x80, 0, 0, 0, 0}},
+		agent:  &end{conn: agent, pong: []byte{0x8a, 0}},
+	}
 	c.exotel.other, c.agent.other = c.agent, c.exotel
 	for _, m := range []string{`{"event":"connected"}`, `{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":"c1"}}`} {
 		c.exotel.write(frame(m, true))

@@ -26,7 +26,11 @@ func serve(kind, agent string) error {
 	case "splice":
 		go proxy(l, agent, spliceThrough)
 	default:
-		handler, ok := map[string]func(agent string) http.Handler{"caly": caly, "gws": gwsRelay, "gorilla": gorilla}[kind]
+		handler, ok := map[string]func(agent string) http.Handler{
+			"caly":    caly,
+			"gws":     gwsRelay,
+			"gorilla": gorilla,
+		}[kind]
 		if !ok {
 			return fmt.Errorf("no relay is called %q", kind)
 		}

@@ -49,7 +49,9 @@ func parse(args []string) (options, error) {
 	o.dsn, o.s3Endpoint = os.Getenv("CALY_BENCH_DSN"), os.Getenv("CALY_S3_ENDPOINT")
 	o.s3Key, o.s3Secret = os.Getenv("CALY_S3_ACCESS_KEY"), os.Getenv("CALY_S3_SECRET_KEY")
 	if o.caly == "" || o.rclone == "" || o.dsn == "" || o.s3Endpoint == "" {
-		return o, errors.New("-caly, -rclone, CALY_BENCH_DSN and CALY_S3_ENDPOINT must be set: run it with make bench-upload")
+		return o, errors.New(
+			"-caly, -rclone, CALY_BENCH_DSN and CALY_S3_ENDPOINT must be set: run it with make bench-upload",
+		)
 	}
 	return o, nil
 }
@@ -64,7 +66,15 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer rig.close()
-	fmt.Printf("%d recordings of %d bytes, %d at once, %d rounds; %s, %d CPUs\n", o.files, o.size, o.parallel, o.rounds, runtime.GOARCH, runtime.NumCPU())
+	fmt.Printf(
+		"%d recordings of %d bytes, %d at once, %d rounds; %s, %d CPUs\n",
+		o.files,
+		o.size,
+		o.parallel,
+		o.rounds,
+		runtime.GOARCH,
+		runtime.NumCPU(),
+	)
 	var ours, theirs []usage
 	for round := range o.rounds + 1 {
 		a, err := rig.runCaly(ctx, round)

@@ -71,7 +71,9 @@ func (r *rig) close() {
 
 func (r *rig) openBucket(ctx context.Context) (err error) {
 	r.s3, err = minio.New(strings.TrimPrefix(r.o.s3Endpoint, "http://"), &minio.Options{
-		Creds: credentials.NewStaticV4(r.o.s3Key, r.o.s3Secret, ""), Region: region})
+		Creds:  credentials.NewStaticV4(r.o.s3Key, r.o.s3Secret, ""),
+		Region: region,
+	})
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,11 @@ func (r *rig) writeConfig(ctx context.Context) error {
 		return err
 	}
 	data, err := tenantconfig.EncodeUpload(tenantconfig.Upload{
-		Version: tenantconfig.Version, ID: tenantID, ExotelKey: "key", ExotelToken: "token", ExotelAPI: "http://" +
+		Version:     tenantconfig.Version,
+		ID:          tenantID,
+		ExotelKey:   "key",
+		ExotelToken: "token",
+		ExotelAPI: "http://" +
 			r.source.host,
 		AllowedSourceHosts: []string{r.source.host},
 		Storage: tenantconfig.Storage{
@@ -107,7 +113,8 @@ func (r *rig) writeConfig(ctx context.Context) error {
 			SecretAccessKey: secret.Sensitive(r.o.s3Secret),
 			Options:         objectstore.Options{Checksum: objectstore.ChecksumSHA256}, // as the operator finds out
 		},
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: secret.Sensitive(dsn),
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}",
+		DatabaseURL: secret.Sensitive(dsn),
 	})
 	if err != nil {
 		return err
@@ -121,7 +128,10 @@ func (r *rig) runCaly(ctx context.Context, round int) (usage, error) {
 	for i := range r.o.files {
 		sid := fmt.Sprintf("caly%04d%06d", round, i)
 		u := r.source.url(sid)
-		if _, err := r.db.Enqueue(ctx, tenantID, sid, store.NewRecording{ID: recording.ID(sid, u), SourceURL: u}); err != nil {
+		if _, err := r.db.Enqueue(ctx, tenantID, sid, store.NewRecording{
+			ID:        recording.ID(sid, u),
+			SourceURL: u,
+		}); err != nil {
 			return usage{}, err
 		}
 	}
@@ -147,11 +157,21 @@ func (r *rig) runRclone(ctx context.Context, round int) (usage, error) {
 		return usage{}, err
 	}
 	before := r.source.served.Load()
-	u, err := measure(ctx, r.o.rclone, []string{"copyurl", "--urls", list, "bench:" + bucket + "/rclone", "--transfers", fmt.Sprint(r.o.parallel)}, []string{
-		"RCLONE_CONFIG_BENCH_TYPE=s3", "RCLONE_CONFIG_BENCH_PROVIDER=Other", "RCLONE_CONFIG_BENCH_ENDPOINT=" + r.o.s3Endpoint,
-		"RCLONE_CONFIG_BENCH_ACCESS_KEY_ID=" + r.o.s3Key, "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY=" + r.o.s3Secret,
-		"RCLONE_CONFIG_BENCH_REGION=" + region, "RCLONE_S3_NO_CHECK_BUCKET=true", "RCLONE_CONFIG=" + filepath.Join(r.dir, "none"),
-	})
+	u, err := measure(
+		ctx,
+		r.o.rclone,
+		[]string{"copyurl", "--urls", list, "bench:" + bucket + "/rclone", "--transfers", fmt.Sprint(r.o.parallel)},
+		[]string{
+			"RCLONE_CONFIG_BENCH_TYPE=s3",
+			"RCLONE_CONFIG_BENCH_PROVIDER=Other",
+			"RCLONE_CONFIG_BENCH_ENDPOINT=" + r.o.s3Endpoint,
+			"RCLONE_CONFIG_BENCH_ACCESS_KEY_ID=" + r.o.s3Key,
+			"RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY=" + r.o.s3Secret,
+			"RCLONE_CONFIG_BENCH_REGION=" + region,
+			"RCLONE_S3_NO_CHECK_BUCKET=true",
+			"RCLONE_CONFIG=" + filepath.Join(r.dir, "none"),
+		},
+	)
 	if err != nil {
 		return u, err
 	}

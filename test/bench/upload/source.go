@@ -29,14 +29,17 @@ func newSource(size int) (*source, error) {
 		return nil, err
 	}
 	s := &source{host: l.Addr().String()}
-	s.server = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			s.served.Add(1)
-		}
-		w.Header().Set("ETag", etag)
-		w.Header().Set("Content-Type", "audio/wav")
-		http.ServeContent(w, r, "", time.Unix(1_700_000_000, 0), bytes.NewReader(body))
-	})}
+	s.server = &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				s.served.Add(1)
+			}
+			w.Header().Set("ETag", etag)
+			w.Header().Set("Content-Type", "audio/wav")
+			http.ServeContent(w, r, "", time.Unix(1_700_000_000, 0), bytes.NewReader(body))
+		}),
+	}
 	go func() { _ = s.server.Serve(l) }()
 	return s, nil
 }

@@ -76,7 +76,9 @@ func sendUntil(ctx context.Context, addr string, end time.Time, recordings bool)
 		}
 		mac.Reset()
 		mac.Write([]byte(event))
-		request = append(request[:0], "POST /webhooks/exotel/"+tenantID+"/status HTTP/1.1\r\nHost: caly\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Exotel-Signature: "...)
+		request = append(
+			request[:0],
+			"POST /webhooks/exotel/"+tenantID+"/status HTTP/1.1\r\nHost: caly\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Exotel-Signature: "...)
 		request = hex.AppendEncode(request, mac.Sum(nil))
 		request = append(request, "\r\nContent-Length: "...)
 		request = strconv.AppendInt(request, int64(len(event)), 10)

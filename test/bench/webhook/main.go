@@ -53,7 +53,9 @@ func parse(args []string) (options, error) {
 	}
 	o.dsnDataplane, o.dsnAdmin = os.Getenv(envDataplane), os.Getenv("CALY_BENCH_DSN_OWNER")
 	if o.dsnDataplane == "" || o.dsnAdmin == "" {
-		return o, errors.New("CALY_BENCH_DSN_DATAPLANE and CALY_BENCH_DSN_OWNER must be set: run it with make bench-webhook")
+		return o, errors.New(
+			"CALY_BENCH_DSN_DATAPLANE and CALY_BENCH_DSN_OWNER must be set: run it with make bench-webhook",
+		)
 	}
 	return o, nil
 }
@@ -74,7 +76,13 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer rig.close()
-	fmt.Printf("webhooks against pgbench -M prepared, %d s a run, %d rounds; %s, %d CPUs\n", o.seconds, o.rounds, runtime.GOARCH, runtime.NumCPU())
+	fmt.Printf(
+		"webhooks against pgbench -M prepared, %d s a run, %d rounds; %s, %d CPUs\n",
+		o.seconds,
+		o.rounds,
+		runtime.GOARCH,
+		runtime.NumCPU(),
+	)
 	all := []*series{{clients: 64}, {clients: 16}, {clients: 1}}
 	for round := range o.rounds + 1 {
 		for _, s := range all {

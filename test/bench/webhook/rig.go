@@ -46,14 +46,33 @@ func serve(ctx context.Context) error {
 	}
 	defer db.Close()
 	workers, _ := strconv.Atoi(os.Getenv(envWorkers)) // 0 is the default
-	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{Version: tenantconfig.Version, ID: tenantID, TimeZone: "Asia/Kolkata",
+	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{
+		Version:            tenantconfig.Version,
+		ID:                 tenantID,
+		TimeZone:           "Asia/Kolkata",
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Webhooks:           &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{webhookSecret}}}})
-	handler := webhook.New(webhook.Options{Tenants: func() *tenantconfig.Snapshot { return snapshot }, Store: db, Workers: workers, Log: log,
-		Metrics: prometheus.NewRegistry()})
+		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+			Scheme:  tenantconfig.SchemeHMACSHA1,
+			Secrets: []secret.Sensitive{webhookSecret},
+		}},
+	})
+	handler := webhook.New(webhook.Options{
+		Tenants: func() *tenantconfig.Snapshot { return snapshot },
+		Store:   db,
+		Workers: workers,
+		Log:     log,
+		Metrics: prometheus.NewRegistry(),
+	})
 	defer handler.Close()
-	return server.Run(ctx, server.Options{Listen: address, InternalListen: internal, Public: handler, Internal: http.NotFoundHandler(),
-		Ready: func(context.Context) error { return nil }, Grace: 5 * time.Second, Log: log})
+	return server.Run(ctx, server.Options{
+		Listen:         address,
+		InternalListen: internal,
+		Public:         handler,
+		Internal:       http.NotFoundHandler(),
+		Ready:          func(context.Context) error { return nil },
+		Grace:          5 * time.Second,
+		Log:            log,
+	})
 }
 
 // rig is the server under test, and what pgbench needs.
@@ -119,7 +138,10 @@ func (r *rig) prepare(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, `DROP TABLE IF EXISTS bench_events; CREATE TABLE bench_events (LIKE call_events INCLUDING ALL)`); err != nil {
+	if _, err := conn.Exec(
+		ctx,
+		`DROP TABLE IF EXISTS bench_events; CREATE TABLE bench_events (LIKE call_events INCLUDING ALL)`,
+	); err != nil {
 		return err
 	}
 	script := fmt.Sprintf(`\set r random(1, 9223372036854775807)
@@ -139,9 +161,31 @@ func (r *rig) runPgbench(ctx context.Context, clients int) (result, error) {
 		return result{}, err
 	}
 	password, _ := u.User.Password()
-	cmd := exec.CommandContext(ctx, r.o.pgbench, "-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)),
-		"-T", strconv.Itoa(r.o.seconds), "-f", filepath.Join(r.dir, "insert.sql"), "-l", "--log-prefix", logs,
-		"-h", u.Hostname(), "-p", u.Port(), "-U", u.User.Username(), strings.TrimPrefix(u.Path, "/"))
+	cmd := exec.CommandContext(
+		ctx,
+		r.o.pgbench,
+		"-n",
+		"-M",
+		"prepared",
+		"-c",
+		strconv.Itoa(clients),
+		"-j",
+		strconv.Itoa(min(clients, 2)),
+		"-T",
+		strconv.Itoa(r.o.seconds),
+		"-f",
+		filepath.Join(r.dir, "insert.sql"),
+		"-l",
+		"--log-prefix",
+		logs,
+		"-h",
+		u.Hostname(),
+		"-p",
+		u.Port(),
+		"-U",
+		u.User.Username(),
+		strings.TrimPrefix(u.Path, "/"),
+	)
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+password)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return result{}, fmt.Errorf("%w: %s", err, out)

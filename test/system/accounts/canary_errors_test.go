@@ -33,11 +33,17 @@ func bodies(secret string) map[string]string {
 		"as the code":        `{"email":"a@b.example","code":"` + secret + `"}`,
 		"as the role":        `{"email":"a@b.example","role":"` + secret + `","disabled":"` + secret + `"}`,
 		"as a refresh token": `{"refreshToken":"` + secret + `"}`,
-		"too long":           `{"email":"a@b.example","password":"` + strings.Repeat(secret, 100) + `","refreshToken":"` + strings.Repeat(secret, 100) + `"}`,
-		"too large":          `{"email":"a@b.example","password":"` + strings.Repeat(secret, 1000) + `"}`,
-		"not UTF-8":          "{\"email\":\"a@b.example\",\"password\":\"" + secret + "\xff\"}",
-		"a bad escape":       `{"email":"a@b.example","password":"` + secret + `\q"}`,
-		"deep":               strings.Repeat(`{"a":`, 40) + `"` + secret + `"` + strings.Repeat(`}`, 40),
+		"too long": `{"email":"a@b.example","password":"` + strings.Repeat(
+			secret,
+			100,
+		) + `","refreshToken":"` + strings.Repeat(
+			secret,
+			100,
+		) + `"}`,
+		"too large":    `{"email":"a@b.example","password":"` + strings.Repeat(secret, 1000) + `"}`,
+		"not UTF-8":    "{\"email\":\"a@b.example\",\"password\":\"" + secret + "\xff\"}",
+		"a bad escape": `{"email":"a@b.example","password":"` + secret + `\q"}`,
+		"deep":         strings.Repeat(`{"a":`, 40) + `"` + secret + `"` + strings.Repeat(`}`, 40),
 	}
 }
 
@@ -58,7 +64,11 @@ func (c *canaries) badBodies(t *testing.T) {
 			continue
 		}
 		secret := c.secret("what was sent to " + r.path)
-		q := request{method: r.method, path: strings.Replace(r.path, "{id}", admin.User.ID, 1), bearer: admin.AccessToken}
+		q := request{
+			method: r.method,
+			path:   strings.Replace(r.path, "{id}", admin.User.ID, 1),
+			bearer: admin.AccessToken,
+		}
 		refused := func(what string, a answer) {
 			if a.status < 400 || a.status >= 500 {
 				t.Errorf("%s with %s is answered %d: %s", r.path, what, a.status, a.body)
@@ -85,15 +95,41 @@ func (c *canaries) badBodies(t *testing.T) {
 func (c *canaries) oddPlaces(t *testing.T) {
 	held := c.p.enroll(t, acme, "places@acme.example", firstPassword)
 	c.noteTokens(held.tokens)
-	for what, secret := range map[string]string{"an access token": held.AccessToken, "a refresh token": held.RefreshToken, "a password": c.secret("a password in an odd place")} {
+	for what, secret := range map[string]string{
+		"an access token": held.AccessToken,
+		"a refresh token": held.RefreshToken,
+		"a password":      c.secret("a password in an odd place"),
+	} {
 		for _, r := range c.p.routes(t) {
 			path := strings.NewReplacer("{id}", secret, "{callSid}", secret, "{code}", secret).Replace(r.path)
 			for _, q := range []request{
 				{path: path + "?token=" + secret}, {path: path + "?limit=" + secret + "&cursor=" + secret + "&since=" + secret + "&state=" + secret},
 				{path: path + "/" + secret}, {path: "/" + secret}, {path: "/t/" + secret + "/" + secret + path}, {path: "//" + secret + "/.." + path},
-				{path: path, header: map[string]string{"Authorization": "Basic " + secret}}, {path: path, bearer: secret + "x"},
-				{path: path, header: map[string]string{"X-Caly-Tenant": secret, "Cookie": "token=" + secret, "X-Request-Id": secret, "Origin": secret}},
-				{path: path, header: map[string]string{"X-Forwarded-For": secret, "X-Forwarded-Proto": secret, "Accept": secret, "Content-Encoding": secret}},
+				{
+					path:   path,
+					header: map[string]string{"Authorization": "Basic " + secret},
+				}, {
+					path:   path,
+					bearer: secret + "x",
+				},
+				{
+					path: path,
+					header: map[string]string{
+						"X-Caly-Tenant": secret,
+						"Cookie":        "token=" + secret,
+						"X-Request-Id":  secret,
+						"Origin":        secret,
+					},
+				},
+				{
+					path: path,
+					header: map[string]string{
+						"X-Forwarded-For":   secret,
+						"X-Forwarded-Proto": secret,
+						"Accept":            secret,
+						"Content-Encoding":  secret,
+					},
+				},
 			} {
 				if q.method = r.method; r.takesBody {
 					q.body = fields{}
@@ -115,8 +151,24 @@ func (c *canaries) testRoutes(t *testing.T, tester string) {
 	secret := c.secret("what was sent to a route that fails")
 	for _, q := range []request{
 		{method: "GET", path: "/api/test/panic"}, {method: "GET", path: "/api/test/panic?a=" + secret},
-		{method: "GET", path: "/api/test/error/database"}, {method: "GET", path: "/api/test/error/internal"}, {method: "GET", path: "/api/test/error/" + secret},
-		{method: "POST", path: "/api/test/echo", body: `{"a":"` + secret + `"`}, {method: "GET", path: "/api/test/ping"},
+		{
+			method: "GET",
+			path:   "/api/test/error/database",
+		}, {
+			method: "GET",
+			path:   "/api/test/error/internal",
+		}, {
+			method: "GET",
+			path:   "/api/test/error/" + secret,
+		},
+		{
+			method: "POST",
+			path:   "/api/test/echo",
+			body:   `{"a":"` + secret + `"`,
+		}, {
+			method: "GET",
+			path:   "/api/test/ping",
+		},
 	} {
 		q.bearer = tester
 		q.header = map[string]string{"Cookie": secret}
@@ -150,7 +202,10 @@ func (c *canaries) badMail(t *testing.T) {
 	defer c.wrongSMTPPassword(t, smtptest.Password)
 	c.post(t, "register", fields{"email": "unsent@acme.example", "password": c.secret("a password")}).want(t, 202)
 	eventually.Holds(t, "the server was shown the password", func() bool {
-		return c.p.count(t, "SELECT count(*) FROM mail_outbox WHERE recipient = 'unsent@acme.example' AND last_error <> ''") == 1
+		return c.p.count(
+			t,
+			"SELECT count(*) FROM mail_outbox WHERE recipient = 'unsent@acme.example' AND last_error <> ''",
+		) == 1
 	})
 }
 
@@ -164,14 +219,18 @@ func (c *canaries) databaseAway(t *testing.T) {
 		c.p.database.become(state)
 		var all sync.WaitGroup
 		for flow, body := range map[string]fields{
-			"register": {"email": "x@acme.example", "password": password}, "login": {"email": held.email, "password": password},
-			"refresh": {"refreshToken": held.RefreshToken}, "reset-password": {"token": token, "password": password},
-			"forgot-password": {"email": held.email}, "verify-email": {"email": held.email, "code": "123456"},
+			"register":        {"email": "x@acme.example", "password": password},
+			"login":           {"email": held.email, "password": password},
+			"refresh":         {"refreshToken": held.RefreshToken},
+			"reset-password":  {"token": token, "password": password},
+			"forgot-password": {"email": held.email},
+			"verify-email":    {"email": held.email, "code": "123456"},
 			"change-password": {"currentPassword": firstPassword, "newPassword": password},
 		} {
 			all.Go(func() {
 				answer, err := c.try(t, request{path: "/api/auth/" + flow, bearer: held.AccessToken, body: body})
-				if err != nil || answer.status != http.StatusServiceUnavailable && answer.status != http.StatusGatewayTimeout {
+				if err != nil ||
+					answer.status != http.StatusServiceUnavailable && answer.status != http.StatusGatewayTimeout {
 					t.Errorf("%s without a database is answered %d %s, %v", flow, answer.status, answer.body, err)
 				}
 			})

@@ -45,8 +45,13 @@ func TestNoSecretIsTold(t *testing.T) {
 	s3 := s3test.New(t)
 	tester := c.secret("the testers' token")
 	monitor := c.secret("the operator's token")
-	c.p = newPlatform(t, setup{pods: 2, tenant: storage(t, s3), smtp: smtptest.Options{Data: c.quote},
-		args: append(wideLimits(), "--mode=development", "--monitoring-token-file="+file(t, monitor)), env: []string{"CALY_LOG_LEVEL=debug", "DEV_TEST_TOKEN=" + tester}})
+	c.p = newPlatform(t, setup{
+		pods:   2,
+		tenant: storage(t, s3),
+		smtp:   smtptest.Options{Data: c.quote},
+		args:   append(wideLimits(), "--mode=development", "--monitoring-token-file="+file(t, monitor)),
+		env:    []string{"CALY_LOG_LEVEL=debug", "DEV_TEST_TOKEN=" + tester},
+	})
 	c.platformSecrets(s3)
 	for _, step := range []struct {
 		name string
@@ -86,10 +91,16 @@ func (c *canaries) noteTokens(held tokens) {
 func (c *canaries) platformSecrets(s3 *s3test.Server) {
 	c.note("the S3 secret", s3.SecretKey)
 	c.note("the SMTP password", smtptest.Password)
-	c.note("the SMTP password, as it is sent", base64.StdEncoding.EncodeToString([]byte("\x00"+smtptest.Username+"\x00"+smtptest.Password)))
+	c.note(
+		"the SMTP password, as it is sent",
+		base64.StdEncoding.EncodeToString([]byte("\x00"+smtptest.Username+"\x00"+smtptest.Password)),
+	)
 	c.note("the database's password", ":caly-test@")
 	ring := c.p.ring()
-	keys := map[string]string{"the keyring's secret": ring.Secret.Reveal(), "the key of mail": string(ring.Derive("mail"))}
+	keys := map[string]string{
+		"the keyring's secret": ring.Secret.Reveal(),
+		"the key of mail":      string(ring.Derive("mail")),
+	}
 	for _, k := range ring.Keys {
 		keys["a signing key"] = k.Seed.Reveal()
 	}
@@ -142,7 +153,10 @@ func (c *canaries) try(t *testing.T, q request) (answer, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.answers = append(c.answers, said{fmt.Sprintf("the answer %d to %.40s", a.status, q.method+" "+q.path), fmt.Sprint(a.header, text)})
+	c.answers = append(
+		c.answers,
+		said{fmt.Sprintf("the answer %d to %.40s", a.status, q.method+" "+q.path), fmt.Sprint(a.header, text)},
+	)
 	return a, nil
 }
 
@@ -227,7 +241,8 @@ func (c *canaries) look(t *testing.T) {
 			t.Errorf("pod %d ends with %d", i, code)
 		}
 		log := pod.p.Printed()
-		if strings.Count(log, "\n") < 100 || !strings.Contains(log, `"level":"DEBUG"`) || strings.Contains(log, "DATA RACE") {
+		if strings.Count(log, "\n") < 100 || !strings.Contains(log, `"level":"DEBUG"`) ||
+			strings.Contains(log, "DATA RACE") {
 			t.Errorf("pod %d's log is not what was asked for: %.2000s", i, log)
 		}
 		for line := range strings.SplitSeq(log, "\n") {
@@ -266,9 +281,12 @@ func (c *canaries) hold(t *testing.T, where, text string) {
 // holdDatabase reads every column that may hold text or bytes.
 func (c *canaries) holdDatabase(t *testing.T) {
 	t.Helper()
-	rows, _ := c.p.admin.Query(t.Context(), `SELECT table_name::text, column_name::text FROM information_schema.columns JOIN information_schema.tables
+	rows, _ := c.p.admin.Query(
+		t.Context(),
+		`SELECT table_name::text, column_name::text FROM information_schema.columns JOIN information_schema.tables
 		USING (table_schema, table_name) WHERE table_schema = 'public' AND table_type = 'BASE TABLE'
-		AND data_type IN ('text', 'character varying', 'bytea', 'json', 'jsonb', 'ARRAY') ORDER BY 1, 2`)
+		AND data_type IN ('text', 'character varying', 'bytea', 'json', 'jsonb', 'ARRAY') ORDER BY 1, 2`,
+	)
 	columns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct{ Table, Column string }])
 	if err != nil || len(columns) < 40 {
 		t.Fatalf("%d columns, %v", len(columns), err)
@@ -276,7 +294,10 @@ func (c *canaries) holdDatabase(t *testing.T) {
 	seen := false
 	for _, at := range columns {
 		name := pgx.Identifier{at.Column}.Sanitize()
-		rows, _ := c.p.admin.Query(t.Context(), `SELECT coalesce(`+name+`::text, '') FROM `+pgx.Identifier{at.Table}.Sanitize())
+		rows, _ := c.p.admin.Query(
+			t.Context(),
+			`SELECT coalesce(`+name+`::text, '') FROM `+pgx.Identifier{at.Table}.Sanitize(),
+		)
 		values, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
 			t.Fatal(err)

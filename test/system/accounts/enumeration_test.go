@@ -79,7 +79,12 @@ func (p *platform) populate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range guesses {
-		for kind, values := range map[string][]any{verified: {true, hash, false}, unverified: {false, hash, false}, invited: {false, "", false}, disabled: {true, hash, true}} {
+		for kind, values := range map[string][]any{
+			verified:   {true, hash, false},
+			unverified: {false, hash, false},
+			invited:    {false, "", false},
+			disabled:   {true, hash, true},
+		} {
 			p.exec(t, `INSERT INTO users (tenant, id, email, role, email_verified_at, password_hash, disabled_at)
 				VALUES ($1, $2, $3, 'viewer', CASE WHEN $4 THEN now() END, $5, CASE WHEN $6 THEN now() END)`,
 				append([]any{acme, store.NewID(), emailOf(kind, i)}, values...)...)
@@ -150,7 +155,12 @@ func (g *guessed) one(t *testing.T, p *platform, how guessing, kind string, i in
 
 // shape is all of an answer that is not its time or its name.
 func shape(a answer) string {
-	return fmt.Sprintln(a.status, strings.Join(slices.Sorted(maps.Keys(a.header)), " "), a.header.Get("Content-Length"), a.raw())
+	return fmt.Sprintln(
+		a.status,
+		strings.Join(slices.Sorted(maps.Keys(a.header)), " "),
+		a.header.Get("Content-Length"),
+		a.raw(),
+	)
 }
 
 // compare fails the test where answers differ, and returns where the time does.

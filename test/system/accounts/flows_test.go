@@ -102,12 +102,16 @@ func (p *platform) testLife(t *testing.T) {
 	p.post(t, acme, "verify-email", fields{"email": email, "code": code}).want(t, 200)
 	p.post(t, acme, "verify-email", fields{"email": email, "code": code}).want(t, 400, "validation")
 	jane := p.login(t, acme, email, firstPassword)
-	if jane.TokenType != "Bearer" || jane.ExpiresIn != 900 || jane.User.Email != email || jane.User.Role != store.RoleViewer {
+	if jane.TokenType != "Bearer" || jane.ExpiresIn != 900 || jane.User.Email != email ||
+		jane.User.Role != store.RoleViewer {
 		t.Errorf("the login gives %s tokens for %d s to %+v", jane.TokenType, jane.ExpiresIn, jane.User)
 	}
 	var me struct{ ID, Email, Role, Tenant string }
 	p.as(t, jane.AccessToken, "GET", "/api/auth/me", nil).want(t, 200).into(t, &me)
-	if d := cmp.Diff([]string{jane.User.ID, email, store.RoleViewer, acme}, []string{me.ID, me.Email, me.Role, me.Tenant}); d != "" {
+	if d := cmp.Diff(
+		[]string{jane.User.ID, email, store.RoleViewer, acme},
+		[]string{me.ID, me.Email, me.Role, me.Tenant},
+	); d != "" {
 		t.Errorf("me (-want +got):\n%s", d)
 	}
 	seen := map[string]bool{jane.RefreshToken: true}
@@ -155,7 +159,10 @@ func (p *platform) changePassword(t *testing.T, email string, jane tokens) {
 	t.Helper()
 	other := p.login(t, acme, email, firstPassword)
 	change := func(current, next string) answer {
-		return p.as(t, jane.AccessToken, "POST", "/api/auth/change-password", fields{"currentPassword": current, "newPassword": next})
+		return p.as(t, jane.AccessToken, "POST", "/api/auth/change-password", fields{
+			"currentPassword": current,
+			"newPassword":     next,
+		})
 	}
 	change("not "+firstPassword, secondPassword).want(t, 400, "validation")
 	change(firstPassword, "passwordpassword").want(t, 400, "validation")
@@ -227,8 +234,14 @@ func (p *platform) testTwoTenants(t *testing.T) {
 func (p *platform) testRegisterAgain(t *testing.T) {
 	const email = "again@acme.example"
 	first := p.post(t, acme, "register", fields{"email": email, "password": firstPassword}).want(t, 202)
-	p.post(t, acme, "verify-email", fields{"email": email, "code": p.mailTo(t, email, subjectVerify).secret(t)}).want(t, 200)
-	if again := p.post(t, acme, "register", fields{"email": email, "password": secondPassword}).want(t, 202); again.raw() != first.raw() {
+	p.post(t, acme, "verify-email", fields{
+		"email": email,
+		"code":  p.mailTo(t, email, subjectVerify).secret(t),
+	}).want(t, 200)
+	if again := p.post(t, acme, "register", fields{
+		"email":    email,
+		"password": secondPassword,
+	}).want(t, 202); again.raw() != first.raw() {
 		t.Errorf("it is answered %s, and the first time %s", again.body, first.body)
 	}
 	p.mailTo(t, email, "You already have an account")
@@ -288,8 +301,18 @@ func (p *platform) testSuspended(t *testing.T) {
 		return p.refusedEverywhere(t, ann.AccessToken)
 	})
 	for _, pod := range p.pods {
-		p.do(t, request{path: "/api/auth/refresh", tenant: globex, body: fields{"refreshToken": ann.RefreshToken}, pod: pod}).want(t, 403, "forbidden")
-		p.do(t, request{path: "/api/auth/login", tenant: globex, body: fields{"email": ann.email, "password": ann.password}, pod: pod}).want(t, 403, "forbidden")
+		p.do(t, request{
+			path:   "/api/auth/refresh",
+			tenant: globex,
+			body:   fields{"refreshToken": ann.RefreshToken},
+			pod:    pod,
+		}).want(t, 403, "forbidden")
+		p.do(t, request{
+			path:   "/api/auth/login",
+			tenant: globex,
+			body:   fields{"email": ann.email, "password": ann.password},
+			pod:    pod,
+		}).want(t, 403, "forbidden")
 	}
 	p.aliveEverywhere(t, bob.AccessToken)
 	p.configure(globex, nil)
@@ -315,10 +338,17 @@ func (p *platform) testMailLater(t *testing.T) {
 		t.Errorf("it is answered %s, and usually %s", late.body, usual.body)
 	}
 	eventually.Holds(t, "the mail is tried", func() bool {
-		return p.count(t, "SELECT count(*) FROM mail_outbox WHERE recipient = $1 AND attempts > 0 AND state = 'pending' AND last_error <> ''", email) == 1
+		return p.count(
+			t,
+			"SELECT count(*) FROM mail_outbox WHERE recipient = $1 AND attempts > 0 AND state = 'pending' AND last_error <> ''",
+			email,
+		) == 1
 	})
 	p.relay.become(whole)
-	p.post(t, acme, "verify-email", fields{"email": email, "code": p.mailTo(t, email, subjectVerify).secret(t)}).want(t, 200)
+	p.post(t, acme, "verify-email", fields{
+		"email": email,
+		"code":  p.mailTo(t, email, subjectVerify).secret(t),
+	}).want(t, 200)
 	p.settle(t)
 	if n := len(p.mailOf(t, email)); n != 1 {
 		t.Errorf("the mail came %d times", n)
@@ -335,8 +365,17 @@ func (p *platform) testMailNeverWaitedFor(t *testing.T) {
 	const patience = 3 * time.Second // the senders' own is fifteen
 	for i := range 12 {
 		email := fmt.Sprintf("silent%d@acme.example", i)
-		for _, q := range []request{{path: "/api/auth/register", body: fields{"email": email, "password": firstPassword}},
-			{path: "/api/auth/resend-code", body: fields{"email": email}}, {path: "/api/auth/forgot-password", body: fields{"email": "jane@acme.example"}}} {
+		for _, q := range []request{{
+			path: "/api/auth/register",
+			body: fields{"email": email, "password": firstPassword},
+		},
+			{
+				path: "/api/auth/resend-code",
+				body: fields{"email": email},
+			}, {
+				path: "/api/auth/forgot-password",
+				body: fields{"email": "jane@acme.example"},
+			}} {
 			began := time.Now()
 			p.do(t, q).want(t, 202)
 			if took := time.Since(began); took > patience {

@@ -80,37 +80,66 @@ var calls = map[string]func(o *property) call{
 		return call{body: fields{"token": o.resetToken, "password": thirdPassword}, own: 204, other: 400}
 	},
 	"changePassword": func(*property) call {
-		return call{body: fields{"currentPassword": secondPassword, "newPassword": thirdPassword}, own: 400, other: 400} // not the current one
+		return call{
+			body:  fields{"currentPassword": secondPassword, "newPassword": thirdPassword},
+			own:   400,
+			other: 400,
+		} // not the current one
 	},
-	"logout":        func(*property) call { return call{own: 204, other: 204, ends: true} },
-	"logoutAll":     func(*property) call { return call{own: 204, other: 204, ends: true} },
-	"revokeSession": func(o *property) call { return call{params: fill(o.ownersSession), own: 204, other: 404, ends: true} },
+	"logout":    func(*property) call { return call{own: 204, other: 204, ends: true} },
+	"logoutAll": func(*property) call { return call{own: 204, other: 204, ends: true} },
+	"revokeSession": func(o *property) call {
+		return call{
+			params: fill(o.ownersSession),
+			own:    204,
+			other:  404,
+			ends:   true,
+		}
+	},
 	"listCalls": func(o *property) call {
 		return call{queries: []string{"", "?from=%2B918047491899", "?cursor=" + o.cursors["/api/calls"]}, other: 200}
 	},
 	"getCall": func(o *property) call { return call{params: fill(o.callSID), other: 404} },
 	"listRecordings": func(o *property) call {
-		return call{queries: []string{"", "?callSid=" + o.callSID, "?cursor=" + o.cursors["/api/recordings"]}, other: 200}
+		return call{
+			queries: []string{"", "?callSid=" + o.callSID, "?cursor=" + o.cursors["/api/recordings"]},
+			other:   200,
+		}
 	},
 	"getRecording":      func(o *property) call { return call{params: fill(o.keptOne), other: 404} },
 	"downloadRecording": func(o *property) call { return call{params: fill(o.keptOne), other: 404} },
 	"listStreams": func(o *property) call {
-		return call{queries: []string{"", "?live=true&callSid=" + o.callSID, "?cursor=" + o.cursors["/api/streams"]}, other: 200}
+		return call{
+			queries: []string{"", "?live=true&callSid=" + o.callSID, "?cursor=" + o.cursors["/api/streams"]},
+			other:   200,
+		}
 	},
 	"getStream":    func(o *property) call { return call{params: fill(o.stream), other: 404} },
 	"closeStream":  func(o *property) call { return call{params: fill(o.stream), own: 202, other: 404} },
 	"closeStreams": func(*property) call { return call{own: 202, other: 202} }, // one's own
 	"listAudit": func(o *property) call {
-		return call{queries: []string{"", "?actor=" + o.staff[store.RoleAdmin].User.ID, "?cursor=" + o.cursors["/api/audit"]}, other: 200}
+		return call{
+			queries: []string{"", "?actor=" + o.staff[store.RoleAdmin].User.ID, "?cursor=" + o.cursors["/api/audit"]},
+			other:   200,
+		}
 	},
 	"listUsers": func(o *property) call {
 		return call{queries: []string{"", "?cursor=" + o.cursors["/api/users"]}, other: 200}
 	},
 	// The email has an account in the one tenant and none in the other, so that an account is made there: another one.
 	"inviteUser": func(o *property) call {
-		return call{body: fields{"email": o.staff[store.RoleViewer].email, "role": store.RoleViewer}, own: 409, other: 201}
+		return call{
+			body:  fields{"email": o.staff[store.RoleViewer].email, "role": store.RoleViewer},
+			own:   409,
+			other: 201,
+		}
 	},
-	"revokeUserSessions": func(o *property) call { return call{params: fill(o.staff[store.RoleViewer].User.ID), other: 404} },
+	"revokeUserSessions": func(o *property) call {
+		return call{
+			params: fill(o.staff[store.RoleViewer].User.ID),
+			other:  404,
+		}
+	},
 	"changeUser": func(o *property) call {
 		return call{params: fill(o.staff[store.RoleViewer].User.ID), body: fields{"disabled": true}, other: 404}
 	},
@@ -125,7 +154,12 @@ func (r apiRoute) of(t *testing.T, o *property) (qs []request, c call) {
 	how := calls[r.id]
 	if how == nil {
 		if r.takesBody || strings.Contains(r.path, "{") {
-			t.Fatalf("%s %s (%s) takes parameters: say in calls how it is called with those of another tenant", r.method, r.path, r.id)
+			t.Fatalf(
+				"%s %s (%s) takes parameters: say in calls how it is called with those of another tenant",
+				r.method,
+				r.path,
+				r.id,
+			)
 		}
 		how = func(*property) call { return call{other: 200} }
 	}
@@ -310,7 +344,10 @@ func (w *walker) ids() {
 func (p *platform) testOwn(t *testing.T, routes []apiRoute, has map[string]*property) {
 	t.Helper()
 	last := func(r apiRoute) int { // what ends the tokens, or changes what others need
-		return slices.Index([]string{"register", "resendCode", "forgotPassword", "revokeSession", "changeUser", "logout", "logoutAll"}, r.id)
+		return slices.Index(
+			[]string{"register", "resendCode", "forgotPassword", "revokeSession", "changeUser", "logout", "logoutAll"},
+			r.id,
+		)
 	}
 	slices.SortStableFunc(routes, func(a, b apiRoute) int { return last(a) - last(b) })
 	for tenant := range maps.Keys(has) {

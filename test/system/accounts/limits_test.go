@@ -16,16 +16,26 @@ import (
 // TestLimitsAreExact : of two hundred tries at the same moment, over three pods, exactly as many get through as the limit says. It does not
 // run beside others: a pod that must wait for the database goes on by itself, and then the limit holds in each pod.
 func TestLimitsAreExact(t *testing.T) {
-	platform := newPlatform(t, setup{pods: 3, args: append(wideLimits(), "--limit=login=6/15m", "--limit=register=5/15m")})
+	platform := newPlatform(t, setup{
+		pods: 3,
+		args: append(wideLimits(), "--limit=login=6/15m", "--limit=register=5/15m"),
+	})
 	for name, tc := range map[string]struct {
 		limit, through int
 		request        func(round int) request
 	}{
 		"login": {6, 401, func(round int) request {
-			return request{path: "/api/auth/login", body: fields{"email": fmt.Sprintf("jane%d@acme.example", round), "password": firstPassword}}
+			return request{
+				path: "/api/auth/login",
+				body: fields{"email": fmt.Sprintf("jane%d@acme.example", round), "password": firstPassword},
+			}
 		}},
 		"register": {5, 202, func(round int) request {
-			return request{path: "/api/auth/register", from: fmt.Sprintf("198.51.100.%d", round), body: fields{"email": "new@acme.example", "password": firstPassword}}
+			return request{
+				path: "/api/auth/register",
+				from: fmt.Sprintf("198.51.100.%d", round),
+				body: fields{"email": "new@acme.example", "password": firstPassword},
+			}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,11 +62,21 @@ func (p *platform) exactly(t *testing.T, limit, through int, name string, of fun
 			if statuses[through] > limit*len(p.pods) { // what then holds
 				t.Errorf("of %d tries %d get through, and each of the pods may let %d", tries, statuses[through], limit)
 			}
-			t.Logf("round %d: a pod could not wait for the database, which is not what is tested here: %v", round, statuses)
+			t.Logf(
+				"round %d: a pod could not wait for the database, which is not what is tested here: %v",
+				round,
+				statuses,
+			)
 			continue
 		}
 		if statuses[through] != limit || statuses[http.StatusTooManyRequests] != tries-limit {
-			t.Errorf("of %d tries the answers are %v, want %d times %d and otherwise 429", tries, statuses, limit, through)
+			t.Errorf(
+				"of %d tries the answers are %v, want %d times %d and otherwise 429",
+				tries,
+				statuses,
+				limit,
+				through,
+			)
 		}
 		checkRefusal(t, refused, name, limit)
 		return q
@@ -102,7 +122,13 @@ func checkRefusal(t *testing.T, a answer, name string, limit int) {
 	if got, want := a.header.Get("RateLimit-Policy"), fmt.Sprintf("%q;q=%d;w=900", name, limit); got != want {
 		t.Errorf("RateLimit-Policy is %s, want %s", got, want)
 	}
-	if got, want := a.header.Get("RateLimit"), regexp.MustCompile(fmt.Sprintf(`^%q;r=0;t=[0-9]+$`, name)); !want.MatchString(got) {
+	if got, want := a.header.Get(
+		"RateLimit",
+	), regexp.MustCompile(
+		fmt.Sprintf(`^%q;r=0;t=[0-9]+$`, name),
+	); !want.MatchString(
+		got,
+	) {
 		t.Errorf("RateLimit is %s, want %s", got, want)
 	}
 }
@@ -150,12 +176,25 @@ func (p *platform) testBlockedCostsNothing(t *testing.T) {
 	all.Wait()
 	took := time.Since(began)
 	sent := p.database.sent.Load() - before
-	t.Logf("%d bytes for one login, %.0f bytes a second without any, %d bytes for %d blocked tries in %s", one, rate, sent, refused.Load(), took)
+	t.Logf(
+		"%d bytes for one login, %.0f bytes a second without any, %d bytes for %d blocked tries in %s",
+		one,
+		rate,
+		sent,
+		refused.Load(),
+		took,
+	)
 	if refused.Load() != tries {
 		t.Errorf("%d of %d tries are refused", refused.Load(), tries)
 	}
 	// A query is a hundred bytes or more. Some of what goes there anyway may have been missed by the first look.
 	if most := rate*took.Seconds()*3 + tries*5; float64(sent) > most || one < 500 {
-		t.Errorf("%d bytes went to the database while %d tries were refused, want %.0f at most; one login is %d", sent, tries, most, one)
+		t.Errorf(
+			"%d bytes went to the database while %d tries were refused, want %.0f at most; one login is %d",
+			sent,
+			tries,
+			most,
+			one,
+		)
 	}
 }

@@ -79,8 +79,14 @@ func wideLimits() (args []string) {
 func newPlatform(t *testing.T, s setup) *platform {
 	t.Helper()
 	s.smtp.Auth = true
-	p := &platform{t: t, pg: pgtest.New(t), ns: kubetest.Get(t).NewNamespace(t), kubeconfig: calytest.Kubeconfig(t), smtp: smtptest.New(t, s.smtp),
-		smtpSecret: file(t, smtptest.Password)}
+	p := &platform{
+		t:          t,
+		pg:         pgtest.New(t),
+		ns:         kubetest.Get(t).NewNamespace(t),
+		kubeconfig: calytest.Kubeconfig(t),
+		smtp:       smtptest.New(t, s.smtp),
+		smtpSecret: file(t, smtptest.Password),
+	}
 	p.database, p.relay = newWire(t, hostOf(t, p.pg.DataplaneDSN)), newWire(t, p.smtp.Address)
 	var err error
 	if p.admin, err = pgx.Connect(t.Context(), p.pg.AdminDSN); err != nil {
@@ -114,10 +120,19 @@ func hostOf(t *testing.T, dsn string) string {
 
 // newTenantConfig is a tenant with accounts, where anybody may register.
 func newTenantConfig(id string) tenantconfig.Tenant {
-	return tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: "uid-" + id, TimeZone: "Asia/Kolkata", Freshness: tenantconfig.DefaultFreshness,
+	return tenantconfig.Tenant{
+		Version:            tenantconfig.Version,
+		ID:                 id,
+		UID:                "uid-" + id,
+		TimeZone:           "Asia/Kolkata",
+		Freshness:          tenantconfig.DefaultFreshness,
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Auth: &tenantconfig.Auth{OpenRegistration: true, AccessTokenLifetime: tenantconfig.DefaultAccessTokenLifetime,
-			SessionLifetime: tenantconfig.DefaultSessionLifetime}}
+		Auth: &tenantconfig.Auth{
+			OpenRegistration:    true,
+			AccessTokenLifetime: tenantconfig.DefaultAccessTokenLifetime,
+			SessionLifetime:     tenantconfig.DefaultSessionLifetime,
+		},
+	}
 }
 
 // configure writes a tenant's config, as the operator does.
@@ -134,7 +149,12 @@ func (p *platform) configure(id string, change func(*tenantconfig.Tenant)) {
 func (p *platform) keepKeys() {
 	p.t.Helper()
 	kube := kubetest.Get(p.t).Client
-	keeper := &keyringctl.Keeper{Client: kube, APIReader: kube, WorkNamespace: p.ns, Metrics: keyringctl.NewMetrics(prometheus.NewRegistry())}
+	keeper := &keyringctl.Keeper{
+		Client:        kube,
+		APIReader:     kube,
+		WorkNamespace: p.ns,
+		Metrics:       keyringctl.NewMetrics(prometheus.NewRegistry()),
+	}
 	ctx, cancel := context.WithCancel(log.IntoContext(context.Background(), logr.Discard()))
 	ended := make(chan struct{})
 	go func() {
@@ -150,7 +170,10 @@ func (p *platform) keepKeys() {
 // ring is the keyring as it is in the cluster, nil without one.
 func (p *platform) ring() *keyring.Ring {
 	var s corev1.Secret
-	if kubetest.Get(p.t).Client.Get(context.Background(), client.ObjectKey{Namespace: p.ns, Name: keyring.SecretName}, &s) != nil {
+	if kubetest.Get(p.t).Client.Get(context.Background(), client.ObjectKey{
+		Namespace: p.ns,
+		Name:      keyring.SecretName,
+	}, &s) != nil {
 		return nil
 	}
 	ring, err := keyring.Decode(s.Data[keyring.DataKey])
@@ -164,10 +187,24 @@ func (p *platform) ring() *keyring.Ring {
 func (p *platform) newPod(s setup) *accountsPod {
 	p.t.Helper()
 	dataPlane := &calytest.DataPlane{T: p.t, Public: calytest.FreeAddress(p.t), Internal: calytest.FreeAddress(p.t)}
-	dataPlane.Env = append([]string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.database.through(p.t, p.pg.DataplaneDSN)}, s.env...)
-	dataPlane.Args = append([]string{"dataplane", "--work-namespace=" + p.ns, "--listen=" + dataPlane.Public, "--internal-listen=" + dataPlane.Internal, "--drain-delay=100ms",
-		"--trusted-proxies=127.0.0.0/8", "--smtp-address=" + p.relay.address, "--smtp-from=Caly <no-reply@caly.example>", "--smtp-ca-file=" + p.smtp.CAFile,
-		"--smtp-username=" + smtptest.Username, "--smtp-password-file=" + p.smtpSecret}, s.args...)
+	dataPlane.Env = append(
+		[]string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.database.through(p.t, p.pg.DataplaneDSN)},
+		s.env...)
+	dataPlane.Args = append(
+		[]string{
+			"dataplane",
+			"--work-namespace=" + p.ns,
+			"--listen=" + dataPlane.Public,
+			"--internal-listen=" + dataPlane.Internal,
+			"--drain-delay=100ms",
+			"--trusted-proxies=127.0.0.0/8",
+			"--smtp-address=" + p.relay.address,
+			"--smtp-from=Caly <no-reply@caly.example>",
+			"--smtp-ca-file=" + p.smtp.CAFile,
+			"--smtp-username=" + smtptest.Username,
+			"--smtp-password-file=" + p.smtpSecret,
+		},
+		s.args...)
 	return &accountsPod{dataPlane, dataPlane.Start()}
 }
 
@@ -186,13 +223,23 @@ func (p *platform) await(t *testing.T, pod *accountsPod) {
 	minter := token.New(token.Options{Issuer: "https://localhost", Audience: "caly", Ring: p.ring})
 	for _, id := range []string{acme, globex} {
 		now := time.Now()
-		probe, err := minter.Mint(token.Claims{Tenant: id, TenantUID: "uid-" + id, UserID: store.NewID(), SessionID: store.NewID(), Role: store.RoleViewer,
-			IssuedAt: now, ExpiresAt: now.Add(time.Minute)})
+		probe, err := minter.Mint(token.Claims{
+			Tenant:    id,
+			TenantUID: "uid-" + id,
+			UserID:    store.NewID(),
+			SessionID: store.NewID(),
+			Role:      store.RoleViewer,
+			IssuedAt:  now,
+			ExpiresAt: now.Add(time.Minute),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		eventually.Holds(t, "the pod checks tokens", func() bool {
-			code, _ := calytest.Fetch("http://"+pod.Public+"/api/tenant", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+probe) })
+			code, _ := calytest.Fetch(
+				"http://"+pod.Public+"/api/tenant",
+				func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+probe) },
+			)
 			return code != 0 && code != http.StatusServiceUnavailable
 		})
 	}
@@ -217,7 +264,10 @@ func file(t *testing.T, text string) string {
 // operator runs a command of the platform's engineer and returns what it prints.
 func (p *platform) operator(t *testing.T, args ...string) string {
 	t.Helper()
-	process := calytest.Start(t, []string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.pg.OperatorDSN}, args...)
+	process := calytest.Start(
+		t,
+		[]string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.pg.OperatorDSN},
+		args...)
 	if code := process.End(); code != 0 {
 		t.Fatalf("caly %q ends with %d: %s", args, code, process.Errs())
 	}
@@ -251,13 +301,16 @@ func newRoundRobin(t *testing.T, pods []*accountsPod) *roundRobin {
 	r := &roundRobin{served: make([]atomic.Int64, len(pods))}
 	var turn atomic.Int64
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
-	forward := &httputil.ReverseProxy{Transport: transport, Rewrite: func(q *httputil.ProxyRequest) {
-		n := int(turn.Add(1)) % len(pods)
-		r.served[n].Add(1)
-		q.SetURL(&url.URL{Scheme: "http", Host: pods[n].Public})
-		q.Out.Host, q.Out.Header["X-Forwarded-For"] = q.In.Host, q.In.Header["X-Forwarded-For"]
-		q.SetXForwarded()
-	}}
+	forward := &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(q *httputil.ProxyRequest) {
+			n := int(turn.Add(1)) % len(pods)
+			r.served[n].Add(1)
+			q.SetURL(&url.URL{Scheme: "http", Host: pods[n].Public})
+			q.Out.Host, q.Out.Header["X-Forwarded-For"] = q.In.Host, q.In.Header["X-Forwarded-For"]
+			q.SetXForwarded()
+		},
+	}
 	server := httptest.NewServer(forward)
 	r.url = server.URL
 	t.Cleanup(func() { server.Close(); transport.CloseIdleConnections() })

@@ -27,11 +27,19 @@ func TestTestRoutes(t *testing.T) {
 		args, env []string
 		want      map[string]int // by what is sent as the token
 	}{
-		"production":                      {want: map[string]int{"": 404, token: 404}},
-		"production with a token":         {env: set, want: map[string]int{"": 404, token: 404, token + "x": 404}},
-		"development without a token":     {args: development, want: map[string]int{"": 403, token: 403}},
-		"development with an empty token": {args: development, env: []string{"DEV_TEST_TOKEN="}, want: map[string]int{"": 403, token: 403}},
-		"development with a token":        {args: development, env: set, want: map[string]int{"": 401, token: 200, token + "x": 401}},
+		"production":                  {want: map[string]int{"": 404, token: 404}},
+		"production with a token":     {env: set, want: map[string]int{"": 404, token: 404, token + "x": 404}},
+		"development without a token": {args: development, want: map[string]int{"": 403, token: 403}},
+		"development with an empty token": {
+			args: development,
+			env:  []string{"DEV_TEST_TOKEN="},
+			want: map[string]int{"": 403, token: 403},
+		},
+		"development with a token": {
+			args: development,
+			env:  set,
+			want: map[string]int{"": 401, token: 200, token + "x": 401},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := platform.addPod(t, setup{args: tc.args, env: tc.env})
@@ -77,7 +85,8 @@ func TestMonitoring(t *testing.T) {
 	}
 	for _, pod := range []*accountsPod{with, without} {
 		code, body := calytest.Fetch("http://" + pod.Internal + path)
-		if code != 200 || jsonAt(body, "tenantConfigs", "withAccounts") != 2.0 || jsonAt(body, "mail", "enabled") != true {
+		if code != 200 || jsonAt(body, "tenantConfigs", "withAccounts") != 2.0 ||
+			jsonAt(body, "mail", "enabled") != true {
 			t.Errorf("the internal port answers %d %s", code, body)
 		}
 	}
@@ -127,7 +136,10 @@ func TestTLSReload(t *testing.T) {
 	platform := newPlatform(t, setup{args: []string{"--tls-cert-file=" + certFile, "--tls-key-file=" + keyFile}})
 	// ask dials anew unless it is given a client.
 	ask := func(trusted *x509.CertPool) (*http.Client, error) {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}, Timeout: 10 * time.Second}
+		client := &http.Client{
+			Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}},
+			Timeout:   10 * time.Second,
+		}
 		t.Cleanup(client.CloseIdleConnections)
 		return client, askTLS(t, client, platform.pods[0].Public)
 	}

@@ -40,8 +40,13 @@ func storage(t *testing.T, s *s3test.Server) func(*tenantconfig.Tenant) {
 	t.Helper()
 	buckets := map[string]string{acme: s.NewBucket(t), globex: s.NewBucket(t)}
 	return func(c *tenantconfig.Tenant) {
-		c.Storage = &tenantconfig.Storage{Bucket: buckets[c.ID], Endpoint: s.Endpoint, Region: s.Region, AccessKeyID: secret.Sensitive(s.AccessKey),
-			SecretAccessKey: secret.Sensitive(s.SecretKey)}
+		c.Storage = &tenantconfig.Storage{
+			Bucket:          buckets[c.ID],
+			Endpoint:        s.Endpoint,
+			Region:          s.Region,
+			AccessKeyID:     secret.Sensitive(s.AccessKey),
+			SecretAccessKey: secret.Sensitive(s.SecretKey),
+		}
 	}
 }
 
@@ -69,9 +74,19 @@ func (p *platform) endow(t *testing.T, s *s3test.Server, tenant string, storage 
 	t.Helper()
 	short, _, _ := strings.Cut(tenant, "/")
 	domain := "@" + short + ".example"
-	o := &property{tenant: tenant, domain: domain[1:], staff: map[string]person{}, cursors: map[string]string{},
-		waiting: "waiting" + domain, forgetful: "forgetful" + domain, callSID: "call-of-" + short,
-		queuedRecording: idOf(short, "1"), keptOne: idOf(short, "2"), object: "the sound of " + short, stream: store.NewID()}
+	o := &property{
+		tenant:          tenant,
+		domain:          domain[1:],
+		staff:           map[string]person{},
+		cursors:         map[string]string{},
+		waiting:         "waiting" + domain,
+		forgetful:       "forgetful" + domain,
+		callSID:         "call-of-" + short,
+		queuedRecording: idOf(short, "1"),
+		keptOne:         idOf(short, "2"),
+		object:          "the sound of " + short,
+		stream:          store.NewID(),
+	}
 	for _, role := range []string{store.RoleAdmin, store.RoleAgent, store.RoleViewer} {
 		o.staff[role] = p.hire(t, tenant, role+domain, role)
 	}
@@ -88,8 +103,13 @@ func (p *platform) endow(t *testing.T, s *s3test.Server, tenant string, storage 
 	o.resetToken = p.mailTo(t, o.forgetful, subjectReset).secret(t)
 	p.record(t, s, o, storage)
 	for _, id := range []string{o.stream, store.NewID()} { // no janitor ends them meanwhile
-		p.exec(t, `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at) VALUES ($1, $2, $3, 'pod', 'bot', now() + interval '1 hour')`,
-			o.tenant, id, o.callSID)
+		p.exec(
+			t,
+			`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at) VALUES ($1, $2, $3, 'pod', 'bot', now() + interval '1 hour')`,
+			o.tenant,
+			id,
+			o.callSID,
+		)
 	}
 	for _, path := range []string{"/api/calls", "/api/recordings", "/api/streams", "/api/audit", "/api/users"} {
 		o.cursors[path], _ = jsonAt(p.as(t, o.owner.AccessToken, "GET", path+"?limit=1", nil).want(t, 200).body, "nextCursor").(string)
@@ -111,29 +131,65 @@ func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage f
 	tenant := tenantconfig.Tenant{ID: o.tenant}
 	storage(&tenant)
 	key := recording.KeyPrefix(o.tenant) + "2026/a.mp3"
-	s3, err := minio.New(strings.TrimPrefix(s.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
+	s3, err := minio.New(strings.TrimPrefix(s.Endpoint, "http://"), &minio.Options{
+		Creds:  credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
+		Region: s.Region,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s3.PutObject(t.Context(), tenant.Storage.Bucket, key, bytes.NewReader([]byte(o.object)), int64(len(o.object)), minio.PutObjectOptions{})
+	_, err = s3.PutObject(
+		t.Context(),
+		tenant.Storage.Bucket,
+		key,
+		bytes.NewReader([]byte(o.object)),
+		int64(len(o.object)),
+		minio.PutObjectOptions{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, sid := range []string{o.callSID, o.callSID + "-2"} {
-		p.exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number) VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000')`,
-			o.tenant, sid)
+		p.exec(
+			t,
+			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number) VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000')`,
+			o.tenant,
+			sid,
+		)
 	}
-	p.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, available_at) VALUES ($1, $2, $3, 'https://recordings.exotel.com/a.mp3', now())`,
-		o.tenant, o.queuedRecording, o.callSID)
-	p.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, last_error_code, last_error,
+	p.exec(
+		t,
+		`INSERT INTO recordings (tenant, id, call_sid, source_url, available_at) VALUES ($1, $2, $3, 'https://recordings.exotel.com/a.mp3', now())`,
+		o.tenant,
+		o.queuedRecording,
+		o.callSID,
+	)
+	p.exec(
+		t,
+		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, last_error_code, last_error,
 			finished_by, created_at, finished_at)
 		VALUES ($1, $2, $3, 'https://recordings.exotel.com/b.mp3', 'uploaded', 1, $4, $5, $6, repeat('a', 64), '', '', 'pod', now(), now())`,
-		o.tenant, o.keptOne, o.callSID, tenant.Storage.Bucket, key, len(o.object))
+		o.tenant,
+		o.keptOne,
+		o.callSID,
+		tenant.Storage.Bucket,
+		key,
+		len(o.object),
+	)
 }
 
 // marks are texts that nobody of another tenant may ever see.
 func (o *property) marks() []string {
-	all := []string{o.tenant, o.domain, o.callSID, o.queuedRecording, o.keptOne, o.ownersSession, o.owner.User.ID, o.stream}
+	all := []string{
+		o.tenant,
+		o.domain,
+		o.callSID,
+		o.queuedRecording,
+		o.keptOne,
+		o.ownersSession,
+		o.owner.User.ID,
+		o.stream,
+	}
 	for _, somebody := range o.staff {
 		all = append(all, somebody.User.ID)
 	}
@@ -147,8 +203,11 @@ func (p *platform) tables(t *testing.T) (names []string) {
 		"rate_limits": true, // counts tries, whoever they are by
 		"audit_log":   true, // grows with each try; looked at by itself
 	}
-	rows, _ := p.admin.Query(t.Context(), `SELECT c.table_name::text FROM information_schema.columns c JOIN information_schema.tables USING (table_schema, table_name)
-		WHERE c.table_schema = 'public' AND c.column_name = 'tenant' AND table_type = 'BASE TABLE' ORDER BY 1`)
+	rows, _ := p.admin.Query(
+		t.Context(),
+		`SELECT c.table_name::text FROM information_schema.columns c JOIN information_schema.tables USING (table_schema, table_name)
+		WHERE c.table_schema = 'public' AND c.column_name = 'tenant' AND table_type = 'BASE TABLE' ORDER BY 1`,
+	)
 	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +223,12 @@ func (p *platform) tables(t *testing.T) (names []string) {
 func (p *platform) rows(t *testing.T, tenant string) (all []string) {
 	t.Helper()
 	for _, table := range p.tables(t) {
-		rows, _ := p.admin.Query(t.Context(), `SELECT $2 || ' ' || r::text FROM `+table+` r WHERE tenant = $1 ORDER BY 1`, tenant, table)
+		rows, _ := p.admin.Query(
+			t.Context(),
+			`SELECT $2 || ' ' || r::text FROM `+table+` r WHERE tenant = $1 ORDER BY 1`,
+			tenant,
+			table,
+		)
 		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
 			t.Fatal(err)

@@ -20,7 +20,10 @@ func (p *platform) testFiftyRefreshes(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range tabs {
 		all.Go(func() {
-			answers[i], errs[i] = p.try(t.Context(), request{path: "/api/auth/refresh", body: fields{"refreshToken": jane.RefreshToken}})
+			answers[i], errs[i] = p.try(t.Context(), request{
+				path: "/api/auth/refresh",
+				body: fields{"refreshToken": jane.RefreshToken},
+			})
 		})
 	}
 	all.Wait()
@@ -43,7 +46,12 @@ func (p *platform) testFiftyRefreshes(t *testing.T) {
 // later lets the reuse interval of somebody's sessions pass.
 func (p *platform) later(t *testing.T, userID string) {
 	t.Helper()
-	p.exec(t, "UPDATE login_sessions SET rotated_at = rotated_at - $2::interval WHERE user_id = $1", userID, session.ReuseInterval+time.Second)
+	p.exec(
+		t,
+		"UPDATE login_sessions SET rotated_at = rotated_at - $2::interval WHERE user_id = $1",
+		userID,
+		session.ReuseInterval+time.Second,
+	)
 }
 
 // testReuse : a token that is two generations old ends the session, within the reuse interval too.
@@ -65,7 +73,11 @@ func (p *platform) testReuse(t *testing.T) {
 			}
 			p.mailTo(t, jane.email, subjectEndedByUs)
 			p.refreshed(t, acme, bystander.RefreshToken) // another session of the same person
-			if n := p.count(t, "SELECT count(*) FROM audit_log WHERE action = 'refresh_reuse' AND subject = $1", jane.email); n != 1 {
+			if n := p.count(
+				t,
+				"SELECT count(*) FROM audit_log WHERE action = 'refresh_reuse' AND subject = $1",
+				jane.email,
+			); n != 1 {
 				t.Errorf("%d rows of the audit log tell of it", n)
 			}
 		})
@@ -109,7 +121,11 @@ func (p *platform) testKilledWhileRotating(t *testing.T) {
 	send := func(i int, to *accountsPod) {
 		all.Go(func() {
 			// An error is the kill's doing: the answer stays empty.
-			answers[i], _ = p.try(t.Context(), request{path: "/api/auth/refresh", body: fields{"refreshToken": clients[i].RefreshToken}, pod: to})
+			answers[i], _ = p.try(t.Context(), request{
+				path: "/api/auth/refresh",
+				body: fields{"refreshToken": clients[i].RefreshToken},
+				pod:  to,
+			})
 			heard <- struct{}{}
 		})
 	}
@@ -117,7 +133,11 @@ func (p *platform) testKilledWhileRotating(t *testing.T) {
 		send(i, &accountsPod{&calytest.DataPlane{Public: way.address}, nil})
 	}
 	eventually.Holds(t, "the refreshes are committed", func() bool {
-		return p.count(t, "SELECT count(*) FROM login_sessions WHERE user_id = $1 AND counter = 2", jane.User.ID) == half
+		return p.count(
+			t,
+			"SELECT count(*) FROM login_sessions WHERE user_id = $1 AND counter = 2",
+			jane.User.ID,
+		) == half
 	})
 	for i := range half {
 		send(half+i, victim)
@@ -139,14 +159,26 @@ func (p *platform) allGoOn(t *testing.T, clients []tokens, answers []answer) {
 		a := answers[i]
 		if a.status == 0 {
 			unheard++
-			a = p.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": c.RefreshToken}, pod: p.pods[i%(len(p.pods)-1)]})
+			a = p.do(t, request{
+				path: "/api/auth/refresh",
+				body: fields{"refreshToken": c.RefreshToken},
+				pod:  p.pods[i%(len(p.pods)-1)],
+			})
 		}
 		var now tokens
 		a.want(t, 200).into(t, &now)
-		q := request{path: "/api/auth/refresh", body: fields{"refreshToken": now.RefreshToken}, pod: p.pods[i%(len(p.pods)-1)]}
+		q := request{
+			path: "/api/auth/refresh",
+			body: fields{"refreshToken": now.RefreshToken},
+			pod:  p.pods[i%(len(p.pods)-1)],
+		}
 		p.do(t, q).want(t, 200)
 	}
-	committed := p.count(t, "SELECT count(*) FROM login_sessions WHERE user_id = $1 AND recovered > 0", clients[0].User.ID)
+	committed := p.count(
+		t,
+		"SELECT count(*) FROM login_sessions WHERE user_id = $1 AND recovered > 0",
+		clients[0].User.ID,
+	)
 	t.Logf("of %d refreshes %d were not answered, and %d of those had been committed", len(clients), unheard, committed)
 	if unheard == len(clients) || committed < len(clients)/2 {
 		t.Error("this proves nothing")

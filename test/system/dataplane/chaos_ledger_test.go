@@ -47,8 +47,14 @@ func (l *ledger) event(i int) keptKey {
 
 func (l *ledger) fields(i int) url.Values {
 	k := l.event(i)
-	call := exotelsim.Call{SID: k.call, From: "09876543210", To: "08030752400", Started: l.begun.Add(-2 * time.Minute), Ended: l.begun.Add(-time.Minute),
-		RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme/" + k.call + ".mp3"}
+	call := exotelsim.Call{
+		SID:          k.call,
+		From:         "09876543210",
+		To:           "08030752400",
+		Started:      l.begun.Add(-2 * time.Minute),
+		Ended:        l.begun.Add(-time.Minute),
+		RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme/" + k.call + ".mp3",
+	}
 	if k.eventType == terminalType {
 		return call.Terminal()
 	}
@@ -115,15 +121,26 @@ func readKept(t *testing.T, pg *pgtest.Server) kept {
 	k := kept{map[keptKey]keptEvents{}, map[string]keptCall{}}
 	var key keptKey
 	var e keptEvents
-	rows, _ := conn.Query(t.Context(), `SELECT call_sid, event_type, count(*), bool_and(applied_at IS NOT NULL) FROM call_events GROUP BY 1, 2`)
-	_, err = pgx.ForEachRow(rows, []any{&key.call, &key.eventType, &e.n, &e.applied}, func() error { k.events[key] = e; return nil })
+	rows, _ := conn.Query(
+		t.Context(),
+		`SELECT call_sid, event_type, count(*), bool_and(applied_at IS NOT NULL) FROM call_events GROUP BY 1, 2`,
+	)
+	_, err = pgx.ForEachRow(
+		rows,
+		[]any{&key.call, &key.eventType, &e.n, &e.applied},
+		func() error { k.events[key] = e; return nil },
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c keptCall
 	rows, _ = conn.Query(t.Context(), `SELECT call_sid, state, cardinality(recording_ids), coalesce(queued, 0)
 		FROM calls LEFT JOIN (SELECT call_sid, count(*) AS queued FROM recordings GROUP BY 1) r USING (call_sid)`)
-	_, err = pgx.ForEachRow(rows, []any{&key.call, &c.state, &c.recordings, &c.queued}, func() error { k.calls[key.call] = c; return nil })
+	_, err = pgx.ForEachRow(
+		rows,
+		[]any{&key.call, &c.state, &c.recordings, &c.queued},
+		func() error { k.calls[key.call] = c; return nil },
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,8 +170,14 @@ func (l *ledger) compare(k kept) {
 		}
 	}
 	wrong = append(wrong, l.compareCalls(k)...)
-	l.t.Logf("of %d events %d were answered 2xx in %d attempts, %d sent again; %d were kept though no sender heard of it", len(l.acked), acked,
-		l.attempts.Load(), l.repeats.Load(), unheard)
+	l.t.Logf(
+		"of %d events %d were answered 2xx in %d attempts, %d sent again; %d were kept though no sender heard of it",
+		len(l.acked),
+		acked,
+		l.attempts.Load(),
+		l.repeats.Load(),
+		unheard,
+	)
 	if known != len(k.events) {
 		wrong = append(wrong, fmt.Sprintf("%d events are kept, %d of them were sent", len(k.events), known))
 	}

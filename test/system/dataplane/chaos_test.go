@@ -51,7 +51,13 @@ func TestChaos(t *testing.T) {
 	if ctx.Err() != nil {
 		t.Fatalf("the senders are not through within %s", chaosPatience)
 	}
-	t.Logf("%d kills -9, %d ends of its own, %d restarts of PostgreSQL, at most %d MiB", h.kills, h.ends, h.restarts, h.memory>>20)
+	t.Logf(
+		"%d kills -9, %d ends of its own, %d restarts of PostgreSQL, at most %d MiB",
+		h.kills,
+		h.ends,
+		h.restarts,
+		h.memory>>20,
+	)
 	if h.kills < plan.kills || h.restarts != 2 {
 		t.Errorf("%d kills and %d restarts of PostgreSQL, want at least %d and 2", h.kills, h.restarts, plan.kills)
 	}

@@ -22,7 +22,12 @@ func TestDataPlaneDrains(t *testing.T) {
 	process, public, internal := servingDataPlane(t, pg)
 	const path = "/webhooks/exotel/acme/support/status"
 	fields := exotelsim.Call{SID: "c1"}.Answered()
-	if status, _, err := (exotelsim.Sender{Secret: calytest.SigningSecret}).Send(t.Context(), "http://"+public+path, fields, exotelsim.Form); err != nil {
+	if status, _, err := (exotelsim.Sender{Secret: calytest.SigningSecret}).Send(
+		t.Context(),
+		"http://"+public+path,
+		fields,
+		exotelsim.Form,
+	); err != nil {
 		t.Fatalf("before the signal: %d, %v", status, err)
 	}
 	conn, half := halfSent(t, public, path)
@@ -42,7 +47,9 @@ func TestDataPlaneDrains(t *testing.T) {
 	if n := events(t, pg); n != 2 {
 		t.Errorf("%d events are kept, want 2", n)
 	}
-	if said := process.Printed(); strings.Contains(said, calytest.SigningSecret) || strings.Contains(said, "caly-test@") || strings.Contains(said, "panic") {
+	if said := process.Printed(); strings.Contains(said, calytest.SigningSecret) ||
+		strings.Contains(said, "caly-test@") ||
+		strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
 	}
 }
@@ -58,8 +65,15 @@ func halfSent(t *testing.T, address, path string) (c net.Conn, half string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nX-Exotel-Signature: %x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		path, contentType, hmacSHA1(calytest.SigningSecret, body), len(body), body[:len(body)/2])
+	_, err = fmt.Fprintf(
+		c,
+		"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nX-Exotel-Signature: %x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		path,
+		contentType,
+		hmacSHA1(calytest.SigningSecret, body),
+		len(body),
+		body[:len(body)/2],
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,10 @@ func greedyBodies() (unsigned, signed []greedy) {
 		{contentType: "application/json", body: fill(`{"a":[`, `null,`, `0]}`)},
 		{contentType: form, body: names("%x&")},
 		{contentType: form, body: fill("a", "&%61=%62", "")},
-		{contentType: form, body: "CallSid=c1&Stream=" + url.QueryEscape(fill(`{"a":[`, `{"":0},`, `0]}`))[:greedyBody-32]},
+		{
+			contentType: form,
+			body:        "CallSid=c1&Stream=" + url.QueryEscape(fill(`{"a":[`, `{"":0},`, `0]}`))[:greedyBody-32],
+		},
 		{contentType: parts, body: fill("", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n", "--b--")},
 		{contentType: parts, body: "--b\r\n" + names("%x:1\r\n") + "\r\n\r\n--b--"},
 		{contentType: form, query: names("%x&")[:24<<10], body: "a=b"},
@@ -77,9 +80,16 @@ func greedyBodies() (unsigned, signed []greedy) {
 // large bodies on many connections, and that good webhooks are answered meanwhile.
 func TestHostileBodiesMemory(t *testing.T) {
 	pg := pgtest.New(t)
-	dataPlane := calytest.NewDataPlane(t, pg, tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/twilio", AccountSID: "acme1",
-		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-			SignedContent: tenantconfig.SignedURLAndParameters, Secrets: []secret.Sensitive{calytest.SigningSecret}}}})
+	dataPlane := calytest.NewDataPlane(t, pg, tenantconfig.Tenant{
+		Version:    tenantconfig.Version,
+		ID:         "acme/twilio",
+		AccountSID: "acme1",
+		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+			Scheme:        tenantconfig.SchemeHMACSHA1,
+			SignedContent: tenantconfig.SignedURLAndParameters,
+			Secrets:       []secret.Sensitive{calytest.SigningSecret},
+		}},
+	})
 	dataPlane.Env = append(dataPlane.Env, "GOMEMLIMIT="+strconv.Itoa(memoryLimit))
 	process := calytest.StartFile(t, calytest.BuildWithoutRace(t), dataPlane.Env, dataPlane.Args...)
 	dataPlane.AwaitReady()
@@ -114,7 +124,13 @@ func besiegeWithBodies(ctx context.Context, t *testing.T, public string) *siegeB
 	t.Cleanup(client.CloseIdleConnections)
 	for peer := range greedyPeers {
 		s.wait.Go(func() {
-			s.send(ctx, client, public, signed[peer%len(signed)], hmacSHA1(calytest.SigningSecret, []byte(signed[peer%len(signed)].body)))
+			s.send(
+				ctx,
+				client,
+				public,
+				signed[peer%len(signed)],
+				hmacSHA1(calytest.SigningSecret, []byte(signed[peer%len(signed)].body)),
+			)
 			for i := peer; ctx.Err() == nil; i++ {
 				s.send(ctx, client, public, unsigned[i%len(unsigned)], []byte("wrong"))
 			}

@@ -48,7 +48,11 @@ func TestHostilePeers(t *testing.T) {
 	during := readHoldings(t, internal)
 	siege.end()
 	if during.descriptors < before.descriptors+3500 || siege.cut.Load() == 0 {
-		t.Errorf("the peers held %d descriptors, and %d were cut off: this proves nothing", during.descriptors-before.descriptors, siege.cut.Load())
+		t.Errorf(
+			"the peers held %d descriptors, and %d were cut off: this proves nothing",
+			during.descriptors-before.descriptors,
+			siege.cut.Load(),
+		)
 	}
 	const slack = 32 // connections to PostgreSQL, and this test's own
 	var after holdings
@@ -56,7 +60,14 @@ func TestHostilePeers(t *testing.T) {
 		after = readHoldings(t, internal)
 		return after.descriptors <= before.descriptors+slack && after.goroutines <= before.goroutines+slack
 	})
-	t.Logf("before: %+v, during: %+v, after: %+v; %d cut off; the slowest good webhook took %s", before, during, after, siege.cut.Load(), slowest)
+	t.Logf(
+		"before: %+v, during: %+v, after: %+v; %d cut off; the slowest good webhook took %s",
+		before,
+		during,
+		after,
+		siege.cut.Load(),
+		slowest,
+	)
 	sendGood(t, public, "after", 1)
 	if n := events(t, pg); n != goodWebhooks+2 {
 		t.Errorf("%d events are kept, want %d", n, goodWebhooks+2)
@@ -70,7 +81,10 @@ func TestHostilePeers(t *testing.T) {
 // sendGood sends webhooks, each over a connection of its own and but once. It returns how long the slowest took.
 func sendGood(t *testing.T, public, name string, n int) time.Duration {
 	t.Helper()
-	sender := exotelsim.Sender{Secret: calytest.SigningSecret, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	sender := exotelsim.Sender{
+		Secret: calytest.SigningSecret,
+		HTTP:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+	}
 	var wg sync.WaitGroup
 	took := make([]time.Duration, n)
 	for first := range min(n, goodSenders) {
@@ -78,10 +92,22 @@ func sendGood(t *testing.T, public, name string, n int) time.Duration {
 			for i := first; i < n; i += goodSenders {
 				start := time.Now()
 				call := exotelsim.Call{SID: fmt.Sprintf("%s%d", name, i)}
-				status, attempts, err := sender.Send(t.Context(), "http://"+public+calytest.StatusPath, call.Answered(), exotelsim.Spellings[i/goodSenders%4])
+				status, attempts, err := sender.Send(
+					t.Context(),
+					"http://"+public+calytest.StatusPath,
+					call.Answered(),
+					exotelsim.Spellings[i/goodSenders%4],
+				)
 				took[i] = time.Since(start)
 				if err != nil || attempts != 1 || took[i] > goodPatience {
-					t.Errorf("a good webhook (%s) is answered %d, %v at attempt %d, after %s", name, status, err, attempts, took[i])
+					t.Errorf(
+						"a good webhook (%s) is answered %d, %v at attempt %d, after %s",
+						name,
+						status,
+						err,
+						attempts,
+						took[i],
+					)
 				}
 				calytest.Pause(t.Context(), goodPace-took[i])
 			}

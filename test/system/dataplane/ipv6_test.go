@@ -51,8 +51,11 @@ func TestDataPlaneOverIPv6(t *testing.T) {
 	if err != nil || status != http.StatusOK || events(t, pg) != 1 {
 		t.Errorf("a webhook is answered %d, %v, and %d events are stored", status, err, events(t, pg))
 	}
-	stream := exotelsim.Stream{URL: "ws://" + dataPlane.Public + calytest.AudioPath,
-		Audio: exotelsim.Noise(8000), Duration: time.Second}
+	stream := exotelsim.Stream{
+		URL:      "ws://" + dataPlane.Public + calytest.AudioPath,
+		Audio:    exotelsim.Noise(8000),
+		Duration: time.Second,
+	}
 	if report, err := stream.Run(t.Context()); err != nil || report.Received.Bytes == 0 {
 		t.Errorf("of a stream %d bytes came back, %v", report.Received.Bytes, err)
 	}

@@ -34,8 +34,13 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 	dataPlane.WithAudio(server.URL(), 2)
 	dataPlane.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.Audio.Capture = &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}
-		tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s3.Endpoint, Region: s3.Region,
-			AccessKeyID: secret.Sensitive(s3.AccessKey), SecretAccessKey: secret.Sensitive(s3.SecretKey)}
+		tenant.Storage = &tenantconfig.Storage{
+			Bucket:          bucket,
+			Endpoint:        s3.Endpoint,
+			Region:          s3.Region,
+			AccessKeyID:     secret.Sensitive(s3.AccessKey),
+			SecretAccessKey: secret.Sensitive(s3.SecretKey),
+		}
 	})
 	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
 		"--allowed-storage-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
@@ -43,7 +48,11 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 	said := exotelsim.Noise(8000)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := (exotelsim.Stream{URL: "ws://" + dataPlane.Public + calytest.AudioPath, Audio: said, Duration: time.Minute}).Run(t.Context())
+		_, err := (exotelsim.Stream{
+			URL:      "ws://" + dataPlane.Public + calytest.AudioPath,
+			Audio:    said,
+			Duration: time.Minute,
+		}).Run(t.Context())
 		ended <- err
 	}()
 	eventually.Holds(t, "the call is live", func() bool { return dataPlane.Metric("caly_stream_live") == 1 })
@@ -57,7 +66,10 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 	if said := process.Printed(); strings.Contains(said, s3.SecretKey) || strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
 	}
-	client, err := minio.New(strings.TrimPrefix(s3.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s3.AccessKey, s3.SecretKey, "")})
+	client, err := minio.New(
+		strings.TrimPrefix(s3.Endpoint, "http://"),
+		&minio.Options{Creds: credentials.NewStaticV4(s3.AccessKey, s3.SecretKey, "")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

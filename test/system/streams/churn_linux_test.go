@@ -73,7 +73,13 @@ func goesOn(c <-chan struct{}) bool {
 // churnAgents are those that the tenant has one after the other.
 func churnAgents(t *testing.T) (urls []string) {
 	t.Helper()
-	for _, o := range []agentsim.Options{{}, {DropAfter: 20}, {}, {CloseAfter: 10, CloseCode: 1011}, {Refuse: 503}, {BurstEvery: 5, BurstMarks: 3},
+	for _, o := range []agentsim.Options{{}, {DropAfter: 20}, {}, {
+		CloseAfter: 10,
+		CloseCode:  1011,
+	}, {Refuse: 503}, {
+		BurstEvery: 5,
+		BurstMarks: 3,
+	},
 		{HandshakeDelay: 200 * time.Millisecond}, {Silent: true}} {
 		server, err := agentsim.NewServer(o)
 		if err != nil {
@@ -115,7 +121,12 @@ func (c *churn) call(lasts time.Duration) {
 // one call, of up to two seconds. Some vanish, some are given up, some know no secret.
 func (c *churn) one(random *rand.Rand, audio []byte) string {
 	some := func(most int) time.Duration { return time.Duration(1+random.IntN(most)) * time.Millisecond }
-	stream := exotelsim.Stream{URL: "ws://" + c.pod.Public + calytest.AudioPath, Audio: audio, Duration: some(2000), Linger: some(200)}
+	stream := exotelsim.Stream{
+		URL:      "ws://" + c.pod.Public + calytest.AudioPath,
+		Audio:    audio,
+		Duration: some(2000),
+		Linger:   some(200),
+	}
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	switch random.IntN(10) {
@@ -147,7 +158,12 @@ func (c *churn) one(random *rand.Rand, audio []byte) string {
 type footprint struct{ goroutines, descriptors, heap int }
 
 func (f footprint) String() string {
-	return fmt.Sprintf("%d goroutines, %d descriptors, %.1f MiB of heap in use", f.goroutines, f.descriptors, float64(f.heap)/(1<<20))
+	return fmt.Sprintf(
+		"%d goroutines, %d descriptors, %.1f MiB of heap in use",
+		f.goroutines,
+		f.descriptors,
+		float64(f.heap)/(1<<20),
+	)
 }
 
 // settled is the footprint once there are no streams and it is no larger than it may be. It lists what is, where that does not come about.

@@ -50,7 +50,12 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 		t.Errorf("before the orphans were found one more stream was refused with %d", code)
 	}
 	orphaned := other.awaitOrphans(t, calls, at)
-	t.Logf("%d sessions of a pod that was killed were ended %s later, on %s", calls, orphaned.Round(100*time.Millisecond), machine())
+	t.Logf(
+		"%d sessions of a pod that was killed were ended %s later, on %s",
+		calls,
+		orphaned.Round(100*time.Millisecond),
+		machine(),
+	)
 	again, err := other.calls(calls, "again", 0)
 	if err != nil {
 		t.Fatalf("the tenant's places are not free: %v", err)

@@ -27,14 +27,19 @@ func TestStreamsKnee(t *testing.T) {
 	if os.Getenv("CALY_KNEE_CALLS") == "" {
 		t.Skip("it takes minutes and measures: make bench-streams")
 	}
-	k := knee{sizes: sized(t, "CALY_KNEE_CALLS", nil, numbers), lasts: sized(t, "CALY_KNEE_FOR", 10*time.Second, time.ParseDuration),
-		p99: sized(t, "CALY_KNEE_P99", 5*time.Millisecond, time.ParseDuration)}
+	k := knee{
+		sizes: sized(t, "CALY_KNEE_CALLS", nil, numbers),
+		lasts: sized(t, "CALY_KNEE_FOR", 10*time.Second, time.ParseDuration),
+		p99:   sized(t, "CALY_KNEE_P99", 5*time.Millisecond, time.ParseDuration),
+	}
 	echo, address := echoAgent(t)
 	pod := newStreamPod(t, pgtest.New(t), "measured", "ws://"+address+"/stream", 20_000).run()
 	t.Logf("on %s; each run lasts %s and the last one is that whose p99 is above %s", machine(), k.lasts, k.p99)
 	for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
 		t.Logf("frames of %s", pace)
-		t.Log("calls frames/s   p50    p99  straight to the agent: p50 p99   cores of data plane, agent, callers   us/frame  KiB/call  calls/core")
+		t.Log(
+			"calls frames/s   p50    p99  straight to the agent: p50 p99   cores of data plane, agent, callers   us/frame  KiB/call  calls/core",
+		)
 		for _, calls := range k.sizes {
 			if !k.measure(t, pod, echo, address, calls, pace) {
 				break
@@ -55,7 +60,14 @@ func numbers(text string) (list []int, err error) {
 }
 
 // measure one number of calls; false where there is no use in more.
-func (k knee) measure(t *testing.T, pod *streamPod, echo *calytest.Process, address string, calls int, pace time.Duration) bool {
+func (k knee) measure(
+	t *testing.T,
+	pod *streamPod,
+	echo *calytest.Process,
+	address string,
+	calls int,
+	pace time.Duration,
+) bool {
 	t.Helper()
 	straight, err := fleet.Dial(t.Context(), fleet.Options{Address: address, Path: "/stream", Calls: calls, Pace: pace})
 	if err != nil {
@@ -82,9 +94,23 @@ func (k knee) measure(t *testing.T, pod *streamPod, echo *calytest.Process, addr
 	own := (ownCPU() - ownBefore).Seconds() / took
 	frames := float64(2 * report.Sent) // there and back
 	each := cores * took / frames
-	t.Logf("%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f", calls, frames/took, brief(report.Quantile(.5)), brief(report.Quantile(.99)),
-		brief(alone.Quantile(.5)), brief(alone.Quantile(.99)), cores, agent, own, each*1e6, float64(pod.residentKiB()-empty)/float64(calls),
-		pace.Seconds()/2/each)
+	t.Logf(
+		"%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f",
+		calls,
+		frames/took,
+		brief(report.Quantile(.5)),
+		brief(report.Quantile(.99)),
+		brief(
+			alone.Quantile(.5),
+		),
+		brief(alone.Quantile(.99)),
+		cores,
+		agent,
+		own,
+		each*1e6,
+		float64(pod.residentKiB()-empty)/float64(calls),
+		pace.Seconds()/2/each,
+	)
 	end := f.HangUp(t.Context(), patience)
 	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })
 	switch {

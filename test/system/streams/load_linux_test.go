@@ -51,11 +51,31 @@ func TestStreamsUnderLoad(t *testing.T) {
 	report := f.Talk(t.Context(), lasts, patience)
 	spent := pod.CPU() - before
 	took := time.Since(begin)
-	t.Logf("%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
-		"sent at most %s late", calls, pace, lasts, machine(), report.Sent, report.Equal, report.Wrong, report.Missing, report.Quantile(.5), report.Quantile(.99), alone.Quantile(.5), alone.Quantile(.99), report.Late)
-	t.Logf("the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call beside %d KiB; the agent %.2f of a core",
-		spent.Seconds()/took.Seconds(), spent.Seconds()*1e6/took.Seconds()/float64(calls), float64(pod.residentKiB()-empty)/float64(calls), empty,
-		(echo.CPU()-agentBefore).Seconds()/took.Seconds())
+	t.Logf(
+		"%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
+			"sent at most %s late",
+		calls,
+		pace,
+		lasts,
+		machine(),
+		report.Sent,
+		report.Equal,
+		report.Wrong,
+		report.Missing,
+		report.Quantile(.5),
+		report.Quantile(.99),
+		alone.Quantile(.5),
+		alone.Quantile(.99),
+		report.Late,
+	)
+	t.Logf(
+		"the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call beside %d KiB; the agent %.2f of a core",
+		spent.Seconds()/took.Seconds(),
+		spent.Seconds()*1e6/took.Seconds()/float64(calls),
+		float64(pod.residentKiB()-empty)/float64(calls),
+		empty,
+		(echo.CPU()-agentBefore).Seconds()/took.Seconds(),
+	)
 	if err := report.Err(); err != nil {
 		t.Error(err)
 	}
@@ -64,11 +84,21 @@ func TestStreamsUnderLoad(t *testing.T) {
 	}
 	eventually.Holds(t, "every session has ended", func() bool { return pod.sessions(t, "ended_at IS NULL") == 0 })
 	var got sums
-	pod.query(t, []any{&got.Rows, &got.Calls, &got.Ended, &got.ToAgent, &got.ToExotel, &got.Dropped}, `SELECT count(*), count(DISTINCT call_sid),
+	pod.query(
+		t,
+		[]any{&got.Rows, &got.Calls, &got.Ended, &got.ToAgent, &got.ToExotel, &got.Dropped},
+		`SELECT count(*), count(DISTINCT call_sid),
 		count(*) FILTER (WHERE end_reason = 'call_ended' AND pod = 'loaded' AND stream_sid = call_sid), sum(frames_to_agent)::bigint,
-		sum(frames_to_exotel)::bigint, sum(dropped_to_agent + dropped_to_exotel)::bigint FROM stream_sessions`)
+		sum(frames_to_exotel)::bigint, sum(dropped_to_agent + dropped_to_exotel)::bigint FROM stream_sessions`,
+	)
 	n := int64(calls) // of each, connected, start and stop besides
-	if diff := cmp.Diff(sums{Rows: n, Calls: n, Ended: n, ToAgent: report.Sent + 3*n, ToExotel: report.Sent}, got); diff != "" {
+	if diff := cmp.Diff(sums{
+		Rows:     n,
+		Calls:    n,
+		Ended:    n,
+		ToAgent:  report.Sent + 3*n,
+		ToExotel: report.Sent,
+	}, got); diff != "" {
 		t.Errorf("the sessions (-want +got):\n%s", diff)
 	}
 	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })

@@ -45,7 +45,13 @@ func newStreamPod(t *testing.T, pg *pgtest.Server, name, agentURL string, maxStr
 	t.Helper()
 	dataPlane := calytest.NewDataPlane(t, pg)
 	dataPlane.WithAudio(agentURL, maxStreams)
-	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--max-streams=20000", "--stream-grace=5s", "--pod-name="+name)
+	dataPlane.Args = append(
+		dataPlane.Args,
+		"--allowed-agent-cidrs=127.0.0.0/8",
+		"--max-streams=20000",
+		"--stream-grace=5s",
+		"--pod-name="+name,
+	)
 	return &streamPod{DataPlane: dataPlane, pg: pg}
 }
 
@@ -62,7 +68,11 @@ func (s *streamPod) beside(name string) *streamPod {
 	dataPlane.Public, dataPlane.Internal = calytest.FreeAddress(dataPlane.T), calytest.FreeAddress(dataPlane.T)
 	dataPlane.Args = append([]string(nil), dataPlane.Args...)
 	for i, arg := range dataPlane.Args {
-		for flag, value := range map[string]string{"--listen": dataPlane.Public, "--internal-listen": dataPlane.Internal, "--pod-name": name} {
+		for flag, value := range map[string]string{
+			"--listen":          dataPlane.Public,
+			"--internal-listen": dataPlane.Internal,
+			"--pod-name":        name,
+		} {
 			if strings.HasPrefix(arg, flag+"=") {
 				dataPlane.Args[i] = flag + "=" + value
 			}
@@ -73,14 +83,24 @@ func (s *streamPod) beside(name string) *streamPod {
 
 // calls opens so many, of 20 ms frames if pace is 0.
 func (s *streamPod) calls(n int, name string, pace time.Duration) (*fleet.Fleet, error) {
-	return fleet.Dial(s.T.Context(), fleet.Options{Address: s.Public, Path: calytest.AudioPath, Calls: n, Name: name, Pace: pace})
+	return fleet.Dial(s.T.Context(), fleet.Options{
+		Address: s.Public,
+		Path:    calytest.AudioPath,
+		Calls:   n,
+		Name:    name,
+		Pace:    pace,
+	})
 }
 
 // refusal is how one more stream is refused: the code that it is closed with, or the status of its handshake; 0 if it is let in.
 func (s *streamPod) refusal() int {
 	ctx, cancel := context.WithTimeout(s.T.Context(), patience)
 	defer cancel()
-	conn, resp, err := websocket.DefaultDialer.DialContext(ctx, "ws://"+s.Public+calytest.AudioPath, nil) //nolint:bodyclose // its body is a copy in memory
+	conn, resp, err := websocket.DefaultDialer.DialContext(
+		ctx,
+		"ws://"+s.Public+calytest.AudioPath,
+		nil,
+	) //nolint:bodyclose // its body is a copy in memory
 	switch {
 	case err == nil:
 	case resp != nil:

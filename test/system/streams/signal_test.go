@@ -28,7 +28,11 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 	address := "://" + dataPlane.Public + calytest.AudioPath
 	ended := make(chan exotelsim.Report, 1)
 	go func() {
-		report, err := (exotelsim.Stream{URL: "ws" + address, Audio: exotelsim.Noise(8000), Duration: time.Minute}).Run(t.Context())
+		report, err := (exotelsim.Stream{
+			URL:      "ws" + address,
+			Audio:    exotelsim.Noise(8000),
+			Duration: time.Minute,
+		}).Run(t.Context())
 		if err != nil {
 			t.Error(err)
 		}
@@ -39,7 +43,12 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 	process.Terminate()
 	eventually.Holds(t, "a new call is rejected", func() bool {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http"+address, nil)
-		for name, value := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} {
+		for name, value := range map[string]string{
+			"Connection":            "Upgrade",
+			"Upgrade":               "websocket",
+			"Sec-WebSocket-Version": "13",
+			"Sec-WebSocket-Key":     "AAAAAAAAAAAAAAAAAAAAAA==",
+		} {
 			req.Header.Set(name, value)
 		}
 		resp, err := http.DefaultClient.Do(req)
