@@ -43,8 +43,8 @@ check-generated: ## Fail when what is generated is stale
 	@hack/check-generated.sh
 
 .PHONY: fmt
-fmt: ## Format the code
-	@gofmt -w $$(git ls-files '*.go')
+fmt: ## Format the code: gofmt, a line for each key of a literal, lines up to 120 columns
+	@hack/format.sh
 
 .PHONY: lint
 lint: ## Check format, vet, lint, generated files and the chart

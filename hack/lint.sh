@@ -21,12 +21,9 @@ for module in . test/bench hack/image; do
   go -C "$module" mod tidy -diff >/dev/null || die "$module/go.mod is not tidy: run 'go mod tidy' there"
 done
 
-linter=dist/golangci-lint-$(cat hack/lint/go.sum hack/lint/main.go <(go env GOVERSION) | sha256sum | cut -c1-12)
-if [[ ! -x $linter ]]; then
-  step "building golangci-lint (about 4 minutes the first time)"
-  rm -f dist/golangci-lint-*
-  CGO_ENABLED=0 go build -C hack/lint -o "$PWD/$linter" .
-fi
+linter=$(hack/linter.sh)
+step format
+hack/format.sh --check
 step golangci-lint
 "$linter" run ./...
 

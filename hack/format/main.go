@@ -33,7 +33,7 @@ func main() {
 		changed = changed || different
 	}
 	if changed && check {
-		fail(fmt.Errorf("these files have several keys of a literal on a line: run make format"))
+		fail(fmt.Errorf("these files have several keys of a literal on a line: run make fmt"))
 	}
 }
 
