@@ -175,7 +175,7 @@ func tenantRules() map[string]ruleCase {
 			fields{"spec.audio.agentURL": "wss:///stream"},
 			refusal{"spec.audio.agentURL", "such as wss://bot.acme.example/stream"},
 		},
-		"agent's URL is no URL": {
+		"an invalid URL of an agent": {
 			fields{"spec.audio.agentURL": "bot"},
 			refusal{"spec.audio.agentURL", "audio.agentURL must be an absolute ws(s) URL"},
 		},

@@ -78,7 +78,7 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 				t.Errorf("%s %s: ends with %v, want status %d", name, word, result.err, cli.ExitUsage)
 			}
 			if result.out+result.errs != "" {
-				t.Errorf("%s %s prints %q and %q besides", name, word, result.out, result.errs)
+				t.Errorf("%s %s also prints %q and %q", name, word, result.out, result.errs)
 			}
 		}
 		if result := execute(

@@ -39,7 +39,7 @@ func newUserRevokeCommand(o *userOptions) *cobra.Command {
 		return fmt.Sprintf("signed out everywhere: %d sessions were ended", n), err
 	})
 	cmd.Use = "revoke EMAIL"
-	cmd.Short = "End all sessions of somebody, who may sign in anew"
+	cmd.Short = "End all sessions of somebody, who may sign in again"
 	return cmd
 }
 

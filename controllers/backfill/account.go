@@ -93,7 +93,7 @@ func (r *Reconciler) newClient(
 	address, err := url.Parse(c.base)
 	if err != nil {
 		return nil, fmt.Errorf(
-			"spec.exotel.apiBaseURL is no URL: use the scheme and host of Exotel's API, such as %s",
+			"spec.exotel.apiBaseURL is not a URL: use the scheme and host of Exotel's API, such as %s",
 			calldetails.BaseURL(""),
 		)
 	}

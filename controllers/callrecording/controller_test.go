@@ -464,7 +464,7 @@ func TestRowIsNoLongerKept(t *testing.T) {
 // Whoever made the row, a CallRecording of intake is told of in events only when it failed.
 func TestEvents(t *testing.T) {
 	warning := []string{
-		"Warning UploadFailed the source says 410; mend that and set the annotation voice.caly.dev/retry to a new value to try again",
+		"Warning UploadFailed the source says 410; correct it and set the annotation voice.caly.dev/retry to a new value to try again",
 	}
 	tests := map[string]struct {
 		origin string

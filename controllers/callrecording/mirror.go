@@ -42,7 +42,7 @@ func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 		conditions.MarkStalled(
 			o,
 			v1alpha1.ReasonFailed,
-			fmt.Sprintf("%s; mend that and set the annotation %s to a new value to try again",
+			fmt.Sprintf("%s; correct it and set the annotation %s to a new value to try again",
 				orElse(row.LastError, "no reason was recorded"), v1alpha1.AnnotationRetry),
 		)
 	case store.StateLeased:

@@ -108,7 +108,7 @@ func rows() map[string]store.Recording {
 
 func TestMirror(t *testing.T) {
 	second := ptr.To(metav1.NewTime(noon.Truncate(time.Second)))
-	const mend = "; mend that and set the annotation voice.caly.dev/retry to a new value to try again"
+	const advice = "; correct it and set the annotation voice.caly.dev/retry to a new value to try again"
 	longest := strings.Repeat("é", 498) + " ..."
 	half := "x" + strings.Repeat("é", 497) + " ..."
 	object := func(size int64) *v1alpha1.ObjectStatus {
@@ -162,14 +162,14 @@ func TestMirror(t *testing.T) {
 			Attempts:  12,
 			LastError: "the source says 410",
 			Done:      second,
-			Message:   "the source says 410" + mend,
+			Message:   "the source says 410" + advice,
 		},
 		"failed without a reason": {
 			Phase:   "Failed",
 			Reason:  "UploadFailed",
 			Kind:    "Stalled",
 			Done:    second,
-			Message: "no reason was recorded" + mend,
+			Message: "no reason was recorded" + advice,
 		},
 		"more attempts than fit": {
 			Phase:    "Uploading",
@@ -184,7 +184,7 @@ func TestMirror(t *testing.T) {
 			Kind:      "Stalled",
 			Done:      second,
 			LastError: longest,
-			Message:   strings.Repeat("é", 1000) + " ..." + mend,
+			Message:   strings.Repeat("é", 1000) + " ..." + advice,
 		},
 		"an error cut at half an é": {
 			Phase:       "Waiting",

@@ -153,7 +153,7 @@ func TestAccounts(t *testing.T) {
 		tenant,
 		want,
 		storage,
-	) // whoever asks is to be told that the Tenant is suspended, not that it is unknown
+	) // the client learns that the Tenant is suspended, not that it is unknown
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) {
 		t.Spec.Auth = nil
 		t.Spec.Suspend = nil

@@ -97,7 +97,7 @@ func TestCompile(t *testing.T) {
 			change:     func(s *scope) { s.tenant.Spec.Webhooks.Freshness = &metav1.Duration{Duration: time.Hour} },
 			wantTenant: func(c *tenantconfig.Tenant) { c.Freshness = time.Hour },
 		},
-		"a range that is none": {
+		"an invalid range": {
 			change:    func(s *scope) { s.tenant.Spec.Webhooks.AllowedCIDRs = []string{"203.0.113.0/24", "203.0.113.1"} },
 			wantError: `spec.webhooks.allowedCIDRs: "203.0.113.1" is not a range such as 203.0.113.0/24`,
 		},
@@ -143,7 +143,7 @@ func TestCompile(t *testing.T) {
 				c.Audio = &tenantconfig.Audio{AgentURL: "wss://bot.test", Protocol: "exotel", MaxStreams: 200}
 			},
 		},
-		"an origin that is none": {
+		"an invalid origin": {
 			change: func(s *scope) {
 				s.tenant.Spec.Auth = &v1alpha1.AuthSpec{AllowedOrigins: []string{"https://desk.acme.example:99999"}}
 			},

@@ -66,7 +66,7 @@ func TestAuthenticate(t *testing.T) {
 			wantCode:   "invalid_token",
 			want:       invalid,
 		},
-		"made anew under its name": {
+		"created again under its name": {
 			headers:    []string{"Authorization: Bearer good"},
 			tenant:     func(t *tenantconfig.Tenant) { t.UID = "another" },
 			wantStatus: 401,

@@ -203,7 +203,7 @@ func TestFacts(t *testing.T) {
 			headers: []string{"X-Forwarded-For: 6.6.6.6, 198.51.100.3, 192.0.2.9"},
 			want:    seen{Client: "198.51.100.3"},
 		},
-		"a hop that is none": {headers: []string{"X-Forwarded-For: nonsense"}, want: seen{Client: "invalid IP"}},
+		"an invalid hop": {headers: []string{"X-Forwarded-For: nonsense"}, want: seen{Client: "invalid IP"}},
 		"a device that commands": {
 			headers: []string{"User-Agent: a\x1b[31mb\xff\u202ec"},
 			want:    seen{Client: "192.0.2.7", Device: "a[31mbc"},

@@ -69,7 +69,7 @@ func ReadUsage() Usage {
 	runtimemetrics.Read(samples)
 	return Usage{
 		HeapBytes:  samples[0].Value.Uint64(),
-		Goroutines: int(samples[1].Value.Uint64()), //nolint:gosec // nobody has so many
+		Goroutines: int(samples[1].Value.Uint64()), //nolint:gosec // there are fewer
 	}
 }
 

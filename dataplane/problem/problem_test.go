@@ -96,7 +96,7 @@ func TestWrite(t *testing.T) {
 			tc.problem.Write(recorder, tc.requestID)
 			var got map[string]any
 			if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
-				t.Fatalf("the body is no JSON: %v: %s", err, recorder.Body)
+				t.Fatalf("the body is not JSON: %v: %s", err, recorder.Body)
 			}
 			if d := cmp.Diff(tc.wantBody, got); d != "" {
 				t.Errorf("body (-want +got):\n%s", d)

@@ -191,7 +191,7 @@ func TestTLSRotation(t *testing.T) {
 		t.Fatal("it does not serve the first pair")
 	}
 	cert, key := pair(t, 2)
-	writeFile(t, secured.TLSKeyFile, key) // for a moment the files are no pair
+	writeFile(t, secured.TLSKeyFile, key) // for a moment the files do not match
 	soon.Holds(t, "half a pair is reported", func() bool { return secured.log.count("cannot be used") == 1 })
 	if !is(1) {
 		t.Error("half a pair is in force")

@@ -101,7 +101,7 @@ func (h handlers) users(a *api.API) {
 		Tag:         usersTag,
 		Access:      admins,
 		Summary:     "End all login sessions of somebody",
-		Description: "Neither refresh nor access tokens of before are good any more. Whoever knows the password may sign in anew: to keep somebody out, disable the account.",
+		Description: "Neither refresh nor access tokens of before are good any more. Whoever knows the password may sign in again: to keep somebody out, disable the account.",
 		Errors:      []problem.Code{problem.NotFound},
 	}, h.revokeUserSessions)
 }

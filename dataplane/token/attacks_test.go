@@ -187,7 +187,7 @@ func TestAlgorithmAttacks(t *testing.T) {
 		"PS256":                               {foreign(jose.PS256, rsaKey), Algorithm},
 		"ES256":                               {foreign(jose.ES256, ecKey), Algorithm},
 		"no algorithm":                        {forge.with("alg", nil), Algorithm},
-		"an algorithm that is no string":      {forge.with("alg", []string{"EdDSA"}), Algorithm},
+		"a list as the algorithm":             {forge.with("alg", []string{"EdDSA"}), Algorithm},
 		"an algorithm that is null": {
 			forge.sign(strings.Replace(forge.header(nil), `"EdDSA"`, "null", 1), forge.payload(nil)),
 			Algorithm,

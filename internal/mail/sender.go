@@ -81,7 +81,7 @@ func NewSender(o Options) (*Sender, error) {
 	}
 	if !slices.Contains([]TLSPolicy{StartTLSMandatory, StartTLSOpportunistic, ImplicitTLS, NoTLS}, o.TLS) {
 		return nil, fmt.Errorf(
-			"the SMTP TLS policy %q is none of starttls-mandatory, starttls-opportunistic, implicit, none",
+			"the SMTP TLS policy %q is not one of starttls-mandatory, starttls-opportunistic, implicit, none",
 			o.TLS,
 		)
 	}

@@ -341,7 +341,7 @@ func TestNewSenderRefuses(t *testing.T) {
 		"no sender":        {Options{Address: "a:25"}, "not an email address"},
 		"a sender of two":  {Options{Address: "a:25", From: "a@b.c, d@e.f"}, "not an email address"},
 		"sender not ASCII": {Options{Address: "a:25", From: "jürgen@example.com"}, "must be ASCII"},
-		"unknown policy":   {Options{Address: "a:25", From: from, TLS: "starttls"}, "is none of starttls-mandatory"},
+		"unknown policy":   {Options{Address: "a:25", From: from, TLS: "starttls"}, "is not one of starttls-mandatory"},
 		"no CA file":       {Options{Address: "a:25", From: from, CAFile: filepath.Join(dir, "ca.pem")}, "CA file"},
 		"no certificate":   {Options{Address: "a:25", From: from, CAFile: os.Args[0]}, "holds no certificate"},
 		"no password file": {Options{

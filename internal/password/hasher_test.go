@@ -28,20 +28,20 @@ func TestVerify(t *testing.T) {
 		password, phc   string
 		wantOK, upgrade bool
 	}{
-		"right":                        {good, stored, true, false},
-		"wrong":                        {good + "x", stored, false, false},
-		"empty":                        {"", stored, false, false},
-		"case":                         {strings.ToUpper(good), stored, false, false},
-		"space at its end":             {good + " ", stored, false, false},
-		"right, other parameters":      {good, old, true, true},
-		"wrong, other parameters":      {"x" + good, old, false, false},
-		"written decomposed":           {"Zoe\u0308 likes cafe\u0301 tables", composed, true, false},
-		"no hash: an invitation":       {"", "", false, false},
-		"no hash, any password":        {good, "", false, false},
-		"unreadable":                   {good, "x", false, false},
-		"costs too much":               {good, strings.Replace(stored, "m=64", "m=4000000", 1), false, false},
-		"endless":                      {strings.Repeat("a", 1<<20), stored, false, false},
-		"key of the dummy is no match": {"", hasher.dummy.encode(), false, false},
+		"right":                               {good, stored, true, false},
+		"wrong":                               {good + "x", stored, false, false},
+		"empty":                               {"", stored, false, false},
+		"case":                                {strings.ToUpper(good), stored, false, false},
+		"space at its end":                    {good + " ", stored, false, false},
+		"right, other parameters":             {good, old, true, true},
+		"wrong, other parameters":             {"x" + good, old, false, false},
+		"written decomposed":                  {"Zoe\u0308 likes cafe\u0301 tables", composed, true, false},
+		"no hash: an invitation":              {"", "", false, false},
+		"no hash, any password":               {good, "", false, false},
+		"unreadable":                          {good, "x", false, false},
+		"costs too much":                      {good, strings.Replace(stored, "m=64", "m=4000000", 1), false, false},
+		"endless":                             {strings.Repeat("a", 1<<20), stored, false, false},
+		"the key of the dummy does not match": {"", hasher.dummy.encode(), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ok, upgrade, err := hasher.Verify(t.Context(), tc.password, tc.phc)

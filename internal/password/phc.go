@@ -44,7 +44,7 @@ const (
 
 // errHash : a stored hash that is none, or costs too much. It quotes nothing of it.
 var errHash = errors.New(
-	"a stored password hash is not argon2id in PHC form within its bounds: the password must be set anew",
+	"a stored password hash is not argon2id in PHC form within its bounds: set the password again",
 )
 
 // hashed is a hash that was read.

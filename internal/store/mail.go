@@ -54,7 +54,7 @@ func (d *Dataplane) ClaimMail(
 			tx,
 			MailUncertain,
 			`state = 'sending' AND lease_until < now()`,
-			"whoever sent it went away before the server's answer: it may have arrived, and is not sent again",
+			"its sender stopped before the server's answer: it may have arrived, and is not sent again",
 		); err != nil {
 			return err
 		}

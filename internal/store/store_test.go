@@ -594,7 +594,7 @@ func TestViews(t *testing.T) {
 			Since:    time.Hour,
 			Limit:    10,
 		}, []string{ids[2], ids[3], ids[4]}},
-		"so many uploaded": {store.Wanted{
+		"many uploaded": {store.Wanted{
 			Queued:   true,
 			Uploaded: 1,
 			Since:    since,

@@ -171,7 +171,7 @@ func TestStreamHeartbeat(t *testing.T) {
 	b := fixture.admit(t, globex, "pod")
 	ended := fixture.admit(t, acme, "pod")
 	closing := fixture.admit(t, acme, "pod")
-	gone := store.StreamRef{Tenant: globex, ID: streamRef.ID} // another's id is no row of this one's
+	gone := store.StreamRef{Tenant: globex, ID: streamRef.ID} // the id of another tenant names no row of this one
 	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
 	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
 	if streamSession, err := fixture.oper.CloseStream(

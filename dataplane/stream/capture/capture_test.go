@@ -112,7 +112,7 @@ func TestClear(t *testing.T) {
 	call := pod.call(acme, "call1")
 	call.talk(2 * time.Second)
 	now := time.Duration(pod.clock.Load())
-	call.Tap().Agent(payload(noise(0, testRate, 13)), now) // a second, of which half is heard
+	call.Tap().Agent(payload(noise(0, testRate, 13)), now) // a second; half of it is heard
 	call.Tap().Clear(now + 500*time.Millisecond)
 	call.Tap().Caller(payload(noise(len(call.caller), testRate, 7)), now)
 	pod.clock.Store(int64(now + time.Second))

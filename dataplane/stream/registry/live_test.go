@@ -280,7 +280,7 @@ func TestCountsInHeartbeats(t *testing.T) {
 	frames.Store(1)
 	live.Measured(func() (toAgent, toExotel bridge.Counts) {
 		n := frames.Load()
-		live.Started(agentstream.StartInfo{StreamSID: "s"}) // whoever is asked may speak to the session
+		live.Started(agentstream.StartInfo{StreamSID: "s"}) // any pod may ask for the session
 		return bridge.Counts{
 				Frames:     n,
 				Bytes:      2 * n,

@@ -260,7 +260,7 @@ func TestFilterChecks(t *testing.T) {
 		"page too large":     {Filter{PageSize: 101}, "use 1 to 100"},
 		"page below zero":    {Filter{PageSize: -1}, "use 1 to 100"},
 		"too many ids":       {Filter{SIDs: make([]string, 101)}, "at most 100 at once"},
-		"no id":              {Filter{SIDs: []string{"c1,c2"}}, "no call's id"},
+		"no id":              {Filter{SIDs: []string{"c1,c2"}}, "not a call's id"},
 		"too many numbers":   {Filter{PhoneNumbers: make([]string, 6)}, "at most 5 at once"},
 		"two numbers in one": {Filter{PhoneNumbers: []string{"1,2"}}, "each number by itself"},
 		"no number":          {Filter{PhoneNumbers: []string{""}}, "each number by itself"},

@@ -155,7 +155,7 @@ func (c Config) base() (*url.URL, error) {
 	switch {
 	case err != nil || address.Host == "":
 		return nil, errors.New(
-			"the Exotel API's address is no URL: use https://api.in.exotel.com or https://api.exotel.com",
+			"the Exotel API's address is not a URL: use https://api.in.exotel.com or https://api.exotel.com",
 		)
 	case address.Scheme != "https" && (address.Scheme != "http" || !c.AllowHTTP):
 		return nil, errors.New("the Exotel API's address must begin with https://, since credentials are sent to it")
@@ -175,7 +175,7 @@ func (c *Client) Call(ctx context.Context, sid string) (Call, error) {
 	if !sidPattern.MatchString(sid) {
 		return Call{}, refuse(
 			what,
-			"that is no call's id: at most 64 letters, digits, '-' and '_'",
+			"that is not a call's id: at most 64 letters, digits, '-' and '_'",
 			"nothing was asked; ask with the CallSid that Exotel sent",
 		)
 	}

@@ -378,7 +378,7 @@ func TestNew(t *testing.T) {
 			c.AllowHTTP = true
 		}, "must begin with https://"},
 		"no address":        {func(c *Config) { c.BaseURL = "" }, "use https://api.in.exotel.com or https://api.exotel.com"},
-		"no URL":            {func(c *Config) { c.BaseURL = "https://" + testToken + "\x00" }, "is no URL"},
+		"no URL":            {func(c *Config) { c.BaseURL = "https://" + testToken + "\x00" }, "is not a URL"},
 		"credentials in it": {func(c *Config) { c.BaseURL = "https://" + testKey + ":" + testToken + "@api.exotel.com" }, "must hold no credentials"},
 		"a path":            {func(c *Config) { c.BaseURL += "/v1" }, "scheme and host alone"},
 		"a query":           {func(c *Config) { c.BaseURL += "?a=" + testToken }, "scheme and host alone"},

@@ -47,7 +47,7 @@ func (f Filter) check(now time.Time) (why, remedy string) {
 	case len(f.SIDs) > maxSIDs:
 		return fmt.Sprintf("%d ids are too many", len(f.SIDs)), fmt.Sprintf("ask for at most %d at once", maxSIDs)
 	case slices.ContainsFunc(f.SIDs, func(s string) bool { return !sidPattern.MatchString(s) }):
-		return "one of the ids is no call's id", "use the CallSids that Exotel sent"
+		return "one of the ids is not a call's id", "use the CallSids that Exotel sent"
 	case len(f.PhoneNumbers) > maxNumbers:
 		return fmt.Sprintf(
 				"%d phone numbers are too many",

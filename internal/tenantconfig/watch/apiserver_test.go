@@ -352,13 +352,13 @@ func newLine(t *testing.T) *line {
 		u.Host = kubetest.Get(t).Config.Host // without a scheme
 	}
 	l := &line{t: t, target: u.Host, address: "127.0.0.1:0"}
-	l.mend()
+	l.repair()
 	l.address = l.listener.Addr().String()
 	return l
 }
 
 // mend lets connections through.
-func (l *line) mend() {
+func (l *line) repair() {
 	l.t.Helper()
 	var err error
 	if l.listener, err = net.Listen("tcp", l.address); err != nil {
@@ -415,7 +415,7 @@ func TestAPIServerAway(t *testing.T) {
 		!watcher.Synced() {
 		t.Error("without the API server the last good configs are not in force")
 	}
-	line.mend()
+	line.repair()
 	eventually.Within(time.Minute).Holds(workspace.t, "what was missed is known", func() bool {
 		snapshot := watcher.Snapshot()
 		return snapshot.Len() == 2 && signs(snapshot, "acme/support", secondSecret) &&

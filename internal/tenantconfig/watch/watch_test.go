@@ -109,7 +109,7 @@ func TestReady(t *testing.T) {
 			2,
 			"none of the 2",
 		},
-		{"one written anew", func() { watcher.set(secret("acme/support", tenantconfig.Version)) }, 1, 1, ""},
+		{"one written again", func() { watcher.set(secret("acme/support", tenantconfig.Version)) }, 1, 1, ""},
 		{
 			"a config of a newer release",
 			func() { watcher.set(secret("acme/support", tenantconfig.Version+1)) },
