@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"os"
 	"time"
 
@@ -24,22 +23,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/controllers/backfill"
-	"github.com/caly-dev/caly/controllers/callrecording"
-	"github.com/caly-dev/caly/controllers/intake"
-	keyringctl "github.com/caly-dev/caly/controllers/keyring"
-	"github.com/caly-dev/caly/controllers/retention"
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/controllers/uploadjob"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/monitoring"
-	"github.com/caly-dev/caly/internal/netguard"
-	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 type operatorOptions struct {
@@ -261,120 +251,6 @@ func cacheOptions(o operatorOptions) cache.Options {
 		options.DefaultNamespaces[ns] = cache.Config{}
 	}
 	return options
-}
-
-func addControllers(
-	mgr ctrl.Manager, db *store.Operator, o operatorOptions, cidrs []netip.Prefix, registry *resilience.Registry,
-) error {
-	recorder := mgr.GetEventRecorder("caly-operator")
-	storage, err := o.storage.Policy()
-	if err != nil {
-		return err
-	}
-	buckets := tenant.S3{Registry: registry, Transport: objectstore.NewTransport(storage, 8)}
-	hosts, err := tenantconfig.ParseHostPatterns(o.publicURL, o.platformHosts)
-	if err != nil {
-		return cli.UsageError(nil, fmt.Errorf("--platform-hosts: %w", err))
-	}
-	configs := &tenant.ConfigList{
-		Client:        mgr.GetClient(),
-		APIReader:     mgr.GetAPIReader(),
-		WorkNamespace: o.workNamespace,
-	}
-	if err := mgr.Add(configs); err != nil {
-		return err
-	}
-	tenants := &tenant.Reconciler{
-		Client:          mgr.GetClient(),
-		APIReader:       mgr.GetAPIReader(),
-		Recorder:        recorder,
-		Store:           db,
-		Buckets:         buckets,
-		WorkNamespace:   o.workNamespace,
-		UploadNamespace: o.uploadNamespace,
-		PublicURL:       o.publicURL,
-		PlatformHosts:   hosts,
-		Ceilings:        o.ceilings(),
-		SecretLabel:     o.secretLabel,
-		Configs:         configs,
-		Identities:      o.identities(mgr),
-		Accounts: tenant.ExotelAccounts{
-			Registry:     registry,
-			Transport:    netguard.NewTransport(cidrs, storage.Egress, 8),
-			TrustedHosts: o.trustedExotelHosts,
-			AllowHTTP:    o.allowHTTP,
-		},
-	}
-	if err := tenants.SetupWithManager(mgr); err != nil {
-		return err
-	}
-	template, err := podTemplate(o.uploadPodTemplate)
-	if err != nil {
-		return err
-	}
-	jobs := o.uploadJobs(mgr, db, template)
-	if err := jobs.SetupWithManager(mgr); err != nil {
-		return err
-	}
-	recordings := &callrecording.Reconciler{
-		Client:          mgr.GetClient(),
-		Recorder:        recorder,
-		Store:           db,
-		Sources:         recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
-		MaxPerNamespace: intake.PerNamespace(o.maxViews),
-	}
-	if err := recordings.SetupWithManager(mgr); err != nil {
-		return err
-	}
-	fill := &backfill.Reconciler{
-		Client:      mgr.GetClient(),
-		APIReader:   mgr.GetAPIReader(),
-		Recorder:    recorder,
-		Store:       db,
-		Registry:    registry,
-		Sources:     recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
-		Transport:   netguard.NewTransport(cidrs, storage.Egress, 8),
-		Metrics:     backfill.NewMetrics(metrics.Registry),
-		SecretLabel: o.secretLabel,
-		MinInterval: o.minBackfillInterval,
-	}
-	if err := fill.SetupWithManager(mgr); err != nil {
-		return err
-	}
-	if err := mgr.Add(&tenant.PartialCounter{Client: mgr.GetClient(), Store: db}); err != nil {
-		return err
-	}
-	if err := mgr.Add(&intake.Intake{
-		Client:       mgr.GetClient(),
-		Store:        db,
-		MaxTotal:     o.maxViews,
-		MaxPerTenant: o.maxViewsPerTenant,
-	}); err != nil {
-		return err
-	}
-	if err := mgr.Add(&keyringctl.Keeper{
-		Client:        mgr.GetClient(),
-		APIReader:     mgr.GetAPIReader(),
-		WorkNamespace: o.workNamespace,
-		Policy:        keyring.Policy{Period: o.signingKeyPeriod},
-		Metrics:       keyringctl.NewMetrics(metrics.Registry),
-	}); err != nil {
-		return err
-	}
-	for _, keep := range []manager.Runnable{keepPartitions(db), retention.New(db, metrics.Registry)} {
-		if err := mgr.Add(keep); err != nil {
-			return err
-		}
-	}
-	return mgr.Add(&tenant.Sweeper{
-		Client:          mgr.GetClient(),
-		APIReader:       mgr.GetAPIReader(),
-		Store:           db,
-		WorkNamespace:   o.workNamespace,
-		UploadNamespace: o.uploadNamespace,
-		Configs:         configs,
-		Every:           10 * time.Minute,
-	})
 }
 
 // identities returns what obtains temporary credentials; nil unless the platform enables it.
