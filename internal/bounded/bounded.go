@@ -189,11 +189,12 @@ func checkEscapes(s string) error {
 		if at < 0 {
 			return nil
 		}
-		if len(s) < at+3 || !isHex(s[at+1]) || !isHex(s[at+2]) {
+		if len(s) < at+3 || !IsHex(s[at+1]) || !IsHex(s[at+2]) {
 			return ErrMalformed
 		}
 		s = s[at+3:]
 	}
 }
 
-func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
+// IsHex reports whether a byte is a hexadecimal digit.
+func IsHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }

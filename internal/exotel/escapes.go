@@ -3,6 +3,8 @@ package exotel
 import (
 	"strconv"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // numbered is the length of a character's number in an escape of JSON, without the backslash: u002f.
@@ -51,7 +53,7 @@ func byNumber(text string) (c byte, ok bool) {
 		return 0, false
 	}
 	for i := 1; i < len(text); i++ {
-		if !isHex(text[i]) {
+		if !bounded.IsHex(text[i]) {
 			return 0, false
 		}
 	}

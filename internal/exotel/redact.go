@@ -3,6 +3,8 @@ package exotel
 import (
 	"net/url"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // RedactURL removes the query of a URL wherever a webhook names the URL, in its raw query and its body, and reports
@@ -114,10 +116,8 @@ func lower(c byte) byte {
 
 // inURL reports whether a byte before a host or path makes it a part of something else.
 func inURL(c byte) bool {
-	return isHex(c) || 'g' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("/-._~%@:", c) >= 0 || c >= 0x80
+	return bounded.IsHex(c) || 'g' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("/-._~%@:", c) >= 0 || c >= 0x80
 }
-
-func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
 // queryLength is the length of the rest of a query and fragment at the start of a text. They end before a blank, a
 // quote, an angle bracket, a backslash that escapes neither a slash nor a character by its number, and the next URL of
