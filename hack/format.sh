@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 if [[ ${1:-} == --check ]]; then
   go run ./hack/format --check
-  different=$("$(hack/linter.sh)" fmt --diff ./... | sed -n 's/^--- //p' || true)
+  different=$("$(hack/linter.sh)" fmt --diff ./... | sed -nE 's/^--- (.*)\.orig$/\1/p' || true)
   [[ -z $different ]] || { printf 'format: not formatted, run "make fmt":\n%s\n' "$different" >&2; exit 1; }
   exit
 fi

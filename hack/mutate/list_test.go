@@ -22,7 +22,17 @@ func TestList(t *testing.T) {
 		areas[m.area] = true
 	}
 	want := []string{
-		"chart", "conditions", "ingest", "limits", "retry", "sessions", "store", "stream", "upload", "verify",
+		"chart",
+		"conditions",
+		"identity",
+		"ingest",
+		"limits",
+		"retry",
+		"sessions",
+		"store",
+		"stream",
+		"upload",
+		"verify",
 	}
 	if d := cmp.Diff(want, slices.Sorted(maps.Keys(areas))); d != "" {
 		t.Errorf("areas (-want +got):\n%s", d)
