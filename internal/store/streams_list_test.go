@@ -95,7 +95,7 @@ func TestStreamSessions(t *testing.T) {
 	}
 }
 
-// TestStreamByID : all that is known of a stream, live and ended, and what is none.
+// TestStreamByID reads live, ended and unknown streams with all their fields.
 func TestStreamByID(t *testing.T) {
 	fixture := newFixture(t)
 	ref := fixture.admit(t, acme, "pod")

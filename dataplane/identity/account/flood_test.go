@@ -31,7 +31,7 @@ func TestLoginsOfOneAddress(t *testing.T) {
 	stage.exec(t, `UPDATE users SET password_hash = '`+stored+`' WHERE email = '`+jane+`'`)
 	wrong := auth("login", fields{"email": jane, "password": better})
 	wrong.pod = stage.pods[2]
-	// One at a time hashes jane's, which takes long; so many of an address keep its share taken.
+	// One request at a time hashes jane's password, which takes long; this many of an address use up its share.
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -249,7 +249,7 @@ func TestInvitation(t *testing.T) {
 	}
 }
 
-// TestLoginUpgradesParameters : a hash of other parameters is made anew, and goes on being the password's.
+// TestLoginUpgradesParameters shows that a login replaces a hash of other parameters by one of the same password.
 func TestLoginUpgradesParameters(t *testing.T) {
 	rig := newRig(t)
 	id := rig.user(t, acme, jane, store.RoleAgent)
@@ -412,7 +412,7 @@ func TestRegistration(t *testing.T) {
 	}
 }
 
-// TestCodeIsSpentByGuesses : five wrong codes, and the right one is good no more.
+// TestCodeIsSpentByGuesses shows that the right code is no longer valid after five wrong ones.
 func TestCodeIsSpentByGuesses(t *testing.T) {
 	rig := newRig(t)
 	rig.post(t, "register", fields{"email": jane, "password": good}).must(t, 202)

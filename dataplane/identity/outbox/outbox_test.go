@@ -259,7 +259,7 @@ func TestTimeRunsOut(t *testing.T) {
 	}
 }
 
-// TestOtherTenantsAreLeftAlone : a pod that does not know a tenant touches none of its rows.
+// TestOtherTenantsAreLeftAlone shows that a pod leaves the rows of a tenant alone that it does not know.
 func TestOtherTenantsAreLeftAlone(t *testing.T) {
 	rig := newRig(t)
 	server := smtptest.New(t, smtptest.Options{})

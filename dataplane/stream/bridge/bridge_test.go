@@ -48,7 +48,7 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// TestCounts : a bridge tells what it has counted while it runs, to whoever asks at whatever time, and in the end the same.
+// TestCounts shows that a bridge reports its counts at any time while it runs, and the same ones at its end.
 func TestCounts(t *testing.T) {
 	bridge := make(chan *Bridge, 1)
 	rig := newRig(t, quick(), ConnOptions{}, nil)
@@ -73,7 +73,7 @@ func TestCounts(t *testing.T) {
 			}
 		}
 	})
-	exotel.text(connected, start, "{", speech(1, 320), dtmf) // of which one is malformed
+	exotel.text(connected, start, "{", speech(1, 320), dtmf) // one of these is malformed
 	agent.expect(connected, start, speech(1, 320), dtmf)
 	agent.text(speech(2, 640), "[")
 	exotel.expect(speech(2, 640))

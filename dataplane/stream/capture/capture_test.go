@@ -129,7 +129,7 @@ func TestClear(t *testing.T) {
 	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
 }
 
-// TestEncodings : mu-law is written as samples, and what is no audio is left out and counted.
+// TestEncodings shows that mu-law is written as samples, and that other payloads are left out and counted.
 func TestEncodings(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)

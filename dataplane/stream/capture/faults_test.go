@@ -537,7 +537,7 @@ func TestEndTold(t *testing.T) {
 	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
 }
 
-// TestBroken : what a PUT that was cut off left behind is no capture.
+// TestBroken shows that the rest of a PUT that was cut off does not count as a capture.
 func TestBroken(t *testing.T) {
 	rig := newRig(t)
 	session := store.NewID()
