@@ -88,7 +88,7 @@ type streamOut struct{ Body StreamSession }
 
 type closingOut struct {
 	Body struct {
-		Closing int `json:"closing" doc:"So many live streams are being closed, those included of which that was asked before."`
+		Closing int `json:"closing" doc:"Number of live streams that are being closed, including those that were asked to close before."`
 	}
 }
 
