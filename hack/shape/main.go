@@ -2,9 +2,12 @@
 // a doc comment. It reads the Go files that git knows, without those that are generated.
 //
 //	go run ./hack/shape
+//	go run ./hack/shape -list names        # the exported names that no selector names
+//	go run ./hack/shape -list assignments  # the parallel assignments
 package main
 
 import (
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -18,6 +21,12 @@ import (
 )
 
 func main() {
+	list := flag.String("list", "", "`what` to list instead of the figures: names or assignments")
+	flag.Parse()
+	if *list != "" && *list != "names" && *list != "assignments" {
+		fmt.Fprintf(os.Stderr, "shape: -list %q: use names or assignments\n", *list)
+		os.Exit(2)
+	}
 	out, err := exec.Command("git", "ls-files", "*.go").Output()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "shape: git ls-files:", err)
@@ -40,7 +49,20 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	fmt.Print(shape)
+	switch *list {
+	case "names":
+		printLines(shape.unused())
+	case "assignments":
+		printLines(shape.parallel)
+	default:
+		fmt.Print(shape)
+	}
+}
+
+func printLines(lines []string) {
+	for _, line := range lines {
+		fmt.Println(line)
+	}
 }
 
 func generated(path string) bool {
@@ -69,12 +91,20 @@ type shape struct {
 	parallelAssignments, undocumented  share
 	manyParameters, longestParameters  int
 	lengths                            []int
-	exported                           map[string]string // by directory and name, where it stands
+	exported                           map[string]string // names, by directory and name
+	places                             map[string]string // where each of them stands
 	selected                           map[string]bool   // names that some package selects of another, by name
+	parallel                           []string          // where each parallel assignment stands
 	longestFunction, mostParametersOne string
 }
 
-func newShape() *shape { return &shape{exported: map[string]string{}, selected: map[string]bool{}} }
+func newShape() *shape {
+	return &shape{
+		exported: map[string]string{},
+		places:   map[string]string{},
+		selected: map[string]bool{},
+	}
+}
 
 // add counts one file.
 func (s *shape) add(path string, source []byte) error {
@@ -122,6 +152,9 @@ func (v *visitor) visit(n ast.Node) bool {
 }
 
 func (v *visitor) line(p token.Pos) int { return v.files.Position(p).Line }
+
+// place returns the path and the line of p.
+func (v *visitor) place(p token.Pos) string { return fmt.Sprintf("%s:%d", v.path, v.line(p)) }
 
 func (v *visitor) function(f *ast.FuncDecl) {
 	if !v.production {
@@ -173,7 +206,11 @@ func (v *visitor) assignment(a *ast.AssignStmt) {
 			}
 		}
 	}
-	v.parallelAssignments.add(len(a.Lhs) > 1 && len(a.Rhs) == len(a.Lhs))
+	parallel := len(a.Lhs) > 1 && len(a.Rhs) == len(a.Lhs)
+	v.parallelAssignments.add(parallel)
+	if parallel {
+		v.shape.parallel = append(v.shape.parallel, v.place(a.Pos()))
+	}
 }
 
 func (v *visitor) declaration(d *ast.GenDecl) {
@@ -194,18 +231,23 @@ func (v *visitor) declaration(d *ast.GenDecl) {
 
 func (v *visitor) export(name *ast.Ident) {
 	if name.IsExported() {
-		v.exported[filepath.Dir(v.path)+"."+name.Name] = name.Name
+		key := filepath.Dir(v.path) + "." + name.Name
+		v.exported[key] = name.Name
+		v.places[key] = v.place(name.Pos())
 	}
 }
 
-// unused counts exported names that nothing selects: of methods that serve an interface, too.
-func (s *shape) unused() (n int) {
-	for _, name := range s.exported {
+// unused returns the exported names that nothing selects, each with its place. Methods that serve an interface are
+// among them.
+func (s *shape) unused() []string {
+	var names []string
+	for key, name := range s.exported {
 		if !s.selected[name] {
-			n++
+			names = append(names, s.places[key]+": "+name)
 		}
 	}
-	return n
+	slices.Sort(names)
+	return names
 }
 
 func (s *shape) String() string {
@@ -216,6 +258,7 @@ func (s *shape) String() string {
 		}
 		return s.lengths[min(int(q*float64(len(s.lengths))), len(s.lengths)-1)]
 	}
+	unused := fmt.Sprintf("%d of %d", len(s.unused()), len(s.exported))
 	rows := [][3]string{
 		{"lines over 120 columns", s.longLines.String(), "under 1 %"},
 		{"lines over 140 columns", s.tooLongLines.String(), "0"},
@@ -223,7 +266,7 @@ func (s *shape) String() string {
 		{"one-letter locals", s.shortLocals.String(), "under 8 %"},
 		{"parallel assignments", s.parallelAssignments.String(), "under 1 %"},
 		{"production functions without a doc comment", s.undocumented.String(), "under 20 %"},
-		{"exported names that no selector names", fmt.Sprintf("%d of %d", s.unused(), len(s.exported)), "under 60"},
+		{"exported names that no selector names", unused, "under 60"},
 		{"production functions with over five parameters", fmt.Sprintf("%d, at most %d (%s)", s.manyParameters,
 			s.longestParameters, s.mostParametersOne), "0"},
 		{"lines of a function: median, p90, max", fmt.Sprintf("%d, %d, %d (%s)", at(0.5), at(0.9), at(1),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,6 +49,21 @@ type Unused struct{}
 		if row := "| " + figure + " | " + want + " |"; !strings.Contains(shape.String(), row) {
 			t.Errorf("no row %q in\n%s", row, shape)
 		}
+	}
+}
+
+// TestLists checks that the lists name each place that the figures count.
+func TestLists(t *testing.T) {
+	source := "package p\n\ntype Unused struct{}\n\nfunc f() {\n\ta, b := 1, 2\n\t_, _ = a, b\n}\n"
+	shape := newShape()
+	if err := shape.add("dir/p.go", []byte(source)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := shape.unused(), []string{"dir/p.go:3: Unused"}; !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+	if got, want := shape.parallel, []string{"dir/p.go:6", "dir/p.go:7"}; !slices.Equal(got, want) {
+		t.Errorf("assignments %q, want %q", got, want)
 	}
 }
 
