@@ -16,15 +16,21 @@ const maxColumns = 120
 
 // format returns the source with one key a line.
 func format(source []byte) ([]byte, error) {
-	for {
-		next, err := split(source)
-		if err != nil || next == nil {
-			return source, err
-		}
-		if source, err = gofmt.Source(next); err != nil {
-			return nil, err
+	for _, step := range []func([]byte) ([]byte, error){pairUp, split} {
+		for {
+			next, err := step(source)
+			if err != nil {
+				return nil, err
+			}
+			if next == nil {
+				break
+			}
+			if source, err = gofmt.Source(next); err != nil {
+				return nil, err
+			}
 		}
 	}
+	return source, nil
 }
 
 // split breaks the literals that can be seen to need it. Those within them may need it afterwards. It returns nil if
@@ -113,8 +119,11 @@ func (s *splitter) tooLong(p token.Pos) bool {
 	if end := bytes.IndexByte(line, '\n'); end >= 0 {
 		line = line[:end]
 	}
-	return utf8.RuneCount(line)+3*bytes.Count(line, []byte("\t")) > maxColumns
+	return width(line) > maxColumns
 }
+
+// width returns the number of a line's columns.
+func width(line []byte) int { return utf8.RuneCount(line) + 3*bytes.Count(line, []byte("\t")) }
 
 // broken returns the source with its breaks.
 func (s *splitter) broken() []byte {

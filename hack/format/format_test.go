@@ -53,6 +53,37 @@ func TestFormat(t *testing.T) {
 			source: "var x = []T{{1, 2}, {3,\n\t4}}\n",
 			want:   "var x = []T{{1, 2}, {3,\n\t4}}\n",
 		},
+		"keys of a log line": {
+			source: "var x = log.WarnContext(\n\tctx,\n\t\"a message\",\n" +
+				"\t\"error\",\n\terr,\n\t\"after\",\n\ttime.Second,\n)\n",
+			want: "var x = log.WarnContext(ctx, \"a message\",\n\t\"error\", err,\n\t\"after\", time.Second,\n)\n",
+		},
+		"keys of logr": {
+			source: "var x = log.Error(err, \"message\", \"pod\",\n\tname, \"after\", 2)\n",
+			want:   "var x = log.Error(err, \"message\",\n\t\"pod\", name,\n\t\"after\", 2,\n)\n",
+		},
+		"log line with its pairs on lines": {
+			source: "var x = log.Warn(\"a message\", \"a\", 1, \"b\", 2,\n\t\"c\", 3)\n",
+			want:   "var x = log.Warn(\"a message\", \"a\", 1, \"b\", 2,\n\t\"c\", 3)\n",
+		},
+		"log line with a comment": {
+			source: "var x = log.Warn(\"a message\",\n\t\"a\", // why\n\t1)\n",
+			want:   "var x = log.Warn(\"a message\",\n\t\"a\", // why\n\t1)\n",
+		},
+		"log line without a value": {
+			source: "var x = log.Warn(\"a message\",\n\tkey,\n\tvalue)\n",
+			want:   "var x = log.Warn(\"a message\",\n\tkey,\n\tvalue)\n",
+		},
+		"pair too long for a line": {
+			source: "var x = log.Warn(\n\t\"a message\",\n\t\"key\",\n" +
+				"\t" + long + "+\n\t\t" + long + "+" + long + ",\n)\n",
+			want: "var x = log.Warn(\n\t\"a message\",\n\t\"key\",\n" +
+				"\t" + long + "+\n\t\t" + long + "+" + long + ",\n)\n",
+		},
+		"other calls": {
+			source: "var x = strings.NewReplacer(\"a\",\n\t\"b\", \"c\", \"d\")\n",
+			want:   "var x = strings.NewReplacer(\"a\",\n\t\"b\", \"c\", \"d\")\n",
+		},
 		"function as a value": {
 			source: "var x = T{A: func() {\n\trun()\n}, B: 2}\n",
 			want:   "var x = T{\n\tA: func() {\n\t\trun()\n\t},\n\tB: 2,\n}\n",

@@ -1,6 +1,6 @@
 // Command format puts each key of a keyed literal on a line of its own, if the literal has several lines or a line over
-// 120 columns. It formats the Go files that git does not ignore, without generated ones. It breaks no other lines:
-// golines does.
+// 120 columns. It puts each key of a log line that has several lines on one line with its value. It formats the Go
+// files that git does not ignore, without generated ones. It breaks no other lines: golines does.
 //
 //	go run ./hack/format           format
 //	go run ./hack/format --check   list the files that are not formatted, and fail
@@ -8,6 +8,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,7 +34,11 @@ func main() {
 		changed = changed || different
 	}
 	if changed && check {
-		fail(fmt.Errorf("these files have several keys of a literal on a line: run make fmt"))
+		fail(
+			errors.New(
+				"these files have several keys of a literal on a line, or a log key without its value: run make fmt",
+			),
+		)
 	}
 }
 
