@@ -26,8 +26,8 @@ import (
 const (
 	// tokenLifetime is the shortest that the API server issues. A token is used once, at once.
 	tokenLifetime = 10 * time.Minute
-	// audienceGood is how long it is remembered that the API server does not accept an audience.
-	audienceGood = time.Hour
+	// audienceCheckTTL is how long it is remembered that the API server does not accept an audience.
+	audienceCheckTTL = time.Hour
 	// maxServerText bounds what a status quotes of the API server, in bytes.
 	maxServerText = 300
 )
@@ -49,7 +49,8 @@ type Identities struct {
 	mu     sync.Mutex
 	held   map[string]*heldKey       // by Tenant
 	faults map[string]identityFailed // by Tenant
-	good   map[string]time.Time      // by audience: when it was checked
+	// rejectedAudiences are those that the API server does not accept, and when that was checked.
+	rejectedAudiences map[string]time.Time
 }
 
 // heldKey is a set of temporary credentials.
@@ -73,7 +74,7 @@ func (i *Identities) get(id, digest string) *heldKey {
 	return nil
 }
 
-func (i *Identities) keep(id string, key *heldKey) {
+func (i *Identities) save(id string, key *heldKey) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.held == nil {
@@ -174,9 +175,9 @@ func (i *Identities) token(ctx context.Context, account *corev1.ServiceAccount, 
 // the API server's audiences are a flag of its own.
 func (i *Identities) checkAudience(ctx context.Context, audience, token string) error {
 	i.mu.Lock()
-	at, known := i.good[audience]
+	at, known := i.rejectedAudiences[audience]
 	i.mu.Unlock()
-	if known && time.Since(at) < audienceGood {
+	if known && time.Since(at) < audienceCheckTTL {
 		return nil
 	}
 	accepted, err := i.accepts(ctx, token)
@@ -191,10 +192,10 @@ func (i *Identities) checkAudience(ctx context.Context, audience, token string) 
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.good == nil {
-		i.good = map[string]time.Time{}
+	if i.rejectedAudiences == nil {
+		i.rejectedAudiences = map[string]time.Time{}
 	}
-	i.good[audience] = time.Now()
+	i.rejectedAudiences[audience] = time.Now()
 	return nil
 }
 

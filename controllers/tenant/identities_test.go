@@ -31,7 +31,7 @@ func TestIdentitiesFailures(t *testing.T) {
 			i := &Identities{}
 			i.fail("acme/support", "d", reconcile.Stalled("R", "m"), now)
 			if tc.renewed {
-				i.keep("acme/support", &heldKey{})
+				i.save("acme/support", &heldKey{})
 			}
 			if got := i.failed(tc.id, tc.digest, now.Add(tc.after)) != nil; got != tc.want {
 				t.Errorf("remembered: %t, want %t", got, tc.want)
@@ -58,7 +58,7 @@ func TestIdentitiesDoubt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			i := &Identities{}
 			now := issued.Add(tc.after)
-			i.keep("acme/support", &heldKey{Temporary: tenantconfig.Temporary{
+			i.save("acme/support", &heldKey{Temporary: tenantconfig.Temporary{
 				Identity: "d",
 				Issued:   issued,
 				Renew:    issued.Add(tc.renew),
@@ -95,7 +95,7 @@ func TestIdentityMetrics(t *testing.T) {
 		t.Errorf("the earliest of none is %s", got)
 	}
 	for n, id := range []string{"acme/support", "acme/sales"} {
-		i.keep(id, &heldKey{Temporary: tenantconfig.Temporary{Expires: time.Unix(int64(2000-1000*n), 0)}})
+		i.save(id, &heldKey{Temporary: tenantconfig.Temporary{Expires: time.Unix(int64(2000-1000*n), 0)}})
 	}
 	if got := i.earliest().Unix(); got != 1000 {
 		t.Errorf("the earliest expires at %d, want 1000", got)

@@ -39,7 +39,7 @@ func TestRenewalIsPostponed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !tc.noKey {
-				identityRig.identities.keep(tenant.ID(), &heldKey{Temporary: tenantconfig.Temporary{
+				identityRig.identities.save(tenant.ID(), &heldKey{Temporary: tenantconfig.Temporary{
 					Identity: want.digest,
 					Renew:    now,
 					Expires:  now.Add(tc.expires),

@@ -110,7 +110,7 @@ func (r *Reconciler) heldKey(ctx context.Context, s *scope, digest string) (*hel
 	if err != nil || key == nil || key.Identity != digest {
 		return nil, err
 	}
-	r.Identities.keep(s.tenant.ID(), key)
+	r.Identities.save(s.tenant.ID(), key)
 	return key, nil
 }
 
@@ -163,7 +163,7 @@ func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity) (*held
 			Renew:    now.Add(spread(min(issued.Lifetime, want.request.Duration))).UTC().Truncate(time.Second),
 		},
 	}
-	r.Identities.keep(id, key)
+	r.Identities.save(id, key)
 	r.Identities.Metrics.count(resultIssued)
 	return key, nil
 }
@@ -203,8 +203,11 @@ func identityVerdict(ctx context.Context, want *identity, err error) *reconcile.
 	case refused != nil:
 		return reconcile.Retry(identityRetry, string(refused.Reason), "%s", refused.Message)
 	}
-	log.FromContext(ctx).Info("the API server did not issue a token of a Tenant's ServiceAccount", "namespace",
-		want.account.Namespace, "serviceAccount", want.account.Name, "cause", bounded.Text(err.Error(), 500))
+	log.FromContext(ctx).Info("the API server did not issue a token of a Tenant's ServiceAccount",
+		"namespace", want.account.Namespace,
+		"serviceAccount", want.account.Name,
+		"cause", bounded.Text(err.Error(), 500),
+	)
 	return reconcile.Retry(identityRetry, v1alpha1.ReasonWebIdentityUnavailable, "the API server did not issue a "+
 		"token of ServiceAccount %q, named by spec.recordings.webIdentity; wait: it is tried again. The operator's "+
 		"log has the cause", want.account.Name)
