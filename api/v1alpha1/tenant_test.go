@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -442,5 +444,20 @@ func durationRules(field, least, less, most, more, message string) map[string]ru
 		field + ": beyond int64":  {fields{field: "9999999999h"}, want},
 		field + ": several units": {fields{field: "1h30m"}, refusal{}},
 		field + ": without end":   {fields{field: strings.Repeat("0", 100) + "1h"}, want},
+	}
+}
+
+// TestSplitTenantID checks that SplitTenantID is the inverse of ID.
+func TestSplitTenantID(t *testing.T) {
+	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}
+	for id, want := range map[string][2]string{
+		tenant.ID(): {"acme", "support"},
+		"acme":      {"acme", ""},
+		"":          {"", ""},
+	} {
+		namespace, name := v1alpha1.SplitTenantID(id)
+		if got := [2]string{namespace, name}; got != want {
+			t.Errorf("%q: %q, want %q", id, got, want)
+		}
 	}
 }

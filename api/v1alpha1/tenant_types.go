@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -386,6 +387,12 @@ func (b *BackfillSpec) EffectiveInterval(least time.Duration) time.Duration {
 
 // ID is the Tenant's id in rows, keys and metrics: namespace/name.
 func (t *Tenant) ID() string { return t.Namespace + "/" + t.Name }
+
+// SplitTenantID returns the namespace and the name of the Tenant that has an ID.
+func SplitTenantID(id string) (namespace, name string) {
+	namespace, name, _ = strings.Cut(id, "/")
+	return namespace, name
+}
 
 // Compiled reports whether the operator has ever written a config for this Tenant object. Before that the rows of its
 // ID may be those of a predecessor.

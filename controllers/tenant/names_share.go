@@ -64,7 +64,7 @@ func (r *Reconciler) bothProve(ctx context.Context, s *scope, owner store.NameHo
 	if r.Accounts == nil || len(s.tenant.Spec.Exotel.PhoneNumbers) == 0 {
 		return false, nil
 	}
-	namespace, name, _ := strings.Cut(owner.Tenant, "/")
+	namespace, name := v1alpha1.SplitTenantID(owner.Tenant)
 	var other v1alpha1.Tenant
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &other); err != nil {
 		return false, client.IgnoreNotFound(err)

@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -75,7 +74,7 @@ func (w *Sweeper) sweepNames(ctx context.Context) error {
 		return err
 	}
 	for _, h := range holders {
-		namespace, name, _ := strings.Cut(h.Tenant, "/")
+		namespace, name := v1alpha1.SplitTenantID(h.Tenant)
 		var t v1alpha1.Tenant
 		key := client.ObjectKey{Namespace: namespace, Name: name}
 		if err := w.Client.Get(ctx, key, &t); err == nil && string(t.UID) == h.UID {

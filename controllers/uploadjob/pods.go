@@ -150,7 +150,9 @@ func pendingPod(p *corev1.Pod, now time.Time) podState {
 		switch {
 		case c.Type != corev1.PodScheduled:
 		case c.Status == corev1.ConditionTrue: // the node may have been started for this pod
-			since = later(since, c.LastTransitionTime.Time)
+			if c.LastTransitionTime.After(since) {
+				since = c.LastTransitionTime.Time
+			}
 		case now.Sub(since) > scheduled:
 			return pending("is not scheduled", cmp.Or(c.Message, c.Reason, "the scheduler gives no reason"))
 		default:
@@ -172,13 +174,6 @@ func pendingPod(p *corev1.Pod, now time.Time) podState {
 		}
 	}
 	return podState{creating: true}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 func containerNamed(p *corev1.Pod, name string) *corev1.ContainerStatus {

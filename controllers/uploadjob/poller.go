@@ -3,7 +3,6 @@ package uploadjob
 import (
 	"context"
 	"maps"
-	"strings"
 	"sync"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -81,10 +81,10 @@ func (p *poller) poll(ctx context.Context, round int) error {
 // wake has the tenants looked at.
 func (p *poller) wake(ctx context.Context, ids []string) error {
 	for _, id := range ids {
-		ns, name, _ := strings.Cut(id, "/")
+		namespace, name := v1alpha1.SplitTenantID(id)
 		select {
 		case p.events <- event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{
-			Namespace: ns,
+			Namespace: namespace,
 			Name:      name,
 		}}:
 		case <-ctx.Done():

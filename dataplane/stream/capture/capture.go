@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
@@ -197,7 +198,7 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	capture.queue.wake, capture.queue.room = make(chan struct{}, 1), c.memory.Of(capture.tape.m.Tenant).Share(2*wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	capture.namespace = namespaceOf(t.ID)
+	capture.namespace, _ = v1alpha1.SplitTenantID(t.ID)
 	if len(c.live) >= c.o.MaxCaptures || c.ofNamespace(capture.namespace) >= c.o.MaxCaptures-c.o.MaxCaptures/4 ||
 		c.stopped {
 		capture.refused = true
@@ -277,14 +278,10 @@ func (s *Capture) refuse() {
 		"the call was not captured: its pod had as many captures as it may, in all or of one namespace (--max-captures)",
 	)
 	if err != nil {
-		s.c.o.Log.Warn(
-			"a call was not captured, and no row tells of it",
-			"tenant",
-			row.Tenant,
-			"session",
-			row.Session,
-			"error",
-			err,
+		s.c.o.Log.Warn("a call was not captured, and no row tells of it",
+			"tenant", row.Tenant,
+			"session", row.Session,
+			"error", err,
 		)
 	}
 }

@@ -129,7 +129,7 @@ func TestHangingBucketDelaysNoOther(t *testing.T) {
 		return live == 0 && waiting == 6
 	})
 	eventually.Within(patience).Holds(rig.t, "the noisy bucket hangs", func() bool {
-		return pod.gate.Held(namespaceOf(acme)) == 1
+		return pod.gate.Held("acme") == 1
 	})
 	away.Store(false)
 	for _, c := range quiet {

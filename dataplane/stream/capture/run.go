@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -127,12 +128,9 @@ func (c *Captures) stop() {
 	defer cancel()
 	refs := c.refs()
 	if err := c.o.Store.ReleaseCaptures(ctx, c.o.Pod, refs); err != nil && len(refs) > 0 {
-		c.o.Log.Warn(
-			"captures could not be left to other pods at once: they find them later",
-			"captures",
-			len(refs),
-			"error",
-			err,
+		c.o.Log.Warn("captures could not be left to other pods at once: they find them later",
+			"captures", len(refs),
+			"error", err,
 		)
 	}
 }
@@ -233,7 +231,8 @@ func (c *Captures) sweep(ctx context.Context) {
 
 // attend brings one tenant's captures to its bucket, unless that is being done or its namespace has its share.
 func (c *Captures) attend(ctx context.Context, tenant string, tapes []*tape, rows []store.Capture) {
-	leave, ok := c.gate.TryAcquire(namespaceOf(tenant))
+	namespace, _ := v1alpha1.SplitTenantID(tenant)
+	leave, ok := c.gate.TryAcquire(namespace)
 	if !ok {
 		return
 	}
@@ -245,11 +244,6 @@ func (c *Captures) attend(ctx context.Context, tenant string, tapes []*tape, row
 			c.rescueAll(ctx, rows)
 		}
 	})
-}
-
-func namespaceOf(tenant string) string {
-	namespace, _, _ := strings.Cut(tenant, "/")
-	return namespace
 }
 
 func (c *Captures) setAttended(tenant string, yes bool) {
@@ -280,9 +274,12 @@ func (c *Captures) bringAll(ctx context.Context, tapes []*tape) (ok bool) {
 		}
 		ok = false
 		if ctx.Err() == nil {
-			c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant, "session",
-				t.m.Session,
-				"error", objectstore.Detail(err), "after", c.o.SweepEvery)
+			c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again",
+				"tenant", t.m.Tenant,
+				"session", t.m.Session,
+				"error", objectstore.Detail(err),
+				"after", c.o.SweepEvery,
+			)
 		}
 	}
 	return ok
@@ -333,12 +330,9 @@ func (c *Captures) claim(ctx context.Context) map[string][]store.Capture {
 	if err != nil {
 		c.answered(false)
 		if ctx.Err() == nil {
-			c.o.Log.Warn(
-				"captures of pods that are gone cannot be looked for; tried again",
-				"error",
-				err,
-				"after",
-				c.o.SweepEvery,
+			c.o.Log.Warn("captures of pods that are gone cannot be looked for; tried again",
+				"error", err,
+				"after", c.o.SweepEvery,
 			)
 		}
 		return nil
@@ -363,16 +357,11 @@ func (c *Captures) rescueAll(ctx context.Context, rows []store.Capture) {
 		if err == nil || c.abandoned(ctx, row, err) {
 			continue
 		}
-		c.o.Log.Warn(
-			"the capture of a pod that is gone could not be ended yet; it is tried again",
-			"tenant",
-			row.Tenant,
-			"session",
-			row.Session,
-			"error",
-			objectstore.Detail(err),
-			"after",
-			c.o.Unseen,
+		c.o.Log.Warn("the capture of a pod that is gone could not be ended yet; it is tried again",
+			"tenant", row.Tenant,
+			"session", row.Session,
+			"error", objectstore.Detail(err),
+			"after", c.o.Unseen,
 		)
 		return // nothing is heard of the others, so they are claimed again later
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -168,11 +168,11 @@ func (r *Registry) enter(l *Live) error {
 	switch {
 	case r.draining:
 		return ErrDraining
-	case len(r.streams) >= r.o.MaxStreams, r.used[namespaceOf(l)] >= r.o.MaxPerNamespace:
+	case len(r.streams) >= r.o.MaxStreams, r.used[l.namespace()] >= r.o.MaxPerNamespace:
 		return ErrPodLimit
 	}
 	r.streams[l.ref] = l
-	r.used[namespaceOf(l)]++
+	r.used[l.namespace()]++
 	return nil
 }
 
@@ -181,17 +181,17 @@ func (r *Registry) forget(l *Live) {
 	defer r.mu.Unlock()
 	if r.streams[l.ref] == l {
 		delete(r.streams, l.ref)
-		if r.used[namespaceOf(l)]--; r.used[namespaceOf(l)] <= 0 {
-			delete(r.used, namespaceOf(l))
+		if r.used[l.namespace()]--; r.used[l.namespace()] <= 0 {
+			delete(r.used, l.namespace())
 		}
 	}
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
 
-// namespaceOf returns the namespace of a stream's tenant. Its author can create many Tenants.
-func namespaceOf(l *Live) string {
-	namespace, _, _ := strings.Cut(l.ref.Tenant, "/")
+// namespace returns the namespace of a stream's tenant. Its author can create many Tenants.
+func (l *Live) namespace() string {
+	namespace, _ := v1alpha1.SplitTenantID(l.ref.Tenant)
 	return namespace
 }
 
