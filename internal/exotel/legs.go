@@ -153,31 +153,56 @@ func party(e *Event, index int) string {
 	return ""
 }
 
-// dials are the legs of one applet's dial: every number that it lists, and the one that DialWhomNumber names.
+// dials are the legs of one applet's dial: every attempt that it lists, and the number that DialWhomNumber names.
 func dials(listed []ListedLeg, flow, number string, result State) []Leg {
-	dial := func(number string, state State, seconds int) Leg {
-		if state == StateUnknown && seconds > 0 {
-			state = StateCompleted
-		}
-		key := legKey(LegDial, flow, sameLine(number))
-		return Leg{Kind: LegDial, Key: key, Number: number, State: state, Called: true, Seconds: seconds}
-	}
 	var legs []Leg
-	named := false
+	var named []int // the legs of number
+	attempts := map[string]int{}
+	dial := func(number string, state State, seconds int) {
+		line := sameLine(number)
+		attempts[line]++
+		legs = append(legs, dialLeg(flow, number, attempts[line], state, seconds))
+	}
 	for i := range listed {
 		listedLeg := &listed[i]
 		of := cmp.Or(listedLeg.Number, number)
-		state := cmp.Or(listedLeg.State, lookUp(causes, listedLeg.CauseCode))
 		if len(listed) == 1 || sameLine(of) == sameLine(number) {
-			state = cmp.Or(result, state)
-			named = true
+			named = append(named, i)
 		}
-		legs = append(legs, dial(of, state, listedLeg.OnCallSeconds))
+		dial(of, cmp.Or(listedLeg.State, lookUp(causes, listedLeg.CauseCode)), listedLeg.OnCallSeconds)
 	}
-	if !named && (result != StateUnknown || number != "") {
-		legs = append(legs, dial(number, result, 0))
+	if len(named) == 0 && (result != StateUnknown || number != "") {
+		dial(number, result, 0)
 	}
+	setResult(legs, named, result)
 	return legs
+}
+
+// setResult gives the result of a dial to the last of its legs, unless it is the result of another of them.
+func setResult(legs []Leg, named []int, result State) {
+	if result == StateUnknown || len(named) == 0 {
+		return
+	}
+	for _, i := range named {
+		if legs[i].State == result {
+			return
+		}
+	}
+	legs[named[len(named)-1]].State = result
+}
+
+// dialLeg is one attempt to reach a number, counted from 1. An applet may dial a number, or parties without one, more
+// than once.
+func dialLeg(flow, number string, attempt int, state State, seconds int) Leg {
+	if state == StateUnknown && seconds > 0 {
+		state = StateCompleted
+	}
+	parts := []string{flow, sameLine(number)}
+	if attempt > 1 {
+		parts = append(parts, strconv.Itoa(attempt))
+	}
+	key := legKey(LegDial, parts...)
+	return Leg{Kind: LegDial, Key: key, Number: number, State: state, Called: true, Seconds: seconds}
 }
 
 // sameLine returns one spelling of a number in all its spellings.

@@ -1,6 +1,7 @@
 package exotel
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,11 @@ func TestLegs(t *testing.T) {
 			Called:  true,
 			Seconds: seconds,
 		}
+	}
+	again := func(flow, number string, attempt int, s State, seconds int) Leg {
+		leg := dial(flow, number, s, seconds)
+		leg.Key += "/" + strconv.Itoa(attempt)
+		return leg
 	}
 	listed := func(key, number string, s State, called bool, seconds int) Leg {
 		return Leg{Kind: LegListed, Key: key, Number: number, State: s, Called: called, Seconds: seconds}
@@ -141,6 +147,23 @@ func TestLegs(t *testing.T) {
 			AboutLeg, StateNoAnswer,
 			[]Leg{dial("7", "09111111111", StateUnknown, 0), dial("7", "09222222222", StateNoAnswer, 0), dial("7",
 				"09333333333", StateNoAnswer, 0)}},
+		"a number dialled twice": {KindPassthru, "CallSid=c1&DialCallStatus=completed&DialWhomNumber=0991&flow_id=7" +
+			"&Legs[0][Number]=0991&Legs[0][CauseCode]=USER_BUSY&Legs[1][Number]=0991&Legs[1][OnCallDuration]=40",
+			AboutLeg, StateCompleted,
+			[]Leg{dial("7", "0991", StateBusy, 0), again("7", "0991", 2, StateCompleted, 40)}},
+		"a number dialled twice without causes": {KindPassthru,
+			"CallSid=c1&DialCallStatus=busy&DialWhomNumber=0991&flow_id=7" +
+				"&Legs[0][Number]=0991&Legs[1][Number]=0991",
+			AboutLeg, StateBusy,
+			[]Leg{dial("7", "0991", StateUnknown, 0), again("7", "0991", 2, StateBusy, 0)}},
+		"legs without numbers": {KindPassthru, "CallSid=c1&DialCallStatus=no-answer&flow_id=7" +
+			"&Legs[0][CauseCode]=USER_BUSY&Legs[1][CauseCode]=RING_TIMEOUT&Legs[2][CauseCode]=USER_BUSY",
+			AboutLeg, StateNoAnswer,
+			[]Leg{dial("7", "", StateBusy, 0), again("7", "", 2, StateNoAnswer, 0), again("7", "", 3, StateBusy, 0)}},
+		"one number in two spellings": {KindPassthru, "CallSid=c1&DialCallStatus=busy&flow_id=7" +
+			"&DialWhomNumber=09222222222&Legs[0][Number]=09222222222&Legs[1][Number]=%2B919222222222",
+			AboutLeg, StateBusy, []Leg{dial("7", "09222222222", StateUnknown, 0),
+				again("7", "+919222222222", 2, StateBusy, 0)}},
 		"legs of a whole call": {KindStatus,
 			"CallSid=c1&EventType=terminal&Status=no-answer&Direction=outbound-api&From=0987&To=0912" +
 				"&Legs[0][Status]=completed&Legs[0][OnCallDuration]=41" +
