@@ -126,14 +126,10 @@ func (n *run) ask(ctx context.Context, sid string) (*calldetails.Call, error) {
 			ctx,
 		).V(
 			1,
-		).Info(
-			"Exotel does not tell of a call; asked again in the next run",
-			"tenant",
-			n.tenant.ID(),
-			"call",
-			sid,
-			"why",
-			err.Error(),
+		).Info("Exotel does not tell of a call; asked again in the next run",
+			"tenant", n.tenant.ID(),
+			"call", sid,
+			"why", err.Error(),
 		)
 		return nil, nil
 	case err != nil:

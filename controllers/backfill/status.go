@@ -267,12 +267,9 @@ func (r *Reconciler) patch(ctx context.Context, t *v1alpha1.Tenant, change func(
 			ctx,
 		).V(
 			1,
-		).Info(
-			"the status of the last run could not be written; tried again",
-			"tenant",
-			t.ID(),
-			"why",
-			err.Error(),
+		).Info("the status of the last run could not be written; tried again",
+			"tenant", t.ID(),
+			"why", err.Error(),
 		)
 	}
 	return client.IgnoreNotFound(err)

@@ -190,13 +190,9 @@ func (i *Intake) apply(ctx context.Context, t *v1alpha1.Tenant, row store.Record
 	if apierrors.IsInvalid(err) {
 		log.FromContext(
 			ctx,
-		).Error(
-			err,
-			"this recording gets no CallRecording and is uploaded without",
-			"tenant",
-			t.ID(),
-			"recording",
-			row.ID,
+		).Error(err, "this recording gets no CallRecording and is uploaded without",
+			"tenant", t.ID(),
+			"recording", row.ID,
 		)
 		return false, nil
 	}

@@ -59,13 +59,9 @@ func (k *Keeper) Start(ctx context.Context) error {
 			if err.Error() != said { // once, not at every look
 				log.FromContext(
 					ctx,
-				).Error(
-					err,
-					"keep the keyring; it is tried again",
-					"secret",
-					k.WorkNamespace+"/"+keyring.SecretName,
-					"after",
-					every,
+				).Error(err, "keep the keyring; it is tried again",
+					"secret", k.WorkNamespace+"/"+keyring.SecretName,
+					"after", every,
 				)
 			}
 		}

@@ -336,14 +336,10 @@ func (s S3) probe(
 		if errors.As(err, &p) && p.Reason == objectstore.EndpointUnreachable { // the Tenant's author must not learn why
 			log.FromContext(
 				ctx,
-			).Info(
-				"a Tenant's store does not answer",
-				"tenant",
-				u.ID,
-				"endpoint",
-				u.Endpoint,
-				"cause",
-				objectstore.Detail(err),
+			).Info("a Tenant's store does not answer",
+				"tenant", u.ID,
+				"endpoint", u.Endpoint,
+				"cause", objectstore.Detail(err),
 			)
 		}
 		return err

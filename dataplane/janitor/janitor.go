@@ -133,12 +133,9 @@ func (j *Janitor) reapOnly(parent context.Context) {
 	ctx, cancel := context.WithTimeout(parent, min(j.o.Budget, j.o.ReapEvery))
 	defer cancel()
 	if n, err := j.reap(ctx); err != nil && parent.Err() == nil {
-		j.o.Log.Warn(
-			"sessions of pods that are gone cannot be looked for; tried again",
-			"error",
-			err,
-			"after",
-			j.o.ReapEvery,
+		j.o.Log.Warn("sessions of pods that are gone cannot be looked for; tried again",
+			"error", err,
+			"after", j.o.ReapEvery,
 		)
 	} else if n > 0 {
 		j.o.Log.Info("ended the sessions of pods that are gone", "sessions", n)

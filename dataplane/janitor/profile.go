@@ -28,20 +28,13 @@ func (j *Janitor) watchMemory() {
 		j.stats.MemoryLeaksDetected++
 		j.mu.Unlock()
 		j.m.leaks[g.what].Inc()
-		j.o.Log.Warn(
-			"more is in use than the live streams explain: it may be a leak",
-			"what",
-			g.what,
-			"from",
-			g.from,
-			"to",
-			g.to,
-			"most",
-			top(),
-			"streams",
-			j.o.Registry.Live(),
-			"heapProfile",
-			number,
+		j.o.Log.Warn("more is in use than the live streams explain: it may be a leak",
+			"what", g.what,
+			"from", g.from,
+			"to", g.to,
+			"most", top(),
+			"streams", j.o.Registry.Live(),
+			"heapProfile", number,
 		)
 	}
 }

@@ -114,12 +114,9 @@ func (f *tokenFile) read(info os.FileInfo) {
 // forget the token. Only the first time is logged: anybody may ask as often as they like.
 func (f *tokenFile) forget(err error) {
 	if !f.told {
-		f.log.Warn(
-			"there is no operator's token that can be read: monitoring is closed to the outside",
-			"file",
-			f.path,
-			"error",
-			err,
+		f.log.Warn("there is no operator's token that can be read: monitoring is closed to the outside",
+			"file", f.path,
+			"error", err,
 		)
 	}
 	f.last = nil

@@ -29,18 +29,12 @@ func Middleware(next http.Handler, log *slog.Logger) http.Handler {
 					v = nil
 				}
 			}
-			log.Debug(
-				"request",
-				"request",
-				id,
-				"method",
-				r.Method,
-				"route",
-				r.Pattern,
-				"status",
-				rec.status,
-				"took",
-				time.Since(start),
+			log.Debug("request",
+				"request", id,
+				"method", r.Method,
+				"route", r.Pattern,
+				"status", rec.status,
+				"took", time.Since(start),
 			)
 			if v != nil {
 				panic(http.ErrAbortHandler) // cuts the connection: half an answer must not look like a whole one

@@ -44,14 +44,10 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 	case g.tenant == nil && !tenants.Complete():
 		return g, refuse(reasonNotYetKnown, problem.TenantUnknown())
 	case fault != "":
-		h.o.Log.Warn(
-			"refused a stream",
-			"tenant",
-			to.tenantID[:min(len(to.tenantID), 128)],
-			"route",
-			to.pattern,
-			"reason",
-			fault,
+		h.o.Log.Warn("refused a stream",
+			"tenant", to.tenantID[:min(len(to.tenantID), 128)],
+			"route", to.pattern,
+			"reason", fault,
 		)
 		return g, refuse(fault, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))
 	case g.tenant.Suspended:

@@ -44,8 +44,9 @@ func (k *keys) reread() {
 	cfg, err := readConfig(k.path)
 	switch {
 	case err != nil:
-		k.log.Warn("the upload config cannot be read again; the run goes on with the credentials that it has", "error",
-			err)
+		k.log.Warn("the upload config cannot be read again; the run goes on with the credentials that it has",
+			"error", err,
+		)
 	case cfg.Bucket == k.cfg.Bucket && cfg.Endpoint == k.cfg.Endpoint:
 		k.cfg = cfg
 	}

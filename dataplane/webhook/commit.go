@@ -159,16 +159,11 @@ func (c *committer) settle(batch []*pending) {
 		batch[0].event = c.bury(batch[0].event, reason, err)
 		c.settle(batch)
 	default:
-		c.log.Error(
-			"events could not be kept",
-			"events",
-			len(batch),
-			"tenant",
-			batch[0].event.Tenant,
-			"call",
-			batch[0].event.CallSID,
-			"error",
-			err,
+		c.log.Error("events could not be kept",
+			"events", len(batch),
+			"tenant", batch[0].event.Tenant,
+			"call", batch[0].event.CallSID,
+			"error", err,
 		)
 		for _, p := range batch {
 			p.done <- result{err: err}
@@ -201,14 +196,10 @@ func (c *committer) ingest(batch []*pending) (outcomes []store.Outcome, err erro
 				"tenant", events[i].Tenant, "call", events[i].CallSID, "kind", events[i].Kind)
 		}
 		if o == store.Dead {
-			c.log.Warn(
-				"kept an event that cannot be applied",
-				"tenant",
-				events[i].Tenant,
-				"call",
-				events[i].CallSID,
-				"reason",
-				events[i].DeadReason,
+			c.log.Warn("kept an event that cannot be applied",
+				"tenant", events[i].Tenant,
+				"call", events[i].CallSID,
+				"reason", events[i].DeadReason,
 			)
 		}
 	}

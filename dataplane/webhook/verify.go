@@ -89,14 +89,10 @@ func tokenName(w *tenantconfig.Webhooks) string {
 
 func (h *Handler) refuse(to destination, reason string, missing bool) error {
 	h.m.refused.WithLabelValues(reason).Inc()
-	h.o.Log.Warn(
-		"refused a webhook",
-		"tenant",
-		to.tenantID[:min(len(to.tenantID), 128)],
-		"route",
-		to.pattern,
-		"reason",
-		reason,
+	h.o.Log.Warn("refused a webhook",
+		"tenant", to.tenantID[:min(len(to.tenantID), 128)],
+		"route", to.pattern,
+		"reason", reason,
 	)
 	outside := "the webhook's signature was not accepted"
 	if missing {

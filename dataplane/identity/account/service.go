@@ -255,13 +255,9 @@ func (s *Service) alert(ctx context.Context, t *tenantconfig.Tenant, d ratelimit
 	reason := fmt.Sprintf("%s: %d in %s are used up", d.Name, d.Limit.Requests, d.Limit.Window)
 	s.Log.WarnContext(ctx, "a limit of a tenant is used up", "tenant", t.ID, "limit", d.Name)
 	if err := s.audit(ctx, t, action, "", reason); err != nil {
-		s.Log.WarnContext(
-			ctx,
-			"a limit of a tenant is used up, which the audit log lacks",
-			"tenant",
-			t.ID,
-			"error",
-			err,
+		s.Log.WarnContext(ctx, "a limit of a tenant is used up, which the audit log lacks",
+			"tenant", t.ID,
+			"error", err,
 		)
 	}
 }

@@ -186,10 +186,8 @@ func (d *Dispatcher) claimOf(ctx context.Context, tenants []string) (store.Queue
 		return store.QueuedMail{}, false
 	}
 	for _, t := range mailClaim.Uncertain {
-		d.Log.Warn(
-			"mail was being sent when its pod went away: it may have arrived, and is not sent again",
-			"template",
-			t,
+		d.Log.Warn("mail was being sent when its pod went away: it may have arrived, and is not sent again",
+			"template", t,
 		)
 		d.metrics.count(t, outcomeUncertain)
 	}

@@ -55,16 +55,11 @@ func (d *Dispatcher) settle(ctx context.Context, m *store.QueuedMail, err error)
 	case errors.As(err, &failure) && failure.Kind == mail.Permanent:
 		d.fail(ctx, m, err)
 	case errors.As(err, &failure) && failure.Kind == mail.Uncertain:
-		d.Log.Warn(
-			"mail was given to the server and no answer came: it may have arrived, and is not sent again",
-			"mail",
-			m.ID,
-			"tenant",
-			m.Tenant,
-			"template",
-			m.Template,
-			"error",
-			err,
+		d.Log.Warn("mail was given to the server and no answer came: it may have arrived, and is not sent again",
+			"mail", m.ID,
+			"tenant", m.Tenant,
+			"template", m.Template,
+			"error", err,
 		)
 		d.metrics.count(m.Template, outcomeUncertain)
 		d.finish(ctx, m, store.MailUncertain, err.Error())
@@ -84,20 +79,13 @@ func (d *Dispatcher) fail(ctx context.Context, m *store.QueuedMail, err error) {
 
 func (d *Dispatcher) retry(ctx context.Context, m *store.QueuedMail, err error) {
 	after := jittered(wait(m.Attempts))
-	d.Log.Info(
-		"mail will be tried again",
-		"mail",
-		m.ID,
-		"tenant",
-		m.Tenant,
-		"template",
-		m.Template,
-		"attempt",
-		m.Attempts,
-		"after",
-		after,
-		"error",
-		err,
+	d.Log.Info("mail will be tried again",
+		"mail", m.ID,
+		"tenant", m.Tenant,
+		"template", m.Template,
+		"attempt", m.Attempts,
+		"after", after,
+		"error", err,
 	)
 	d.metrics.count(m.Template, outcomeRetried)
 	d.note(ctx, m, func() error { return d.Store.RetryMail(ctx, m, after, reason(err.Error())) })
@@ -121,14 +109,10 @@ func (d *Dispatcher) note(ctx context.Context, m *store.QueuedMail, write func()
 			return
 		}
 		if !errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-			d.Log.Warn(
-				"how the sending of mail went could not be noted",
-				"mail",
-				m.ID,
-				"tenant",
-				m.Tenant,
-				"error",
-				err,
+			d.Log.Warn("how the sending of mail went could not be noted",
+				"mail", m.ID,
+				"tenant", m.Tenant,
+				"error", err,
 			)
 			return
 		}

@@ -153,16 +153,11 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 	}
 	c.m.bytes.Add(float64(end.Size))
 	c.m.ended(outcome)
-	c.o.Log.Info(
-		"ended the capture of a pod that is gone",
-		"tenant",
-		row.Tenant,
-		"session",
-		row.Session,
-		"failed",
-		end.Failed,
-		"bytes",
-		end.Size,
+	c.o.Log.Info("ended the capture of a pod that is gone",
+		"tenant", row.Tenant,
+		"session", row.Session,
+		"failed", end.Failed,
+		"bytes", end.Size,
 	)
 	return nil
 }

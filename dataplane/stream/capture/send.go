@@ -101,16 +101,11 @@ func (s *Capture) unopened() {
 	ctx, cancel := context.WithTimeout(s.c.ctx, refuseWithin)
 	defer cancel()
 	if err := s.c.o.Store.RefuseCapture(ctx, s.tape.m.row(s.c.o.Pod), code, message); err != nil {
-		s.c.o.Log.Warn(
-			"a call was not captured, and no row tells of it",
-			"tenant",
-			s.tape.m.Tenant,
-			"session",
-			s.tape.m.Session,
-			"code",
-			code,
-			"error",
-			err,
+		s.c.o.Log.Warn("a call was not captured, and no row tells of it",
+			"tenant", s.tape.m.Tenant,
+			"session", s.tape.m.Session,
+			"code", code,
+			"error", err,
 		)
 	}
 }

@@ -134,8 +134,12 @@ func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int6
 	}
 	whole, got, err := t.readPart(ctx, b, from)
 	if err == nil && got != want {
-		t.c.o.Log.Warn("a part of a capture was read back with other bytes than were sent; it is read again", "tenant",
-			t.m.Tenant, "session", t.m.Session, "part", number, "after", readAgainAfter)
+		t.c.o.Log.Warn("a part of a capture was read back with other bytes than were sent; it is read again",
+			"tenant", t.m.Tenant,
+			"session", t.m.Session,
+			"part", number,
+			"after", readAgainAfter,
+		)
 		if !pause(ctx, readAgainAfter, nil) {
 			return ctx.Err()
 		}

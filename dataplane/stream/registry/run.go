@@ -44,14 +44,10 @@ func (r *Registry) heartbeat(parent context.Context) {
 	}
 	if err != nil && parent.Err() == nil {
 		r.m.failures.Inc()
-		r.o.Log.Warn(
-			"the database did not take the heartbeat of this pod's streams: they go on, and it is tried again",
-			"error",
-			err,
-			"streams",
-			r.Live(),
-			"after",
-			r.o.HeartbeatEvery,
+		r.o.Log.Warn("the database did not take the heartbeat of this pod's streams: they go on, and it is tried again",
+			"error", err,
+			"streams", r.Live(),
+			"after", r.o.HeartbeatEvery,
 		)
 	}
 }
@@ -228,12 +224,9 @@ func (r *Registry) finish() {
 	ctx, cancel = context.WithTimeout(context.Background(), r.o.EndWithin*2/5)
 	defer cancel()
 	if err := r.writeKept(ctx); err != nil {
-		r.o.Log.Warn(
-			"the ends of streams could not be written: another pod will end their sessions as orphans",
-			"error",
-			err,
-			"sessions",
-			r.keptEnds(),
+		r.o.Log.Warn("the ends of streams could not be written: another pod will end their sessions as orphans",
+			"error", err,
+			"sessions", r.keptEnds(),
 		)
 	}
 }

@@ -193,12 +193,9 @@ func (w *Watcher) set(o any) {
 		w.mu.Lock()
 		w.unread[secret.Name] = struct{}{}
 		w.mu.Unlock()
-		w.log.Error(
-			"a tenant config cannot be read; the tenant's last good one stays in force",
-			"secret",
-			secret.Name,
-			"error",
-			err,
+		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force",
+			"secret", secret.Name,
+			"error", err,
 		)
 		return
 	}
