@@ -204,7 +204,9 @@ func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 	}
 	event, err := ingest.Again(tenant.config, r.sources, kept)
 	if err != nil {
-		result.Result, result.Reason, result.Message = resultFailed, kept.Reason, err.Error()
+		result.Result = resultFailed
+		result.Reason = kept.Reason
+		result.Message = err.Error()
 		return result, nil
 	}
 	done, err := r.db.Replay(ctx, id, event, r.dryRun)

@@ -102,7 +102,8 @@ func (r *Reconciler) execute(ctx context.Context, s *scope) error {
 	}
 	verdict := judge(err)
 	if verdict.result == resultSucceeded && run.left > 0 {
-		verdict.reason, verdict.message = v1alpha1.ReasonBackfillIncomplete, fmt.Sprintf(
+		verdict.reason = v1alpha1.ReasonBackfillIncomplete
+		verdict.message = fmt.Sprintf(
 			"%d calls that Exotel listed could not be used; the first one: %v", run.left, run.why)
 	}
 	s.memory.suspect = run.suspect

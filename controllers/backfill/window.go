@@ -53,7 +53,8 @@ func (w window) filter(loc *time.Location) calldetails.Filter {
 	_, before := w.from.Add(-2 * time.Hour).In(loc).Zone()
 	_, after := w.to.Add(2 * time.Hour).In(loc).Zone()
 	if before != after {
-		w.from, w.to = w.from.Add(-time.Hour), w.to.Add(time.Hour)
+		w.from = w.from.Add(-time.Hour)
+		w.to = w.to.Add(time.Hour)
 	}
 	return calldetails.Filter{CreatedFrom: w.from, CreatedTo: w.to}
 }

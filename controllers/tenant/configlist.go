@@ -195,7 +195,8 @@ func (l *ConfigList) update(ctx context.Context, change func(map[string]struct{}
 		}
 		return err
 	}
-	l.listed, l.read = names, time.Now()
+	l.listed = names
+	l.read = time.Now()
 	return nil
 }
 

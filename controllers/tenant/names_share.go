@@ -54,7 +54,8 @@ func (r *Reconciler) shareAccount(ctx context.Context, s *scope) error {
 	}
 	log.FromContext(ctx).Info("two Tenants share an account: Exotel accepted the credentials of both",
 		"tenant", id, "owner", owner.Tenant)
-	s.names.held[account], s.names.shared = true, true
+	s.names.held[account] = true
+	s.names.shared = true
 	return s.useNames(s.names.held)
 }
 

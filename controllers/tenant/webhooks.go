@@ -79,7 +79,8 @@ func signature(spec *v1alpha1.SignatureSpec, secret *corev1.Secret) *tenantconfi
 		Secrets:       values(secret),
 	}
 	if spec.Timestamp != nil {
-		sig.TimestampHeader, sig.Tolerance = spec.Timestamp.Header, duration(spec.Timestamp.Tolerance, defaultTolerance)
+		sig.TimestampHeader = spec.Timestamp.Header
+		sig.Tolerance = duration(spec.Timestamp.Tolerance, defaultTolerance)
 	}
 	return sig
 }

@@ -153,7 +153,8 @@ func (r *Reconciler) decide(ctx context.Context, s state, t *v1alpha1.Tenant) (d
 			return decision{}, err
 		}
 		all = withSelf(all, t, s)
-		s.free, s.share = allowance(r.bounds(), all, t.ID()), share(r.bounds(), all, t.ID())
+		s.free = allowance(r.bounds(), all, t.ID())
+		s.share = share(r.bounds(), all, t.ID())
 		if d = decide(s); !d.starts(s) {
 			break
 		}

@@ -78,8 +78,10 @@ func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog,
 	if !exists {
 		return s
 	}
-	s.deleting, s.finished = !job.DeletionTimestamp.IsZero(), finished(job)
-	s.parallelism, s.pods = ptr.Deref(job.Spec.Parallelism, 0), podsOf(job)
+	s.deleting = !job.DeletionTimestamp.IsZero()
+	s.finished = finished(job)
+	s.parallelism = ptr.Deref(job.Spec.Parallelism, 0)
+	s.pods = podsOf(job)
 	s.grows = job.Status.Succeeded == 0
 	for _, c := range job.Status.Conditions {
 		// A Job that reached its deadline is replaced at once: a pod hung, and the configuration is not at fault.

@@ -108,7 +108,8 @@ func share(b bounds, all []claimant, id string) int32 {
 	own := int32(0)
 	for i := range kept {
 		c := &kept[i]
-		c.pods, c.wants = min(c.pods, 1), min(c.wants, b.perTenant)
+		c.pods = min(c.pods, 1)
+		c.wants = min(c.wants, b.perTenant)
 		c.granted = time.Time{} // the shares stay when a Job is created
 		left -= c.pods
 		if c.id == id {
@@ -226,7 +227,8 @@ func (r *Reconciler) withJob(j *batchv1.Job, tenants map[string]*v1alpha1.Tenant
 func (r *Reconciler) withoutJob(t *v1alpha1.Tenant) claimant {
 	c := claimant{namespace: t.Namespace, id: t.ID()}
 	if ready := r.poller.backlog(c.id).Ready; mayHaveJob(t) && ready > 0 {
-		c.waiting, c.wants = true, podsFor(ready, limitOf(t))
+		c.waiting = true
+		c.wants = podsFor(ready, limitOf(t))
 	}
 	if at := t.Status.LastUploadJobTime; at != nil {
 		c.granted = at.Time

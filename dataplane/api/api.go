@@ -43,7 +43,8 @@ func New(o Options) *API {
 		api.from[from] = true
 	}
 	api.huma = huma.NewAPI(api.config(), humago.NewAdapter(api.mux, ""))
-	api.document, api.page = sync.OnceValue(api.documentAsset), sync.OnceValue(api.pageAsset)
+	api.document = sync.OnceValue(api.documentAsset)
+	api.page = sync.OnceValue(api.pageAsset)
 	api.mux.HandleFunc("GET "+documentPath, func(w http.ResponseWriter, r *http.Request) { api.document().serve(w, r) })
 	api.mux.HandleFunc("GET "+pagePath, api.servePage)
 	api.registerTestRoutes()

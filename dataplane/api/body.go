@@ -38,7 +38,8 @@ func (a *API) readBody(v *visit) *problem.Problem {
 		return explainBody(err, v.op.MaxBody)
 	}
 	v.r.Header.Set("Content-Type", "application/json") // huma knows it in no other spelling
-	v.r.Body, v.r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	v.r.Body = io.NopCloser(bytes.NewReader(body))
+	v.r.ContentLength = int64(len(body))
 	return checkJSON(body)
 }
 

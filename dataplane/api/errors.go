@@ -129,7 +129,8 @@ var missing = regexp.MustCompile(
 func fieldPath(location string) string {
 	where, rest, _ := strings.Cut(location, ".")
 	if name, index, ok := strings.Cut(where, "["); ok { // the body itself is a list
-		where, rest = name, strings.TrimSuffix("["+index+"."+rest, ".")
+		where = name
+		rest = strings.TrimSuffix("["+index+"."+rest, ".")
 	}
 	if where != "body" {
 		return rest

@@ -161,7 +161,8 @@ func (a *API) operationView(op *huma.Operation) operationView {
 	for status, response := range op.Responses {
 		statuses = append(statuses, status)
 		if response.Ref == "" {
-			v.Status, v.Answer = status, a.fields("", response.Content["application/json"], 0)
+			v.Status = status
+			v.Answer = a.fields("", response.Content["application/json"], 0)
 		}
 	}
 	slices.Sort(statuses)

@@ -51,7 +51,8 @@ func (a *API) names(r *http.Request) (*url.URL, naming) {
 	address := r.URL
 	if a.from[FromPath] {
 		if stripped, id, ok := cutTenant(address); ok {
-			address, n = stripped, n.with(id)
+			address = stripped
+			n = n.with(id)
 		}
 	}
 	if a.from[FromHost] {

@@ -163,7 +163,9 @@ func (c *slotConn) move(to *list.List) {
 	if c.in != nil {
 		c.in.Remove(c.place)
 	}
-	c.in, c.place, c.since = to, nil, time.Now()
+	c.in = to
+	c.place = nil
+	c.since = time.Now()
 	if to != nil {
 		c.place = to.PushBack(c)
 	}

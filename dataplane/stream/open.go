@@ -63,7 +63,9 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	}
 	h.m.handshake.Observe(time.Since(arrived).Seconds())
 	options := h.o.Bridge
-	options.Codec, options.SampleRate, options.Memory = codec, rateOf(r.URL.Query()), memory
+	options.Codec = codec
+	options.SampleRate = rateOf(r.URL.Query())
+	options.Memory = memory
 	if audio.Reconnect {
 		options.Redial = func(ctx context.Context) (*bridge.Conn, error) { return h.redial(ctx, guest.tenant, memory) }
 	}

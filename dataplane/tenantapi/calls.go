@@ -108,7 +108,9 @@ type callsQuery struct {
 
 func (q *callsQuery) filter() (f store.CallFilter, err error) {
 	f.Page, err = page(q.Paging, q.Span)
-	f.Direction, f.From, f.To = q.Direction, spellings(q.From), spellings(q.To)
+	f.Direction = q.Direction
+	f.From = spellings(q.From)
+	f.To = spellings(q.To)
 	if q.State != "" {
 		state := outcome.Named(q.State)
 		f.State = &state

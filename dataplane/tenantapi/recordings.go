@@ -69,7 +69,8 @@ type recordingsQuery struct {
 
 func (q *recordingsQuery) filter() (f store.RecordingFilter, err error) {
 	f.Page, err = page(q.Paging, q.Span)
-	f.CallSID, f.State = q.CallSID, store.RecordingState(q.State)
+	f.CallSID = q.CallSID
+	f.State = store.RecordingState(q.State)
 	if q.State == uploading {
 		f.State = store.StateLeased
 	}

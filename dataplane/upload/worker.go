@@ -121,7 +121,8 @@ func (w *worker) claimLoop(ctx, work context.Context) error {
 			return err
 		}
 		if until := w.trouble.pausedUntil(); time.Now().Before(until) {
-			wait, idleSince = time.Until(until), time.Now()
+			wait = time.Until(until)
+			idleSince = time.Now()
 		} else if free := w.o.Concurrency - busy; free > 0 && !leaving {
 			recs, err := w.db.Claim(ctx, w.o.Owner, free, w.o.Lease)
 			if ctx.Err() != nil {

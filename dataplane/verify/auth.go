@@ -119,7 +119,8 @@ func Verify(cfg *tenantconfig.Webhooks, r *Request) Verdict {
 	}
 	if !verdict.OK {
 		verdict.SignedDigest = nil
-		verdict.Reason, verdict.Missing = refusal(findings), bare(r)
+		verdict.Reason = refusal(findings)
+		verdict.Missing = bare(r)
 	}
 	return verdict
 }

@@ -95,7 +95,8 @@ func (c *committer) commitAll(ctx context.Context, events []store.Event) ([]stor
 	var failed error
 	for i := range events {
 		r := c.wait(ctx, events[i].Tenant, all[i])
-		outcomes, failed = append(outcomes, r.outcome), cmp.Or(failed, r.err)
+		outcomes = append(outcomes, r.outcome)
+		failed = cmp.Or(failed, r.err)
 	}
 	if failed != nil {
 		return nil, failed

@@ -126,7 +126,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]store.Outcome
 		return nil, err
 	}
 	bodyReceived(w, place)
-	request.Body, request.Now = body.bytes, time.Now()
+	request.Body = body.bytes
+	request.Now = time.Now()
 	tenant, delivery, err := h.verified(r, request, to, body)
 	if err != nil {
 		body.reuse()

@@ -134,7 +134,10 @@ func configFile(img v1.Image, c v1.Config, arch string) *v1.ConfigFile {
 		panic(err)
 	}
 	f = f.DeepCopy()
-	f.OS, f.Architecture, f.Created, f.Config = "linux", arch, v1.Time{Time: epoch}, c
+	f.OS = "linux"
+	f.Architecture = arch
+	f.Created = v1.Time{Time: epoch}
+	f.Config = c
 	return f
 }
 
@@ -235,7 +238,8 @@ func (w *layerWriter) write(h tar.Header, content []byte) {
 	if w.err != nil {
 		return
 	}
-	h.ModTime, h.Format = epoch, tar.FormatPAX
+	h.ModTime = epoch
+	h.Format = tar.FormatPAX
 	if w.err = w.tar.WriteHeader(&h); w.err == nil {
 		_, w.err = w.tar.Write(content)
 	}

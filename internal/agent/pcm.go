@@ -77,7 +77,8 @@ func (p *pcm) FromExotel(dst []byte, m agentstream.Message) (frame []byte, binar
 		case agentstream.Mark:
 			out.Name = control.Name
 		case agentstream.DTMF:
-			out.Digit, out.Duration = control.Digit, string(control.Duration)
+			out.Digit = control.Digit
+			out.Duration = string(control.Duration)
 		case agentstream.Stop:
 			out.Reason = control.Reason
 		}

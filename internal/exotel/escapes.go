@@ -40,7 +40,8 @@ func cutLast(text string) (c byte, before string, found bool) {
 			return c, strings.TrimRight(text[:at], `\`), true
 		}
 	}
-	c, before = text[len(text)-1], text[:len(text)-1]
+	c = text[len(text)-1]
+	before = text[:len(text)-1]
 	if c == '/' {
 		before = strings.TrimRight(before, `\`)
 	}

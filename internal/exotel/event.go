@@ -155,7 +155,8 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 
 // call reads what a StatusCallback or a Passthru says about its call.
 func (v *values) call(e *Event) {
-	e.From, e.To = v.get(fieldFrom), v.get(fieldTo)
+	e.From = v.get(fieldFrom)
+	e.To = v.get(fieldTo)
 	if customer := v.get(fieldCustomer); e.Direction == "inbound" {
 		e.From = cmp.Or(e.From, customer)
 	} else if e.Direction != "" { // the agent is called first
@@ -229,7 +230,8 @@ func (v *values) direction(e *Event) {
 // times reads the event's own time and those of its call. A request that comes as another kind than it was sent as has
 // no field of that kind, so the fields of every kind are read.
 func (v *values) times(e *Event, loc *time.Location) {
-	e.StartedAt, e.EndedAt = v.time(fieldStarted, loc), v.time(fieldEnded, loc)
+	e.StartedAt = v.time(fieldStarted, loc)
+	e.EndedAt = v.time(fieldEnded, loc)
 	updated := v.time(fieldUpdated, loc)
 	requested := v.time(fieldRequested, loc)
 	created := v.time(fieldCreated, loc)

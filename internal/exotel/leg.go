@@ -136,9 +136,11 @@ func (v *values) legEvent(e *Event, header string) {
 	}
 	switch e.Direction { // if it is not said, nobody knows which of the two called
 	case "inbound":
-		e.From, e.To = v.get(fieldContact), v.get(fieldExoPhone)
+		e.From = v.get(fieldContact)
+		e.To = v.get(fieldExoPhone)
 	case "outbound-api", "outbound-dial":
-		e.From, e.To = v.get(fieldExoPhone), v.get(fieldContact)
+		e.From = v.get(fieldExoPhone)
+		e.To = v.get(fieldContact)
 	}
 	v.eventSID(e, header)
 }

@@ -25,7 +25,8 @@ func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 		case len(urls) == maxRecordingURLs:
 			v.unread.add(canonical[fieldRecording], TooLarge, "")
 		default:
-			urls, known = append(urls, u), append(known, bare)
+			urls = append(urls, u)
+			known = append(known, bare)
 		}
 	}
 	for _, raw := range list {

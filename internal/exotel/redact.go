@@ -38,7 +38,8 @@ func redactForm(form, source string) (string, bool) {
 			continue
 		}
 		if text, redacted := redactText(text, source); redacted {
-			pairs[i], changed = name+"="+url.QueryEscape(text), true
+			pairs[i] = name + "=" + url.QueryEscape(text)
+			changed = true
 		}
 	}
 	return strings.Join(pairs, "&"), changed
@@ -94,7 +95,8 @@ func endsIn(text, resource string) bool {
 		if !found || lower(c) != lower(last) {
 			return false
 		}
-		text, resource = before, resource[:len(resource)-1]
+		text = before
+		resource = resource[:len(resource)-1]
 	}
 	c, before, found := cutLast(text)
 	if !found || c != '/' {

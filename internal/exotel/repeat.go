@@ -40,7 +40,8 @@ func (l *listNumbers) numbered(name string) string {
 			if last, sent := l.last[name]; sent && last == n {
 				n++
 			}
-			l.element[list], l.last[name] = n, n
+			l.element[list] = n
+			l.last[name] = n
 		}
 		name = list + "[" + strconv.Itoa(n) + "]" + rest
 	}

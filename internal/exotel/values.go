@@ -63,7 +63,8 @@ func (v *values) resolveContext() {
 	for f, only := range inContext {
 		read := known && field(f) == fieldNotification
 		if only && !read {
-			v.fields[f], v.several[f] = text{}, false
+			v.fields[f] = text{}
+			v.several[f] = false
 		}
 	}
 }
@@ -71,7 +72,8 @@ func (v *values) resolveContext() {
 // standIn gives a field the value of another one, if it has none.
 func (v *values) standIn(f, other field) {
 	if v.fields[f].value == "" {
-		v.fields[f], v.several[f] = v.fields[other], v.several[other]
+		v.fields[f] = v.fields[other]
+		v.several[f] = v.several[other]
 	}
 }
 
@@ -141,7 +143,8 @@ func (v *values) choose(have *text, several *bool, t text, recording, state bool
 		}
 		v.recordings = append(v.recordings, t)
 	case t.rank < have.rank:
-		*have, *several = t, false
+		*have = t
+		*several = false
 	case t.rank == have.rank && t.value != have.value:
 		*several = true
 		if prefers(state, t.value, have.value) {

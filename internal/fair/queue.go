@@ -122,7 +122,8 @@ func (v *values[T]) pop() (value T, ok bool) {
 		return value, false
 	}
 	var none T
-	value, v.list[v.head] = v.list[v.head], none
+	value = v.list[v.head]
+	v.list[v.head] = none
 	v.head++
 	if 2*v.head > len(v.list) {
 		v.list = slices.Delete(v.list, 0, v.head)

@@ -79,7 +79,8 @@ func Build(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) s
 	if err != nil {
 		return unreadable(event, d, err)
 	}
-	event.CallSID, event.EventType = parsed.CallSID, bound(parsed.EventType, maxWord)
+	event.CallSID = parsed.CallSID
+	event.EventType = bound(parsed.EventType, maxWord)
 	if d.SignedDigest != nil {
 		event.DedupKey = signedKey(t.ID, d.SignedDigest)
 	} else {

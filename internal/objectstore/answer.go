@@ -110,7 +110,10 @@ func (a answers) bounded(req *http.Request, resp *http.Response, cancel context.
 	}
 	after := a.within
 	if most, object := req.Context().Value(objectKey).(int64); object && resp.StatusCode < http.StatusMultipleChoices {
-		b.left, b.object, b.stall, after = int(most), true, a.stall, a.stall
+		b.left = int(most)
+		b.object = true
+		b.stall = a.stall
+		after = a.stall
 	}
 	b.timer = time.AfterFunc(after, func() {
 		b.late.Store(true)
@@ -160,7 +163,8 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 			n = 0
 			err = errAnswerSize
 		case !b.object && !b.tags.count(p[:n]):
-			n, err = 0, b.tags.fault()
+			n = 0
+			err = b.tags.fault()
 		case errors.Is(err, io.EOF) && b.tags.root != "":
 			err = errAnswerRoot // it ended without an element
 		}
@@ -297,11 +301,9 @@ func errorAnswer(req *http.Request, resp *http.Response) error {
 	if !ok {
 		return answer.HTTPError
 	}
-	answer.Code, answer.Text, answer.Endpoint = errorBody.Code, cleanText(
-		errorBody.Message,
-	), cleanCode(
-		errorBody.Endpoint,
-	)
+	answer.Code = errorBody.Code
+	answer.Text = cleanText(errorBody.Message)
+	answer.Endpoint = cleanCode(errorBody.Endpoint)
 	answer.RequestID = cleanCode(errorBody.RequestID)
 	if region := cleanCode(errorBody.Region); region != "" {
 		answer.Region = region

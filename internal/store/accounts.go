@@ -70,7 +70,8 @@ type MailFor func(User) (*OutboxMail, error)
 func NewID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
@@ -98,7 +99,8 @@ func scanUser(row pgx.Row, more ...any) (u User, err error) {
 		append(
 			[]any{&u.ID, &u.Email, &u.Role, &verified, &disabled, &u.Invited, &u.CreatedAt, &u.UpdatedAt},
 			more...)...)
-	u.VerifiedAt, u.DisabledAt = orZero(verified), orZero(disabled)
+	u.VerifiedAt = orZero(verified)
+	u.DisabledAt = orZero(disabled)
 	return u, err
 }
 

@@ -43,7 +43,8 @@ func (c *KeptCall) scan(row pgx.CollectableRow, more ...any) error {
 	var started, ended *time.Time
 	err := row.Scan(append([]any{&c.SID, &c.State, &c.Exotel, &c.Direction, &c.From, &c.To, &started, &ended,
 		&c.ConversationSeconds, &c.CustomField, &c.RecordingSeconds, &c.CreatedAt, &c.UpdatedAt}, more...)...)
-	c.StartedAt, c.EndedAt = orZero(started), orZero(ended)
+	c.StartedAt = orZero(started)
+	c.EndedAt = orZero(ended)
 	return err
 }
 

@@ -151,7 +151,8 @@ func (d *Dataplane) touchCaptures(
 	}
 	var tenants, ids []string
 	for _, r := range refs {
-		tenants, ids = append(tenants, r.Tenant), append(ids, r.ID)
+		tenants = append(tenants, r.Tenant)
+		ids = append(ids, r.ID)
 	}
 	err := d.inTenants(ctx, distinct(tenants), func(tx pgx.Tx) error {
 		rows, err := tx.Query(

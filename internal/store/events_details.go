@@ -34,20 +34,17 @@ func (e *Event) hasDetails() bool {
 }
 
 func (d *details) add(e *Event) {
-	d.tenant, d.dedup = append(d.tenant, e.Tenant), append(d.dedup, e.DedupKey[:])
+	d.tenant = append(d.tenant, e.Tenant)
+	d.dedup = append(d.dedup, e.DedupKey[:])
 	d.unread = append(d.unread, unreadJSON(e.Unread))
 	d.seconds = append(d.seconds, int32(min(e.Call.RecordingSeconds, 1<<30))) //nolint:gosec // bounded here
 	n := int32(len(d.tenant))                                                 //nolint:gosec // a batch is short
 	for i := range e.Recordings {
 		if newRecording := &e.Recordings[i]; newRecording.Rejected != "" {
-			d.recEvent, d.recID = append(d.recEvent, n), append(d.recID, newRecording.ID)
-			d.recURL, d.recRejection = append(
-				d.recURL,
-				newRecording.SourceURL,
-			), append(
-				d.recRejection,
-				newRecording.Rejected,
-			)
+			d.recEvent = append(d.recEvent, n)
+			d.recID = append(d.recID, newRecording.ID)
+			d.recURL = append(d.recURL, newRecording.SourceURL)
+			d.recRejection = append(d.recRejection, newRecording.Rejected)
 		}
 	}
 }

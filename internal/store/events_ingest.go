@@ -113,31 +113,33 @@ func newBatch(events int) *batch {
 }
 
 func (b *batch) add(e *Event) {
-	b.tenant, b.callSID, b.kind = append(b.tenant, e.Tenant), append(b.callSID, e.CallSID), append(b.kind, e.Kind)
-	b.eventType, b.source = append(b.eventType, e.EventType), append(b.source, e.Source)
-	b.contentType, b.query, b.dead = append(
-		b.contentType,
-		e.ContentType,
-	), append(
-		b.query,
-		e.Query,
-	), append(
-		b.dead,
-		e.DeadReason,
-	)
-	b.dedup, b.raw = append(b.dedup, e.DedupKey[:]), append(b.raw, nonNil(e.Raw))
+	b.tenant = append(b.tenant, e.Tenant)
+	b.callSID = append(b.callSID, e.CallSID)
+	b.kind = append(b.kind, e.Kind)
+	b.eventType = append(b.eventType, e.EventType)
+	b.source = append(b.source, e.Source)
+	b.contentType = append(b.contentType, e.ContentType)
+	b.query = append(b.query, e.Query)
+	b.dead = append(b.dead, e.DeadReason)
+	b.dedup = append(b.dedup, e.DedupKey[:])
+	b.raw = append(b.raw, nonNil(e.Raw))
 	b.covered = append(b.covered, e.covered())
 	b.addFacts(e)
 	b.direction = append(b.direction, e.Call.Direction)
-	b.from, b.to, b.custom = append(b.from, e.Call.From), append(b.to, e.Call.To), append(b.custom, e.Call.CustomField)
-	b.started, b.ended = append(b.started, timeOrNil(e.Call.StartedAt)), append(b.ended, timeOrNil(e.Call.EndedAt))
+	b.from = append(b.from, e.Call.From)
+	b.to = append(b.to, e.Call.To)
+	b.custom = append(b.custom, e.Call.CustomField)
+	b.started = append(b.started, timeOrNil(e.Call.StartedAt))
+	b.ended = append(b.ended, timeOrNil(e.Call.EndedAt))
 	n := int32(len(b.tenant)) //nolint:gosec // a batch is short
 	for _, r := range e.Recordings {
 		if r.Rejected != "" {
 			continue
 		}
-		b.recEvent, b.recID = append(b.recEvent, n), append(b.recID, r.ID)
-		b.recURL, b.recAvailable = append(b.recURL, r.SourceURL), append(b.recAvailable, timeOrNil(r.AvailableAt))
+		b.recEvent = append(b.recEvent, n)
+		b.recID = append(b.recID, r.ID)
+		b.recURL = append(b.recURL, r.SourceURL)
+		b.recAvailable = append(b.recAvailable, timeOrNil(r.AvailableAt))
 	}
 	if stream := e.Stream; stream != nil {
 		b.addStream(n, stream, e.SaidAt)
@@ -150,7 +152,8 @@ func (b *batch) add(e *Event) {
 // addFacts adds what decides the outcome.
 func (b *batch) addFacts(e *Event) {
 	whole, legs := e.statements()
-	b.whole, b.legs = append(b.whole, int64(whole.Weight())), append(b.legs, int64(legs))
+	b.whole = append(b.whole, int64(whole.Weight()))
+	b.legs = append(b.legs, int64(legs))
 	b.rank = append(b.rank, outcome.Rank(whole, legs))
 	b.seconds = append(b.seconds, int32(min(e.talk(), maxSeconds))) //nolint:gosec // bounded here
 	b.legFacts = append(b.legFacts, legFacts(e))
@@ -161,9 +164,12 @@ const maxSeconds = 1<<20 - 1
 
 func (b *batch) addStream(event int32, s *Stream, saidAt time.Time) {
 	b.streamWeight = append(b.streamWeight, int64(s.statement(saidAt).Weight()))
-	b.streamEvent, b.streamSID = append(b.streamEvent, event), append(b.streamSID, s.SID)
-	b.streamStatus, b.streamBy = append(b.streamStatus, s.Status), append(b.streamBy, s.DisconnectedBy)
-	b.streamError, b.streamDetail = append(b.streamError, s.Error), append(b.streamDetail, s.DetailedStatus)
+	b.streamEvent = append(b.streamEvent, event)
+	b.streamSID = append(b.streamSID, s.SID)
+	b.streamStatus = append(b.streamStatus, s.Status)
+	b.streamBy = append(b.streamBy, s.DisconnectedBy)
+	b.streamError = append(b.streamError, s.Error)
+	b.streamDetail = append(b.streamDetail, s.DetailedStatus)
 	b.streamRecording = append(b.streamRecording, s.RecordingURL)
 	b.streamSeconds = append(b.streamSeconds, int32(min(s.Seconds, 1<<30))) //nolint:gosec // bounded here
 }

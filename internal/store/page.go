@@ -30,7 +30,8 @@ func (f *filter) add(term string, args ...any) {
 	for i := range args {
 		numbers[i] = len(f.args) + i + 1
 	}
-	f.terms, f.args = append(f.terms, fmt.Sprintf(term, numbers...)), append(f.args, args...)
+	f.terms = append(f.terms, fmt.Sprintf(term, numbers...))
+	f.args = append(f.args, args...)
 }
 
 // match adds an equality if there is something to be equal to.

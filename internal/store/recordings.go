@@ -62,7 +62,8 @@ func scanRecording(row pgx.CollectableRow) (Recording, error) {
 
 func split(keys []RecordingKey) (tenants, ids []string) {
 	for _, k := range keys {
-		tenants, ids = append(tenants, k.Tenant), append(ids, k.ID)
+		tenants = append(tenants, k.Tenant)
+		ids = append(ids, k.ID)
 	}
 	return tenants, ids
 }

@@ -50,8 +50,10 @@ func (d *Operator) UploadStates(ctx context.Context) ([]UploadState, error) {
 		var s UploadState
 		var due, failed, queued, uploaded *time.Time
 		err := row.Scan(&s.Tenant, &due, &failed, &s.FailedCode, &s.FailedError, &queued, &uploaded)
-		s.DueSince, s.UploadedAt = orZero(due), orZero(uploaded)
-		s.FailedAt, s.FailedQueued = orZero(failed), orZero(queued)
+		s.DueSince = orZero(due)
+		s.UploadedAt = orZero(uploaded)
+		s.FailedAt = orZero(failed)
+		s.FailedQueued = orZero(queued)
 		return s, err
 	})
 	return list, explain(err)

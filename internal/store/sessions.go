@@ -251,7 +251,9 @@ func blacklist(ctx context.Context, tx pgx.Tx, tenant string, dead []deadToken, 
 	var sessions []string
 	var expires []time.Time
 	for _, t := range dead {
-		hashes, sessions, expires = append(hashes, t.hash), append(sessions, t.sessionID), append(expires, t.expires)
+		hashes = append(hashes, t.hash)
+		sessions = append(sessions, t.sessionID)
+		expires = append(expires, t.expires)
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO refresh_token_blacklist (tenant, token_hash, session_id, expires_at, reason)
 		SELECT $1, h, s::uuid, e, $5 FROM unnest($2::bytea[], $3::text[], $4::timestamptz[]) AS t(h, s, e) ON CONFLICT DO NOTHING`,

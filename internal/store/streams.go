@@ -107,19 +107,10 @@ func (d *Dataplane) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (m
 	var tenants, ids, calls, sids []string
 	var n countColumns
 	for _, b := range beats {
-		tenants, ids, calls, sids = append(
-			tenants,
-			b.Tenant,
-		), append(
-			ids,
-			b.ID,
-		), append(
-			calls,
-			b.CallSID,
-		), append(
-			sids,
-			b.StreamSID,
-		)
+		tenants = append(tenants, b.Tenant)
+		ids = append(ids, b.ID)
+		calls = append(calls, b.CallSID)
+		sids = append(sids, b.StreamSID)
 		n.add(b.ToAgent, b.ToExotel)
 	}
 	alive := make(map[StreamRef]bool, len(beats))

@@ -87,29 +87,13 @@ func columnsOf(ends []StreamEnd) (c endColumns) {
 		if !e.At.IsZero() {
 			at = &e.At
 		}
-		c.tenants, c.ids, c.calls, c.sids = append(
-			c.tenants,
-			e.Tenant,
-		), append(
-			c.ids,
-			e.ID,
-		), append(
-			c.calls,
-			e.CallSID,
-		), append(
-			c.sids,
-			e.StreamSID,
-		)
-		c.reasons, c.at, c.reconnected = append(
-			c.reasons,
-			e.Reason,
-		), append(
-			c.at,
-			at,
-		), append(
-			c.reconnected,
-			e.Reconnected,
-		)
+		c.tenants = append(c.tenants, e.Tenant)
+		c.ids = append(c.ids, e.ID)
+		c.calls = append(c.calls, e.CallSID)
+		c.sids = append(c.sids, e.StreamSID)
+		c.reasons = append(c.reasons, e.Reason)
+		c.at = append(c.at, at)
+		c.reconnected = append(c.reconnected, e.Reconnected)
 		c.n.add(e.ToAgent, e.ToExotel)
 	}
 	return c

@@ -183,9 +183,11 @@ func (d *Operator) SeedNames(ctx context.Context, claims []NameClaim) error {
 
 // nameColumns returns the kinds and the names as two arrays.
 func nameColumns(names []Name) (kinds, list []string) {
-	kinds, list = make([]string, len(names)), make([]string, len(names))
+	kinds = make([]string, len(names))
+	list = make([]string, len(names))
 	for i, n := range names {
-		kinds[i], list[i] = n.Kind, n.Name
+		kinds[i] = n.Kind
+		list[i] = n.Name
 	}
 	return kinds, list
 }

@@ -17,7 +17,9 @@ const digestRounds = 100_000
 // their own digests under a fixed label. A signing secret or token has at least 16 bytes, too many to guess from it;
 // passwords and the keys of a private store may be shorter, and go in all at once, and slowly.
 func (t Tenant) Digest() string {
-	t.Webhooks, t.Storage, t.Audio = t.Webhooks.digested(t.ID), t.Storage.digested(t.ID), t.Audio.digested(t.ID)
+	t.Webhooks = t.Webhooks.digested(t.ID)
+	t.Storage = t.Storage.digested(t.ID)
+	t.Audio = t.Audio.digested(t.ID)
 	data, err := json.Marshal(t)
 	if err != nil {
 		return "" // unreachable: the type holds nothing that cannot be encoded

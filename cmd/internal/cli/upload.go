@@ -75,7 +75,8 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 	if o.Stores, err = o.storage.Policy(); err != nil {
 		return &ExitError{upload.ExitConfig, err}
 	}
-	o.AllowedCIDRs, o.Log = cidrs, NewLogger()
+	o.AllowedCIDRs = cidrs
+	o.Log = NewLogger()
 	if o.metricsListen != "" {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(

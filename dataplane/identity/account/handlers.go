@@ -113,11 +113,11 @@ func tokensOf(t session.Tokens, err error) (*tokensOut, error) {
 	}
 	out := &tokensOut{}
 	b := &out.Body
-	b.AccessToken, b.TokenType, b.ExpiresIn, b.RefreshToken, b.User = t.Access, "Bearer", int(
-		t.ExpiresIn/time.Second,
-	), t.Refresh, userOf(
-		t.User,
-	)
+	b.AccessToken = t.Access
+	b.TokenType = "Bearer"
+	b.ExpiresIn = int(t.ExpiresIn / time.Second)
+	b.RefreshToken = t.Refresh
+	b.User = userOf(t.User)
 	return out, nil
 }
 
@@ -343,13 +343,9 @@ func (h handlers) me(ctx context.Context, _ *none) (*meOut, error) {
 		return nil, err
 	}
 	out := &meOut{}
-	out.Body.User, out.Body.Tenant, out.Body.SessionID = userOf(
-		user,
-	), api.PrincipalOf(
-		ctx,
-	).Tenant, api.PrincipalOf(
-		ctx,
-	).SessionID
+	out.Body.User = userOf(user)
+	out.Body.Tenant = api.PrincipalOf(ctx).Tenant
+	out.Body.SessionID = api.PrincipalOf(ctx).SessionID
 	return out, nil
 }
 

@@ -160,8 +160,10 @@ func (b *Bridge) report() *End {
 
 // Counts are those of both directions until now. Anybody may ask, at any time: it takes what the frames count anyway.
 func (b *Bridge) Counts() (toAgent, toExotel Counts) {
-	toAgent, toExotel = b.toAgent.counts(), b.toExotel.counts()
-	toAgent.Refused, toExotel.Refused = b.fromExotel.refused.Load(), b.fromAgent.refused.Load()
+	toAgent = b.toAgent.counts()
+	toExotel = b.toExotel.counts()
+	toAgent.Refused = b.fromExotel.refused.Load()
+	toExotel.Refused = b.fromAgent.refused.Load()
 	return toAgent, toExotel
 }
 

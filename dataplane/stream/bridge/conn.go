@@ -273,7 +273,8 @@ func (c *Conn) read() error {
 	n, err := c.wire.Read(first[:])
 	if n == 1 {
 		c.buf = takeBuffer(smallBuffer)
-		c.buf.b[0], c.w = first[0], 1
+		c.buf.b[0] = first[0]
+		c.w = 1
 	}
 	return ignoreAfter(n, err)
 }

@@ -113,7 +113,9 @@ type verdict struct {
 // Toward Exotel an end that the agent brought about is a normal one, so that its flow goes on to the next applet.
 func exotelEnded(err error) verdict {
 	v := judge(err, ExotelLost)
-	v.side, v.exotelCode, v.agentCode = ExotelSide, ownCode(err), websocket.CloseNormalClosure
+	v.side = ExotelSide
+	v.exotelCode = ownCode(err)
+	v.agentCode = websocket.CloseNormalClosure
 	if v.reason != CallEnded {
 		v.agentCode = websocket.CloseGoingAway
 	}
@@ -125,7 +127,9 @@ func agentEnded(err error) verdict {
 	if v.reason == CallEnded {
 		v.reason = AgentClosed
 	}
-	v.side, v.exotelCode, v.agentCode = AgentSide, websocket.CloseNormalClosure, ownCode(err)
+	v.side = AgentSide
+	v.exotelCode = websocket.CloseNormalClosure
+	v.agentCode = ownCode(err)
 	return v
 }
 

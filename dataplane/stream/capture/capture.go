@@ -195,7 +195,8 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 		cut:      make(chan struct{}),
 		recorder: recorder{rate: rate, origin: c.o.now()},
 	}
-	capture.queue.wake, capture.queue.room = make(chan struct{}, 1), c.memory.Of(capture.tape.m.Tenant).Share(2*wakeAt)
+	capture.queue.wake = make(chan struct{}, 1)
+	capture.queue.room = c.memory.Of(capture.tape.m.Tenant).Share(2 * wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	capture.namespace, _ = v1alpha1.SplitTenantID(t.ID)

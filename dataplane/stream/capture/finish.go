@@ -91,7 +91,8 @@ func (t *tape) seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.m.Size, t.m.Ended = size, time.Now()
+	t.m.Size = size
+	t.m.Ended = time.Now()
 	if code, message := t.shortened(); code != "" {
 		t.m.Code = code
 		t.m.Message = message
@@ -166,7 +167,8 @@ func (t *tape) putWhole(ctx context.Context, b *objectstore.Bucket) error {
 			return err
 		}
 		object := t.m.object()
-		object.Body, object.Sums = file, func() objectstore.Sums { return sums }
+		object.Body = file
+		object.Sums = func() objectstore.Sums { return sums }
 		etag, err = b.Put(ctx, object)
 		return err
 	})

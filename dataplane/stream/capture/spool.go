@@ -125,7 +125,9 @@ func (s *spool) Write(p []byte) (n int, err error) {
 		}
 		var m int
 		m, err = s.out.Write(piece)
-		n, s.size, p = n+m, s.size+int64(m), p[m:]
+		n += m
+		s.size += int64(m)
+		p = p[m:]
 	}
 	return n, err
 }

@@ -170,7 +170,8 @@ func (t *tape) readPart(ctx context.Context, b *objectstore.Bucket, from int64) 
 		if err := b.ReadRange(ctx, t.m.Key, from, size, io.MultiWriter(before, h)); err != nil {
 			return err
 		}
-		whole, part = before, sum(h.Sum(nil))
+		whole = before
+		part = sum(h.Sum(nil))
 		return nil
 	})
 	return whole, part, err

@@ -130,7 +130,8 @@ func (l *Live) finish(e *bridge.End) (end store.StreamEnd, first bool) {
 	case e != nil: // one that ended by itself just before it was cut off says so
 		end.Reason = string(e.Reason)
 		end.Reconnected = e.Reconnected
-		end.ToAgent, end.ToExotel = countsOf(e.ToAgent), countsOf(e.ToExotel)
+		end.ToAgent = countsOf(e.ToAgent)
+		end.ToExotel = countsOf(e.ToExotel)
 	case l.cut != "":
 		end.Reason = string(l.cut)
 	}
@@ -187,7 +188,8 @@ func (l *Live) beat() store.StreamBeat {
 	l.mu.Unlock()
 	if measure != nil { // with the lock free: it is the stream's own code
 		toAgent, toExotel := measure()
-		b.ToAgent, b.ToExotel = countsOf(toAgent), countsOf(toExotel)
+		b.ToAgent = countsOf(toAgent)
+		b.ToExotel = countsOf(toExotel)
 	}
 	return b
 }

@@ -112,7 +112,8 @@ func (f *found) media() {
 
 // start reads what names the stream inside "start"; ParseStart reads the rest.
 func (f *found) start() {
-	f.sids[startSnake], f.sids[startCamel] = nil, nil
+	f.sids[startSnake] = nil
+	f.sids[startCamel] = nil
 	if !f.isObject() {
 		return
 	}

@@ -75,26 +75,32 @@ func (c *Client) explain(ctx context.Context, what string, err error) error {
 	case errors.As(err, &own):
 		return err
 	case errors.As(err, &open):
-		e.Kind, e.why, e.remedy = ErrUnavailable, err.Error(), "nothing was asked; ask again after that"
+		e.Kind = ErrUnavailable
+		e.why = err.Error()
+		e.remedy = "nothing was asked; ask again after that"
 		e.RetryAfter = max(time.Until(open.Until), 0)
 	case errors.As(err, &answer):
 		c.explainAnswer(e, answer)
 	default:
-		e.Kind, e.why = ErrUnavailable, "no answer from "+c.base.Host+": "+bounded.Text(err.Error(), maxWords)
+		e.Kind = ErrUnavailable
+		e.why = "no answer from " + c.base.Host + ": " + bounded.Text(err.Error(), maxWords)
 		e.remedy = "check that the host resolves and can be reached from here; it is asked again later"
 	}
 	return e
 }
 
 func (c *Client) explainAnswer(e *Error, answer *answerError) {
-	e.Status, e.RetryAfter, e.why = answer.Status, answer.RetryAfter, answer.Error()
+	e.Status = answer.Status
+	e.RetryAfter = answer.RetryAfter
+	e.why = answer.Error()
 	switch answer.Status {
 	case http.StatusNotFound:
 		e.Kind = ErrNotFound
 		e.remedy = "a call is listed some seconds after it was placed; else check its id, the account SID " + c.account +
 			" and " + c.region()
 		if answer.listing { // an account always has a list, so this cluster does not know the account
-			e.Kind, e.remedy = ErrUnauthorized, "check "+c.region()+", and the account SID "+c.account
+			e.Kind = ErrUnauthorized
+			e.remedy = "check " + c.region() + ", and the account SID " + c.account
 		}
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Kind = ErrUnauthorized

@@ -58,7 +58,8 @@ func (c *call) takeJSON() error {
 	case "dtmf":
 		c.Digits += first(m.object("dtmf").text("digit"), m.text("digit"))
 	case "stop":
-		c.Stopped, c.StopReason = true, first(m.object("stop").text("reason"), m.text("reason"))
+		c.Stopped = true
+		c.StopReason = first(m.object("stop").text("reason"), m.text("reason"))
 	default:
 		c.problem("an event %.20q", event)
 	}

@@ -71,16 +71,9 @@ type Server struct {
 
 // NewServer starts an agent.
 func NewServer(o Options) (*Server, error) {
-	o.Listen, o.Protocol, o.CloseCode = cmp.Or(
-		o.Listen,
-		"127.0.0.1:0",
-	), cmp.Or(
-		o.Protocol,
-		agent.Exotel,
-	), cmp.Or(
-		o.CloseCode,
-		websocket.CloseNormalClosure,
-	)
+	o.Listen = cmp.Or(o.Listen, "127.0.0.1:0")
+	o.Protocol = cmp.Or(o.Protocol, agent.Exotel)
+	o.CloseCode = cmp.Or(o.CloseCode, websocket.CloseNormalClosure)
 	if _, err := agent.New(o.Protocol); err != nil {
 		return nil, err
 	}

@@ -134,7 +134,8 @@ func misbehave(w http.ResponseWriter, r *http.Request, q DetailQuirks) bool {
 		message = "Rate limit exceeded"
 		retryAfter(w, q.RetryAfter)
 	case q.Status != 0:
-		status, message = q.Status, http.StatusText(q.Status)
+		status = q.Status
+		message = http.StatusText(q.Status)
 	case q.HTML:
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<html>one moment</html>")

@@ -160,7 +160,8 @@ func (q *question) readCursors() error {
 	if err != nil || err2 != nil || len(after) > 0 && len(before) > 0 {
 		return errors.New("cursors are taken from NextPageUri or PrevPageUri, one at a time")
 	}
-	q.after, q.before = string(after), string(before)
+	q.after = string(after)
+	q.before = string(before)
 	return nil
 }
 

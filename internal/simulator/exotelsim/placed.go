@@ -40,7 +40,8 @@ func (c PlacedCall) withDefaults() PlacedCall {
 	}
 	c.Status = cmp.Or(c.Status, "completed")
 	c.Direction = cmp.Or(c.Direction, "outbound-api")
-	c.Leg1Status, c.Leg2Status = cmp.Or(c.Leg1Status, "completed"), cmp.Or(c.Leg2Status, "completed")
+	c.Leg1Status = cmp.Or(c.Leg1Status, "completed")
+	c.Leg2Status = cmp.Or(c.Leg2Status, "completed")
 	return c
 }
 
@@ -97,7 +98,8 @@ func (s *Server) record(account string, c PlacedCall, q DetailQuirks) object {
 		end = "1970-01-01 05:30:00"
 	}
 	if n, ok := c.seconds(); ok {
-		end, duration = s.clock(c.Ended), q.number(strconv.Itoa(n))
+		end = s.clock(c.Ended)
+		duration = q.number(strconv.Itoa(n))
 		if c.Price != "" {
 			price = q.number(c.Price)
 		}

@@ -85,18 +85,14 @@ type HandshakeError struct {
 func (e *HandshakeError) Error() string { return fmt.Sprintf("%s was answered %d", e.Asking, e.Status) }
 
 func (s Stream) withDefaults() (Stream, error) {
-	s.Rate, s.Pace, s.Quoting = cmp.Or(s.Rate, 8000), cmp.Or(s.Pace, 20*time.Millisecond), cmp.Or(s.Quoting, Numbers)
-	s.CallSID, s.StreamSID = cmp.Or(s.CallSID, newSID()), cmp.Or(s.StreamSID, newSID())
-	s.AccountSID, s.From, s.To = cmp.Or(
-		s.AccountSID,
-		"simulated",
-	), cmp.Or(
-		s.From,
-		"+919876543210",
-	), cmp.Or(
-		s.To,
-		"+918047491899",
-	)
+	s.Rate = cmp.Or(s.Rate, 8000)
+	s.Pace = cmp.Or(s.Pace, 20*time.Millisecond)
+	s.Quoting = cmp.Or(s.Quoting, Numbers)
+	s.CallSID = cmp.Or(s.CallSID, newSID())
+	s.StreamSID = cmp.Or(s.StreamSID, newSID())
+	s.AccountSID = cmp.Or(s.AccountSID, "simulated")
+	s.From = cmp.Or(s.From, "+919876543210")
+	s.To = cmp.Or(s.To, "+918047491899")
 	switch {
 	case s.Rate != 8000 && s.Rate != 16000 && s.Rate != 24000:
 		return s, fmt.Errorf("%d samples a second are none that Exotel streams at: use 8000, 16000 or 24000", s.Rate)

@@ -64,7 +64,9 @@ func (l *line) now() time.Duration { return time.Since(l.begin) }
 // report tells how the stream went, once it has ended.
 func (l *line) report() Report {
 	r := l.result
-	r.Sent, r.Late, r.HungUp = l.sent, l.late, l.hungUp.Load()
+	r.Sent = l.sent
+	r.Late = l.late
+	r.HungUp = l.hungUp.Load()
 	r.Echo = l.echo.finish()
 	r.Latency = l.echo.latency
 	return r

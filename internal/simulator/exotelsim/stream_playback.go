@@ -38,7 +38,9 @@ func (p *playback) clear(now time.Duration) (waiting []string) {
 	for _, m := range p.marks[n:] {
 		waiting = append(waiting, m.name)
 	}
-	p.marks, p.began, p.heard = p.marks[:n], false, min(p.heard, now)
+	p.marks = p.marks[:n]
+	p.began = false
+	p.heard = min(p.heard, now)
 	return waiting
 }
 

@@ -82,10 +82,13 @@ func build(race bool) (string, error) {
 	flags := []string{"build"}
 	cgo := "0"
 	if race {
-		file, flags, cgo = file+"-race", append(flags, "-race"), "1" // the race detector needs cgo
+		file = file + "-race"
+		flags = append(flags, "-race")
+		cgo = "1" // the race detector needs cgo
 	}
 	cmd := exec.Command("go", append(flags, "-o", file, "./cmd/caly")...)
-	cmd.Dir, cmd.Env = kubetest.Root(), append(os.Environ(), "CGO_ENABLED="+cgo)
+	cmd.Dir = kubetest.Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}

@@ -75,7 +75,9 @@ type Fleet struct {
 
 // Dial opens all calls, up to their start, a few at a time.
 func Dial(ctx context.Context, o Options) (*Fleet, error) {
-	o.Pace, o.Threads, o.Name = cmp.Or(o.Pace, 20*time.Millisecond), cmp.Or(o.Threads, 2), cmp.Or(o.Name, "fleet")
+	o.Pace = cmp.Or(o.Pace, 20*time.Millisecond)
+	o.Threads = cmp.Or(o.Threads, 2)
+	o.Name = cmp.Or(o.Name, "fleet")
 	fleet := &Fleet{o: o}
 	for range o.Threads {
 		t, err := newThread(o)
@@ -139,10 +141,9 @@ func (f *Fleet) all(do func(*thread)) Report {
 		sum.Sent += report.Sent
 		sum.Equal += report.Equal
 		sum.Wrong += report.Wrong
-		sum.Missing, sum.Skipped, sum.Late = sum.Missing+report.Missing, sum.Skipped+report.Skipped, max(
-			sum.Late,
-			report.Late,
-		)
+		sum.Missing += report.Missing
+		sum.Skipped += report.Skipped
+		sum.Late = max(sum.Late, report.Late)
 		sum.RoundTrip = append(sum.RoundTrip, report.RoundTrip...)
 		for code, n := range report.Codes {
 			sum.Codes[code] += n

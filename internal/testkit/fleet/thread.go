@@ -199,9 +199,11 @@ func parse(b []byte) (first byte, payload []byte, size int) {
 	n := uint64(b[1])
 	switch {
 	case n == 126 && len(b) >= 4:
-		head, n = 4, uint64(binary.BigEndian.Uint16(b[2:]))
+		head = 4
+		n = uint64(binary.BigEndian.Uint16(b[2:]))
 	case n == 127 && len(b) >= 10:
-		head, n = 10, binary.BigEndian.Uint64(b[2:])
+		head = 10
+		n = binary.BigEndian.Uint64(b[2:])
 	case n >= 126:
 		return 0, nil, 0
 	}

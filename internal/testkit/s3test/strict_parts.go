@@ -133,7 +133,8 @@ func (s *Strict) complete(w http.ResponseWriter, u *strictUpload, id string, bod
 		if i < len(list.Part)-1 && len(have.data) < 5<<20 {
 			return &Refusal{400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size", ""}
 		}
-		data, sums = append(data, have.data...), append(sums, sum[:]...)
+		data = append(data, have.data...)
+		sums = append(sums, sum[:]...)
 	}
 	all := md5.Sum(sums)
 	etag := fmt.Sprintf("%s-%d", hex.EncodeToString(all[:]), len(list.Part))
