@@ -4,15 +4,13 @@ package pgtest
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"log/slog"
 	"sync"
 	"syscall"
 	"testing"
-
-	"github.com/caly-dev/caly/migrations"
 )
 
 // Server is a database of its own on the test binary's server.
@@ -33,41 +31,60 @@ var (
 // New returns a migrated database of its own.
 func New(t testing.TB) *Server {
 	t.Helper()
-	server := NewEmpty(t)
-	if err := migrations.Up(t.Context(), server.OwnerDSN, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatalf("migrate: %v", err)
-	}
-	return server
+	return sharedServer(t).migrated(t)
 }
 
 // NewEmpty returns a database of its own without Caly's schema.
 func NewEmpty(t testing.TB) *Server {
 	t.Helper()
+	return sharedServer(t).database(t)
+}
+
+func sharedServer(t testing.TB) *postgres {
+	t.Helper()
 	once.Do(func() { shared, failure = startShared() })
 	if failure != nil {
 		t.Fatalf("these tests need PostgreSQL 15 or newer (apt-get install postgresql): %v", failure)
 	}
-	return shared.database(t)
+	return shared
 }
 
 // database creates an empty database on the server.
 func (p *postgres) database(t testing.TB) *Server {
 	t.Helper()
+	db := newName()
+	if err := p.createEmpty(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	p.dropAfter(t, db)
+	return p.server(db)
+}
+
+func newName() string {
 	name := make([]byte, 6)
 	_, _ = rand.Read(name) // never fails
-	db := "t" + hex.EncodeToString(name)
-	if err := p.exec(t.Context(), "CREATE DATABASE "+db+" OWNER caly_owner"); err != nil {
-		t.Fatalf("create database: %v", err)
+	return "t" + hex.EncodeToString(name)
+}
+
+// dropAfter drops a database once the test has ended: the files of all databases of a package take gigabytes.
+func (p *postgres) dropAfter(t testing.TB, db string) {
+	t.Cleanup(func() {
+		// A test may have stopped the server, or dropped the database. What is left ends with the test binary.
+		_ = p.exec(context.Background(), "DROP DATABASE IF EXISTS "+db+" (FORCE)")
+	})
+}
+
+func (p *postgres) createEmpty(ctx context.Context, db string) error {
+	if err := p.exec(ctx,
+		"CREATE DATABASE "+db+" OWNER caly_owner",
+		"REVOKE ALL ON DATABASE "+db+" FROM PUBLIC", // as on a server that is run with care
+	); err != nil {
+		return fmt.Errorf("create database: %w", err)
 	}
-	// As on a server that is run with care.
-	if err := p.exec(t.Context(), "REVOKE ALL ON DATABASE "+db+" FROM PUBLIC"); err != nil {
-		t.Fatalf("prepare database: %v", err)
+	if err := execOn(ctx, p.server(db).AdminDSN, "ALTER SCHEMA public OWNER TO caly_owner"); err != nil {
+		return fmt.Errorf("prepare database: %w", err)
 	}
-	server := p.server(db)
-	if err := execOn(t.Context(), server.AdminDSN, "ALTER SCHEMA public OWNER TO caly_owner"); err != nil {
-		t.Fatalf("prepare database: %v", err)
-	}
-	return server
+	return nil
 }
 
 // server is a database of the server, with the URLs of its roles.

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +23,9 @@ type postgres struct {
 	pooler   string // address through which the programs' roles connect; empty: directly
 	attr     *syscall.SysProcAttr
 	cmd      *exec.Cmd
+
+	migrateOnce    sync.Once
+	migrateFailure error
 }
 
 // startShared starts the server of the test binary, which ends with it.
@@ -165,19 +169,24 @@ func (p *postgres) roles() error {
 	return p.exec(context.Background(), fmt.Sprintf(sql, password))
 }
 
-func (p *postgres) exec(ctx context.Context, sql string) error {
+// exec runs statements as the superuser, each in a transaction of its own.
+func (p *postgres) exec(ctx context.Context, statements ...string) error {
 	dsn := fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%d/postgres?sslmode=disable", password, p.port)
-	return execOn(ctx, dsn, sql)
+	return execOn(ctx, dsn, statements...)
 }
 
-func execOn(ctx context.Context, dsn, sql string) error {
+func execOn(ctx context.Context, dsn string, statements ...string) error {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, sql)
-	return err
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func freePort() (int, error) {
