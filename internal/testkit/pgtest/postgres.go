@@ -175,14 +175,6 @@ func (p *postgres) stop(how syscall.Signal) error {
 	return nil
 }
 
-// roles makes the roles as docs/how-to/prepare-the-database.md says. The owner makes the others, and so has ADMIN
-// OPTION on them.
-func (p *postgres) roles() error {
-	const sql = `CREATE ROLE caly_owner LOGIN CREATEROLE PASSWORD '%[1]s'; SET ROLE caly_owner;
-		CREATE ROLE caly_operator LOGIN PASSWORD '%[1]s'; CREATE ROLE caly_dataplane LOGIN PASSWORD '%[1]s'`
-	return p.exec(context.Background(), fmt.Sprintf(sql, password))
-}
-
 // exec runs statements as the superuser, each in a transaction of its own.
 func (p *postgres) exec(ctx context.Context, statements ...string) error {
 	dsn := fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%d/postgres?sslmode=disable", password, p.port)
