@@ -1,7 +1,6 @@
 package pgtest
 
 import (
-	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -142,14 +141,6 @@ func (s *Server) Promote(t testing.TB) {
 	t.Helper()
 	if err := s.pg.exec(t.Context(), "SELECT pg_promote(true, 30)"); err != nil {
 		t.Fatalf("promote the standby: %v", err)
-	}
-}
-
-// Exec runs a statement as the superuser on the database of the name, on this server.
-func (s *Server) Exec(t testing.TB, sql string) {
-	t.Helper()
-	if err := execOn(context.WithoutCancel(t.Context()), s.AdminDSN, sql); err != nil {
-		t.Fatalf("%s: %v", sql, err)
 	}
 }
 

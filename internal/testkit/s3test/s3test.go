@@ -142,17 +142,24 @@ func (s *Server) wait(p *process) error {
 	return fmt.Errorf("no answer on %s within 10 s", s.addr)
 }
 
-// NewBucket makes a bucket with a name of its own.
-func (s *Server) NewBucket(t testing.TB) string {
+// Admin returns a plain client with every right, which sees what the store really has.
+func (s *Server) Admin(t testing.TB) *minio.Core {
 	t.Helper()
-	name := "b-" + random()[:12]
-	client, err := minio.New(s.addr, &minio.Options{
+	core, err := minio.NewCore(s.addr, &minio.Options{
 		Creds:  credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
 		Region: s.Region,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return core
+}
+
+// NewBucket makes a bucket with a name of its own.
+func (s *Server) NewBucket(t testing.TB) string {
+	t.Helper()
+	name := "b-" + random()[:12]
+	client := s.Admin(t).Client
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := client.MakeBucket(ctx, name, minio.MakeBucketOptions{Region: s.Region}); err != nil {

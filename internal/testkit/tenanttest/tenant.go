@@ -5,6 +5,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // Names of the Secrets that a Tenant of New refers to.
@@ -39,4 +42,15 @@ func New(namespace, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Ten
 		f(tenant)
 	}
 	return tenant
+}
+
+// Storage returns the compiled storage of a tenant with a bucket of a server.
+func Storage(s *s3test.Server, bucket string) *tenantconfig.Storage {
+	return &tenantconfig.Storage{
+		Bucket:          bucket,
+		Endpoint:        s.Endpoint,
+		Region:          s.Region,
+		AccessKeyID:     secret.Sensitive(s.AccessKey),
+		SecretAccessKey: secret.Sensitive(s.SecretKey),
+	}
 }
