@@ -23,6 +23,7 @@ import (
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
@@ -46,18 +47,19 @@ func TestBounds(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
-			rig.in.MaxTotal = tt.maxTotal
-			rig.in.MaxPerTenant = tt.maxPerTenant
+			rig := controllertest.New(t)
+			in, _ := newIntake(rig)
+			in.MaxTotal = tt.maxTotal
+			in.MaxPerTenant = tt.maxPerTenant
 			for tenant, n := range tt.rows {
-				rig.tenant(t, tenant)
-				rig.enqueueMany(t, rig.ns+"/"+tenant, n)
+				rig.Tenant(t, tenant)
+				enqueueMany(t, rig, rig.Namespace+"/"+tenant, n)
 			}
 			for i, want := range tt.want {
-				rig.round(t)
+				runRound(t, in)
 				got := map[string]int{}
 				for tenant := range tt.rows {
-					if n := len(rig.views(t, tenant)); n > 0 {
+					if n := len(views(t, rig, tenant)); n > 0 {
 						got[tenant] = n
 					}
 				}
@@ -71,20 +73,21 @@ func TestBounds(t *testing.T) {
 
 // Where the total is used up, what becomes free goes to each tenant in turn, not to the first of the list for ever.
 func TestTenantsTakeTurns(t *testing.T) {
-	rig := newRig(t)
-	rig.in.MaxTotal = 2 // and so 2 of a namespace
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
+	in.MaxTotal = 2 // and so 2 of a namespace
 	names := []string{"a", "b", "c"}
 	for _, name := range names {
-		rig.tenant(t, name)
-		rig.enqueueMany(t, rig.ns+"/"+name, 10)
+		rig.Tenant(t, name)
+		enqueueMany(t, rig, rig.Namespace+"/"+name, 10)
 	}
 	got := map[string]int{}
 	for range 6 {
-		rig.round(t)
+		runRound(t, in)
 		for _, name := range names {
-			for _, o := range rig.views(t, name) {
+			for _, o := range views(t, rig, name) {
 				got[name]++
-				if err := rig.Delete(t.Context(), &o); err != nil {
+				if err := rig.Client.Delete(t.Context(), &o); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -116,17 +119,18 @@ func TestResources(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
-			tenant := rig.tenant(t, "support", tt.change)
+			rig := controllertest.New(t)
+			in, _ := newIntake(rig)
+			tenant := rig.Tenant(t, "support", tt.change)
 			if len(tenant.Finalizers) > 0 {
-				if err := rig.Delete(t.Context(), tenant); err != nil {
+				if err := rig.Client.Delete(t.Context(), tenant); err != nil {
 					t.Fatal(err)
 				}
 			}
-			state := rig.oneOfEach(t, tenant.ID())
-			rig.round(t)
+			state := oneOfEach(t, rig, tenant.ID())
+			runRound(t, in)
 			var got []string
-			for _, o := range rig.views(t, "support") {
+			for _, o := range views(t, rig, "support") {
 				got = append(got, state[o.Spec.CallSID])
 			}
 			slices.Sort(got)
@@ -170,13 +174,14 @@ func TestUploadedLeaveRoom(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
-			rig.in.MaxTotal = tt.maxTotal
-			rig.in.MaxPerTenant = tt.maxPerTenant
-			tenant := rig.tenant(t, "support")
-			pods := rig.uploads(t, tenant.ID())
+			rig := controllertest.New(t)
+			in, _ := newIntake(rig)
+			in.MaxTotal = tt.maxTotal
+			in.MaxPerTenant = tt.maxPerTenant
+			tenant := rig.Tenant(t, "support")
+			pods := rig.UploadPods(t, tenant.ID())
 			for i := range tt.uploaded {
-				id := rig.enqueue(t, tenant.ID(), fmt.Sprintf("uploaded-%d", i))
+				id := enqueue(t, rig, tenant.ID(), fmt.Sprintf("uploaded-%d", i))
 				if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 					t.Fatal(err)
 				}
@@ -189,12 +194,12 @@ func TestUploadedLeaveRoom(t *testing.T) {
 				}
 			}
 			for i := range tt.pending {
-				rig.enqueue(t, tenant.ID(), fmt.Sprintf("pending-%d", i))
+				enqueue(t, rig, tenant.ID(), fmt.Sprintf("pending-%d", i))
 			}
 			for i, want := range tt.want {
-				rig.round(t)
+				runRound(t, in)
 				got := map[string]int{}
-				for _, o := range rig.views(t, "support") {
+				for _, o := range views(t, rig, "support") {
 					state, _, _ := strings.Cut(o.Spec.CallSID, "-")
 					got[state]++
 				}
@@ -207,12 +212,12 @@ func TestUploadedLeaveRoom(t *testing.T) {
 }
 
 // oneOfEach makes a recording in each state and returns the states by call.
-func (r *rig) oneOfEach(t *testing.T, tenant string) map[string]string {
+func oneOfEach(t *testing.T, r *controllertest.Rig, tenant string) map[string]string {
 	t.Helper()
-	pods := r.uploads(t, tenant)
+	pods := r.UploadPods(t, tenant)
 	state := map[string]string{}
 	for _, s := range []string{"uploaded", "failed", "leased", "pending"} { // each claim finds the one that is pending
-		id := r.enqueue(t, tenant, "call-"+s)
+		id := enqueue(t, r, tenant, "call-"+s)
 		state["call-"+s] = s
 		if s == "pending" {
 			break
@@ -239,14 +244,15 @@ func (r *rig) oneOfEach(t *testing.T, tenant string) map[string]string {
 }
 
 func TestView(t *testing.T) {
-	rig := newRig(t)
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
 	longest := strings.Repeat("a", 38) + ".b" // the longest name a Tenant may have
-	id := rig.enqueue(t, rig.ns+"/"+longest, "call-1")
-	rig.tenant(t, longest)
-	rig.round(t)
-	got, ok := rig.views(t, longest)[longest+"-"+id]
+	id := enqueue(t, rig, rig.Namespace+"/"+longest, "call-1")
+	rig.Tenant(t, longest)
+	runRound(t, in)
+	got, ok := views(t, rig, longest)[longest+"-"+id]
 	if !ok {
-		t.Fatalf("made %v, want %s-%s", slices.Collect(maps.Keys(rig.views(t, longest))), longest, id)
+		t.Fatalf("made %v, want %s-%s", slices.Collect(maps.Keys(views(t, rig, longest))), longest, id)
 	}
 	want := v1alpha1.CallRecordingSpec{
 		TenantRef: v1alpha1.TenantReference{Name: longest},
@@ -265,19 +271,14 @@ func TestView(t *testing.T) {
 // TestViewHasNoSignature queues a recording with a signed URL. Its CallRecording has the URL without the
 // signature, and shows the same recording; the row keeps the whole URL, which the upload needs.
 func TestViewHasNoSignature(t *testing.T) {
-	rig := newRig(t)
-	tenant := rig.tenant(t, "support")
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
+	tenant := rig.Tenant(t, "support")
 	const plain = "https://s3-ap-south-1.amazonaws.com/exotelrecordings/call-1.mp3"
 	const signed = plain + "?X-Amz-Credential=AKIA&X-Amz-Signature=SECRET#SECRET"
-	id := recording.ID("call-1", signed)
-	if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "call-1", store.NewRecording{
-		ID:        id,
-		SourceURL: signed,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	rig.round(t)
-	got := rig.views(t, "support")["support-"+id]
+	id := rig.Enqueue(t, tenant.ID(), "call-1", signed)
+	runRound(t, in)
+	got := views(t, rig, "support")["support-"+id]
 	if got.Spec.SourceURL != plain || recording.ID(got.Spec.CallSID, got.Spec.SourceURL) != id {
 		t.Errorf("the CallRecording has %q, want %q", got.Spec.SourceURL, plain)
 	}
@@ -285,7 +286,7 @@ func TestViewHasNoSignature(t *testing.T) {
 		t.Errorf("%s, %v; want no part of the signature", text, err)
 	}
 	key := store.RecordingKey{Tenant: tenant.ID(), ID: id}
-	if rows, err := rig.db.Recordings(
+	if rows, err := rig.DB.Recordings(
 		t.Context(),
 		[]store.RecordingKey{key},
 	); err != nil ||
@@ -311,50 +312,52 @@ func (s *failingStore) MarkViewed(ctx context.Context, keys []store.RecordingKey
 // TestEndedBetweenApplyAndMark applies the same CallRecordings again. The API server stores a new object without its
 // status, and the default of the status with the next write, so the resource version alone may change, once.
 func TestEndedBetweenApplyAndMark(t *testing.T) {
-	rig := newRig(t)
-	tenant := rig.tenant(t, "support")
-	rig.enqueueMany(t, tenant.ID(), 5)
-	rig.in.Store = &failingStore{Store: rig.db, failures: 1}
-	if err := rig.in.round(
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
+	tenant := rig.Tenant(t, "support")
+	enqueueMany(t, rig, tenant.ID(), 5)
+	in.Store = &failingStore{Store: rig.DB, failures: 1}
+	if err := in.round(
 		t.Context(),
 	); !errors.Is(err, store.ErrUnavailable) ||
 		!strings.Contains(err.Error(), tenant.ID()) {
 		t.Fatalf("the round that was cut off: %v, want one that names %s", err, tenant.ID())
 	}
-	first := rig.views(t, "support")
-	rig.round(t)
+	first := views(t, rig, "support")
+	runRound(t, in)
 	ignoreVersion := cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")
-	if diff := cmp.Diff(first, rig.views(t, "support"), ignoreVersion); diff != "" || len(first) != 5 {
+	if diff := cmp.Diff(first, views(t, rig, "support"), ignoreVersion); diff != "" || len(first) != 5 {
 		t.Errorf("the same five again (-first +second):\n%s", diff)
 	}
-	if n := rig.unviewed(t, tenant.ID()); n != 0 {
+	if n := unviewed(t, rig, tenant.ID()); n != 0 {
 		t.Errorf("%d rows are still to be looked at", n)
 	}
 }
 
 func TestDeletedByAPersonIsNotMadeAgain(t *testing.T) {
-	rig := newRig(t)
-	tenant := rig.tenant(t, "support")
-	id := rig.enqueue(t, tenant.ID(), "call-1")
-	rig.round(t)
-	callRecording := rig.views(t, "support")[Name("support", id)]
-	if err := rig.Delete(t.Context(), &callRecording); err != nil {
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
+	tenant := rig.Tenant(t, "support")
+	id := enqueue(t, rig, tenant.ID(), "call-1")
+	runRound(t, in)
+	callRecording := views(t, rig, "support")[Name("support", id)]
+	if err := rig.Client.Delete(t.Context(), &callRecording); err != nil {
 		t.Fatal(err)
 	}
-	rig.round(t)
-	if got := rig.views(t, "support"); len(got) != 0 {
+	runRound(t, in)
+	if got := views(t, rig, "support"); len(got) != 0 {
 		t.Errorf("made again: %v", slices.Collect(maps.Keys(got)))
 	}
 	// Nor once it fails, though a tenant with Failed would see it then for the first time.
-	pods := rig.uploads(t, tenant.ID())
+	pods := rig.UploadPods(t, tenant.ID())
 	if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if err := pods.Fail(t.Context(), "pod", id, "gone", "410"); err != nil {
 		t.Fatal(err)
 	}
-	rig.round(t)
-	if got := rig.views(t, "support"); len(got) != 0 {
+	runRound(t, in)
+	if got := views(t, rig, "support"); len(got) != 0 {
 		t.Errorf("made again once it failed: %v", slices.Collect(maps.Keys(got)))
 	}
 }
@@ -381,13 +384,14 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
-			tenant, other := rig.tenant(t, "support"), rig.tenant(t, "other")
-			id := rig.enqueue(t, tenant.ID(), tt.sid)
-			rig.enqueueMany(t, tenant.ID(), 30)
-			rig.enqueueMany(t, other.ID(), 3)
+			rig := controllertest.New(t)
+			in, api := newIntake(rig)
+			tenant, other := rig.Tenant(t, "support"), rig.Tenant(t, "other")
+			id := enqueue(t, rig, tenant.ID(), tt.sid)
+			enqueueMany(t, rig, tenant.ID(), 30)
+			enqueueMany(t, rig, other.ID(), 3)
 			persons := &v1alpha1.CallRecording{
-				ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: Name("support", id)},
+				ObjectMeta: metav1.ObjectMeta{Namespace: rig.Namespace, Name: Name("support", id)},
 				Spec: v1alpha1.CallRecordingSpec{
 					TenantRef: v1alpha1.TenantReference{Name: "support"},
 					CallSID:   tt.sid,
@@ -396,21 +400,21 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 			}
 			if tt.taken != nil {
 				tt.taken(&persons.Spec)
-				if err := rig.Create(t.Context(), persons); err != nil {
+				if err := rig.Client.Create(t.Context(), persons); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for range 3 {
-				rig.round(t)
+				runRound(t, in)
 			}
 			for _, o := range []*v1alpha1.Tenant{tenant, other} {
-				if n := rig.unviewed(t, o.ID()); n != 0 {
+				if n := unviewed(t, rig, o.ID()); n != 0 {
 					t.Errorf("%d rows of %s are still to be looked at", n, o.Name)
 				}
 			}
 			if diff := cmp.Diff(
 				[]string{persons.Name},
-				slices.DeleteFunc(slices.Clone(rig.applied), func(s string) bool { return s != persons.Name }),
+				slices.DeleteFunc(slices.Clone(api.applied), func(s string) bool { return s != persons.Name }),
 			); diff != "" {
 				t.Errorf("tries of the impossible one (-want +got):\n%s", diff)
 			}
@@ -418,7 +422,7 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 				return
 			}
 			var now v1alpha1.CallRecording
-			if err := rig.Get(
+			if err := rig.Client.Get(
 				t.Context(),
 				client.ObjectKeyFromObject(persons),
 				&now,
@@ -433,12 +437,13 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 // What the API server refuses for now, as over a quota, is tried again, keeps no other tenant waiting, and what was made
 // before it is not made once more.
 func TestRefusedForNow(t *testing.T) {
-	rig := newRig(t)
-	tenant, other := rig.tenant(t, "a"), rig.tenant(t, "b")
-	rig.enqueueMany(t, tenant.ID(), 4)
-	rig.enqueueMany(t, other.ID(), 4)
+	rig := controllertest.New(t)
+	in, api := newIntake(rig)
+	tenant, other := rig.Tenant(t, "a"), rig.Tenant(t, "b")
+	enqueueMany(t, rig, tenant.ID(), 4)
+	enqueueMany(t, rig, other.ID(), 4)
 	left := 2
-	rig.refuse = func(o *v1alpha1ac.CallRecordingApplyConfiguration) error {
+	api.refuse = func(o *v1alpha1ac.CallRecordingApplyConfiguration) error {
 		if !strings.HasPrefix(*o.Name, "a-") {
 			return nil
 		}
@@ -452,38 +457,39 @@ func TestRefusedForNow(t *testing.T) {
 		return nil
 	}
 	for range 2 { // whichever tenant comes first
-		if err := rig.in.round(t.Context()); !apierrors.IsForbidden(err) {
+		if err := in.round(t.Context()); !apierrors.IsForbidden(err) {
 			t.Errorf("the round: %v, want what the API server said", err)
 		}
 	}
-	if a, b := len(rig.views(t, "a")), len(rig.views(t, "b")); a != 2 || b != 4 {
+	if a, b := len(views(t, rig, "a")), len(views(t, rig, "b")); a != 2 || b != 4 {
 		t.Errorf("%d and %d CallRecordings, want 2 and 4", a, b)
 	}
-	rig.refuse = nil
-	rig.round(t)
-	if got := len(rig.views(t, "a")); got != 4 || rig.unviewed(t, tenant.ID()) != 0 {
+	api.refuse = nil
+	runRound(t, in)
+	if got := len(views(t, rig, "a")); got != 4 || unviewed(t, rig, tenant.ID()) != 0 {
 		t.Errorf(
 			"%d CallRecordings and %d rows left once there is room, want 4 and 0",
 			got,
-			rig.unviewed(t, tenant.ID()),
+			unviewed(t, rig, tenant.ID()),
 		)
 	}
-	if got := len(slices.Compact(slices.Sorted(slices.Values(rig.applied)))); len(rig.applied)-got != 2 {
-		t.Errorf("%d applies for %d CallRecordings, want two in vain", len(rig.applied), got)
+	if got := len(slices.Compact(slices.Sorted(slices.Values(api.applied)))); len(api.applied)-got != 2 {
+		t.Errorf("%d applies for %d CallRecordings, want two in vain", len(api.applied), got)
 	}
 }
 
 func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
-	rig := newRig(t)
-	tenant := rig.tenant(t, "support")
-	rig.enqueueMany(t, tenant.ID(), 3)
-	rig.in.Store = &failingStore{Store: rig.db, failures: 1}
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
+	tenant := rig.Tenant(t, "support")
+	enqueueMany(t, rig, tenant.ID(), 3)
+	in.Store = &failingStore{Store: rig.DB, failures: 1}
 	leaks := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- rig.in.Start(ctx) }()
+	go func() { done <- in.Start(ctx) }()
 	eventually.Succeeds(t, func(context.Context) error {
-		if n := rig.unviewed(t, tenant.ID()); n != 0 {
+		if n := unviewed(t, rig, tenant.ID()); n != 0 {
 			return fmt.Errorf("%d rows are still to be looked at", n)
 		}
 		return nil
@@ -493,7 +499,7 @@ func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
 		t.Errorf("Start: %v", err)
 	}
 	goleak.VerifyNone(t, leaks)
-	if !rig.in.NeedLeaderElection() {
+	if !in.NeedLeaderElection() {
 		t.Error("every replica would make CallRecordings")
 	}
 }
@@ -501,17 +507,18 @@ func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
 // TestNotCompiled: until a Tenant was compiled, the rows of its ID may be those of a predecessor. It gets no
 // CallRecording of them.
 func TestNotCompiled(t *testing.T) {
-	rig := newRig(t)
-	tenant := rig.tenant(t, "support")
-	rig.setDigest(t, tenant, "")
-	rig.enqueue(t, tenant.ID(), "call of a predecessor")
-	rig.round(t)
-	if len(rig.applied) != 0 {
-		t.Fatalf("made %v of rows that may be a predecessor's", rig.applied)
+	rig := controllertest.New(t)
+	in, api := newIntake(rig)
+	tenant := rig.Tenant(t, "support")
+	rig.SetDigest(t, tenant, "")
+	enqueue(t, rig, tenant.ID(), "call of a predecessor")
+	runRound(t, in)
+	if len(api.applied) != 0 {
+		t.Fatalf("made %v of rows that may be a predecessor's", api.applied)
 	}
-	rig.setDigest(t, tenant, "compiled")
-	rig.round(t)
-	if len(rig.applied) != 1 {
-		t.Errorf("made %v once it was compiled, want one", rig.applied)
+	rig.SetDigest(t, tenant, "compiled")
+	runRound(t, in)
+	if len(api.applied) != 1 {
+		t.Errorf("made %v once it was compiled, want one", api.applied)
 	}
 }

@@ -3,166 +3,104 @@ package intake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/go-logr/logr"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
-	"github.com/caly-dev/caly/internal/testkit/tenanttest"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 )
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	kubetest.Main(m)
+	controllertest.Main(m)
 }
 
-// rig is an intake that sees one namespace and a database of its own.
-type rig struct {
-	client.Client
-	in      *Intake
-	db      *store.Operator
-	ns      string
-	also    string                                                  // another namespace that it sees
-	applied []string                                                // names, in their order
-	refuse  func(*v1alpha1ac.CallRecordingApplyConfiguration) error // before the API server is asked
+// visible is the API server as an intake of a test sees it: other tests have Tenants too.
+type visible struct {
+	namespaces []string
+	applied    []string                                                // names, in their order
+	refuse     func(*v1alpha1ac.CallRecordingApplyConfiguration) error // called before the API server, if it is set
 }
 
-func newRig(t *testing.T) *rig {
-	t.Helper()
-	env := kubetest.Get(t)
-	db, err := store.OpenOperator(t.Context(), pgtest.New(t).OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	r := &rig{Client: env.Client, db: db, ns: env.NewNamespace(t)}
-	r.in = &Intake{
-		Client:       interceptor.NewClient(env.Client, r.intercept()),
-		Store:        db,
+// newIntake returns an intake that sees the rig's namespace, and what it sees.
+func newIntake(r *controllertest.Rig) (*Intake, *visible) {
+	api := &visible{namespaces: []string{r.Namespace}}
+	return &Intake{
+		Client:       interceptor.NewClient(r.Client, interceptor.Funcs{List: api.list, Apply: api.apply}),
+		Store:        r.DB,
 		MaxTotal:     4000,
 		MaxPerTenant: 1000,
-	}
-	return r
+	}, api
 }
 
-func (r *rig) intercept() interceptor.Funcs {
-	return interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			return r.list(ctx, c, list, opts...)
-		},
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			view := o.(*v1alpha1ac.CallRecordingApplyConfiguration)
-			r.applied = append(r.applied, *view.Name)
-			if r.refuse != nil {
-				if err := r.refuse(view); err != nil {
-					return err
-				}
-			}
-			return c.Apply(ctx, o, opts...)
-		},
+func (v *visible) apply(
+	ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption,
+) error {
+	view := o.(*v1alpha1ac.CallRecordingApplyConfiguration)
+	v.applied = append(v.applied, *view.Name)
+	if v.refuse != nil {
+		if err := v.refuse(view); err != nil {
+			return err
+		}
 	}
+	return c.Apply(ctx, o, opts...)
 }
 
-// list returns what is in the namespaces of the test: other tests have Tenants too.
-func (r *rig) list(ctx context.Context, c client.Client, list client.ObjectList, opts ...client.ListOption) error {
-	if err := c.List(ctx, list, append(opts, client.InNamespace(r.ns))...); err != nil || r.also == "" {
-		return err
+// list returns the objects of the namespaces.
+func (v *visible) list(
+	ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
+) error {
+	var all []runtime.Object
+	for i, namespace := range v.namespaces {
+		part := list
+		if i > 0 {
+			part = list.DeepCopyObject().(client.ObjectList)
+		}
+		if err := c.List(ctx, part, append(slices.Clone(opts), client.InNamespace(namespace))...); err != nil {
+			return err
+		}
+		items, err := apimeta.ExtractList(part)
+		if err != nil {
+			return err
+		}
+		all = append(all, items...)
 	}
-	more := list.DeepCopyObject().(client.ObjectList)
-	if err := c.List(ctx, more, client.InNamespace(r.also)); err != nil {
-		return err
-	}
-	items, err := apimeta.ExtractList(list)
-	if err != nil {
-		return err
-	}
-	others, err := apimeta.ExtractList(more)
-	if err != nil {
-		return err
-	}
-	return apimeta.SetList(list, append(items, others...))
+	return apimeta.SetList(list, all)
 }
 
-func (r *rig) round(t *testing.T) {
+func runRound(t *testing.T, in *Intake) {
 	t.Helper()
-	if err := r.in.round(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
-	t.Helper()
-	o := tenanttest.New(r.ns, name, change...)
-	if err := r.Create(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	r.setDigest(t, o, "compiled")
-	return o
-}
-
-// setDigest sets what the tenant controller writes once it has compiled a Tenant.
-func (r *rig) setDigest(t *testing.T, o *v1alpha1.Tenant, digest string) {
-	t.Helper()
-	base := o.DeepCopy()
-	o.Status.ConfigDigest = digest
-	if err := r.Status().Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
+	if err := in.round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // enqueue queues a recording of a call and returns its id.
-func (r *rig) enqueue(t *testing.T, tenant, sid string) string {
+func enqueue(t *testing.T, r *controllertest.Rig, tenant, sid string) string {
 	t.Helper()
 	url := "https://recordings.exotel.com/" + strings.ReplaceAll(sid, " ", "") + ".mp3"
-	id := recording.ID(sid, url)
-	if _, err := r.db.Enqueue(t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: url}); err != nil {
-		t.Fatal(err)
-	}
-	return id
+	return r.Enqueue(t, tenant, sid, url)
 }
 
-func (r *rig) enqueueMany(t *testing.T, tenant string, n int) {
+func enqueueMany(t *testing.T, r *controllertest.Rig, tenant string, n int) {
 	t.Helper()
 	for i := range n {
-		r.enqueue(t, tenant, fmt.Sprintf("call-%04d", i))
+		enqueue(t, r, tenant, fmt.Sprintf("call-%04d", i))
 	}
-}
-
-// uploads connects as the tenant's upload pods.
-func (r *rig) uploads(t *testing.T, tenant string) *store.Upload {
-	t.Helper()
-	role, err := r.db.EnsureUploadRole(t.Context(), tenant, "pw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dsn, err := r.db.UploadDSN(role, "pw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := store.OpenUpload(t.Context(), dsn, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return db
 }
 
 // views are the CallRecordings of a tenant, by name.
-func (r *rig) views(t *testing.T, tenant string) map[string]v1alpha1.CallRecording {
+func views(t *testing.T, r *controllertest.Rig, tenant string) map[string]v1alpha1.CallRecording {
 	t.Helper()
 	var list v1alpha1.CallRecordingList
-	if err := r.List(t.Context(), &list, client.InNamespace(r.ns)); err != nil {
+	if err := r.Client.List(t.Context(), &list, client.InNamespace(r.Namespace)); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]v1alpha1.CallRecording{}
@@ -175,9 +113,9 @@ func (r *rig) views(t *testing.T, tenant string) map[string]v1alpha1.CallRecordi
 }
 
 // unviewed counts the tenant's rows that intake would still look at.
-func (r *rig) unviewed(t *testing.T, tenant string) int {
+func unviewed(t *testing.T, r *controllertest.Rig, tenant string) int {
 	t.Helper()
-	rows, err := r.db.Unviewed(t.Context(), tenant, store.Wanted{
+	rows, err := r.DB.Unviewed(t.Context(), tenant, store.Wanted{
 		Queued:   true,
 		Failed:   true,
 		Uploaded: 1000,

@@ -7,6 +7,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 // applied returns CallRecordings that a person applied in a namespace.
@@ -50,46 +52,48 @@ func TestRoom(t *testing.T) {
 // TestNamespaceLeavesRoomToOthers lets an author apply more CallRecordings by hand than the total. Those of a Tenant of
 // another namespace are made all the same, in the same number of rounds.
 func TestNamespaceLeavesRoomToOthers(t *testing.T) {
-	noisy := newRig(t)
-	quiet := newRig(t)
-	noisy.tenant(t, "support")
-	tenant := quiet.tenant(t, "support")
-	quiet.in.MaxTotal = 40
-	quiet.also = noisy.ns
-	for i, o := range applied(noisy.ns, 41) {
+	rig := controllertest.New(t)
+	noisy := rig.NewNamespace(t)
+	flooding := tenanttest.New(noisy, "support")
+	rig.Create(t, flooding)
+	rig.SetDigest(t, flooding, "compiled")
+	tenant := rig.Tenant(t, "support")
+	in, api := newIntake(rig)
+	in.MaxTotal = 40
+	api.namespaces = append(api.namespaces, noisy)
+	for i, o := range applied(noisy, 41) {
 		o.Spec.CallSID = fmt.Sprint("call", i)
 		o.Spec.SourceURL = "https://recordings.exotel.com/a.mp3"
-		if err := quiet.Create(t.Context(), &o); err != nil {
-			t.Fatal(err)
-		}
+		rig.Create(t, &o)
 	}
-	quiet.enqueueMany(t, tenant.ID(), 5)
-	quiet.round(t)
-	if got := len(quiet.views(t, "support")); got != 5 {
+	enqueueMany(t, rig, tenant.ID(), 5)
+	runRound(t, in)
+	if got := len(views(t, rig, "support")); got != 5 {
 		t.Errorf("%d CallRecordings, want 5", got)
 	}
 }
 
 // TestNamespaceTakesTurns bounds what the Tenants of a namespace get in one round, and gives each of them its turn.
 func TestNamespaceTakesTurns(t *testing.T) {
-	rig := newRig(t)
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
 	names := []string{"a", "b", "c", "d", "e"}
 	for _, name := range names {
-		rig.tenant(t, name)
-		rig.enqueueMany(t, rig.ns+"/"+name, 60)
+		rig.Tenant(t, name)
+		enqueueMany(t, rig, rig.Namespace+"/"+name, 60)
 	}
 	for round := range 5 {
-		rig.round(t)
+		runRound(t, in)
 		total := 0
 		for _, name := range names {
-			total += len(rig.views(t, name))
+			total += len(views(t, rig, name))
 		}
 		if want := namespacePerRound * (round + 1); total != want {
 			t.Errorf("%d CallRecordings after round %d, want %d", total, round+1, want)
 		}
 	}
 	for _, name := range names {
-		if got := len(rig.views(t, name)); got != 2*perRound {
+		if got := len(views(t, rig, name)); got != 2*perRound {
 			t.Errorf("%s has %d CallRecordings after five rounds, want %d", name, got, 2*perRound)
 		}
 	}
@@ -97,17 +101,21 @@ func TestNamespaceTakesTurns(t *testing.T) {
 
 // TestManyTenants looks at a bounded number of Tenants of a namespace in a round, and at all of them in turn.
 func TestManyTenants(t *testing.T) {
-	rig := newRig(t)
+	rig := controllertest.New(t)
+	in, _ := newIntake(rig)
 	var list []*v1alpha1.Tenant
 	for i := range 120 {
-		tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: fmt.Sprintf("t%03d", i)}}
+		tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{
+			Namespace: rig.Namespace,
+			Name:      fmt.Sprintf("t%03d", i),
+		}}
 		tenant.Status.ConfigDigest = "compiled"
 		list = append(list, tenant)
 	}
 	last := ""
 	for round, want := range []string{"t049", "t099", "t029"} {
 		var err error
-		if last, err = rig.in.namespace(t.Context(), list, last, countsOf(nil, 1)); err != nil || last != want {
+		if last, err = in.namespace(t.Context(), list, last, countsOf(nil, 1)); err != nil || last != want {
 			t.Errorf("round %d ended with %s, %v; want %s", round+1, last, err, want)
 		}
 	}
