@@ -20,69 +20,71 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func TestJobFollowsTheBacklog(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	busy := rig.tenant(t, "busy")
-	idle := rig.tenant(t, "idle")
-	unready := rig.tenant(t, "unready")
-	rig.setDigest(t, unready, "")
-	pods := rig.uploads(t, busy.ID())
-	rig.enqueue(t, rig.ns+"/ghost", 3) // its Tenant is gone, its rows are retained
-	rig.enqueue(t, unready.ID(), 3)
-	rig.enqueue(t, busy.ID(), 2)
-	first := rig.waitForPods(t, busy, 1)
+	var controller *Reconciler
+	rig := start(t, 0, func(r *Reconciler) { controller = r })
+	busy := rig.Tenant(t, "busy")
+	idle := rig.Tenant(t, "idle")
+	unready := rig.Tenant(t, "unready")
+	rig.SetDigest(t, unready, "")
+	pods := rig.UploadPods(t, busy.ID())
+	enqueue(t, rig, rig.Namespace+"/ghost", 3) // its Tenant is gone, its rows are retained
+	enqueue(t, rig, unready.ID(), 3)
+	enqueue(t, rig, busy.ID(), 2)
+	first := waitForPods(t, rig, busy, 1)
 	eventually.Succeeds(t, func(ctx context.Context) error {
-		err := rig.Get(ctx, client.ObjectKeyFromObject(busy), busy)
+		err := rig.Client.Get(ctx, client.ObjectKeyFromObject(busy), busy)
 		if err != nil || busy.Status.LastUploadJobTime == nil {
 			return fmt.Errorf("the status does not say when the Job was created: %w", err)
 		}
 		return nil
 	})
-	rig.waitForBacklog(t, unready, 3) // it was looked at
+	waitForBacklog(t, rig, unready, 3) // it was looked at
 	var jobs batchv1.JobList
-	if err := rig.List(t.Context(), &jobs, client.InNamespace(rig.work)); err != nil || len(jobs.Items) != 1 {
+	if err := rig.Client.List(t.Context(), &jobs, client.InNamespace(rig.Uploads)); err != nil || len(jobs.Items) != 1 {
 		t.Fatalf("%d Jobs, want that of the one tenant with a config and a backlog: %v", len(jobs.Items), err)
 	}
 
-	rig.enqueue(t, busy.ID(), 99)
-	if grown := rig.waitForPods(t, busy, 3); grown.UID != first.UID {
+	enqueue(t, rig, busy.ID(), 99)
+	if grown := waitForPods(t, rig, busy, 3); grown.UID != first.UID {
 		t.Error("the Job was made anew, not scaled")
 	}
 	claim(t, pods, 101, time.Minute)
-	rig.waitForNothingReady(t, busy)
-	rig.finish(t, rig.job(t, busy), batchv1.JobComplete, time.Now())
-	rig.waitForPods(t, busy, 0)
+	waitForNothingReady(t, controller, busy)
+	finish(t, rig, jobOf(t, rig, busy), batchv1.JobComplete, time.Now())
+	waitForPods(t, rig, busy, 0)
 
-	rig.enqueue(t, busy.ID(), 1)
-	second := rig.waitForPods(t, busy, 1)
-	if err := rig.Delete(t.Context(), second.DeepCopy(), client.PropagationPolicy("Background")); err != nil {
+	enqueue(t, rig, busy.ID(), 1)
+	second := waitForPods(t, rig, busy, 1)
+	if err := rig.Client.Delete(t.Context(), second.DeepCopy(), client.PropagationPolicy("Background")); err != nil {
 		t.Fatal(err)
 	}
 	eventually.Succeeds(t, func(context.Context) error {
-		if j := rig.job(t, busy); j == nil || j.UID == second.UID {
+		if j := jobOf(t, rig, busy); j == nil || j.UID == second.UID {
 			return errors.New("a Job that was deleted by hand is not made again")
 		}
 		return nil
 	})
-	if got := rig.backlog(t, idle); got != -1 {
+	if got := backlogOf(t, rig, idle); got != -1 {
 		t.Errorf("the idle tenant's status says %d", got)
 	}
 }
 
 func TestFailedJobIsLeftAloneForAWhile(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	first := rig.waitForPods(t, tenant, 1)
+	rig := start(t, 0)
+	tenant := rig.Tenant(t, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	first := waitForPods(t, rig, tenant, 1)
 	failed := time.Now().Add(3*time.Second - failedPause).Truncate(time.Second)
-	rig.finish(t, first, batchv1.JobFailed, failed)
+	finish(t, rig, first, batchv1.JobFailed, failed)
 	eventually.Succeeds(t, func(context.Context) error {
-		if j := rig.job(t, tenant); j == nil || j.UID == first.UID {
+		if j := jobOf(t, rig, tenant); j == nil || j.UID == first.UID {
 			return errors.New("a Job that failed more than a minute ago is not replaced")
 		}
 		return nil
@@ -95,14 +97,18 @@ func TestFailedJobIsLeftAloneForAWhile(t *testing.T) {
 // TestJobBeyondItsDeadlineIsReplacedAtOnce ends a Job as the Job controller ends one with a pod that hangs.
 func TestJobBeyondItsDeadlineIsReplacedAtOnce(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	first := rig.waitForPods(t, tenant, 1)
+	rig := start(t, 0)
+	tenant := rig.Tenant(t, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	first := waitForPods(t, rig, tenant, 1)
 	ended := time.Now()
-	rig.finishFor(t, first, batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded, ended)
+	finishAs(t, rig, first, batchv1.JobCondition{
+		Type:               batchv1.JobFailed,
+		Reason:             batchv1.JobReasonDeadlineExceeded,
+		LastTransitionTime: metav1.NewTime(ended),
+	})
 	eventually.Succeeds(t, func(context.Context) error {
-		if j := rig.job(t, tenant); j == nil || j.UID == first.UID {
+		if j := jobOf(t, rig, tenant); j == nil || j.UID == first.UID {
 			return errors.New("the Job is not replaced")
 		}
 		return nil
@@ -114,71 +120,72 @@ func TestJobBeyondItsDeadlineIsReplacedAtOnce(t *testing.T) {
 
 func TestSuspendedTenantHasNoJob(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForPods(t, tenant, 1)
+	rig := start(t, 0)
+	tenant := rig.Tenant(t, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForPods(t, rig, tenant, 1)
 	suspend := func(on bool) {
 		base := tenant.DeepCopy()
 		tenant.Spec.Suspend = &on
-		if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+		if err := rig.Client.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	suspend(true)
-	rig.waitForPods(t, tenant, 0)
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForBacklog(t, tenant, 2) // looked at since, with work to do
-	if rig.job(t, tenant) != nil {
+	waitForPods(t, rig, tenant, 0)
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForBacklog(t, rig, tenant, 2) // looked at since, with work to do
+	if jobOf(t, rig, tenant) != nil {
 		t.Error("a suspended tenant got a Job")
 	}
 	suspend(false)
-	rig.waitForPods(t, tenant, 1)
+	waitForPods(t, rig, tenant, 1)
 }
 
 // TestPlatformSuspendedTenantHasNoJob annotates the Namespace. Neither the spec nor the status of the Tenant
 // says that it is suspended.
 func TestPlatformSuspendedTenantHasNoJob(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support", func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) })
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForPods(t, tenant, 1)
+	rig := start(t, 0)
+	tenant := rig.Tenant(t, "support", func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) })
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForPods(t, rig, tenant, 1)
 	annotate := func(value string) {
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.ns}}
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Namespace}}
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationSuspend, value)
-		if err := rig.Patch(
+		if err := rig.Client.Patch(
 			t.Context(),
 			ns,
 			client.RawPatch("application/merge-patch+json", []byte(patch)),
 		); err != nil {
 			t.Fatal(err)
 		}
-		rig.setDigest(t, tenant, "compiled "+value) // the tenant controller writes the status then
+		rig.SetDigest(t, tenant, "compiled "+value) // the tenant controller writes the status then
 	}
 	annotate(`"unpaid"`)
-	rig.waitForPods(t, tenant, 0)
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForBacklog(t, tenant, 2) // looked at since, with work to do
-	if rig.job(t, tenant) != nil {
+	waitForPods(t, rig, tenant, 0)
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForBacklog(t, rig, tenant, 2) // looked at since, with work to do
+	if jobOf(t, rig, tenant) != nil {
 		t.Error("a suspended tenant got a Job")
 	}
 	annotate("null")
-	rig.waitForPods(t, tenant, 1)
+	waitForPods(t, rig, tenant, 1)
 }
 
 // Two busy tenants of one namespace never have more pods than its share of 6, not even at the first moment, and share
 // them.
 func TestTenantsShareTheGlobalBound(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 6)
-	tenant, b := rig.tenant(t, "a"), rig.tenant(t, "b")
-	pods := map[string]*store.Upload{tenant.Name: rig.uploads(t, tenant.ID()), b.Name: rig.uploads(t, b.ID())}
-	rig.enqueue(t, tenant.ID(), 220)
-	rig.enqueue(t, b.ID(), 220)
+	var controller *Reconciler
+	rig := start(t, 6, func(r *Reconciler) { controller = r })
+	tenant, b := rig.Tenant(t, "a"), rig.Tenant(t, "b")
+	pods := map[string]*store.Upload{tenant.Name: rig.UploadPods(t, tenant.ID()), b.Name: rig.UploadPods(t, b.ID())}
+	enqueue(t, rig, tenant.ID(), 220)
+	enqueue(t, rig, b.ID(), 220)
 	eventually.Succeeds(t, func(context.Context) error {
-		x := rig.parallelism(t, tenant)
-		y := rig.parallelism(t, b)
+		x := parallelism(t, rig, tenant)
+		y := parallelism(t, rig, b)
 		if x+y > 5 {
 			t.Fatalf("%d and %d pods are more than 5", x, y)
 		}
@@ -189,30 +196,30 @@ func TestTenantsShareTheGlobalBound(t *testing.T) {
 	})
 	greater := tenant
 	lesser := b
-	if rig.parallelism(t, tenant) < rig.parallelism(t, b) {
+	if parallelism(t, rig, tenant) < parallelism(t, rig, b) {
 		greater = b
 		lesser = tenant
 	}
 	claim(t, pods[greater.Name], 220, time.Minute)
-	rig.waitForNothingReady(t, greater)
-	rig.finish(t, rig.job(t, greater), batchv1.JobComplete, time.Now())
-	rig.waitForPods(t, lesser, 4)
+	waitForNothingReady(t, controller, greater)
+	finish(t, rig, jobOf(t, rig, greater), batchv1.JobComplete, time.Now())
+	waitForPods(t, rig, lesser, 4)
 }
 
 // TestRunningJobGivesUpPods shrinks a Job when another tenant comes, to the share that both have of the 5 pods of their
 // namespace.
 func TestRunningJobGivesUpPods(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 6)
-	noisy := rig.tenant(t, "noisy")
-	quiet := rig.tenant(t, "quiet")
-	rig.enqueue(t, noisy.ID(), 220)
-	first := rig.waitForPods(t, noisy, 4)
-	rig.enqueue(t, quiet.ID(), 220)
-	if shrunk := rig.waitForPods(t, noisy, 3); shrunk.UID != first.UID {
+	rig := start(t, 6)
+	noisy := rig.Tenant(t, "noisy")
+	quiet := rig.Tenant(t, "quiet")
+	enqueue(t, rig, noisy.ID(), 220)
+	first := waitForPods(t, rig, noisy, 4)
+	enqueue(t, rig, quiet.ID(), 220)
+	if shrunk := waitForPods(t, rig, noisy, 3); shrunk.UID != first.UID {
 		t.Error("the Job was replaced, not scaled")
 	}
-	rig.waitForPods(t, quiet, 2)
+	waitForPods(t, rig, quiet, 2)
 }
 
 // staleCache has no Job that the API server has.
@@ -246,14 +253,14 @@ func TestStaleCache(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rig := setUp(t)
-			tenant, other := rig.tenant(t, "support"), rig.tenant(t, "other")
-			reconciler := rig.reconciler(tt.maxPods)
+			rig := controllertest.New(t)
+			tenant, other := rig.Tenant(t, "support"), rig.Tenant(t, "other")
+			reconciler := newReconciler(rig, tt.maxPods)
 			for o, pods := range map[*v1alpha1.Tenant]int32{tenant: tt.mine, other: tt.others} {
 				if pods == 0 {
 					continue
 				}
-				if err := rig.Create(t.Context(), reconciler.newJob(o, pods)); err != nil {
+				if err := rig.Client.Create(t.Context(), reconciler.newJob(o, pods)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -269,7 +276,7 @@ func TestStaleCache(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("result (-want +got):\n%s", diff)
 			}
-			if pods := rig.parallelism(t, tenant); pods != tt.wantPods {
+			if pods := parallelism(t, rig, tenant); pods != tt.wantPods {
 				t.Errorf("the Job has %d pods, want %d", pods, tt.wantPods)
 			}
 		})
@@ -279,57 +286,57 @@ func TestStaleCache(t *testing.T) {
 // A Job that somebody else replaced since it was read is not deleted in its place.
 func TestRemoveTakesOnlyTheJobItSaw(t *testing.T) {
 	t.Parallel()
-	rig := setUp(t)
-	tenant := rig.tenant(t, "support")
-	reconciler := rig.reconciler(0)
-	if err := rig.Create(t.Context(), reconciler.newJob(tenant, 1)); err != nil {
+	rig := controllertest.New(t)
+	tenant := rig.Tenant(t, "support")
+	reconciler := newReconciler(rig, 0)
+	if err := rig.Client.Create(t.Context(), reconciler.newJob(tenant, 1)); err != nil {
 		t.Fatal(err)
 	}
-	seen := rig.job(t, tenant)
+	seen := jobOf(t, rig, tenant)
 	seen.UID = "another"
 	if err := reconciler.act(t.Context(), tenant, seen, decision{do: remove}); !apierrors.IsConflict(err) {
 		t.Errorf("removing it: %v, want a conflict", err)
 	}
-	if rig.job(t, tenant) == nil {
+	if jobOf(t, rig, tenant) == nil {
 		t.Error("the wrong Job was deleted")
 	}
 }
 
 func TestExpiredLeasesAreReaped(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	pods := rig.uploads(t, tenant.ID())
+	rig := start(t, 0)
+	tenant := rig.Tenant(t, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	pods := rig.UploadPods(t, tenant.ID())
 	got, err := pods.Claim(t.Context(), "dead pod", 1, time.Millisecond)
 	if err != nil || len(got) != 1 {
 		t.Fatalf("claimed %d: %v", len(got), err)
 	}
 	key := store.RecordingKey{Tenant: tenant.ID(), ID: got[0].ID}
 	eventually.Succeeds(t, func(ctx context.Context) error {
-		rows, err := rig.db.Recordings(ctx, []store.RecordingKey{key})
+		rows, err := rig.DB.Recordings(ctx, []store.RecordingKey{key})
 		if row := rows[key]; err != nil || row.State != store.StatePending || row.Attempts != 1 {
 			return fmt.Errorf("the row of a pod that died is %s after %d attempts: %w", row.State, row.Attempts, err)
 		}
 		return nil
 	})
-	rig.waitForPods(t, tenant, 1)
+	waitForPods(t, rig, tenant, 1)
 }
 
 // A backlog that only stays makes no writes; one that changes all the time, to nothing and back too, few; and the last
 // change is told even if nothing follows it.
 func TestNoStormOfWrites(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(
+	rig := start(t, 0)
+	tenant := rig.Tenant(
 		t,
 		"support",
 		func(o *v1alpha1.Tenant) { o.Spec.Suspend = ptr.To(true) },
 	) // no Job: the status alone
-	pods := rig.uploads(t, tenant.ID())
+	pods := rig.UploadPods(t, tenant.ID())
 	var changes int
 	for end := time.Now().Add(11 * time.Second); time.Now().Before(end); changes++ {
-		rig.enqueue(t, tenant.ID(), 1)
+		enqueue(t, rig, tenant.ID(), 1)
 		time.Sleep(1100 * time.Millisecond) // the pace of the load: the poller sees the queue full and, below, empty
 		id := claim(t, pods, 1, time.Hour)[0]
 		if err := pods.Fail(t.Context(), "pod", id, "gone", "the source says 410"); err != nil {
@@ -337,15 +344,15 @@ func TestNoStormOfWrites(t *testing.T) {
 		}
 		time.Sleep(1100 * time.Millisecond)
 	}
-	rig.enqueue(t, tenant.ID(), 2)
-	rig.waitForBacklog(t, tenant, 2) // written this moment, so the next change is too early
-	rig.enqueue(t, tenant.ID(), 1)
+	enqueue(t, rig, tenant.ID(), 2)
+	waitForBacklog(t, rig, tenant, 2) // written this moment, so the next change is too early
+	enqueue(t, rig, tenant.ID(), 1)
 	claim(t, pods, 3, time.Hour) // and from here on nothing changes
-	rig.waitForBacklog(t, tenant, 3)
-	told := rig.writes.all()
+	waitForBacklog(t, rig, tenant, 3)
+	told := rig.Writes.All()
 	for i := 1; i < len(told); i++ {
-		if gap := told[i].at.Sub(
-			told[i-1].at,
+		if gap := told[i].At.Sub(
+			told[i-1].At,
 		); gap < reportEvery-time.Second { // one was on its way for longer than the other
 			t.Errorf("two writes are %s apart, want %s: %+v", gap, reportEvery, told[i-1:i+1])
 		}
@@ -354,22 +361,22 @@ func TestNoStormOfWrites(t *testing.T) {
 		t.Errorf("%d writes of %d changes", len(told), changes)
 	}
 	time.Sleep(3 * time.Second) // three polls of a backlog that stays
-	if after := rig.writes.all(); len(after) != len(told) {
+	if after := rig.Writes.All(); len(after) != len(told) {
 		t.Errorf("a backlog that stays makes writes: %+v", after[len(told):])
 	}
 }
 
 func TestSteadyBacklogMakesOneJobAndNoMore(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 60)
-	rig.waitForPods(t, tenant, 2)
-	rig.waitForBacklog(t, tenant, 60)
+	rig := start(t, 0)
+	tenant := rig.Tenant(t, "support")
+	enqueue(t, rig, tenant.ID(), 60)
+	waitForPods(t, rig, tenant, 2)
+	waitForBacklog(t, rig, tenant, 60)
 	time.Sleep(4 * time.Second) // four polls, each of which wakes the controller
 	count := map[string]int{}
-	for _, w := range rig.writes.all() {
-		count[w.verb+" "+w.kind]++
+	for _, w := range rig.Writes.All() {
+		count[w.String()]++
 	}
 	// A second try, before the cache has the Job, finds it there already.
 	// The status is written for the backlog, the Job and the health of uploads.

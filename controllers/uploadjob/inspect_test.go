@@ -27,13 +27,13 @@ func (r withoutPods) List(ctx context.Context, list client.ObjectList, opts ...c
 // TestUnreadPodsKeepNothing takes away the right to list pods: the Job follows its backlog all the same.
 func TestUnreadPodsKeepNothing(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0, judgedAfter(4*time.Minute), func(r *Reconciler) { r.live = withoutPods{r.live} })
-	tenant := rig.healthyTenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForPods(t, tenant, 1)
-	rig.enqueue(t, tenant.ID(), 2*perPod)
-	rig.waitForPods(t, tenant, 3)
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+	rig := start(t, 0, judgedAfter(4*time.Minute), func(r *Reconciler) { r.live = withoutPods{r.live} })
+	tenant := healthyTenant(t, rig, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForPods(t, rig, tenant, 1)
+	enqueue(t, rig, tenant.ID(), 2*perPod)
+	waitForPods(t, rig, tenant, 3)
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
 // TestUnreadPodsAreReported : once a recording is overdue, the condition says that the pods cannot be read.

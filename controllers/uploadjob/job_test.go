@@ -15,27 +15,28 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 )
 
 // The API server takes the Job, and its pods pass the strictest of the Pod Security Standards.
 func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
-	rig := setUp(t)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.work}}
+	rig := controllertest.New(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Uploads}}
 	patch := client.RawPatch(
 		types.MergePatchType,
 		[]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`),
 	)
-	if err := rig.Patch(t.Context(), ns, patch); err != nil {
+	if err := rig.Client.Patch(t.Context(), ns, patch); err != nil {
 		t.Fatal(err)
 	}
-	job := rig.reconciler(0).newJob(rig.tenant(t, "support"), 3)
-	if err := rig.Create(t.Context(), job); err != nil {
+	job := newReconciler(rig, 0).newJob(rig.Tenant(t, "support"), 3)
+	if err := rig.Client.Create(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}
 	pod := &corev1.Pod{ObjectMeta: *job.Spec.Template.ObjectMeta.DeepCopy(), Spec: job.Spec.Template.Spec}
-	pod.Namespace = rig.work
+	pod.Namespace = rig.Uploads
 	pod.GenerateName = job.Name + "-"
-	if err := rig.Create(t.Context(), pod, client.DryRunAll); err != nil {
+	if err := rig.Client.Create(t.Context(), pod, client.DryRunAll); err != nil {
 		t.Errorf("a pod of the Job: %v", err)
 	}
 	// The check would notice: the same pod as root is refused.
@@ -43,7 +44,7 @@ func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
 	pod.UID = ""
 	pod.Name = ""
 	pod.Spec.SecurityContext.RunAsNonRoot = ptr.To(false)
-	if err := rig.Create(t.Context(), pod, client.DryRunAll); err == nil {
+	if err := rig.Client.Create(t.Context(), pod, client.DryRunAll); err == nil {
 		t.Error("a pod that may run as root was admitted: the namespace does not enforce")
 	}
 }

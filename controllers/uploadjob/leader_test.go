@@ -10,36 +10,28 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 const leaseName = "operator"
 
 // candidate runs an operator that waits for the lease. created is called before each Job that it creates. It ends with
 // an error once it has lost the lease.
-func (r *rig) candidate(t *testing.T, created func()) (ended <-chan error) {
+func candidate(t *testing.T, r *controllertest.Rig, created func()) (ended <-chan error) {
 	t.Helper()
-	env := kubetest.Get(t)
-	mgr, err := ctrl.NewManager(env.Config, ctrl.Options{
-		Scheme:                  env.Scheme,
-		Metrics:                 server.Options{BindAddress: "0"},
-		Controller:              config.Controller{SkipNameValidation: ptr.To(true)},
-		Cache:                   cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}}},
-		LeaderElection:          true,
-		LeaderElectionID:        leaseName,
-		LeaderElectionNamespace: r.work,
-		LeaseDuration:           ptr.To(3 * time.Second),
-		RenewDeadline:           ptr.To(2 * time.Second),
-		RetryPeriod:             ptr.To(300 * time.Millisecond),
-		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
+	mgr := r.Manager(t, func(o *manager.Options) {
+		o.LeaderElection = true
+		o.LeaderElectionID = leaseName
+		o.LeaderElectionNamespace = r.Uploads
+		o.LeaseDuration = ptr.To(3 * time.Second)
+		o.RenewDeadline = ptr.To(2 * time.Second)
+		o.RetryPeriod = ptr.To(300 * time.Millisecond)
+		o.NewClient = func(cfg *rest.Config, o client.Options) (client.Client, error) {
 			withWatch, err := client.NewWithWatch(cfg, o)
 			return interceptor.NewClient(withWatch, interceptor.Funcs{Create: func(
 				ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption,
@@ -47,12 +39,9 @@ func (r *rig) candidate(t *testing.T, created func()) (ended <-chan error) {
 				created()
 				return c.Create(ctx, o, opts...)
 			}}), err
-		},
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	controller := r.reconciler(0)
+	controller := newReconciler(r, 0)
 	controller.Client = mgr.GetClient()
 	if err := controller.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
@@ -72,15 +61,15 @@ func (r *rig) candidate(t *testing.T, created func()) (ended <-chan error) {
 // was about to write does not arrive. The next operator makes the one Job and reports the backlog.
 func TestLeadershipMoves(t *testing.T) {
 	t.Parallel()
-	rig := setUp(t)
-	tenant := rig.healthyTenant(t, "support")
+	rig := controllertest.New(t)
+	tenant := healthyTenant(t, rig, "support")
 	creating := make(chan struct{}, 1)
 	proceed := make(chan struct{})
-	first := rig.candidate(t, func() {
+	first := candidate(t, rig, func() {
 		creating <- struct{}{}
 		<-proceed
 	})
-	rig.enqueue(t, tenant.ID(), 1)
+	enqueue(t, rig, tenant.ID(), 1)
 	select {
 	case <-creating:
 	case <-time.After(30 * time.Second):
@@ -88,12 +77,12 @@ func TestLeadershipMoves(t *testing.T) {
 	}
 	eventually.Succeeds(t, func(ctx context.Context) error {
 		var lease coordinationv1.Lease
-		if err := rig.Get(ctx, client.ObjectKey{Namespace: rig.work, Name: leaseName}, &lease); err != nil {
+		if err := rig.Client.Get(ctx, client.ObjectKey{Namespace: rig.Uploads, Name: leaseName}, &lease); err != nil {
 			return err
 		}
 		lease.Spec.HolderIdentity = ptr.To("another")
 		lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
-		if err := rig.Update(ctx, &lease); err != nil { // the first may renew it meanwhile
+		if err := rig.Client.Update(ctx, &lease); err != nil { // the first may renew it meanwhile
 			return err
 		}
 		return nil
@@ -108,14 +97,14 @@ func TestLeadershipMoves(t *testing.T) {
 	}
 	close(proceed)
 	time.Sleep(500 * time.Millisecond) // its write fails, or arrives
-	if j := rig.job(t, tenant); j != nil {
+	if j := jobOf(t, rig, tenant); j != nil {
 		t.Errorf("the first operator has made the Job %s after it had lost the lease", j.Name)
 	}
-	rig.candidate(t, func() {})
-	rig.waitForPods(t, tenant, 1)
-	rig.waitForBacklog(t, tenant, 1)
+	candidate(t, rig, func() {})
+	waitForPods(t, rig, tenant, 1)
+	waitForBacklog(t, rig, tenant, 1)
 	var jobs batchv1.JobList
-	if err := rig.List(t.Context(), &jobs, client.InNamespace(rig.work)); err != nil || len(jobs.Items) != 1 {
+	if err := rig.Client.List(t.Context(), &jobs, client.InNamespace(rig.Uploads)); err != nil || len(jobs.Items) != 1 {
 		t.Errorf("%d Jobs, %v; want 1", len(jobs.Items), err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/testkit/certtest"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
@@ -27,47 +28,47 @@ import (
 // https://github.com/kubernetes/kubernetes/blob/master/plugin/pkg/admission/namespace/lifecycle/admission.go
 func TestNamespaceInDeletion(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.healthyTenant(t, "support")
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.work}}
-	if err := rig.Delete(t.Context(), ns); err != nil {
+	rig := start(t, 0)
+	tenant := healthyTenant(t, rig, "support")
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Uploads}}
+	if err := rig.Client.Delete(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "it is being terminated")
-	if n := rig.creates(); n > 5 {
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "it is being terminated")
+	if n := creates(rig); n > 5 {
 		t.Errorf("%d attempts to create the Job in a few seconds", n)
 	}
-	if err := rig.Get(t.Context(), client.ObjectKeyFromObject(ns), ns); err != nil {
+	if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(ns), ns); err != nil {
 		t.Fatal(err)
 	}
 	ns.Spec.Finalizers = nil // as the namespace controller does once all of it is deleted
-	if err := rig.SubResource("finalize").Update(t.Context(), ns); err != nil {
+	if err := rig.Client.SubResource("finalize").Update(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
-	again := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.work}}
+	again := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Uploads}}
 	eventually.Succeeds(t, func(ctx context.Context) error {
-		if err := rig.Create(ctx, again); err != nil {
+		if err := rig.Client.Create(ctx, again); err != nil {
 			return err
 		}
 		return nil
 	})
-	rig.waitForPods(t, tenant, 1)
-	rig.recovers(t, tenant)
+	waitForPods(t, rig, tenant, 1)
+	recovers(t, rig, tenant)
 }
 
 // recovers uploads what there is, and waits until the Tenant's uploads are healthy.
-func (r *rig) recovers(t *testing.T, tenant *v1alpha1.Tenant) {
+func recovers(t *testing.T, r *controllertest.Rig, tenant *v1alpha1.Tenant) {
 	t.Helper()
-	pods := r.uploads(t, tenant.ID())
+	pods := r.UploadPods(t, tenant.ID())
 	complete(t, pods, claim(t, pods, 1, time.Minute)[0])
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+	waitForUploads(t, r, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
 // creates is how often the controller has tried to create a Job.
-func (r *rig) creates() (n int) {
-	for _, w := range r.writes.all() {
-		if w.verb == "create" && strings.HasSuffix(w.kind, "Job") {
+func creates(r *controllertest.Rig) (n int) {
+	for _, w := range r.Writes.All() {
+		if w.String() == "create *v1.Job" {
 			n++
 		}
 	}
@@ -110,18 +111,18 @@ func TestWebhookRejectsJobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rig := newRig(t, 0)
-			tenant := rig.healthyTenant(t, "support")
+			rig := start(t, 0)
+			tenant := healthyTenant(t, rig, "support")
 			clientConfig, stop := rejecting(t, tc.message)
 			hook := &hooksv1.ValidatingWebhookConfiguration{
-				ObjectMeta: metav1.ObjectMeta{Name: rig.work},
+				ObjectMeta: metav1.ObjectMeta{Name: rig.Uploads},
 				Webhooks: []hooksv1.ValidatingWebhook{{
 					Name:                    "jobs.acme.example",
 					ClientConfig:            clientConfig,
 					AdmissionReviewVersions: []string{"v1"},
 					SideEffects:             ptr.To(hooksv1.SideEffectClassNone),
 					NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{
-						corev1.LabelMetadataName: rig.work,
+						corev1.LabelMetadataName: rig.Uploads,
 					}},
 					Rules: []hooksv1.RuleWithOperations{{
 						Operations: []hooksv1.OperationType{hooksv1.Create},
@@ -133,16 +134,16 @@ func TestWebhookRejectsJobs(t *testing.T) {
 					}},
 				}},
 			}
-			if err := rig.Create(t.Context(), hook); err != nil {
+			if err := rig.Client.Create(t.Context(), hook); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = rig.Delete(t.Context(), hook) })
+			t.Cleanup(func() { _ = rig.Client.Delete(t.Context(), hook) })
 			time.Sleep(time.Second) // until the API server asks the webhook
-			rig.enqueue(t, tenant.ID(), 1)
-			rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "jobs.acme.example", tc.want)
+			enqueue(t, rig, tenant.ID(), 1)
+			waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsRejected, "jobs.acme.example", tc.want)
 			stop()
-			rig.waitForPods(t, tenant, 1)
-			rig.recovers(t, tenant)
+			waitForPods(t, rig, tenant, 1)
+			recovers(t, rig, tenant)
 		})
 	}
 }

@@ -18,27 +18,28 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // withCondition is a tenant as the tenant controller leaves it.
-func (r *rig) healthyTenant(t *testing.T, name string) *v1alpha1.Tenant {
+func healthyTenant(t *testing.T, r *controllertest.Rig, name string) *v1alpha1.Tenant {
 	t.Helper()
-	tenant := r.tenant(t, name)
+	tenant := r.Tenant(t, name)
 	base := tenant.DeepCopy()
 	conditions.SetUploadsHealthy(tenant)
-	if err := r.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	return tenant
 }
 
 // waitForUploads waits until the condition is as wanted and says all parts.
-func (r *rig) waitForUploads(t *testing.T, tenant *v1alpha1.Tenant, reason string, parts ...string) {
+func waitForUploads(t *testing.T, r *controllertest.Rig, tenant *v1alpha1.Tenant, reason string, parts ...string) {
 	t.Helper()
 	eventually.Succeeds(t, func(ctx context.Context) error {
 		var o v1alpha1.Tenant
-		if err := r.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
 			return err
 		}
 		condition := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
@@ -56,22 +57,22 @@ func (r *rig) waitForUploads(t *testing.T, tenant *v1alpha1.Tenant, reason strin
 }
 
 // podOf makes a pod of a Job, as the Job controller does, with a status of its kubelet.
-func (r *rig) podOf(t *testing.T, j *batchv1.Job, name string, change func(*corev1.Pod)) *corev1.Pod {
+func podOf(t *testing.T, r *controllertest.Rig, j *batchv1.Job, name string, change func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: r.work,
+			Namespace: r.Uploads,
 			Name:      name,
 			Labels: map[string]string{
 				batchv1.ControllerUidLabel: string(j.UID)},
 		},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "upload", Image: "caly:test"}}},
 	}
-	if err := r.Create(t.Context(), pod); err != nil {
+	if err := r.Client.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
 	change(pod)
-	if err := r.Status().Update(t.Context(), pod); err != nil {
+	if err := r.Client.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
 	return pod
@@ -80,53 +81,53 @@ func (r *rig) podOf(t *testing.T, j *batchv1.Job, name string, change func(*core
 // TestRejectedPodsAreReported has a warning of the Job controller, and no pod.
 func TestRejectedPodsAreReported(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.healthyTenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	j := rig.waitForPods(t, tenant, 1)
+	rig := start(t, 0)
+	tenant := healthyTenant(t, rig, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	j := waitForPods(t, rig, tenant, 1)
 	for i, why := range []string{"an older warning",
 		`Error creating: pods "upload-x" is forbidden: exceeded quota: compute`} {
 		event := &corev1.Event{
-			ObjectMeta:     metav1.ObjectMeta{Namespace: rig.work, GenerateName: "e-"},
+			ObjectMeta:     metav1.ObjectMeta{Namespace: rig.Uploads, GenerateName: "e-"},
 			Type:           corev1.EventTypeWarning,
 			Reason:         "FailedCreate",
 			Message:        why,
 			LastTimestamp:  metav1.NewTime(time.Now().Add(time.Duration(i) * time.Minute)),
-			InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: rig.work, Name: j.Name, UID: j.UID},
+			InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: rig.Uploads, Name: j.Name, UID: j.UID},
 		}
-		if err := rig.Create(t.Context(), event); err != nil {
+		if err := rig.Client.Create(t.Context(), event); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "exceeded quota: compute")
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsRejected, "exceeded quota: compute")
 }
 
 // TestRejectedJobIsReported has a quota of the upload namespace that allows no Job.
 func TestRejectedJobIsReported(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.healthyTenant(t, "support")
+	rig := start(t, 0)
+	tenant := healthyTenant(t, rig, "support")
 	none := corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
 	resourceQuota := &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: "no-jobs"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: rig.Uploads, Name: "no-jobs"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: none},
 	}
-	if err := rig.Create(t.Context(), resourceQuota); err != nil {
+	if err := rig.Client.Create(t.Context(), resourceQuota); err != nil {
 		t.Fatal(err)
 	}
 	resourceQuota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
-	if err := rig.Status().Update(t.Context(), resourceQuota); err != nil {
+	if err := rig.Client.Status().Update(t.Context(), resourceQuota); err != nil {
 		t.Fatal(err)
 	}
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "exceeded quota: no-jobs")
-	if err := rig.Delete(t.Context(), resourceQuota); err != nil {
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "exceeded quota: no-jobs")
+	if err := rig.Client.Delete(t.Context(), resourceQuota); err != nil {
 		t.Fatal(err)
 	}
-	rig.waitForPods(t, tenant, 1)
-	pods := rig.uploads(t, tenant.ID())
+	waitForPods(t, rig, tenant, 1)
+	pods := rig.UploadPods(t, tenant.ID())
 	complete(t, pods, claim(t, pods, 1, time.Minute)[0])
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
 func complete(t *testing.T, pods *store.Upload, id string) {
@@ -143,10 +144,10 @@ func judgedAfter(age time.Duration) func(*Reconciler) { return func(r *Reconcile
 // TestUnschedulablePodIsReported : the scheduler's words are in the condition, and those of the kubelet.
 func TestUnschedulablePodIsReported(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0, judgedAfter(4*time.Minute))
-	tenant := rig.healthyTenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	pod := rig.podOf(t, rig.waitForPods(t, tenant, 1), "upload-a", func(p *corev1.Pod) {
+	rig := start(t, 0, judgedAfter(4*time.Minute))
+	tenant := healthyTenant(t, rig, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	pod := podOf(t, rig, waitForPods(t, rig, tenant, 1), "upload-a", func(p *corev1.Pod) {
 		p.Status.Conditions = []corev1.PodCondition{{
 			Type:    corev1.PodScheduled,
 			Status:  corev1.ConditionFalse,
@@ -154,40 +155,40 @@ func TestUnschedulablePodIsReported(t *testing.T) {
 			Message: "0/1 nodes are available: 1 Insufficient memory.",
 		}}
 	})
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsPending, "upload-a", "1 Insufficient memory")
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsPending, "upload-a", "1 Insufficient memory")
 	pod.Status.Conditions = nil
 	pod.Status.Phase = corev1.PodFailed
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{
 		container("upload", ended(time.Now(), 137, "OOMKilled", "")),
 	}
-	if err := rig.Status().Update(t.Context(), pod); err != nil {
+	if err := rig.Client.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsFailed, "upload-a", "OOMKilled")
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsFailed, "upload-a", "OOMKilled")
 }
 
 // TestHangingPodIsReplaced has a sidecar that never ends: the Job is made again, since it would keep recordings waiting
 // until its deadline, and the condition names the container.
 func TestHangingPodIsReplaced(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.healthyTenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	first := rig.waitForPods(t, tenant, 1)
-	rig.podOf(t, first, "upload-a", func(p *corev1.Pod) {
+	rig := start(t, 0)
+	tenant := healthyTenant(t, rig, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	first := waitForPods(t, rig, tenant, 1)
+	podOf(t, rig, first, "upload-a", func(p *corev1.Pod) {
 		p.Status.Phase = corev1.PodRunning
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{
 			container("upload", ended(time.Now().Add(-time.Minute), 0, "Completed", "")),
 			container("istio-proxy", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}
 	})
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "istio-proxy")
-	rig.waitForAnother(t, tenant, first)
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "istio-proxy")
+	waitForAnother(t, rig, tenant, first)
 }
 
-func (r *rig) waitForAnother(t *testing.T, tenant *v1alpha1.Tenant, than *batchv1.Job) {
+func waitForAnother(t *testing.T, r *controllertest.Rig, tenant *v1alpha1.Tenant, than *batchv1.Job) {
 	t.Helper()
 	eventually.Succeeds(t, func(context.Context) error {
-		if j := r.job(t, tenant); j == nil || j.UID == than.UID {
+		if j := jobOf(t, r, tenant); j == nil || j.UID == than.UID {
 			return errors.New("the Job is not replaced")
 		}
 		return nil
@@ -198,34 +199,34 @@ func (r *rig) waitForAnother(t *testing.T, tenant *v1alpha1.Tenant, than *batchv
 // controller makes no other one, since its Job has a pod failure policy.
 func TestPodOnADeadNodeIsReplaced(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.healthyTenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	first := rig.waitForPods(t, tenant, 1)
-	pod := rig.podOf(t, first, "upload-a", func(p *corev1.Pod) {
+	rig := start(t, 0)
+	tenant := healthyTenant(t, rig, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	first := waitForPods(t, rig, tenant, 1)
+	pod := podOf(t, rig, first, "upload-a", func(p *corev1.Pod) {
 		p.Status.Phase = corev1.PodRunning
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{
 			container("upload", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}
 	})
-	if err := rig.SubResource("binding").Create(t.Context(), pod,
+	if err := rig.Client.SubResource("binding").Create(t.Context(), pod,
 		&corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n3"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := rig.Delete(t.Context(), pod, client.GracePeriodSeconds(1)); err != nil {
+	if err := rig.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(1)); err != nil {
 		t.Fatal(err)
 	}
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "node n3 does not answer")
-	rig.waitForAnother(t, tenant, first)
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "node n3 does not answer")
+	waitForAnother(t, rig, tenant, first)
 }
 
 // TestFailedUploadIsReported : the words of the store are in the condition at once, and go with the next upload.
 func TestFailedUploadIsReported(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.healthyTenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 2)
-	rig.waitForPods(t, tenant, 1)
-	pods := rig.uploads(t, tenant.ID())
+	rig := start(t, 0)
+	tenant := healthyTenant(t, rig, "support")
+	enqueue(t, rig, tenant.ID(), 2)
+	waitForPods(t, rig, tenant, 1)
+	pods := rig.UploadPods(t, tenant.ID())
 	ids := claim(t, pods, 2, time.Minute)
 	if err := pods.RetryLater(t.Context(), "pod", ids[0], store.LaterAttempt{
 		At:      time.Now().Add(time.Hour),
@@ -236,31 +237,31 @@ func TestFailedUploadIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadsFailing, "QuotaExceeded: the bucket is full")
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadsFailing, "QuotaExceeded: the bucket is full")
 	if took := time.Since(start); took > 15*time.Second {
 		t.Errorf("reported after %s", took)
 	}
 	time.Sleep(time.Second) // conditions have whole seconds
 	complete(t, pods, ids[1])
-	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
 // TestSuspensionRemovesTheCondition : uploads that wait because they shall are neither healthy nor not.
 func TestSuspensionRemovesTheCondition(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.healthyTenant(t, "support")
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForPods(t, tenant, 1)
+	rig := start(t, 0)
+	tenant := healthyTenant(t, rig, "support")
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForPods(t, rig, tenant, 1)
 	base := tenant.DeepCopy()
 	yes := true
 	tenant.Spec.Suspend = &yes
-	if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Client.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	eventually.Succeeds(t, func(ctx context.Context) error {
 		var o v1alpha1.Tenant
-		if err := rig.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
+		if err := rig.Client.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
 			return err
 		}
 		if apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy) != nil {

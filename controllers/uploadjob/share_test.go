@@ -250,7 +250,7 @@ func TestNewTenantGetsItsShare(t *testing.T) {
 }
 
 // TestNoisyTenantDelaysNoOther compares the p99 of other tenants' waits for a pod, while one tenant has an endless
-// backlog, with their p99 alone.
+// backlogOf, with their p99 alone.
 func TestNoisyTenantDelaysNoOther(t *testing.T) {
 	p99 := func(noisy int) int {
 		cluster := newCluster(t, boundsOf(64, 0))

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 )
 
 // templated is the pod template of a tenant's Job.
@@ -114,16 +115,20 @@ spec:
 
 // TestTemplatedJobIsTaken gives a Job with a template to the API server.
 func TestTemplatedJobIsTaken(t *testing.T) {
-	rig := setUp(t)
+	rig := controllertest.New(t)
 	podTemplate, err := ParsePodTemplate(
 		[]byte(`{"spec": {"securityContext": {"runAsUser": null}, "nodeSelector": {"a": "b"}}}`),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reconciler := rig.reconciler(0)
+	reconciler := newReconciler(rig, 0)
 	reconciler.PodTemplate = podTemplate
-	if err := rig.Create(t.Context(), reconciler.newJob(rig.tenant(t, "support"), 1), client.DryRunAll); err != nil {
+	if err := rig.Client.Create(
+		t.Context(),
+		reconciler.newJob(rig.Tenant(t, "support"), 1),
+		client.DryRunAll,
+	); err != nil {
 		t.Error(err)
 	}
 }

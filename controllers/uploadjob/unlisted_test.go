@@ -126,22 +126,22 @@ func TestSuspendedJob(t *testing.T) {
 // does not make it healthy: the next Job may hang too.
 func TestRestartKeepsTheCondition(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, 0)
-	tenant := rig.tenant(t, "support")
+	rig := start(t, 0)
+	tenant := rig.Tenant(t, "support")
 	base := tenant.DeepCopy()
 	conditions.Set(tenant, v1alpha1.ConditionUploadsHealthy, metav1.ConditionFalse, v1alpha1.ReasonUploadPodsHang,
 		"hangs")
-	if err := rig.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second) // times of conditions are whole seconds
-	rig.enqueue(t, tenant.ID(), 1)
-	rig.waitForPods(t, tenant, 1)
-	pods := rig.uploads(t, tenant.ID())
+	enqueue(t, rig, tenant.ID(), 1)
+	waitForPods(t, rig, tenant, 1)
+	pods := rig.UploadPods(t, tenant.ID())
 	complete(t, pods, claim(t, pods, 1, time.Minute)[0])
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		var now v1alpha1.Tenant
-		if err := rig.Get(t.Context(), client.ObjectKeyFromObject(tenant), &now); err != nil {
+		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), &now); err != nil {
 			t.Fatal(err)
 		}
 		if apimeta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionUploadsHealthy) {
