@@ -23,6 +23,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 const listPath = "/v1/Accounts/acme1/Calls.json"
@@ -31,16 +32,16 @@ const listPath = "/v1/Accounts/acme1/Calls.json"
 func guarded() http.RoundTripper { return netguard.NewTransport(nil, nil, 1) }
 
 // placeMany places n calls of which no webhook came.
-func (r *rig) placeMany(n int) {
+func (r *subject) placeMany(n int) {
 	for i := range n {
 		r.exotel.Place(accountSID, r.placed(fmt.Sprintf("call%04d", i), begun(i)))
 	}
 }
 
 // complete tells whether all n calls of placeMany are there, each with its one recording.
-func (r *rig) complete(t *testing.T, tenant *v1alpha1.Tenant, n int) error {
+func (r *subject) complete(t *testing.T, tenant *v1alpha1.Tenant, n int) error {
 	t.Helper()
-	got := rows(t, r.pg)
+	got := rows(t, r.PG)
 	for id, w := range got {
 		if w.State != 4 || len(w.Queued) != 1 || len(w.Recordings) != 1 || w.Tenant != tenant.ID() {
 			return fmt.Errorf("%s: %+v", id, w)
@@ -53,7 +54,7 @@ func (r *rig) complete(t *testing.T, tenant *v1alpha1.Tenant, n int) error {
 }
 
 // poke changes the Tenant in ways that mean nothing, each of which is a reason to reconcile.
-func (r *rig) poke(t *testing.T, tenant *v1alpha1.Tenant, times int) {
+func (r *subject) poke(t *testing.T, tenant *v1alpha1.Tenant, times int) {
 	t.Helper()
 	for i := range times {
 		patch := client.RawPatch(
@@ -66,10 +67,10 @@ func (r *rig) poke(t *testing.T, tenant *v1alpha1.Tenant, times int) {
 	}
 }
 
-func (r *rig) events(t *testing.T) map[string]int {
+func (r *subject) events(t *testing.T) map[string]int {
 	t.Helper()
 	var list eventsv1.EventList
-	if err := r.Client.List(t.Context(), &list, client.InNamespace(r.ns)); err != nil {
+	if err := r.Client.List(t.Context(), &list, client.InNamespace(r.Namespace)); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]int{}
@@ -83,50 +84,50 @@ func (r *rig) events(t *testing.T) map[string]int {
 // whatever else happens, and ends once it is corrected.
 func TestRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
-		breaks, mends func(*testing.T, *rig, *v1alpha1.Tenant)
-		wantReason    string
-		wantMessage   string
-		wantRequests  int
+		breaks, corrects func(*testing.T, *subject, *v1alpha1.Tenant)
+		wantReason       string
+		wantMessage      string
+		wantRequests     int
 	}{
 		"a wrong token": {
-			func(t *testing.T, r *rig, _ *v1alpha1.Tenant) { r.putSecret(t, "acme", "wrong-token") },
-			func(t *testing.T, r *rig, _ *v1alpha1.Tenant) { r.putSecret(t, "acme", token) },
+			func(t *testing.T, r *subject, _ *v1alpha1.Tenant) { r.putSecret(t, "acme", "wrong-token") },
+			func(t *testing.T, r *subject, _ *v1alpha1.Tenant) { r.putSecret(t, "acme", token) },
 			v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
 		"a wrong region": {
-			func(_ *testing.T, r *rig, _ *v1alpha1.Tenant) {
+			func(_ *testing.T, r *subject, _ *v1alpha1.Tenant) {
 				r.exotel.SetAllDetails(exotelsim.DetailQuirks{Status: 403})
 			},
-			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{})
 				r.exotel.SetAllDetails(exotelsim.DetailQuirks{})
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/" })
 			}, v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
 		"an account of the other cluster": {
-			func(_ *testing.T, r *rig, _ *v1alpha1.Tenant) {
+			func(_ *testing.T, r *subject, _ *v1alpha1.Tenant) {
 				r.exotel.SetAllDetails(exotelsim.DetailQuirks{Status: 404})
 			},
-			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{})
 				r.exotel.SetAllDetails(exotelsim.DetailQuirks{})
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/" })
 			}, v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
 		"an address with a path": {
-			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/v1" })
 			},
-			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = r.exotel.URL() })
 			}, v1alpha1.ReasonInvalidSpec, "scheme and host alone", 0},
 		"a private address": {
-			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = "https://169.254.169.254" })
 			},
-			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = r.exotel.URL() })
 			}, v1alpha1.ReasonInvalidSpec, "169.254.169.254 is private", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exotelsim.Options{})
+			r := newSubject(t, exotelsim.Options{})
 			r.placeMany(3)
 			tenant := r.tenant(t, "acme")
 			tc.breaks(t, r, tenant)
@@ -150,7 +151,7 @@ func TestRefused(t *testing.T) {
 			if n, _ := r.sent.count(); n != tc.wantRequests || r.runs(t, resultRefused) != 1 {
 				t.Errorf("%d requests and %v runs, want %d and one", n, r.runs(t, resultRefused), tc.wantRequests)
 			}
-			tc.mends(t, r, tenant)
+			tc.corrects(t, r, tenant)
 			r.succeeded(t, tenant)
 			if err := r.complete(t, tenant, 3); err != nil {
 				t.Error(err)
@@ -180,7 +181,7 @@ func TestPolicy(t *testing.T) {
 			func(u string) string { return strings.Replace(u, "127.0.0.1", "localhost", 1) }, v1alpha1.ReasonBackfillUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t, exotelsim.Options{})
+			rig := newSubject(t, exotelsim.Options{})
 			rig.placeMany(1)
 			rig.change = tc.change
 			tenant := rig.tenant(
@@ -206,7 +207,7 @@ func TestUnavailable(t *testing.T) {
 		"a circle":                    {SamePage: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t, exotelsim.Options{})
+			rig := newSubject(t, exotelsim.Options{})
 			rig.placeMany(3)
 			rig.exotel.SetDetails(listPath, quirks)
 			tenant := rig.tenant(t, "acme")
@@ -234,7 +235,7 @@ func TestUnavailable(t *testing.T) {
 
 // TestAskedToWait : Exotel's limit is waited out, and the run goes on.
 func TestAskedToWait(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	rig.placeMany(5)
 	rig.exotel.SetDetails(listPath, exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
 	rig.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exotelsim.DetailQuirks{
@@ -263,7 +264,7 @@ func TestAskedToWait(t *testing.T) {
 
 // TestTwoTenantsOfOneAccount share its pace, and each finds its own calls: by the ExoPhone, or because it knows them.
 func TestTwoTenantsOfOneAccount(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	const every = 40 * time.Millisecond
 	rig.change = func(f *Reconciler) { f.Interval = every }
 	number := func(n string) func(*v1alpha1.Tenant) {
@@ -286,7 +287,7 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 		case 2:
 			placedCall.PhoneNumber = "08047490000"
 			owner = none
-			rig.deliver(t, rig.db, none, placedCall.Answered())
+			rig.deliver(t, rig.DB, none, placedCall.Answered())
 		}
 		if i == 11 {
 			placedCall.PhoneNumber = "08047490001" // nobody's, and nobody knows it
@@ -302,7 +303,7 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 		rig.succeeded(t, tenant)
 	}
 	got := map[string]bool{}
-	for id, w := range rows(t, rig.pg) {
+	for id, w := range rows(t, rig.PG) {
 		if id != none.ID()+" call0011" { // its webhook came and Exotel knows nothing of it
 			got[id] = w.State == 4 && len(w.Queued) == 1
 		}
@@ -321,7 +322,7 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 // TestAccountOfAnother is about a Tenant whose spec has the account and the number of another one. It gets no call, and
 // the holder of the account loses none.
 func TestAccountOfAnother(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	rig.placeMany(3)
 	holder := rig.tenant(t, "acme")
 	rig.hold(t, holder)
@@ -332,7 +333,7 @@ func TestAccountOfAnother(t *testing.T) {
 		t.Error(err)
 	}
 	rig.poke(t, evil, 2)
-	for id := range rows(t, rig.pg) {
+	for id := range rows(t, rig.PG) {
 		if strings.HasPrefix(id, evil.ID()+" ") {
 			t.Errorf("%s has a call of the account", id)
 		}
@@ -343,7 +344,7 @@ func TestAccountOfAnother(t *testing.T) {
 func TestBounds(t *testing.T) {
 	for name, limits := range map[string]Limits{"requests": {Requests: 7}, "calls": {Calls: 7}} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t, exotelsim.Options{})
+			rig := newSubject(t, exotelsim.Options{})
 			rig.placeMany(20)
 			rig.change = func(f *Reconciler) { f.Limits = limits }
 			tenant := rig.tenant(t, "acme")
@@ -374,15 +375,15 @@ func TestBounds(t *testing.T) {
 
 // TestKilled : an operator that ends in the middle of a run leaves a part of the calls, and the next one the rest.
 func TestKilled(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	rig.placeMany(230)
 	rig.exotel.SetAllDetails(exotelsim.DetailQuirks{Delay: 5 * time.Millisecond})
 	tenant := rig.tenant(t, "acme")
 	for range 2 {
 		stop := rig.start(t)
-		had := len(rows(t, rig.pg))
+		had := len(rows(t, rig.PG))
 		eventually.Within(soon).Succeeds(t, func(context.Context) error {
-			if n := len(rows(t, rig.pg)); n <= had || n == 230 {
+			if n := len(rows(t, rig.PG)); n <= had || n == 230 {
 				return fmt.Errorf("%d calls", n)
 			}
 			return nil
@@ -399,29 +400,29 @@ func TestKilled(t *testing.T) {
 // TestLeftAlone : a Tenant that is suspended, not ready or without backfill is not looked after until that changes.
 func TestLeftAlone(t *testing.T) {
 	for name, tc := range map[string]struct {
-		off, on func(*testing.T, *rig, *v1alpha1.Tenant)
+		off, on func(*testing.T, *subject, *v1alpha1.Tenant)
 	}{
-		"suspended": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		"suspended": {func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = new(true) })
-		}, func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		}, func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = nil })
 		}},
-		"suspended by the platform": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		"suspended by the platform": {func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.annotate(t, v1alpha1.AnnotationSuspend+"."+tenant.Name, `"unpaid"`)
-		}, func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		}, func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.annotate(t, v1alpha1.AnnotationSuspend+"."+tenant.Name, "null")
 			r.poke(t, tenant, 1) // as the tenant controller does when it removes the condition
 		}},
-		"not ready": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, false) },
-			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, true) }},
-		"no backfill": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		"not ready": {func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, false) },
+			func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, true) }},
+		"no backfill": {func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
-		}, func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		}, func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = &v1alpha1.BackfillSpec{} })
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exotelsim.Options{})
+			r := newSubject(t, exotelsim.Options{})
 			r.placeMany(2)
 			tenant := r.tenant(t, "acme")
 			tc.off(t, r, tenant)
@@ -443,21 +444,21 @@ func TestLeftAlone(t *testing.T) {
 
 // TestStoppedInTheMiddle : a Tenant that is suspended or deleted during its run gets no more rows.
 func TestStoppedInTheMiddle(t *testing.T) {
-	for name, end := range map[string]func(*testing.T, *rig, *v1alpha1.Tenant){
-		"suspended": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+	for name, end := range map[string]func(*testing.T, *subject, *v1alpha1.Tenant){
+		"suspended": func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = new(true) })
 		},
-		"suspended by the platform": func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
+		"suspended by the platform": func(t *testing.T, r *subject, _ *v1alpha1.Tenant) {
 			r.annotate(t, v1alpha1.AnnotationSuspend, `"unpaid"`)
 		},
-		"deleted": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		"deleted": func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			if err := r.Client.Delete(t.Context(), tenant); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exotelsim.Options{})
+			r := newSubject(t, exotelsim.Options{})
 			r.placeMany(30)
 			r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0010.json", exotelsim.DetailQuirks{Delay: time.Second})
 			tenant := r.tenant(t, "acme")
@@ -475,7 +476,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 				}
 				return nil
 			})
-			if got := rows(t, r.pg); len(got) != 0 {
+			if got := rows(t, r.PG); len(got) != 0 {
 				t.Errorf("%d calls were applied after that", len(got))
 			}
 		})
@@ -484,7 +485,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 
 // TestTurnedOff : what backfill wrote into the status goes with it, and its metric too.
 func TestTurnedOff(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
 	rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
@@ -515,13 +516,13 @@ func TestTurnedOff(t *testing.T) {
 // TestPoison checks that a call with more recordings than a call may have, and one whose recording the Tenant does not
 // allow, are applied without the recording and reported, and are not asked for again.
 func TestPoison(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
 	rig.placeMany(5)
 	full := rig.placed("full", begun(2))
 	for i := range 16 {
 		u := exotelsim.RecordingURL(rig.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
-		if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{
+		if _, err := rig.DB.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{
 			ID:        recording.ID("full", u),
 			SourceURL: u,
 		}); err != nil {
@@ -533,7 +534,7 @@ func TestPoison(t *testing.T) {
 	rig.exotel.Place(accountSID, full, evil)
 	stop := rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
-	got := rows(t, rig.pg)
+	got := rows(t, rig.PG)
 	_, there := got[tenant.ID()+" evil"]
 	if !there || *backfillStatus.FoundMissing != 7 || len(got) != 7 || len(got[tenant.ID()+" full"].Queued) != 16 {
 		t.Errorf(
@@ -542,11 +543,7 @@ func TestPoison(t *testing.T) {
 			len(got),
 		)
 	}
-	api, err := store.OpenDataplane(t.Context(), rig.pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(api.Close)
+	api := storetest.Open(t, rig.PG.DataplaneDSN, store.OpenDataplane)
 	rejected, _, err := api.ListRecordings(t.Context(), tenant.ID(), store.RecordingFilter{CallSID: "evil"})
 	if err != nil || len(rejected) != 1 || rejected[0].LastErrorCode != store.RejectedSource {
 		t.Errorf("the recording of the evil one: %+v, %v", rejected, err)
@@ -581,7 +578,7 @@ func TestLyingAPI(t *testing.T) {
 			"900 calls that Exotel listed could not be used", "calls=900"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t, exotelsim.Options{})
+			rig := newSubject(t, exotelsim.Options{})
 			page := `{"Metadata":{"NextPageUri":null},"Calls":[0` + strings.Repeat(",0", tc.records-1) + `]}`
 			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				_,
@@ -599,10 +596,10 @@ func TestLyingAPI(t *testing.T) {
 			if !strings.Contains(condition.Message, tc.wantMessage) || len(condition.Message) > 1000 {
 				t.Errorf("the message is %q, want %q in it", condition.Message, tc.wantMessage)
 			}
-			lines := strings.Count(rig.logs.String(), "listed are left out")
-			if want := min(len(tc.wantLine), 1); lines != want || !strings.Contains(rig.logs.String(), tc.wantLine) {
+			lines := strings.Count(rig.Logs.String(), "listed are left out")
+			if want := min(len(tc.wantLine), 1); lines != want || !strings.Contains(rig.Logs.String(), tc.wantLine) {
 				t.Errorf("%d lines about calls that are left out, want %d with %q:\n%.3000s", lines, want, tc.wantLine,
-					rig.logs.String())
+					rig.Logs.String())
 			}
 		})
 	}

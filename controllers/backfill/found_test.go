@@ -16,16 +16,17 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // TestWhatWasLostIsFound : of 250 calls, a third of the webhooks never came: of some calls none, of some none but the first, of some
 // none that names the recording. After one run the rows are those of a database to which all came, and they stay so when webhooks
 // come late, and when the next run looks.
 func TestWhatWasLostIsFound(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
 	whole := pgtest.New(t)
-	all := open(t, whole)
+	all := storetest.Open(t, whole.OperatorDSN, store.OpenOperator)
 	const calls = 250 // three pages
 	var placed []exotelsim.PlacedCall
 	lost := 0
@@ -38,15 +39,15 @@ func TestWhatWasLostIsFound(t *testing.T) {
 		case 0: // nothing came
 			lost++
 		case 3: // its end is not known
-			rig.deliver(t, rig.db, tenant, placedCall.Answered())
+			rig.deliver(t, rig.DB, tenant, placedCall.Answered())
 			lost++
 		case 6: // it came before its recording was there, or was cut
 			fields := placedCall.Terminal()
 			fields.Del("RecordingUrl")
-			rig.deliver(t, rig.db, tenant, fields)
+			rig.deliver(t, rig.DB, tenant, fields)
 			lost++
 		default:
-			rig.deliver(t, rig.db, tenant, placedCall.Terminal())
+			rig.deliver(t, rig.DB, tenant, placedCall.Terminal())
 		}
 	}
 	rig.exotel.Place(accountSID, placed...)
@@ -57,7 +58,7 @@ func TestWhatWasLostIsFound(t *testing.T) {
 
 	stop := rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
-	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
+	if d := cmp.Diff(want, rows(t, rig.PG)); d != "" {
 		t.Fatalf("calls (-all came +found again):\n%s", d)
 	}
 	if *backfillStatus.FoundMissing != int32(lost) || *backfillStatus.Checked < calls ||
@@ -75,10 +76,10 @@ func TestWhatWasLostIsFound(t *testing.T) {
 	}
 
 	for i := range placed {
-		rig.deliver(t, rig.db, tenant, placed[i].Answered())
-		rig.deliver(t, rig.db, tenant, placed[i].Terminal())
+		rig.deliver(t, rig.DB, tenant, placed[i].Answered())
+		rig.deliver(t, rig.DB, tenant, placed[i].Terminal())
 	}
-	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
+	if d := cmp.Diff(want, rows(t, rig.PG)); d != "" {
 		t.Errorf("calls, after webhooks came late (-want +got):\n%s", d)
 	}
 
@@ -92,14 +93,14 @@ func TestWhatWasLostIsFound(t *testing.T) {
 			single,
 		)
 	}
-	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
+	if d := cmp.Diff(want, rows(t, rig.PG)); d != "" {
 		t.Errorf("calls, after the next run (-want +got):\n%s", d)
 	}
 }
 
 // TestNotYet : what goes on, and what Exotel has not filled in, is left to a later run, which takes it.
 func TestNotYet(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
 	on := rig.placed("goes-on", begun(0))
 	on.Status = "in-progress"
@@ -107,7 +108,7 @@ func TestNotYet(t *testing.T) {
 	started := rig.placed("goes-on-and-started", begun(0)) // a suspect
 	started.Status = "in-progress"
 	started.Ended = time.Time{}
-	rig.deliver(t, rig.db, tenant, started.Answered())
+	rig.deliver(t, rig.DB, tenant, started.Answered())
 	young := rig.placed("ended-just-now", time.Now().Add(-time.Minute).Truncate(time.Second))
 	young.Ended = time.Time{}
 	old := rig.placed("ended-long-ago", begun(1))
@@ -122,7 +123,7 @@ func TestNotYet(t *testing.T) {
 
 	stop := rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
-	got := rows(t, rig.pg)
+	got := rows(t, rig.PG)
 	if len(got) != 2 || got[tenant.ID()+" missed"].State != 6 || *backfillStatus.FoundMissing != 1 {
 		t.Errorf(
 			"found %d: %+v; want the one that nobody took, and no more of the started one than before",
@@ -141,7 +142,7 @@ func TestNotYet(t *testing.T) {
 	}
 	rig.exotel.Place(accountSID, ended...)
 	backfillStatus, _ = rig.again(t, tenant, stop)
-	got = rows(t, rig.pg)
+	got = rows(t, rig.PG)
 	for _, c := range ended {
 		if row := got[tenant.ID()+" "+c.SID]; row.State != 4 || !row.Ended.Equal(c.Ended) || len(row.Queued) != 1 {
 			t.Errorf("%s: %+v; want it completed with its end and recording", c.SID, row)
@@ -154,19 +155,19 @@ func TestNotYet(t *testing.T) {
 
 // TestSuspectsBeyondTheLookback are found all the same, since a webhook told of their start.
 func TestSuspectsBeyondTheLookback(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
 	placedCall := rig.placed("two-days-ago", time.Now().Add(-48*time.Hour).Truncate(time.Second))
 	fields := placedCall.Answered()
 	fields.Set("StartTime", placedCall.Terminal().Get("StartTime"))
-	rig.deliver(t, rig.db, tenant, fields)
+	rig.deliver(t, rig.DB, tenant, fields)
 	unknown := fields
 	unknown.Set("CallSid", "unknown-to-exotel")
-	rig.deliver(t, rig.db, tenant, unknown)
+	rig.deliver(t, rig.DB, tenant, unknown)
 	rig.exotel.Place(accountSID, placedCall)
 	rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
-	if got := rows(t, rig.pg)[tenant.ID()+" two-days-ago"]; got.State != 4 || len(got.Queued) != 1 ||
+	if got := rows(t, rig.PG)[tenant.ID()+" two-days-ago"]; got.State != 4 || len(got.Queued) != 1 ||
 		*backfillStatus.FoundMissing != 1 {
 		t.Errorf("found %d: %+v; want it completed, with its recording", *backfillStatus.FoundMissing, got)
 	}
@@ -180,7 +181,7 @@ func TestZones(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rig := newRig(t, exotelsim.Options{Zone: loc})
+			rig := newSubject(t, exotelsim.Options{Zone: loc})
 			tenant := rig.tenant(t, "acme", func(tenant *v1alpha1.Tenant) {
 				tenant.Spec.Exotel.TimeZone = zone
 				tenant.Spec.Exotel.Backfill.Lookback = ptr.To(metav1Duration(50 * time.Hour))
@@ -202,7 +203,7 @@ func TestZones(t *testing.T) {
 			rig.start(t)
 			rig.succeeded(t, tenant)
 			got := map[string]bool{}
-			for id, w := range rows(t, rig.pg) {
+			for id, w := range rows(t, rig.PG) {
 				got[id] = len(w.Queued) == 1 && w.Ended.Sub(w.Started) == 77*time.Second
 			}
 			if d := cmp.Diff(want, got); d != "" {
@@ -214,20 +215,20 @@ func TestZones(t *testing.T) {
 
 // TestSuspectsTakeTurns : those of which Exotel knows nothing do not keep the younger ones waiting for ever, and come again.
 func TestSuspectsTakeTurns(t *testing.T) {
-	rig := newRig(t, exotelsim.Options{})
+	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
 	for i, sid := range []string{"unknown0", "unknown1", "known"} {
 		placedCall := rig.placed(sid, begun(i))
 		fields := placedCall.Answered()
 		fields.Set("StartTime", placedCall.Terminal().Get("StartTime"))
-		rig.deliver(t, rig.db, tenant, fields)
+		rig.deliver(t, rig.DB, tenant, fields)
 		if sid == "known" {
 			rig.exotel.Place(accountSID, placedCall)
 		}
 	}
 	fill := &Reconciler{
 		Client:  rig.Client,
-		Store:   rig.db,
+		Store:   rig.DB,
 		Metrics: NewMetrics(prometheus.NewRegistry()),
 		Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback},
 	}

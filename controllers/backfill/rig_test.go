@@ -1,12 +1,9 @@
 package backfill
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -15,21 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
@@ -41,15 +29,14 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard()) // each manager logs to its rig
-	kubetest.Main(m)
+	controllertest.Main(m)
 }
 
 const (
@@ -61,15 +48,11 @@ const (
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// rig is everything around the reconciler: API server and database for real, and a stand-in for Exotel.
-type rig struct {
-	*kubetest.Env
-	ns     string
-	pg     *pgtest.Server
-	db     *store.Operator
+// subject is the reconciler of a rig, with a simulated Exotel.
+type subject struct {
+	*controllertest.Rig
 	exotel *exotelsim.Server
 	sent   *recorder
-	logs   *safeBuffer
 	// change is applied to each operator's reconciler.
 	change func(*Reconciler)
 	// metrics of the operator that runs.
@@ -77,18 +60,14 @@ type rig struct {
 	gathered *prometheus.Registry
 }
 
-func newRig(t *testing.T, o exotelsim.Options) *rig {
+func newSubject(t *testing.T, o exotelsim.Options) *subject {
 	t.Helper()
-	env := kubetest.Get(t)
-	r := &rig{
-		Env:    env,
-		ns:     env.NewNamespace(t),
-		pg:     pgtest.New(t),
+	r := &subject{
+		Rig:    controllertest.New(t),
 		sent:   &recorder{next: netguard.NewTransport(loopback, nil, 8)},
-		logs:   &safeBuffer{},
 		change: func(*Reconciler) {},
 	}
-	r.db = open(t, r.pg)
+	r.Hide(key, token, "wrong-token")
 	o.Key = key
 	o.Token = token
 	var err error
@@ -99,30 +78,10 @@ func newRig(t *testing.T, o exotelsim.Options) *rig {
 	return r
 }
 
-func open(t *testing.T, pg *pgtest.Server) *store.Operator {
-	t.Helper()
-	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return db
-}
-
 // start runs an operator as cmd/caly does, without Exotel's pace. The test ends it, or stop does.
-func (r *rig) start(t *testing.T) (stop func()) {
+func (r *subject) start(t *testing.T) (stop func()) {
 	t.Helper()
-	mgr, err := manager.New(r.Config, manager.Options{
-		Scheme:     r.Scheme,
-		Metrics:    server.Options{BindAddress: "0"},
-		Logger:     logr.FromSlogHandler(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
-		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}}},
-		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	mgr := r.Manager(t)
 	r.gathered = prometheus.NewRegistry()
 	r.metrics = NewMetrics(r.gathered)
 	// Few and quick tries, so that what is away is found away at once.
@@ -135,7 +94,7 @@ func (r *rig) start(t *testing.T) (stop func()) {
 		Client:    mgr.GetClient(),
 		APIReader: mgr.GetAPIReader(),
 		Recorder:  mgr.GetEventRecorder("caly-operator"),
-		Store:     r.db,
+		Store:     r.DB,
 		Registry:  registry,
 		Sources:   recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback},
 		Transport: r.sent,
@@ -146,46 +105,13 @@ func (r *rig) start(t *testing.T) (stop func()) {
 	if err := fill.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the manager ended with: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	t.Cleanup(func() { r.verify(t) })
+	stop = controllertest.Start(t, mgr)
+	t.Cleanup(func() { r.CheckTenants(t) })
 	return stop
 }
 
-// verify runs after every test: the contract of the conditions, and no secret in anything that people read.
-func (r *rig) verify(t *testing.T) {
-	ctx := context.Background()
-	var tenants v1alpha1.TenantList
-	var events eventsv1.EventList
-	if err := errors.Join(
-		r.Client.List(ctx, &tenants, client.InNamespace(r.ns)),
-		r.Client.List(ctx, &events, client.InNamespace(r.ns)),
-	); err != nil {
-		t.Fatal(err)
-	}
-	for i := range tenants.Items {
-		if err := conditions.Check(&tenants.Items[i]); err != nil {
-			t.Errorf("the contract of conditions: %v", err)
-		}
-	}
-	seen, _ := json.Marshal([]any{tenants, events})
-	for _, secret := range []string{key, token, "wrong-token"} {
-		if bytes.Contains(seen, []byte(secret)) || strings.Contains(r.logs.String(), secret) {
-			t.Errorf("the secret %q is in a Tenant, an event or the log", secret)
-		}
-	}
-}
-
 // tenant makes a Tenant that is ready, with its Secret.
-func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
+func (r *subject) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
 	t.Helper()
 	r.putSecret(t, name, token)
 	usual := func(tenant *v1alpha1.Tenant) {
@@ -197,16 +123,14 @@ func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)
 		}
 		tenant.Spec.Recordings.AllowedSourceHosts = []string{r.exotel.Addr()}
 	}
-	tenant := tenanttest.New(r.ns, name, append([]func(*v1alpha1.Tenant){usual}, change...)...)
-	if err := r.Client.Create(t.Context(), tenant); err != nil {
-		t.Fatal(err)
-	}
+	tenant := tenanttest.New(r.Namespace, name, append([]func(*v1alpha1.Tenant){usual}, change...)...)
+	r.Create(t, tenant)
 	r.setReady(t, tenant, true)
 	return tenant
 }
 
 // hold gives a Tenant its account, with a share if another Tenant has it already, and its numbers.
-func (r *rig) hold(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) hold(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	account := store.Name{
 		Kind: store.NameAccount,
@@ -216,10 +140,10 @@ func (r *rig) hold(t *testing.T, tenant *v1alpha1.Tenant) {
 	for _, number := range tenant.Spec.Exotel.PhoneNumbers {
 		names = append(names, store.Name{Kind: store.NameNumber, Name: number})
 	}
-	if _, err := r.db.ClaimNames(t.Context(), tenant.ID(), string(tenant.UID), names); err != nil {
+	if _, err := r.DB.ClaimNames(t.Context(), tenant.ID(), string(tenant.UID), names); err != nil {
 		t.Fatal(err)
 	}
-	holders, err := r.db.NameHolders(t.Context(), account)
+	holders, err := r.DB.NameHolders(t.Context(), account)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,42 +151,30 @@ func (r *rig) hold(t *testing.T, tenant *v1alpha1.Tenant) {
 		Tenant: tenant.ID(),
 		UID:    string(tenant.UID),
 	}
-	if _, err := r.db.ShareAccount(t.Context(), account.Name, holders[0], sharer); err != nil {
+	if _, err := r.DB.ShareAccount(t.Context(), account.Name, holders[0], sharer); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (r *rig) setReady(t *testing.T, tenant *v1alpha1.Tenant, ready bool) {
+func (r *subject) setReady(t *testing.T, tenant *v1alpha1.Tenant, ready bool) {
 	t.Helper()
-	base := tenant.DeepCopy()
-	conditions.MarkReconciling(tenant, v1alpha1.ReasonConfigFailed, "for this test")
-	if ready {
-		conditions.MarkReady(tenant, v1alpha1.ReasonReady, "for this test")
-	}
-	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
-		t.Fatal(err)
-	}
+	controllertest.PatchStatus(t, r.Rig, tenant, func(tenant *v1alpha1.Tenant) {
+		conditions.MarkReconciling(tenant, v1alpha1.ReasonConfigFailed, "for this test")
+		if ready {
+			conditions.MarkReady(tenant, v1alpha1.ReasonReady, "for this test")
+		}
+	})
 }
 
-func (r *rig) putSecret(t *testing.T, name, token string) {
+func (r *subject) putSecret(t *testing.T, name, token string) {
 	t.Helper()
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name},
-		StringData: map[string]string{"apiKey": key, "apiToken": token},
-	}
-	err := r.Client.Create(t.Context(), secret)
-	if apierrors.IsAlreadyExists(err) {
-		err = r.Client.Update(t.Context(), secret)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.PutSecret(t, name, map[string]string{"apiKey": key, "apiToken": token})
 }
 
 // annotate sets an annotation of the rig's Namespace to a JSON value.
-func (r *rig) annotate(t *testing.T, key, value string) {
+func (r *subject) annotate(t *testing.T, key, value string) {
 	t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.ns}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.Namespace}}
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, key, value)
 	if err := r.Client.Patch(
 		t.Context(),
@@ -274,19 +186,13 @@ func (r *rig) annotate(t *testing.T, key, value string) {
 }
 
 // update applies f to the Tenant as it is now.
-func (r *rig) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
+func (r *subject) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
 	t.Helper()
-	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
-		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
-			return err
-		}
-		f(tenant)
-		return r.Client.Update(ctx, tenant)
-	})
+	controllertest.Update(t, r.Rig, tenant, f)
 }
 
 // until waits for the condition, for the Tenant's present generation.
-func (r *rig) until(
+func (r *subject) until(
 	t *testing.T, tenant *v1alpha1.Tenant, status metav1.ConditionStatus, reason string,
 ) v1alpha1.BackfillStatus {
 	t.Helper()
@@ -311,25 +217,23 @@ func (r *rig) until(
 	return *tenant.Status.Backfill
 }
 
-func (r *rig) succeeded(t *testing.T, tenant *v1alpha1.Tenant) v1alpha1.BackfillStatus {
+func (r *subject) succeeded(t *testing.T, tenant *v1alpha1.Tenant) v1alpha1.BackfillStatus {
 	t.Helper()
 	return r.until(t, tenant, metav1.ConditionTrue, v1alpha1.ReasonBackfillSucceeded)
 }
 
 // again lets the interval pass: no operator runs, and the last run was an hour ago. Then one starts.
-func (r *rig) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1alpha1.BackfillStatus, func()) {
+func (r *subject) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1alpha1.BackfillStatus, func()) {
 	t.Helper()
 	stop()
 	ago := metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
 	if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
 		t.Fatal(err)
 	}
-	base := tenant.DeepCopy()
-	tenant.Status.Backfill.LastRunTime = &ago
-	tenant.Status.Backfill.NextRunTime = &ago
-	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
-		t.Fatal(err)
-	}
+	controllertest.PatchStatus(t, r.Rig, tenant, func(tenant *v1alpha1.Tenant) {
+		tenant.Status.Backfill.LastRunTime = &ago
+		tenant.Status.Backfill.NextRunTime = &ago
+	})
 	stop = r.start(t)
 	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
 		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
@@ -344,7 +248,7 @@ func (r *rig) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1alpha
 }
 
 // metric is the value of the one series whose label, if it has one, has the value; false without it.
-func (r *rig) metric(t *testing.T, name, label string) (float64, bool) {
+func (r *subject) metric(t *testing.T, name, label string) (float64, bool) {
 	t.Helper()
 	families, err := r.gathered.Gather()
 	if err != nil {
@@ -361,7 +265,7 @@ func (r *rig) metric(t *testing.T, name, label string) (float64, bool) {
 }
 
 // runs tells how many runs of the present operator ended so.
-func (r *rig) runs(t *testing.T, result string) float64 {
+func (r *subject) runs(t *testing.T, result string) float64 {
 	t.Helper()
 	n, _ := r.metric(t, "caly_backfill_runs_total", result)
 	return n
@@ -373,7 +277,7 @@ func begun(i int) time.Time {
 }
 
 // placed is a call with a recording at the stand-in.
-func (r *rig) placed(sid string, started time.Time) exotelsim.PlacedCall {
+func (r *subject) placed(sid string, started time.Time) exotelsim.PlacedCall {
 	placedCall := exotelsim.PlacedCall{
 		Call: exotelsim.Call{
 			SID:          sid,
@@ -391,7 +295,7 @@ func (r *rig) placed(sid string, started time.Time) exotelsim.PlacedCall {
 }
 
 // deliver brings a webhook to a database, by the way that webhooks take.
-func (r *rig) deliver(t *testing.T, db *store.Operator, tenant *v1alpha1.Tenant, fields url.Values) {
+func (r *subject) deliver(t *testing.T, db *store.Operator, tenant *v1alpha1.Tenant, fields url.Values) {
 	t.Helper()
 	cfg := compile.Tenant(tenant)
 	cfg.TimeZone = "Asia/Kolkata"
@@ -501,35 +405,10 @@ func (r *recorder) reset() {
 	r.times = nil
 }
 
-// safeBuffer takes log lines from several goroutines.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 func metav1Duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
 
 // ageSuspects lets an hour pass since the calls were first heard of.
-func (r *rig) ageSuspects(t *testing.T) {
+func (r *subject) ageSuspects(t *testing.T) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(t.Context(), `UPDATE calls SET created_at = created_at - interval '1 hour'`); err != nil {
-		t.Fatal(err)
-	}
+	r.PG.Exec(t, `UPDATE calls SET created_at = created_at - interval '1 hour'`)
 }

@@ -47,10 +47,10 @@ func TestCallOutcome(t *testing.T) {
 
 // TestCallIsShown: a CallRecording shows what became of its call, from the call's row.
 func TestCallIsShown(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	callRecording := rig.apply(t, "shown")
-	rig.exec(t, `INSERT INTO calls (tenant, call_sid, state, legs) VALUES ($1, 'call-1', 4,
+	rig.PG.Exec(t, `INSERT INTO calls (tenant, call_sid, state, legs) VALUES ($1, 'call-1', 4,
 		'{"dial:7/1": {"number": "0912", "weight": 4, "seconds": 40, "called": true,
 			"at": "2026-03-01T12:00:00Z"}}')`, callRecording.TenantID())
 	now, _ := rig.reconcile(t, callRecording)

@@ -26,53 +26,63 @@ const (
 // What cannot be queued says why and what to do, and is not queued.
 func TestRefused(t *testing.T) {
 	tests := map[string]struct {
-		tenant    func(*testing.T, *rig)
+		tenant    func(*testing.T, *subject)
 		recording func(*v1alpha1.CallRecording)
 		want      string // reason
 		condition string
 		message   string
 	}{
-		"no such Tenant": {func(*testing.T, *rig) {}, nil, "TenantNotFound", "Stalled", `there is no Tenant "support"`},
-		"a Tenant that is not ready": {func(t *testing.T, r *rig) {
-			o := r.tenant(t)
+		"no such Tenant": {
+			func(*testing.T, *subject) {},
+			nil,
+			"TenantNotFound",
+			"Stalled",
+			`there is no Tenant "support"`,
+		},
+		"a Tenant that is not ready": {func(t *testing.T, r *subject) {
+			o := r.Tenant(t, "support")
 			base := o.DeepCopy()
 			o.Status.ConfigDigest = ""
-			if err := r.Status().Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
+			if err := r.Client.Status().Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
 				t.Fatal(err)
 			}
 		}, nil, "TenantNotReady", "Reconciling", "see its conditions"},
-		"a Tenant that is being deleted": {func(t *testing.T, r *rig) {
-			o := r.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
-			if err := r.Delete(t.Context(), o); err != nil {
+		"a Tenant that is being deleted": {func(t *testing.T, r *subject) {
+			o := r.Tenant(t, "support", func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+			if err := r.Client.Delete(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
 		}, nil, "TenantNotReady", "Reconciling", "being deleted"},
 		"a private address": {
-			func(t *testing.T, r *rig) { r.tenant(t) },
+			func(t *testing.T, r *subject) { r.Tenant(t, "support") },
 			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://169.254.169.254/latest" },
 			"SourceRefused",
 			"Stalled",
 			"--allowed-source-cidrs",
 		},
 		"a host off the list": {
-			func(t *testing.T, r *rig) { r.tenant(t) },
+			func(t *testing.T, r *subject) { r.Tenant(t, "support") },
 			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://example.com/a.mp3" },
 			"SourceRefused",
 			"Stalled",
 			"spec.recordings.allowedSourceHosts",
 		},
-		"a default host off a list of one's own": {func(t *testing.T, r *rig) {
-			r.tenant(t, func(o *v1alpha1.Tenant) { o.Spec.Recordings.AllowedSourceHosts = []string{"example.com"} })
+		"a default host off a list of one's own": {func(t *testing.T, r *subject) {
+			r.Tenant(
+				t,
+				"support",
+				func(o *v1alpha1.Tenant) { o.Spec.Recordings.AllowedSourceHosts = []string{"example.com"} },
+			)
 		}, nil, "SourceRefused", "Stalled", "spec.recordings.allowedSourceHosts"},
 		"plain http": {
-			func(t *testing.T, r *rig) { r.tenant(t) },
+			func(t *testing.T, r *subject) { r.Tenant(t, "support") },
 			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "http://recordings.exotel.com/a.mp3" },
 			"SourceRefused",
 			"Stalled",
 			"must be https",
 		},
-		"the seventeenth of its call": {func(t *testing.T, r *rig) {
-			callRecording := &v1alpha1.CallRecording{ObjectMeta: r.tenant(t).ObjectMeta}
+		"the seventeenth of its call": {func(t *testing.T, r *subject) {
+			callRecording := &v1alpha1.CallRecording{ObjectMeta: r.Tenant(t, "support").ObjectMeta}
 			for i := range 16 {
 				callRecording.Spec = v1alpha1.CallRecordingSpec{
 					TenantRef: v1alpha1.TenantReference{Name: "support"},
@@ -85,7 +95,7 @@ func TestRefused(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newSubject(t)
 			tt.tenant(t, r)
 			change := tt.recording
 			if change == nil {
@@ -127,8 +137,12 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 	}
 	for state, tt := range tests {
 		t.Run(string(state), func(t *testing.T) {
-			rig := newRig(t)
-			tenant := rig.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+			rig := newSubject(t)
+			tenant := rig.Tenant(
+				t,
+				"support",
+				func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} },
+			)
 			old := rig.apply(t, "before")
 			rig.reconcile(t, old)
 			rig.pods(t).drive(t, state)
@@ -143,13 +157,13 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 				}
 			}
 			look(tt.there)
-			if err := rig.Delete(t.Context(), tenant); err != nil {
+			if err := rig.Client.Delete(t.Context(), tenant); err != nil {
 				t.Fatal(err)
 			}
 			look(tt.deleting)
 			base := tenant.DeepCopy()
 			tenant.Finalizers = nil
-			if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+			if err := rig.Client.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 				t.Fatal(err)
 			}
 			look(tt.gone)
@@ -163,15 +177,15 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 
 // A Tenant that is being deleted deletes its rows: looking at a CallRecording must not put one back behind its back.
 func TestRowsOfADeletedTenantAreNotPutBack(t *testing.T) {
-	rig := newRig(t)
-	tenant := rig.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+	rig := newSubject(t)
+	tenant := rig.Tenant(t, "support", func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
 	waits := rig.apply(t, "waits")
 	ended := rig.apply(t, "ended", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
 	rig.reconcile(t, ended)
 	rig.pods(t).fail(t)
 	rig.reconcile(t, ended)
 	rig.reconcile(t, waits)
-	if err := rig.Delete(t.Context(), tenant); err != nil {
+	if err := rig.Client.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
 	for _, when := range []string{"before its rows are deleted", "after"} {
@@ -181,10 +195,10 @@ func TestRowsOfADeletedTenantAreNotPutBack(t *testing.T) {
 				t.Errorf("%s, %s: %s, want TenantNotReady", o.Name, when, reasonOf(now))
 			}
 		}
-		if rig.db.retries.Load() != 0 {
+		if rig.counted.retries.Load() != 0 {
 			t.Fatalf("%s, a row was put into the queue", when)
 		}
-		if err := rig.db.DeleteTenant(t.Context(), tenant.ID()); err != nil {
+		if err := rig.DB.DeleteTenant(t.Context(), tenant.ID()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,8 +238,8 @@ func TestRetry(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
-			rig.tenant(t)
+			rig := newSubject(t)
+			rig.Tenant(t, "support")
 			callRecording := rig.apply(t, "by-hand")
 			rig.reconcile(t, callRecording)
 			rig.pods(t).drive(t, tt.state)
@@ -240,7 +254,7 @@ func TestRetry(t *testing.T) {
 				row.Attempts,
 				callRecording.Status.Phase,
 				callRecording.Status.LastHandledRetry,
-				rig.db.retries.Load(),
+				rig.counted.retries.Load(),
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("result (-want +got):\n%s", diff)
@@ -255,8 +269,8 @@ func TestRetry(t *testing.T) {
 // One value is one round: once that has failed too, only another value asks for the next. A value from before the failure
 // is used up.
 func TestEachRetryActsOnce(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	pods := rig.pods(t)
 	callRecording := rig.apply(
 		t,
@@ -299,8 +313,8 @@ func TestEachRetryActsOnce(t *testing.T) {
 
 // A recording that waits for its next attempt is due at once, with all attempts.
 func TestRetryOfAWaitingOne(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	pods := rig.pods(t)
 	callRecording := rig.apply(t, "by-hand")
 	rig.reconcile(t, callRecording)
@@ -338,8 +352,8 @@ func TestTTL(t *testing.T) {
 	tests := map[string]struct {
 		ttl    func(*v1alpha1.Tenant)
 		state  store.RecordingState
-		before func(*testing.T, *rig, *v1alpha1.CallRecording) // between its end and the look at it
-		want   time.Duration                                   // until it goes; 0: gone, -1: stays
+		before func(*testing.T, *subject, *v1alpha1.CallRecording) // between its end and the look at it
+		want   time.Duration                                       // until it goes; 0: gone, -1: stays
 	}{
 		"at once, uploaded": {hour(0), rowUploaded, nil, 0},
 		"at once, failed":   {hour(0), rowFailed, nil, 0},
@@ -347,15 +361,19 @@ func TestTTL(t *testing.T) {
 		"being uploaded":    {hour(0), rowLeased, nil, -1},
 		"in two hours":      {hour(2), rowUploaded, nil, 2 * time.Hour},
 		"by default":        {func(*v1alpha1.Tenant) {}, rowUploaded, nil, time.Hour},
-		"the Tenant is gone": {hour(2), rowUploaded, func(t *testing.T, r *rig, _ *v1alpha1.CallRecording) {
-			if err := r.DeleteAllOf(t.Context(), &v1alpha1.Tenant{}, client.InNamespace(r.ns)); err != nil {
+		"the Tenant is gone": {hour(2), rowUploaded, func(t *testing.T, r *subject, _ *v1alpha1.CallRecording) {
+			if err := r.Client.DeleteAllOf(
+				t.Context(),
+				&v1alpha1.Tenant{},
+				client.InNamespace(r.Namespace),
+			); err != nil {
 				t.Fatal(err)
 			}
 		}, time.Hour},
 		"a retry that was handled and taken away": {
 			hour(2),
 			rowUploaded,
-			func(t *testing.T, r *rig, o *v1alpha1.CallRecording) {
+			func(t *testing.T, r *subject, o *v1alpha1.CallRecording) {
 				for _, v := range []string{"1", ""} {
 					r.annotate(t, o, v)
 					r.reconcile(t, o)
@@ -363,20 +381,25 @@ func TestTTL(t *testing.T) {
 			},
 			2 * time.Hour,
 		},
-		"a retry longer than the status": {hour(2), rowUploaded, func(t *testing.T, r *rig, o *v1alpha1.CallRecording) {
-			r.annotate(t, o, strings.Repeat("x", 300))
-		}, 2 * time.Hour},
+		"a retry longer than the status": {
+			hour(2),
+			rowUploaded,
+			func(t *testing.T, r *subject, o *v1alpha1.CallRecording) {
+				r.annotate(t, o, strings.Repeat("x", 300))
+			},
+			2 * time.Hour,
+		},
 		"a retry asked for in the last moment": {
 			hour(0),
 			rowFailed,
-			func(t *testing.T, r *rig, o *v1alpha1.CallRecording) { r.annotate(t, o, "1") },
+			func(t *testing.T, r *subject, o *v1alpha1.CallRecording) { r.annotate(t, o, "1") },
 			-1,
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.tenant(t, tt.ttl)
+			r := newSubject(t)
+			r.Tenant(t, "support", tt.ttl)
 			callRecording := r.apply(t, "by-hand")
 			r.reconcile(t, callRecording)
 			r.pods(t).drive(t, tt.state)
@@ -410,12 +433,12 @@ func TestAppliedAgain(t *testing.T) {
 		rowFailed:   "Failed",
 	} {
 		t.Run(string(state), func(t *testing.T) {
-			rig := newRig(t)
-			rig.tenant(t)
+			rig := newSubject(t)
+			rig.Tenant(t, "support")
 			callRecording := rig.apply(t, "by-hand")
 			rig.reconcile(t, callRecording)
 			rig.pods(t).drive(t, state)
-			if err := rig.Delete(
+			if err := rig.Client.Delete(
 				t.Context(),
 				callRecording,
 			); err != nil { // by a person: nothing holds it, and the row stays
@@ -424,7 +447,7 @@ func TestAppliedAgain(t *testing.T) {
 			if now, _ := rig.reconcile(t, callRecording); now != nil {
 				t.Fatalf("deleted, it is %+v", now)
 			}
-			rig.exec(t, `UPDATE recording_history SET finished_at = now() - interval '40 days'`)
+			rig.PG.Exec(t, `UPDATE recording_history SET finished_at = now() - interval '40 days'`)
 			now, result := rig.reconcile(t, rig.apply(t, "by-hand"))
 			if now == nil || now.Status.Phase != want {
 				t.Fatalf("applied again: %+v", now)
@@ -441,13 +464,13 @@ func TestAppliedAgain(t *testing.T) {
 
 // A recording that was queued once is not queued again when its row is no longer kept, and does not pretend to wait.
 func TestRowIsNoLongerKept(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	callRecording := rig.apply(t, "first")
 	rig.reconcile(t, callRecording)
 	rig.pods(t).upload(t)
 	rig.reconcile(t, callRecording)
-	rig.exec(t, `DELETE FROM recording_history`)
+	rig.PG.Exec(t, `DELETE FROM recording_history`)
 	if first, _ := rig.reconcile(t, callRecording); first.Status.Phase != v1alpha1.RecordingPhaseUploaded {
 		t.Errorf("the one that saw it end says %s", first.Status.Phase)
 	}
@@ -480,8 +503,8 @@ func TestEvents(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
-			rig.tenant(t)
+			rig := newSubject(t)
+			rig.Tenant(t, "support")
 			callRecording := rig.apply(t, "by-hand", func(o *v1alpha1.CallRecording) {
 				if tt.origin != "" {
 					o.Labels = map[string]string{v1alpha1.LabelOrigin: tt.origin}
@@ -503,10 +526,10 @@ func TestEvents(t *testing.T) {
 
 // queued marks the row, so that intake makes no second CallRecording of it.
 func TestQueuedByHandIsViewed(t *testing.T) {
-	rig := newRig(t)
-	tenant := rig.tenant(t)
+	rig := newSubject(t)
+	tenant := rig.Tenant(t, "support")
 	rig.reconcile(t, rig.apply(t, "by-hand"))
-	left, err := rig.db.Unviewed(t.Context(), tenant.ID(), store.Wanted{Queued: true, Limit: 10})
+	left, err := rig.DB.Unviewed(t.Context(), tenant.ID(), store.Wanted{Queued: true, Limit: 10})
 	if err != nil || len(left) != 0 {
 		t.Errorf("intake would make CallRecordings of %v, %v", left, err)
 	}

@@ -19,8 +19,8 @@ import (
 
 // The database goes away, for all of this package's tests: it runs before those that are parallel.
 func TestDatabaseGoesAway(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	pods := rig.pods(t)
 	done := rig.apply(t, "done", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
 	rig.reconcile(t, done)
@@ -29,11 +29,11 @@ func TestDatabaseGoesAway(t *testing.T) {
 	waits := rig.apply(t, "waits")
 	rig.reconcile(t, waits)
 
-	rig.pg.Stop(t)
+	rig.PG.Stop(t)
 	away := true
 	defer func() {
 		if away {
-			rig.pg.Start(t)
+			rig.PG.Start(t)
 		}
 	}()
 	_, err := rig.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(waits)})
@@ -49,7 +49,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 	if now := rig.read(t, done); reasonOf(now) != v1alpha1.ReasonUploaded {
 		t.Errorf("the one that is uploaded says %s", reasonOf(now))
 	}
-	rig.pg.Start(t)
+	rig.PG.Start(t)
 	away = false
 	rig.waitFor(t, waits, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 	rig.waitFor(t, late, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
@@ -57,8 +57,8 @@ func TestDatabaseGoesAway(t *testing.T) {
 
 func TestJourney(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	rig.start(t)
 	pods := rig.pods(t)
 	callRecording := rig.apply(t, "by-hand")
@@ -110,8 +110,8 @@ func TestJourney(t *testing.T) {
 
 func TestFailsAndIsRetried(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	rig.start(t)
 	pods := rig.pods(t)
 	callRecording := rig.apply(t, "by-hand")
@@ -131,7 +131,7 @@ func TestFailsAndIsRetried(t *testing.T) {
 // What waits for its Tenant goes on by itself when the Tenant is as it must be, and says so when it goes.
 func TestFollowsItsTenant(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	callRecording := rig.apply(
 		t,
@@ -139,43 +139,43 @@ func TestFollowsItsTenant(t *testing.T) {
 		func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://media.example.com/a.mp3" },
 	)
 	rig.waitFor(t, callRecording, "", v1alpha1.ReasonTenantNotFound)
-	tenant := rig.tenant(t)
+	tenant := rig.Tenant(t, "support")
 	rig.waitFor(t, callRecording, "", v1alpha1.ReasonSourceRefused)
 	base := tenant.DeepCopy()
 	tenant.Spec.Recordings.AllowedSourceHosts = []string{"*.example.com"}
-	if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Client.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
-	if err := rig.Delete(t.Context(), tenant); err != nil {
+	if err := rig.Client.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonTenantNotFound)
-	rig.tenant(t)
+	rig.Tenant(t, "support")
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 }
 
 func TestWaitsForItsTenantToBeReady(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
-	tenant := rig.tenant(t)
+	rig := newSubject(t)
+	tenant := rig.Tenant(t, "support")
 	base := tenant.DeepCopy()
 	tenant.Status.ConfigDigest = ""
-	if err := rig.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	rig.start(t)
 	callRecording := rig.apply(t, "by-hand")
 	rig.waitFor(t, callRecording, "", v1alpha1.ReasonTenantNotReady)
-	rig.compiled(t, tenant)
+	rig.SetDigest(t, tenant, "compiled")
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 }
 
 // A TTL of nothing, changed while a finished one waits for a longer one, deletes it; the row stays.
 func TestShortenedTTL(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
-	tenant := rig.tenant(t)
+	rig := newSubject(t)
+	tenant := rig.Tenant(t, "support")
 	rig.start(t)
 	callRecording := rig.apply(t, "by-hand")
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
@@ -183,7 +183,7 @@ func TestShortenedTTL(t *testing.T) {
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
 	base := tenant.DeepCopy()
 	tenant.Spec.Recordings.TTLAfterFinished.Duration = 0
-	if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Client.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	eventually.Succeeds(t, func(context.Context) error {
@@ -201,8 +201,8 @@ func TestShortenedTTL(t *testing.T) {
 // second for all of them.
 func TestFewWritesAndQueries(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	rig.start(t)
 	const n = 12
 	all := make([]*v1alpha1.CallRecording, n)
@@ -219,7 +219,7 @@ func TestFewWritesAndQueries(t *testing.T) {
 	if got := len(rig.written()); got > n+3 { // a look through a cache that lags is a write in vain
 		t.Errorf("%d writes to queue %d", got, n)
 	}
-	settled := rig.db.recordings.Load
+	settled := rig.counted.recordings.Load
 	eventually.Succeeds(t, func(context.Context) error { // the first poll that sees them wakes each once more
 		before := settled()
 		time.Sleep(1500 * time.Millisecond)

@@ -18,14 +18,14 @@ import (
 )
 
 // pollerOf polls the given CallRecordings, as a cache would list them.
-func (r *rig) pollerOf(items *[]v1alpha1.CallRecording) *poller {
+func (r *subject) pollerOf(items *[]v1alpha1.CallRecording) *poller {
 	list := func(_ context.Context, _ client.WithWatch, into client.ObjectList, _ ...client.ListOption) error {
 		into.(*v1alpha1.CallRecordingList).Items = *items
 		return nil
 	}
 	return &poller{
-		client:  interceptor.NewClient(r.Client.(client.WithWatch), interceptor.Funcs{List: list}),
-		store:   r.db,
+		client:  interceptor.NewClient(r.Client, interceptor.Funcs{List: list}),
+		store:   r.counted,
 		changed: make(chan event.GenericEvent, 2000),
 	}
 }
@@ -42,9 +42,9 @@ func woken(t *testing.T, p *poller) (names []string) {
 	return names
 }
 
-func (r *rig) item(name string, phase v1alpha1.RecordingPhase) v1alpha1.CallRecording {
+func (r *subject) item(name string, phase v1alpha1.RecordingPhase) v1alpha1.CallRecording {
 	return v1alpha1.CallRecording{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name, UID: types.UID(name)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name, UID: types.UID(name)},
 		Spec: v1alpha1.CallRecordingSpec{
 			TenantRef: v1alpha1.TenantReference{Name: "support"},
 			CallSID:   name,
@@ -55,7 +55,7 @@ func (r *rig) item(name string, phase v1alpha1.RecordingPhase) v1alpha1.CallReco
 }
 
 func TestPollWakesWhoseRowChanged(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	waits := rig.item("waits", "Pending")
 	ended := rig.item("ended", "Uploaded")
 	refused := rig.item("refused", "")
@@ -64,7 +64,7 @@ func TestPollWakesWhoseRowChanged(t *testing.T) {
 	for i := range items {
 		rig.enqueue(t, &items[i])
 	}
-	rig.exec(
+	rig.PG.Exec(
 		t,
 		`UPDATE recordings SET available_at = CASE WHEN id = $1 THEN now() ELSE now() + interval '1 day' END`,
 		keyOf(&waits).ID,
@@ -120,7 +120,7 @@ func TestPollAsksForManyAtOnce(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			rig := newSubject(t)
 			var items []v1alpha1.CallRecording
 			for i := range tt.open + tt.ended {
 				callRecording := rig.item(fmt.Sprintf("r%d", i), "Pending")
@@ -136,7 +136,7 @@ func TestPollAsksForManyAtOnce(t *testing.T) {
 			if got := len(woken(t, poller)); got != 0 {
 				t.Errorf("the second wakes %d", got)
 			}
-			if got := rig.db.recordings.Load(); got != 2*tt.queries {
+			if got := rig.counted.recordings.Load(); got != 2*tt.queries {
 				t.Errorf("%d queries in two polls, want %d", got, 2*tt.queries)
 			}
 		})
@@ -145,7 +145,7 @@ func TestPollAsksForManyAtOnce(t *testing.T) {
 
 // A poller that nobody listens to, as when the manager is told to stop, ends all the same.
 func TestPollerEndsWhileItWaits(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	items := []v1alpha1.CallRecording{rig.item("a", "Pending"), rig.item("b", "Pending")}
 	poller := rig.pollerOf(&items)
 	poller.changed = make(chan event.GenericEvent)

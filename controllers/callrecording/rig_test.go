@@ -4,39 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/jackc/pgx/v5"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
-	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
-	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	kubetest.Main(m)
+	controllertest.Main(m)
 }
 
 // countingStore is the real one, with its queries counted.
@@ -57,116 +45,53 @@ func (s *countingStore) Retry(ctx context.Context, tenant, id string) error {
 	return s.Operator.Retry(ctx, tenant, id)
 }
 
-// rig is a reconciler with a namespace and a database of its own. A test calls reconcile, or starts it in a manager.
-type rig struct {
-	client.Client
-	rec    *Reconciler
-	pg     *pgtest.Server
-	db     *countingStore
-	ns     string
-	events chan string
-
-	mu     sync.Mutex
-	writes []string // phases in the status patches that were sent
+// subject is the reconciler of a rig, and what it did. A test calls reconcile, or starts it in a manager.
+type subject struct {
+	*controllertest.Rig
+	rec     *Reconciler
+	counted *countingStore
+	events  chan string
 }
 
-func newRig(t *testing.T) *rig {
+func newSubject(t *testing.T) *subject {
 	t.Helper()
-	env := kubetest.Get(t)
-	pg := pgtest.New(t)
-	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
+	rig := controllertest.New(t)
 	recorder := events.NewFakeRecorder(1000)
-	r := &rig{
-		Client: env.Client,
-		pg:     pg,
-		db:     &countingStore{Operator: db},
-		ns:     env.NewNamespace(t),
-		events: recorder.Events,
+	counted := &countingStore{Operator: rig.DB}
+	rec := &Reconciler{
+		Client:   interceptor.NewClient(rig.Client, rig.Writes.Funcs()),
+		Recorder: recorder,
+		Store:    counted,
 	}
-	r.rec = &Reconciler{Client: interceptor.NewClient(env.Client, r.count()), Recorder: recorder, Store: r.db}
-	return r
+	return &subject{Rig: rig, rec: rec, counted: counted, events: recorder.Events}
 }
 
-func (r *rig) count() interceptor.Funcs {
-	return interceptor.Funcs{
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-			r.mu.Lock()
-			r.writes = append(r.writes, string(o.(*v1alpha1.CallRecording).Status.Phase))
-			r.mu.Unlock()
-			return c.SubResource(sub).Patch(ctx, o, p, opts...)
-		},
+// written returns the phases in the status patches that were sent.
+func (r *subject) written() (phases []string) {
+	for _, w := range r.Writes.All() {
+		if w.Verb == "patch status" {
+			phases = append(phases, string(w.Object.(*v1alpha1.CallRecording).Status.Phase))
+		}
 	}
-}
-
-func (r *rig) written() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.writes)
+	return phases
 }
 
 // start runs the reconciler in a manager.
-func (r *rig) start(t *testing.T) {
+func (r *subject) start(t *testing.T) {
 	t.Helper()
-	env := kubetest.Get(t)
-	mgr, err := ctrl.NewManager(env.Config, ctrl.Options{
-		Scheme:     env.Scheme,
-		Metrics:    server.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		Cache: cache.Options{
-			DefaultNamespaces: map[string]cache.Config{r.ns: {}},
-		}, // other tests have CallRecordings too
-		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
-			withWatch, err := client.NewWithWatch(cfg, o)
-			return interceptor.NewClient(withWatch, r.count()), err
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	mgr := r.Manager(t)
 	r.rec.Client = mgr.GetClient()
 	if err := r.rec.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the manager: %v", err)
-		}
-	})
-}
-
-// tenant makes a Tenant whose config was compiled.
-func (r *rig) tenant(t *testing.T, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
-	t.Helper()
-	o := tenanttest.New(r.ns, "support", change...)
-	if err := r.Create(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	r.compiled(t, o)
-	return o
-}
-
-func (r *rig) compiled(t *testing.T, o *v1alpha1.Tenant) {
-	t.Helper()
-	base := o.DeepCopy()
-	o.Status.ConfigDigest = "compiled"
-	if err := r.Status().Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
-		t.Fatal(err)
-	}
+	controllertest.Start(t, mgr)
 }
 
 // apply makes a CallRecording as a person would.
-func (r *rig) apply(t *testing.T, name string, change ...func(*v1alpha1.CallRecording)) *v1alpha1.CallRecording {
+func (r *subject) apply(t *testing.T, name string, change ...func(*v1alpha1.CallRecording)) *v1alpha1.CallRecording {
 	t.Helper()
 	callRecording := &v1alpha1.CallRecording{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name},
 		Spec: v1alpha1.CallRecordingSpec{
 			TenantRef: v1alpha1.TenantReference{Name: "support"},
 			CallSID:   "call-1",
@@ -176,26 +101,24 @@ func (r *rig) apply(t *testing.T, name string, change ...func(*v1alpha1.CallReco
 	for _, f := range change {
 		f(callRecording)
 	}
-	if err := r.Create(t.Context(), callRecording); err != nil {
-		t.Fatal(err)
-	}
+	r.Create(t, callRecording)
 	return callRecording
 }
 
-func (r *rig) annotate(t *testing.T, o *v1alpha1.CallRecording, value string) {
+func (r *subject) annotate(t *testing.T, o *v1alpha1.CallRecording, value string) {
 	t.Helper()
 	base := o.DeepCopy()
 	o.Annotations = map[string]string{v1alpha1.AnnotationRetry: value}
 	if value == "" {
 		o.Annotations = nil
 	}
-	if err := r.Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
+	if err := r.Client.Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // reconcile looks at a CallRecording once, and again until that changes nothing, and reads it back.
-func (r *rig) reconcile(t *testing.T, o *v1alpha1.CallRecording) (*v1alpha1.CallRecording, ctrl.Result) {
+func (r *subject) reconcile(t *testing.T, o *v1alpha1.CallRecording) (*v1alpha1.CallRecording, ctrl.Result) {
 	t.Helper()
 	for range 5 {
 		before := len(r.written())
@@ -212,14 +135,10 @@ func (r *rig) reconcile(t *testing.T, o *v1alpha1.CallRecording) (*v1alpha1.Call
 }
 
 // read returns nil when it is gone.
-func (r *rig) read(t *testing.T, o *v1alpha1.CallRecording) *v1alpha1.CallRecording {
+func (r *subject) read(t *testing.T, o *v1alpha1.CallRecording) *v1alpha1.CallRecording {
 	t.Helper()
 	var now v1alpha1.CallRecording
-	err := r.Get(t.Context(), client.ObjectKeyFromObject(o), &now)
-	if client.IgnoreNotFound(err) != nil {
-		t.Fatal(err)
-	}
-	if err != nil {
+	if !r.Find(t, o.Namespace, o.Name, &now) {
 		return nil
 	}
 	if len(now.Status.Conditions) > 0 {
@@ -234,7 +153,7 @@ func (r *rig) read(t *testing.T, o *v1alpha1.CallRecording) *v1alpha1.CallRecord
 }
 
 // waitFor waits until the CallRecording has the phase and the reason.
-func (r *rig) waitFor(
+func (r *subject) waitFor(
 	t *testing.T, o *v1alpha1.CallRecording, phase v1alpha1.RecordingPhase, reason string,
 ) *v1alpha1.CallRecording {
 	t.Helper()
@@ -259,9 +178,9 @@ func reasonOf(o *v1alpha1.CallRecording) string {
 }
 
 // row of a CallRecording, as it is in the database.
-func (r *rig) row(t *testing.T, o *v1alpha1.CallRecording) (row store.Recording, ok bool) {
+func (r *subject) row(t *testing.T, o *v1alpha1.CallRecording) (row store.Recording, ok bool) {
 	t.Helper()
-	rows, err := r.db.Operator.Recordings(t.Context(), []store.RecordingKey{keyOf(o)})
+	rows, err := r.DB.Recordings(t.Context(), []store.RecordingKey{keyOf(o)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,37 +188,17 @@ func (r *rig) row(t *testing.T, o *v1alpha1.CallRecording) (row store.Recording,
 	return row, ok
 }
 
-func (r *rig) enqueue(t *testing.T, o *v1alpha1.CallRecording) string {
+func (r *subject) enqueue(t *testing.T, o *v1alpha1.CallRecording) string {
 	t.Helper()
-	id := recording.ID(o.Spec.CallSID, o.Spec.SourceURL)
-	if _, err := r.db.Enqueue(t.Context(), o.TenantID(), o.Spec.CallSID, store.NewRecording{
-		ID:        id,
-		SourceURL: o.Spec.SourceURL,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return id
+	return r.Enqueue(t, o.TenantID(), o.Spec.CallSID, o.Spec.SourceURL)
 }
 
 // pods are the tenant's upload pods.
 type pods struct{ db *store.Upload }
 
-func (r *rig) pods(t *testing.T) *pods {
+func (r *subject) pods(t *testing.T) *pods {
 	t.Helper()
-	role, err := r.db.EnsureUploadRole(t.Context(), r.ns+"/support", "pw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dsn, err := r.db.UploadDSN(role, "pw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := store.OpenUpload(t.Context(), dsn, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return &pods{db}
+	return &pods{r.UploadPods(t, r.Namespace+"/support")}
 }
 
 func (p *pods) claim(t *testing.T) string {
@@ -356,21 +255,8 @@ func (p *pods) drive(t *testing.T, s store.RecordingState) {
 	}
 }
 
-// exec runs SQL as the superuser.
-func (r *rig) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }()
-	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // told are the events so far.
-func (r *rig) told() (list []string) {
+func (r *subject) told() (list []string) {
 	for {
 		select {
 		case e := <-r.events:

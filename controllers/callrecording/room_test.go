@@ -21,20 +21,19 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // TestNamespaceIsFull applies more CallRecordings by hand than the namespace may have. The last one is held back, with
 // a condition, until another one is deleted; those that were queued before go on.
 func TestNamespaceIsFull(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.rec.MaxPerNamespace = 3
 	rig.rec.room = rig.watchRoom(t)
-	rig.tenant(t)
+	rig.Tenant(t, "support")
 	counted := func(want int) {
 		t.Helper()
 		eventually.Succeeds(t, func(context.Context) error {
-			if got := rig.rec.room.in(rig.ns); got != want {
+			if got := rig.rec.room.in(rig.Namespace); got != want {
 				return fmt.Errorf("%d CallRecordings are counted, want %d", got, want)
 			}
 			return nil
@@ -46,7 +45,7 @@ func TestNamespaceIsFull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := rig.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			t.Fatal(err)
 		}
 		return res, apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionStalled)
@@ -55,14 +54,14 @@ func TestNamespaceIsFull(t *testing.T) {
 	for i := range 4 {
 		name := fmt.Sprint("by-hand-", i)
 		callRecording := &v1alpha1.CallRecording{
-			ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: name},
+			ObjectMeta: metav1.ObjectMeta{Namespace: rig.Namespace, Name: name},
 			Spec: v1alpha1.CallRecordingSpec{
 				TenantRef: v1alpha1.TenantReference{Name: "support"},
 				CallSID:   name,
 				SourceURL: "https://recordings.exotel.com/" + name + ".mp3",
 			},
 		}
-		if err := rig.Create(t.Context(), callRecording); err != nil {
+		if err := rig.Client.Create(t.Context(), callRecording); err != nil {
 			t.Fatal(err)
 		}
 		list = append(list, callRecording)
@@ -78,7 +77,7 @@ func TestNamespaceIsFull(t *testing.T) {
 	if _, stalled := reconcile(list[0]); stalled != nil {
 		t.Errorf("one that was queued before: %+v", stalled)
 	}
-	if err := rig.Delete(t.Context(), list[1]); err != nil {
+	if err := rig.Client.Delete(t.Context(), list[1]); err != nil {
 		t.Fatal(err)
 	}
 	counted(3)
@@ -88,11 +87,10 @@ func TestNamespaceIsFull(t *testing.T) {
 }
 
 // watchRoom counts the CallRecordings of the rig's namespace.
-func (r *rig) watchRoom(t *testing.T) *room {
+func (r *subject) watchRoom(t *testing.T) *room {
 	t.Helper()
-	env := kubetest.Get(t)
-	options := cache.Options{Scheme: env.Scheme, DefaultNamespaces: map[string]cache.Config{r.ns: {}}}
-	return startRoom(t, env.Config, options, nil)
+	options := cache.Options{Scheme: r.Scheme, DefaultNamespaces: map[string]cache.Config{r.Namespace: {}}}
+	return startRoom(t, r.Config, options, nil)
 }
 
 // startRoom counts what a cache has, which ends with the test.

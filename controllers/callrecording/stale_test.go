@@ -19,8 +19,8 @@ func updateOf(was, is client.Object) event.UpdateEvent {
 }
 
 // remember lets the reconciler see a CallRecording as it was, like a cache that lags.
-func (r *rig) remember(old *v1alpha1.CallRecording) {
-	funcs := r.count()
+func (r *subject) remember(old *v1alpha1.CallRecording) {
+	funcs := r.Writes.Funcs()
 	funcs.Get = func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 		if into, ok := o.(*v1alpha1.CallRecording); ok {
 			old.DeepCopyInto(into)
@@ -28,13 +28,13 @@ func (r *rig) remember(old *v1alpha1.CallRecording) {
 		}
 		return c.Get(ctx, key, o, opts...)
 	}
-	r.rec.Client = interceptor.NewClient(r.Client.(client.WithWatch), funcs)
+	r.rec.Client = interceptor.NewClient(r.Client, funcs)
 }
 
 // A look through a cache that lags writes nothing over what is newer, and tells nobody a second time.
 func TestStaleCache(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	pods := rig.pods(t)
 	callRecording := rig.apply(t, "by-hand")
 	old, _ := rig.reconcile(t, callRecording)
@@ -58,8 +58,8 @@ func TestStaleCache(t *testing.T) {
 
 // One whose time is up in a cache that lags, and that asks for a retry by now, is not deleted.
 func TestStaleCacheDeletesNothing(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t, func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = nil })
+	rig := newSubject(t)
+	rig.Tenant(t, "support", func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = nil })
 	callRecording := rig.apply(t, "by-hand")
 	rig.reconcile(t, callRecording)
 	rig.pods(t).fail(t)
@@ -82,8 +82,8 @@ func TestStaleCacheDeletesNothing(t *testing.T) {
 
 // A message of any language is shown whole characters, and the same in every look.
 func TestEventsAreCutAtACharacter(t *testing.T) {
-	rig := newRig(t)
-	rig.tenant(t)
+	rig := newSubject(t)
+	rig.Tenant(t, "support")
 	pods := rig.pods(t)
 	callRecording := rig.apply(t, "by-hand")
 	rig.reconcile(t, callRecording)

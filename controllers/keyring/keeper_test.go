@@ -1,12 +1,9 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -28,6 +26,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 )
 
 func TestMain(m *testing.M) {
@@ -35,80 +34,46 @@ func TestMain(m *testing.M) {
 	kubetest.Main(m)
 }
 
-// rig is a keeper on a work namespace of its own, with a clock that the test moves.
-type rig struct {
+// subject is a Keeper with a work namespace of its own, a clock that the test moves, and what the Keeper says.
+type subject struct {
 	*Keeper
-	t   *testing.T
-	env *kubetest.Env
-	reg *prometheus.Registry
-	log *buffer
-	ctx context.Context
-
-	mu  sync.Mutex
-	now time.Time
+	t     *testing.T
+	env   *kubetest.Env
+	reg   *prometheus.Registry
+	log   *logtest.Buffer
+	ctx   context.Context
+	clock *clocktesting.FakeClock
 }
 
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func newRig(t *testing.T) *rig {
+func newSubject(t *testing.T) *subject {
 	t.Helper()
-	r := &rig{
-		t:   t,
-		env: kubetest.Get(t),
-		reg: prometheus.NewRegistry(),
-		log: &buffer{},
-		now: time.Now().Truncate(time.Second),
+	r := &subject{
+		t:     t,
+		env:   kubetest.Get(t),
+		reg:   prometheus.NewRegistry(),
+		log:   &logtest.Buffer{},
+		clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)),
 	}
 	r.Keeper = r.another(r.env.NewNamespace(t), r.env.Client)
-	r.ctx = log.IntoContext(
-		t.Context(),
-		logr.FromSlogHandler(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	)
+	r.ctx = log.IntoContext(t.Context(), logr.FromSlogHandler(r.log.Handler()))
 	r.Metrics = NewMetrics(r.reg)
 	t.Cleanup(r.verify)
 	return r
 }
 
 // another keeper of the same Secret, as a second operator has one.
-func (r *rig) another(namespace string, c client.Client) *Keeper {
+func (r *subject) another(namespace string, c client.Client) *Keeper {
 	return &Keeper{
 		Client:        c,
 		APIReader:     c,
 		WorkNamespace: namespace,
-		Now:           r.clock,
+		Now:           r.clock.Now,
 		Every:         20 * time.Millisecond,
 		Metrics:       NewMetrics(prometheus.NewRegistry()),
 	}
 }
 
-func (r *rig) clock() time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.now
-}
-
-func (r *rig) pass(d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.now = r.now.Add(d)
-}
-
-func (r *rig) secret() *corev1.Secret {
+func (r *subject) secret() *corev1.Secret {
 	r.t.Helper()
 	var s corev1.Secret
 	if err := r.env.Client.Get(context.Background(), client.ObjectKey{
@@ -120,7 +85,7 @@ func (r *rig) secret() *corev1.Secret {
 	return &s
 }
 
-func (r *rig) ring() *keyring.Ring {
+func (r *subject) ring() *keyring.Ring {
 	r.t.Helper()
 	ring, err := keyring.Decode(r.secret().Data[keyring.DataKey])
 	if err != nil {
@@ -129,7 +94,7 @@ func (r *rig) ring() *keyring.Ring {
 	return ring
 }
 
-func (r *rig) mustKeep() {
+func (r *subject) mustKeep() {
 	r.t.Helper()
 	if err := r.keep(r.ctx); err != nil {
 		r.t.Fatal(err)
@@ -137,7 +102,7 @@ func (r *rig) mustKeep() {
 }
 
 // spoil writes something else into the Secret.
-func (r *rig) spoil(change func(*corev1.Secret)) {
+func (r *subject) spoil(change func(*corev1.Secret)) {
 	r.t.Helper()
 	secret := r.secret()
 	change(secret)
@@ -146,7 +111,7 @@ func (r *rig) spoil(change func(*corev1.Secret)) {
 	}
 }
 
-func (r *rig) remove() {
+func (r *subject) remove() {
 	r.t.Helper()
 	if err := r.env.Client.Delete(r.t.Context(), r.secret()); err != nil {
 		r.t.Fatal(err)
@@ -154,7 +119,7 @@ func (r *rig) remove() {
 }
 
 // verify runs after each test: no key of the ring that is there at the end is in the log.
-func (r *rig) verify() {
+func (r *subject) verify() {
 	var s corev1.Secret
 	err := r.env.Client.Get(context.Background(), client.ObjectKey{
 		Namespace: r.WorkNamespace,
@@ -176,7 +141,7 @@ func (r *rig) verify() {
 	}
 }
 
-func (r *rig) metrics() map[string]float64 {
+func (r *subject) metrics() map[string]float64 {
 	r.t.Helper()
 	families, err := r.reg.Gather()
 	if err != nil {
@@ -196,7 +161,7 @@ func (r *rig) metrics() map[string]float64 {
 }
 
 func TestMakesAndRotates(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.mustKeep()
 	secret := rig.secret()
 	first := rig.ring()
@@ -204,17 +169,17 @@ func TestMakesAndRotates(t *testing.T) {
 		secret.Labels[v1alpha1.LabelComponent] != "keyring" {
 		t.Errorf("Secret of type %s, %d data, labels %v", secret.Type, len(secret.Data), secret.Labels)
 	}
-	rig.pass(29 * 24 * time.Hour)
+	rig.clock.Step(29 * 24 * time.Hour)
 	rig.mustKeep()
 	if rig.secret().ResourceVersion != secret.ResourceVersion {
 		t.Error("it was written without a reason")
 	}
-	rig.pass(24*time.Hour - keyring.DefaultLead)
+	rig.clock.Step(24*time.Hour - keyring.DefaultLead)
 	rig.mustKeep()
 	if ring := rig.ring(); len(ring.Keys) != 2 || ring.Secret != first.Secret || ring.Keys[0].ID != first.Keys[0].ID {
 		t.Errorf("%d keys, the same secret: %v", len(ring.Keys), ring.Secret == first.Secret)
 	}
-	rig.pass(keyring.DefaultLead + time.Minute)
+	rig.clock.Step(keyring.DefaultLead + time.Minute)
 	rig.mustKeep()
 	want := map[string]float64{
 		"signing_key_age_seconds": 60,
@@ -231,18 +196,22 @@ func TestMakesAndRotates(t *testing.T) {
 func TestMends(t *testing.T) {
 	const another = "another"
 	for name, tc := range map[string]struct {
-		harm func(*rig)
+		harm func(*subject)
 		want string // same or another ring
 		log  string
 	}{
-		"deleted":    {(*rig).remove, another, "there is none"},
-		"emptied":    {func(r *rig) { r.spoil(func(s *corev1.Secret) { s.Data = nil }) }, another, "not the JSON"},
-		"garbage":    {func(r *rig) { r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte("x") }) }, another, "not the JSON"},
-		"two fields": {func(r *rig) { r.spoil(func(s *corev1.Secret) { s.Data["more"] = []byte("x") }) }, "same", ""},
-		"labels gone": {func(r *rig) {
+		"deleted": {(*subject).remove, another, "there is none"},
+		"emptied": {func(r *subject) { r.spoil(func(s *corev1.Secret) { s.Data = nil }) }, another, "not the JSON"},
+		"garbage": {func(r *subject) {
+			r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte("x") })
+		}, another, "not the JSON"},
+		"two fields": {func(r *subject) {
+			r.spoil(func(s *corev1.Secret) { s.Data["more"] = []byte("x") })
+		}, "same", ""},
+		"labels gone": {func(r *subject) {
 			r.spoil(func(s *corev1.Secret) { s.Labels = nil })
 		}, "same", ""},
-		"another type": {func(r *rig) {
+		"another type": {func(r *subject) {
 			secret := r.secret()
 			r.remove()
 			secret = &corev1.Secret{
@@ -255,7 +224,7 @@ func TestMends(t *testing.T) {
 		}, another, "was of type"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newSubject(t)
 			r.mustKeep()
 			before := r.ring()
 			tc.harm(r)
@@ -277,7 +246,7 @@ func TestMends(t *testing.T) {
 
 // TestLeavesANewerRingAlone : after a downgrade, say. Its keys are good, and everybody would have to log in again.
 func TestLeavesANewerRingAlone(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.mustKeep()
 	rig.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2,"new":true}`) })
 	before := rig.secret().ResourceVersion
@@ -288,10 +257,10 @@ func TestLeavesANewerRingAlone(t *testing.T) {
 
 // TestTwoOperators : the one that led until now and the one that leads from now on. One of them writes, and both end with its ring.
 func TestTwoOperators(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	other := rig.another(rig.WorkNamespace, rig.env.Client)
 	for _, name := range []string{"the first ring", "a rotation"} {
-		rig.pass(30 * 24 * time.Hour)
+		rig.clock.Step(30 * 24 * time.Hour)
 		// The other one writes between this one's read and its write.
 		between := interceptor.NewClient(rig.env.Client, interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
@@ -324,7 +293,7 @@ func unjoined(err error) error {
 
 // TestRuns until it is told to stop, through a deletion and an API server that refuses, and with no more rights than the operator has.
 func TestRuns(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	ignore := goleak.IgnoreCurrent()
 	c := rig.asOperator()
 	rig.Client = c
@@ -371,7 +340,7 @@ func TestRuns(t *testing.T) {
 }
 
 // asOperator is a client with the rights that config/rbac gives in the work namespace.
-func (r *rig) asOperator() client.Client {
+func (r *subject) asOperator() client.Client {
 	r.t.Helper()
 	meta := metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: "operator"}
 	role := &rbacv1.Role{
