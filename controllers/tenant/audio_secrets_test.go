@@ -41,11 +41,11 @@ func agentSecrets(t *testing.T) map[string]map[string]string {
 // and what was mended is live without anything else being touched.
 func TestAudioStalls(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	good := agentSecrets(t)
 	for name, data := range good {
-		rig.putSecret(t, "agent-"+name, data)
+		rig.PutSecret(t, "agent-"+name, data)
 	}
 	tenant := rig.ready(t, "support", withAgent)
 	inForce := rig.config(t, tenant).Audio
@@ -80,7 +80,7 @@ func TestAudioStalls(t *testing.T) {
 		{"tokens", map[string]string{"current": "too-sh0rt"}, []string{`key "current"`, "shorter than 16"}},
 		{"users", map[string]string{"exotel": "too-sh0rt"}, []string{`key "exotel"`, "shorter than 12"}},
 	} {
-		rig.putSecret(t, "agent-"+step.secret, step.data)
+		rig.PutSecret(t, "agent-"+step.secret, step.data)
 		parts := slices.Concat(step.want, []string{fmt.Sprintf("%q", "agent-"+step.secret), "spec.audio."})
 		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
@@ -91,7 +91,7 @@ func TestAudioStalls(t *testing.T) {
 			!maps.Equal(now.Headers, inForce.Headers) {
 			t.Errorf("%s: not the last good config", step.secret)
 		}
-		rig.putSecret(t, "agent-"+step.secret, good[step.secret])
+		rig.PutSecret(t, "agent-"+step.secret, good[step.secret])
 		rig.until(t, tenant, isReady)
 	}
 }
@@ -99,15 +99,15 @@ func TestAudioStalls(t *testing.T) {
 // TestAudioRotates : a new header, and a new authority, are in the config that pods read soon after they are in the Secret.
 func TestAudioRotates(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	for name, data := range agentSecrets(t) {
-		rig.putSecret(t, "agent-"+name, data)
+		rig.PutSecret(t, "agent-"+name, data)
 	}
 	tenant := rig.ready(t, "support", withAgent)
 	ca := certtest.New(t).PEM
-	rig.putSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
-	rig.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
+	rig.PutSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
+	rig.PutSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
 	eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 		audio := rig.config(t, tenant).Audio
 		if got := audio.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(audio.Headers) != 1 ||
@@ -125,12 +125,12 @@ func TestAudioRotates(t *testing.T) {
 
 // TestAudioSecretMissing : the Tenant waits for a Secret of its agent's that is not there yet, says which, and is ready once it is.
 func TestAudioSecretMissing(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	rig.putSecrets(t, "support", rig.goodSecrets())
 	tenant := rig.newTenant("support")
 	withAgent(tenant)
-	rig.create(t, tenant)
+	rig.Create(t, tenant)
 	for _, name := range []string{"tokens", "users", "headers", "ca"} {
 		rig.until(
 			t,
@@ -142,7 +142,7 @@ func TestAudioSecretMissing(t *testing.T) {
 				"spec.audio.",
 			),
 		)
-		rig.putSecret(t, "agent-"+name, agentSecrets(t)[name])
+		rig.PutSecret(t, "agent-"+name, agentSecrets(t)[name])
 	}
 	rig.until(t, tenant, isReady)
 }

@@ -96,7 +96,7 @@ func TestEveryLimitIsCompiled(t *testing.T) {
 // TestAccounts takes a Tenant from no accounts to accounts and back, rotates its bucket's credentials, and suspends it.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	if c := rig.config(t, tenant); c.Auth != nil || c.Storage != nil {
@@ -127,7 +127,7 @@ func TestAccounts(t *testing.T) {
 	data := maps.Clone(rig.goodSecrets()["bucket"])
 	data["secretAccessKey"] = "rotated-secret-access-key"
 	digest := tenant.Status.ConfigDigest
-	rig.putSecret(t, "support-bucket", data) // the bucket refuses them, and what was compiled is live all the same
+	rig.PutSecret(t, "support-bucket", data) // the bucket refuses them, and what was compiled is live all the same
 	storage.SecretAccessKey = "rotated-secret-access-key"
 	rig.until(t, tenant, func(*v1alpha1.Tenant) error {
 		if rig.config(t, tenant).Storage.SecretAccessKey != storage.SecretAccessKey {
@@ -135,7 +135,7 @@ func TestAccounts(t *testing.T) {
 		}
 		return nil
 	})
-	rig.putSecret(t, "support-bucket", rig.goodSecrets()["bucket"])
+	rig.PutSecret(t, "support-bucket", rig.goodSecrets()["bucket"])
 	storage.SecretAccessKey = secret.Sensitive(rig.s3.SecretKey)
 	rig.until(t, tenant, isReady)
 	if tenant.Status.ConfigDigest != digest {
@@ -166,7 +166,12 @@ func TestAccounts(t *testing.T) {
 }
 
 // accounts wants the tenant config to have these.
-func (r *rig) accounts(t *testing.T, tenant *v1alpha1.Tenant, auth *tenantconfig.Auth, storage *tenantconfig.Storage) {
+func (r *subject) accounts(
+	t *testing.T,
+	tenant *v1alpha1.Tenant,
+	auth *tenantconfig.Auth,
+	storage *tenantconfig.Storage,
+) {
 	t.Helper()
 	config := r.config(t, tenant)
 	if diff := cmp.Diff(auth, config.Auth); diff != "" {

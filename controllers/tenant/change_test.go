@@ -24,7 +24,7 @@ import (
 )
 
 func TestSuspend(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
@@ -52,10 +52,10 @@ func TestSuspend(t *testing.T) {
 }
 
 // suspended looks at both who must know: the queue, which lends no recordings, and the data plane, which refuses webhooks.
-func (r *rig) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
+func (r *subject) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
 	t.Helper()
 	eventually.Within(soon).Succeeds(t, func(context.Context) error {
-		row := r.one(t, `SELECT count(*) FROM tenants WHERE tenant = $1 AND suspended`, tenant.ID()) == 1
+		row := r.PG.Number(t, `SELECT count(*) FROM tenants WHERE tenant = $1 AND suspended`, tenant.ID()) == 1
 		config := r.config(t, tenant).Suspended
 		if row != want || config != want {
 			return fmt.Errorf("suspended: row %v, tenant config %v, want %v", row, config, want)
@@ -67,16 +67,16 @@ func (r *rig) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
 // TestSuspendWhileStalled : whoever suspends a Tenant wants its webhooks refused now, whatever else is wrong with it.
 func TestSuspendWhileStalled(t *testing.T) {
 	t.Parallel()
-	for name, breaks := range map[string]func(*testing.T, *rig, *v1alpha1.Tenant){
-		"a Secret is gone": func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
-			r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-exotel"}})
+	for name, breaks := range map[string]func(*testing.T, *subject, *v1alpha1.Tenant){
+		"a Secret is gone": func(t *testing.T, r *subject, _ *v1alpha1.Tenant) {
+			r.Delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "support-exotel"}})
 		},
-		"a bad time zone": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		"a bad time zone": func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.TimeZone = "Nowhere" })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newSubject(t)
 			r.start(t)
 			tenant := r.ready(t, "support")
 			breaks(t, r, tenant)
@@ -101,7 +101,7 @@ func TestSuspendWhileStalled(t *testing.T) {
 
 // TestRotation changes Secrets, and nothing else, and waits until the pods' configs have the new values.
 func TestRotation(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	const current, next = "webhook-secret-0123456789", "webhook-secret-next-00000"
@@ -118,7 +118,7 @@ func TestRotation(t *testing.T) {
 		{"the first one is gone", map[string]string{"next": next}, []secret.Sensitive{next}},
 	} {
 		digest := rig.config(t, tenant).Digest()
-		rig.putSecret(t, "support-webhook", step.data)
+		rig.PutSecret(t, "support-webhook", step.data)
 		eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 			if diff := cmp.Diff(
 				step.want,
@@ -136,7 +136,7 @@ func TestRotation(t *testing.T) {
 			return isReady(t)
 		})
 	}
-	rig.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
+	rig.PutSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
 	eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 		if got := rig.upload(t, tenant).ExotelToken; got != "exotel-token-new" {
 			return fmt.Errorf("the upload config has another token")
@@ -149,29 +149,29 @@ func TestRotation(t *testing.T) {
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		meanwhile func(*testing.T, *rig, *v1alpha1.Tenant)
+		meanwhile func(*testing.T, *subject, *v1alpha1.Tenant)
 		wantSame  bool // the database password
 	}{
-		"nothing happened": {func(*testing.T, *rig, *v1alpha1.Tenant) {}, true},
-		"the upload config was deleted": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
-			r.delete(t, r.secret(t, tenantconfig.PrefixUpload, tenant))
+		"nothing happened": {func(*testing.T, *subject, *v1alpha1.Tenant) {}, true},
+		"the upload config was deleted": {func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
+			r.Delete(t, r.secret(t, tenantconfig.PrefixUpload, tenant))
 		}, false},
-		"the upload config was spoilt": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+		"the upload config was spoilt": {func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 			secret := r.secret(t, tenantconfig.PrefixUpload, tenant)
 			secret.Data[tenantconfig.Key] = []byte("nonsense")
 			if err := r.Client.Update(t.Context(), secret); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
-		"a Secret was rotated": {func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
-			r.putSecret(t, "support-exotel", map[string]string{
+		"a Secret was rotated": {func(t *testing.T, r *subject, _ *v1alpha1.Tenant) {
+			r.PutSecret(t, "support-exotel", map[string]string{
 				"apiKey":   "exotel-key-7f3a",
 				"apiToken": "exotel-token-new",
 			})
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newSubject(t)
 			stop := r.start(t)
 			tenant := r.ready(t, "support")
 			before := r.upload(t, tenant)
@@ -195,7 +195,7 @@ func TestRestart(t *testing.T) {
 }
 
 // direct is a reconciler without a manager, to end it between two steps.
-func (r *rig) direct() *Reconciler {
+func (r *subject) direct() *Reconciler {
 	// Without a cache there is no index: the API server lists all Tenants of the rig.
 	unindexed := interceptor.NewClient(r.Client, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
@@ -203,7 +203,7 @@ func (r *rig) direct() *Reconciler {
 			o.ApplyOptions(opts)
 			if o.FieldSelector != nil {
 				o.FieldSelector = nil
-				o.Namespace = r.ns
+				o.Namespace = r.Namespace
 			}
 			return c.List(ctx, list, &o)
 		},
@@ -212,10 +212,10 @@ func (r *rig) direct() *Reconciler {
 		Client:          unindexed,
 		APIReader:       r.Client,
 		Recorder:        events.NewFakeRecorder(16),
-		Store:           r.db,
+		Store:           r.DB,
 		Buckets:         r.buckets,
-		WorkNamespace:   r.work,
-		UploadNamespace: r.uploads,
+		WorkNamespace:   r.Work,
+		UploadNamespace: r.Uploads,
 		PublicURL:       "https://voice.example",
 	}
 }
@@ -223,7 +223,7 @@ func (r *rig) direct() *Reconciler {
 // TestEndedBetweenSteps ends the operator after each of its steps; the next one brings the Tenant to the same end.
 func TestEndedBetweenSteps(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	first := rig.direct()
 	steps := []reconcile.Step[*scope]{
 		first.addFinalizer,
@@ -244,8 +244,8 @@ func TestEndedBetweenSteps(t *testing.T) {
 			name := fmt.Sprintf("t%d", done)
 			rig.putSecrets(t, name, rig.goodSecrets())
 			tenant := rig.newTenant(name)
-			rig.create(t, tenant)
-			ctx := log.IntoContext(t.Context(), rig.logger())
+			rig.Create(t, tenant)
+			ctx := log.IntoContext(t.Context(), rig.Logger())
 			s := &scope{Scope: reconcile.Begin(tenant.DeepCopy()), tenant: tenant.DeepCopy()}
 			if err := reconcile.Run(ctx, s, steps[:done]...); err != nil {
 				t.Fatal(err)
@@ -268,24 +268,24 @@ func TestEndedBetweenSteps(t *testing.T) {
 
 // TestDatabaseAway : without the database nothing is ready, and nobody but the database need do anything.
 func TestDatabaseAway(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	old := rig.ready(t, "old")
 	login := rig.upload(t, old).DatabaseURL
-	rig.pg.Stop(t)
+	rig.PG.Stop(t)
 	up := false
 	defer func() { // the server is everybody's
 		if !up {
-			rig.pg.Start(t)
+			rig.PG.Start(t)
 		}
 	}()
 	rig.putSecrets(t, "new", rig.goodSecrets())
 	tenant := rig.newTenant("new")
-	rig.create(t, tenant)
+	rig.Create(t, tenant)
 	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again", "database unavailable"))
 	rig.change(t, old, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
 	rig.until(t, old, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again"))
-	rig.pg.Start(t)
+	rig.PG.Start(t)
 	up = true
 	rig.until(t, tenant, isReady)
 	rig.until(t, old, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
@@ -298,9 +298,9 @@ func TestDatabaseAway(t *testing.T) {
 
 // TestGoneMeanwhile : a Tenant that is deleted before its turn comes is no error.
 func TestGoneMeanwhile(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	res, err := rig.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{
-		Namespace: rig.ns,
+		Namespace: rig.Namespace,
 		Name:      "gone",
 	}})
 	if err != nil || res != (ctrl.Result{}) {
@@ -324,7 +324,7 @@ func (c *oldClient) Get(ctx context.Context, key client.ObjectKey, o client.Obje
 
 // TestReadTooEarly : what was decided on an old Tenant is not written, is no error, and is decided once more.
 func TestReadTooEarly(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	for name, read := range map[string]func(*testing.T, *v1alpha1.Tenant){
 		"before its finalizer": func(*testing.T, *v1alpha1.Tenant) {},
 		"with its finalizer": func(t *testing.T, o *v1alpha1.Tenant) {
@@ -343,14 +343,14 @@ func TestReadTooEarly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tenant := rig.newTenant("t" + strings.ReplaceAll(name, " ", "-"))
 			rig.putSecrets(t, tenant.Name, rig.goodSecrets())
-			rig.create(t, tenant)
+			rig.Create(t, tenant)
 			read(t, tenant)
 			old := tenant.DeepCopy()
 			rig.change(t, tenant, func(o *v1alpha1.Tenant) { o.Labels = map[string]string{"somebody": "else"} })
 			behind := rig.direct()
 			behind.Client = &oldClient{Client: behind.Client, tenant: old}
 			req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}
-			ctx := log.IntoContext(t.Context(), rig.logger())
+			ctx := log.IntoContext(t.Context(), rig.Logger())
 			if res, err := behind.Reconcile(ctx, req); err != nil || res.RequeueAfter <= 0 {
 				t.Errorf("on the old one: %+v, %v; want another turn", res, err)
 			}

@@ -22,10 +22,10 @@ import (
 )
 
 // listed returns the list of tenant configs, nil without one.
-func (r *rig) listed(t *testing.T) []string {
+func (r *subject) listed(t *testing.T) []string {
 	t.Helper()
 	var s corev1.Secret
-	err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: tenantconfig.ListSecretName}, &s)
+	err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: r.Work, Name: tenantconfig.ListSecretName}, &s)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -38,11 +38,11 @@ func (r *rig) listed(t *testing.T) []string {
 	return append([]string{}, slices.Sorted(maps.Keys(tenantconfig.DecodeList(s.Data)))...)
 }
 
-func (r *rig) configName(tenant *v1alpha1.Tenant) string {
+func (r *subject) configName(tenant *v1alpha1.Tenant) string {
 	return tenantconfig.SecretName(tenantconfig.PrefixTenant, tenant.ID())
 }
 
-func (r *rig) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
+func (r *subject) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
 	t.Helper()
 	want := []string{}
 	for _, tenant := range tenants {
@@ -60,18 +60,18 @@ func (r *rig) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
 // TestListOfConfigs follows the list through the life of an installation.
 func TestListOfConfigs(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	rig.untilListed(t) // empty: no Tenant exists
 	first := rig.ready(t, "support")
 	rig.untilListed(t, first)
 	broken := rig.newTenant("broken") // without its Secrets
-	rig.create(t, broken)
+	rig.Create(t, broken)
 	rig.until(t, broken, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
 	second := rig.ready(t, "sales")
 	rig.untilListed(t, first, second)
 
-	list := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: tenantconfig.ListSecretName}}
+	list := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.Work, Name: tenantconfig.ListSecretName}}
 	if err := rig.Client.Delete(t.Context(), list); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestListOfConfigs(t *testing.T) {
 	// A new installation: the work namespace is empty, the Tenants exist and their status says Ready.
 	stop()
 	if err := errors.Join(
-		rig.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(rig.work)),
+		rig.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(rig.Work)),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestListOfConfigs(t *testing.T) {
 // TestConfigIsWithdrawnBeforeItIsDeleted deletes a Tenant. A pod that sees the deletion of the config must find the
 // list without it within moments, so the list is written first.
 func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.untilListed(t, tenant)
@@ -107,9 +107,9 @@ func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
 		defer close(watching)
 		for ctx.Err() == nil {
 			var config, list corev1.Secret
-			err := rig.Client.Get(ctx, client.ObjectKey{Namespace: rig.work, Name: rig.configName(tenant)}, &config)
+			err := rig.Client.Get(ctx, client.ObjectKey{Namespace: rig.Work, Name: rig.configName(tenant)}, &config)
 			gone := apierrors.IsNotFound(err)
-			err = rig.Client.Get(ctx, client.ObjectKey{Namespace: rig.work, Name: tenantconfig.ListSecretName}, &list)
+			err = rig.Client.Get(ctx, client.ObjectKey{Namespace: rig.Work, Name: tenantconfig.ListSecretName}, &list)
 			if _, in := tenantconfig.DecodeList(list.Data)[rig.configName(tenant)]; gone && err == nil && in {
 				early.Store(true)
 			}
@@ -130,16 +130,16 @@ func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
 // not keep the last value, which is not suspended.
 func TestSuspendedWithoutConfig(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.untilListed(t, tenant)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: "support-exotel"}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.Namespace, Name: "support-exotel"}}
 	if err := rig.Client.Delete(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
 	rig.until(t, tenant, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
-	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: rig.configName(tenant)}}
+	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.Work, Name: rig.configName(tenant)}}
 	if err := rig.Client.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -189,12 +189,12 @@ func TestListWaitsForTenants(t *testing.T) {
 // TestListIsRepaired overwrites the list with other data.
 func TestListIsRepaired(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.untilListed(t, tenant)
 	var list corev1.Secret
-	key := client.ObjectKey{Namespace: rig.work, Name: tenantconfig.ListSecretName}
+	key := client.ObjectKey{Namespace: rig.Work, Name: tenantconfig.ListSecretName}
 	if err := rig.Client.Get(t.Context(), key, &list); err != nil {
 		t.Fatal(err)
 	}
@@ -209,13 +209,13 @@ func TestListIsRepaired(t *testing.T) {
 // the list. One whose Tenant exists stays listed: its config is written again.
 func TestListIsPruned(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	first := rig.ready(t, "support")
 	second := rig.ready(t, "sales")
 	rig.untilListed(t, first, second)
 	stop()
-	list := &ConfigList{Client: rig.Client, APIReader: rig.Client, WorkNamespace: rig.work}
+	list := &ConfigList{Client: rig.Client, APIReader: rig.Client, WorkNamespace: rig.Work}
 	list.Publish(tenantconfig.SecretName(tenantconfig.PrefixTenant, "gone/gone"))
 	if err := list.keep(t.Context()); err != nil {
 		t.Fatal(err)
@@ -223,11 +223,11 @@ func TestListIsPruned(t *testing.T) {
 	if n := len(rig.listed(t)); n != 3 {
 		t.Fatalf("%d are listed, want 3", n)
 	}
-	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: rig.configName(second)}}
+	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.Work, Name: rig.configName(second)}}
 	if err := rig.Client.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	sweeper := rig.sweeper(rig.db)
+	sweeper := rig.sweeper(rig.DB)
 	sweeper.Configs = list
 	if err := sweeper.sweep(t.Context()); err != nil {
 		t.Fatal(err)

@@ -24,36 +24,36 @@ func TestRenewalIsPostponed(t *testing.T) {
 		"no credentials":      {noKey: true, abandoned: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			identityRig := newIdentityRig(t)
-			identityRig.account(t, allowedAccount("support"))
+			identitySubject := newIdentitySubject(t)
+			identitySubject.account(t, allowedAccount("support"))
 			reconciler := &Reconciler{
-				Client:          identityRig.Client,
-				APIReader:       identityRig.Client,
-				UploadNamespace: identityRig.uploads,
-				Identities:      identityRig.identities,
+				Client:          identitySubject.Client,
+				APIReader:       identitySubject.Client,
+				UploadNamespace: identitySubject.Uploads,
+				Identities:      identitySubject.identities,
 				clock:           func() time.Time { return now },
 			}
-			tenant := tenanttest.New(identityRig.ns, "support", identityRig.withIdentity)
+			tenant := tenanttest.New(identitySubject.Namespace, "support", identitySubject.withIdentity)
 			want, err := reconciler.identityOf(t.Context(), scopeOf(tenant))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !tc.noKey {
-				identityRig.identities.save(tenant.ID(), &heldKey{Temporary: tenantconfig.Temporary{
+				identitySubject.identities.save(tenant.ID(), &heldKey{Temporary: tenantconfig.Temporary{
 					Identity: want.digest,
 					Renew:    now,
 					Expires:  now.Add(tc.expires),
 				}})
 			}
 			for range storeCallsPerNamespace {
-				leave, err := reconciler.stores.enter(t.Context(), identityRig.ns)
+				leave, err := reconciler.stores.enter(t.Context(), identitySubject.Namespace)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer leave()
 			}
 			for range 10 { // other Tenants of the namespace
-				reconciler.stores.postpone(identityRig.ns, time.Now())
+				reconciler.stores.postpone(identitySubject.Namespace, time.Now())
 			}
 			scope := scopeOf(tenant)
 			err = reconciler.readIdentity(t.Context(), scope)

@@ -24,22 +24,22 @@ func TestWebIdentityDeletesObjects(t *testing.T) {
 		"expired credentials": {expired: true, want: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			identityRig := newIdentityRig(t)
-			identityRig.account(t, allowedAccount("support"))
-			identityRig.start(t)
-			tenant := identityRig.withObject(t)
+			identitySubject := newIdentitySubject(t)
+			identitySubject.account(t, allowedAccount("support"))
+			identitySubject.start(t)
+			tenant := identitySubject.withObject(t)
 			if tc.expired {
-				identityRig.expire()
+				identitySubject.expire()
 			}
-			identityRig.delete(t, tenant)
-			identityRig.untilGone(t, tenant)
-			if left := identityRig.store.Keys(); len(left) > 0 {
+			identitySubject.Delete(t, tenant)
+			identitySubject.UntilDeleted(t, tenant)
+			if left := identitySubject.store.Keys(); len(left) > 0 {
 				t.Errorf("the bucket still has %v", left)
 			}
-			if got := len(identityRig.sts.Requests()); got != tc.want {
+			if got := len(identitySubject.sts.Requests()); got != tc.want {
 				t.Errorf("the STS was asked %d times, want %d", got, tc.want)
 			}
-			if log := identityRig.logs.String(); strings.Contains(log, "panic") {
+			if log := identitySubject.Logs.String(); strings.Contains(log, "panic") {
 				t.Errorf("the operator recovered from a panic:\n%s", log)
 			}
 		})
@@ -49,15 +49,15 @@ func TestWebIdentityDeletesObjects(t *testing.T) {
 // TestWebIdentityDeletionSaysWhy deletes a Tenant whose credentials have expired and cannot be renewed.
 func TestWebIdentityDeletionSaysWhy(t *testing.T) {
 	for name, tc := range map[string]struct {
-		breaks func(*testing.T, *identityRig, *corev1.ServiceAccount)
+		breaks func(*testing.T, *identitySubject, *corev1.ServiceAccount)
 		want   []string
 	}{
 		"ServiceAccount deleted": {
-			breaks: func(t *testing.T, r *identityRig, a *corev1.ServiceAccount) { r.delete(t, a) },
+			breaks: func(t *testing.T, r *identitySubject, a *corev1.ServiceAccount) { r.Delete(t, a) },
 			want:   []string{"ServiceAccountNotFound", "create it"},
 		},
 		"annotation removed": {
-			breaks: func(t *testing.T, r *identityRig, a *corev1.ServiceAccount) {
+			breaks: func(t *testing.T, r *identitySubject, a *corev1.ServiceAccount) {
 				a.Annotations = nil
 				if err := r.Client.Update(t.Context(), a); err != nil {
 					t.Fatal(err)
@@ -66,30 +66,30 @@ func TestWebIdentityDeletionSaysWhy(t *testing.T) {
 			want: []string{"ServiceAccountNotAllowed", "annotate serviceaccount recordings"},
 		},
 		"STS refuses": {
-			breaks: func(_ *testing.T, r *identityRig, _ *corev1.ServiceAccount) {
+			breaks: func(_ *testing.T, r *identitySubject, _ *corev1.ServiceAccount) {
 				r.sts.SetRules(func(rules *s3test.STSRules) { rules.Subject = "another" })
 			},
 			want: []string{"WebIdentityRefused", "Not authorized to perform"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newIdentityRig(t)
+			r := newIdentitySubject(t)
 			account := r.account(t, allowedAccount("support"))
 			r.start(t)
 			tenant := r.withObject(t)
 			tc.breaks(t, r, account) // first, so that no reconcile renews the credentials
 			r.expire()
-			r.delete(t, tenant)
+			r.Delete(t, tenant)
 			r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, append(tc.want, "could not be deleted",
 				`correct spec.recordings or ServiceAccount "recordings"`, "set spec.deletionPolicy to Retain")...))
-			r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
-			r.untilGone(t, tenant)
+			r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+			r.UntilDeleted(t, tenant)
 		})
 	}
 }
 
 // withObject makes a Tenant whose deletion deletes its objects, with one object.
-func (r *identityRig) withObject(t *testing.T) *v1alpha1.Tenant {
+func (r *identitySubject) withObject(t *testing.T) *v1alpha1.Tenant {
 	t.Helper()
 	tenant := r.ready(t, "support", r.withIdentity, func(t *v1alpha1.Tenant) {
 		t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete
@@ -111,7 +111,7 @@ func (r *identityRig) withObject(t *testing.T) *v1alpha1.Tenant {
 }
 
 // expire lets the credentials that were issued first expire.
-func (r *identityRig) expire() {
+func (r *identitySubject) expire() {
 	r.store.Expire(r.store.Issued()[0].AccessKey)
 	r.ahead.Store(int64(2 * time.Hour))
 }

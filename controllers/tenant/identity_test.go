@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -27,24 +26,24 @@ import (
 
 const identityRole = "arn:aws:iam::123456789012:role/recordings"
 
-// identityRig is a rig with an STS that trusts the API server's tokens, and a store that takes what it issues.
-type identityRig struct {
-	*rig
+// identitySubject is a subject with an STS that trusts the API server's tokens, and a store that takes what it issues.
+type identitySubject struct {
+	*subject
 	store *s3test.Strict
 	sts   *s3test.STS
 	ahead atomic.Int64 // of the operator's clock
 }
 
-func newIdentityRig(t *testing.T) *identityRig {
+func newIdentitySubject(t *testing.T) *identitySubject {
 	t.Helper()
-	r := &identityRig{rig: newRig(t), store: s3test.NewStrict(t, s3test.Rules{}, nil)}
+	r := &identitySubject{subject: newSubject(t), store: s3test.NewStrict(t, s3test.Rules{}, nil)}
 	issuer, keys := r.clusterIssuer(t)
 	r.sts = s3test.NewSTS(t, r.store, s3test.STSRules{
 		Issuer:    issuer,
 		Keys:      keys,
 		Audiences: []string{defaultAudience},
 		RoleARN:   identityRole,
-		Subject:   "system:serviceaccount:" + r.ns + ":recordings",
+		Subject:   "system:serviceaccount:" + r.Namespace + ":recordings",
 	})
 	r.identities = &Identities{Audiences: []string{defaultAudience}, Client: r.Client, Config: r.Config}
 	r.clock = func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
@@ -52,7 +51,7 @@ func newIdentityRig(t *testing.T) *identityRig {
 }
 
 // clusterIssuer reads what the API server publishes of the tokens that it issues.
-func (r *identityRig) clusterIssuer(t *testing.T) (issuer string, keys jose.JSONWebKeySet) {
+func (r *identitySubject) clusterIssuer(t *testing.T) (issuer string, keys jose.JSONWebKeySet) {
 	t.Helper()
 	var document struct {
 		Issuer string `json:"issuer"`
@@ -70,14 +69,14 @@ func (r *identityRig) clusterIssuer(t *testing.T) (issuer string, keys jose.JSON
 }
 
 // account makes the ServiceAccount that the Tenants use.
-func (r *identityRig) account(t *testing.T, annotations map[string]string) *corev1.ServiceAccount {
+func (r *identitySubject) account(t *testing.T, annotations map[string]string) *corev1.ServiceAccount {
 	t.Helper()
 	serviceAccount := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
-		Namespace:   r.ns,
+		Namespace:   r.Namespace,
 		Name:        "recordings",
 		Annotations: annotations,
 	}}
-	r.create(t, serviceAccount)
+	r.Create(t, serviceAccount)
 	return serviceAccount
 }
 
@@ -86,7 +85,7 @@ func allowedAccount(tenant string) map[string]string {
 }
 
 // withIdentity has a Tenant use web identity.
-func (r *identityRig) withIdentity(t *v1alpha1.Tenant) {
+func (r *identitySubject) withIdentity(t *v1alpha1.Tenant) {
 	t.Spec.Recordings.CredentialsSecretRef = nil
 	t.Spec.Recordings.Bucket = r.store.Bucket
 	t.Spec.Recordings.Region = "us-east-1"
@@ -95,45 +94,31 @@ func (r *identityRig) withIdentity(t *v1alpha1.Tenant) {
 }
 
 // noneShown fails if a token or a credential is in what people read.
-func (r *identityRig) noneShown(t *testing.T) {
+func (r *identitySubject) noneShown(t *testing.T) {
 	t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, form := range r.sts.Requests() {
-		r.hidden = append(r.hidden, form.Get("WebIdentityToken"))
+		r.Hide(form.Get("WebIdentityToken"))
 	}
 	for _, key := range r.store.Issued() {
-		r.hidden = append(r.hidden, key.SecretKey, key.Token)
+		r.Hide(key.SecretKey, key.Token)
 	}
-}
-
-// touch has the Tenant reconciled.
-func (r *identityRig) touch(t *testing.T, tenant *v1alpha1.Tenant, change func(*v1alpha1.Tenant)) {
-	t.Helper()
-	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
-		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
-			return err
-		}
-		change(tenant)
-		return r.Client.Update(ctx, tenant)
-	})
 }
 
 // TestWebIdentity makes a Tenant ready with a token of the real API server, and renews its credentials.
 func TestWebIdentity(t *testing.T) {
-	identityRig := newIdentityRig(t)
-	account := identityRig.account(t, allowedAccount("support"))
-	stop := identityRig.start(t)
-	tenant := identityRig.ready(t, "support", identityRig.withIdentity)
-	t.Cleanup(func() { identityRig.noneShown(t) })
+	identitySubject := newIdentitySubject(t)
+	account := identitySubject.account(t, allowedAccount("support"))
+	stop := identitySubject.start(t)
+	tenant := identitySubject.ready(t, "support", identitySubject.withIdentity)
+	t.Cleanup(func() { identitySubject.noneShown(t) })
 
-	first := identityRig.upload(t, tenant)
-	issued := identityRig.store.Issued()
+	first := identitySubject.upload(t, tenant)
+	issued := identitySubject.store.Issued()
 	if len(issued) != 1 || first.AccessKeyID.Reveal() != issued[0].AccessKey ||
 		first.SessionToken.Reveal() != issued[0].Token {
 		t.Fatalf("the upload config does not have the credentials that were issued")
 	}
-	form := maps.Clone(identityRig.sts.Requests()[0])
+	form := maps.Clone(identitySubject.sts.Requests()[0])
 	form.Del("WebIdentityToken")
 	want := url.Values{
 		"Action":          {"AssumeRoleWithWebIdentity"},
@@ -145,45 +130,45 @@ func TestWebIdentity(t *testing.T) {
 	if diff := cmp.Diff(want, form); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
-	probes := identityRig.buckets.count(tenant.ID())
+	probes := identitySubject.buckets.count(tenant.ID())
 
 	// Another operator takes over: it asks no STS while more than half of the lifetime remains.
 	stop()
-	identityRig.identities = &Identities{
+	identitySubject.identities = &Identities{
 		Audiences: []string{defaultAudience},
-		Client:    identityRig.Client,
-		Config:    identityRig.Config,
+		Client:    identitySubject.Client,
+		Config:    identitySubject.Config,
 	}
-	identityRig.start(t)
-	identityRig.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 2 })
-	identityRig.until(t, tenant, both(isReady, observed))
-	if got := len(identityRig.sts.Requests()); got != 1 {
+	identitySubject.start(t)
+	identitySubject.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 2 })
+	identitySubject.until(t, tenant, both(isReady, observed))
+	if got := len(identitySubject.sts.Requests()); got != 1 {
 		t.Errorf("the STS was asked %d times, want once", got)
 	}
-	probes = identityRig.buckets.count(tenant.ID()) - probes // a new operator checks the bucket once
+	probes = identitySubject.buckets.count(tenant.ID()) - probes // a new operator checks the bucket once
 	if probes != 1 {
 		t.Errorf("the new operator checked the bucket %d times, want once", probes)
 	}
 
-	before := identityRig.buckets.count(tenant.ID())
-	identityRig.ahead.Store(int64(35 * time.Minute))
-	identityRig.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 3 })
+	before := identitySubject.buckets.count(tenant.ID())
+	identitySubject.ahead.Store(int64(35 * time.Minute))
+	identitySubject.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 3 })
 	eventually.Within(soon).Succeeds(t, func(context.Context) error {
-		now := identityRig.upload(t, tenant)
+		now := identitySubject.upload(t, tenant)
 		if now.AccessKeyID == first.AccessKeyID || !now.Temporary.Expires.After(first.Temporary.Expires) {
 			return fmt.Errorf("the credentials were not renewed")
 		}
 		return nil
 	})
-	identityRig.until(t, tenant, both(isReady, observed))
-	if got := identityRig.buckets.count(tenant.ID()) - before; got != 0 {
+	identitySubject.until(t, tenant, both(isReady, observed))
+	if got := identitySubject.buckets.count(tenant.ID()) - before; got != 0 {
 		t.Errorf("a renewal had the bucket checked %d times", got)
 	}
-	identityRig.identitySurvives(t, tenant, account)
+	identitySubject.identitySurvives(t, tenant, account)
 }
 
 // identitySurvives lets renewals fail until the credentials expire, and then succeed again.
-func (r *identityRig) identitySurvives(t *testing.T, tenant *v1alpha1.Tenant, account *corev1.ServiceAccount) {
+func (r *identitySubject) identitySurvives(t *testing.T, tenant *v1alpha1.Tenant, account *corev1.ServiceAccount) {
 	t.Helper()
 	r.sts.SetRules(func(rules *s3test.STSRules) {
 		rules.Refuse = func(url.Values) *s3test.Refusal {
@@ -192,14 +177,14 @@ func (r *identityRig) identitySurvives(t *testing.T, tenant *v1alpha1.Tenant, ac
 	})
 	held := r.upload(t, tenant)
 	r.ahead.Add(int64(40 * time.Minute))
-	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 4 })
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 4 })
 	r.until(t, tenant, both(isReady, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue,
 		v1alpha1.ReasonRenewalFailing, "the provider is down", "valid until")))
 	if got := r.upload(t, tenant); got.AccessKeyID != held.AccessKeyID {
 		t.Error("a failure to renew replaced valid credentials")
 	}
 	r.ahead.Add(int64(30 * time.Minute))
-	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.PhoneNumbers = []string{"+918047491898"} })
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.PhoneNumbers = []string{"+918047491898"} })
 	r.until(t, tenant, both(reconcilingFor(v1alpha1.ReasonCredentialsExpired, "IDPCommunicationError"),
 		both(has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, v1alpha1.ReasonCredentialsExpired),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonCredentialsExpired))))
@@ -208,7 +193,7 @@ func (r *identityRig) identitySurvives(t *testing.T, tenant *v1alpha1.Tenant, ac
 	}
 	r.sts.SetRules(func(rules *s3test.STSRules) { rules.Refuse = nil })
 	r.ahead.Add(int64(2 * time.Minute))
-	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 5 })
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 5 })
 	r.until(t, tenant, both(isReady, observed))
 
 	r.identityWithdrawn(t, tenant, account)
@@ -216,7 +201,7 @@ func (r *identityRig) identitySurvives(t *testing.T, tenant *v1alpha1.Tenant, ac
 
 // identityWithdrawn has the ServiceAccount not name the Tenant any more. Other changes reach the pods until the
 // credentials expire and after that.
-func (r *identityRig) identityWithdrawn(t *testing.T, tenant *v1alpha1.Tenant, account *corev1.ServiceAccount) {
+func (r *identitySubject) identityWithdrawn(t *testing.T, tenant *v1alpha1.Tenant, account *corev1.ServiceAccount) {
 	t.Helper()
 	last := r.upload(t, tenant)
 	account.Annotations = nil
@@ -234,7 +219,7 @@ func (r *identityRig) identityWithdrawn(t *testing.T, tenant *v1alpha1.Tenant, a
 		{"+918047491896", 2 * time.Hour, stalledFor(v1alpha1.ReasonCredentialsExpired, command...)},
 	} {
 		r.ahead.Add(int64(tc.ahead))
-		r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.PhoneNumbers = []string{tc.number} })
+		r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.PhoneNumbers = []string{tc.number} })
 		r.until(t, tenant, both(observed, tc.want))
 		if diff := cmp.Diff([]string{tc.number}, r.config(t, tenant).PhoneNumbers); diff != "" {
 			t.Errorf("a withdrawn identity kept another change from the pods (-want +got):\n%s", diff)
@@ -244,7 +229,7 @@ func (r *identityRig) identityWithdrawn(t *testing.T, tenant *v1alpha1.Tenant, a
 		t.Error("credentials were issued for an identity that was withdrawn")
 	}
 	// What asks for another identity does not get these credentials.
-	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.WebIdentity.ServiceAccountName = "another" })
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.WebIdentity.ServiceAccountName = "another" })
 	r.until(t, tenant, stalledFor(v1alpha1.ReasonServiceAccountNotFound, "create it"))
 }
 
@@ -325,22 +310,26 @@ func TestWebIdentityRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			identityRig := newIdentityRig(t)
+			identitySubject := newIdentitySubject(t)
 			if tc.off {
-				identityRig.identities = nil
+				identitySubject.identities = nil
 			}
-			issuer, _ := identityRig.clusterIssuer(t) // the API server's audience, unless it is told another one
+			issuer, _ := identitySubject.clusterIssuer(t) // the API server's audience, unless it is told another one
 			if tc.apiAudience {
-				identityRig.identities.Audiences = []string{issuer}
+				identitySubject.identities.Audiences = []string{issuer}
 			}
 			if !tc.noAccount {
-				identityRig.account(t, orAllowed(tc.account))
+				identitySubject.account(t, orAllowed(tc.account))
 			}
 			if tc.rules != nil {
-				identityRig.sts.SetRules(tc.rules)
+				identitySubject.sts.SetRules(tc.rules)
 			}
-			identityRig.start(t)
-			tenant := identityRig.publish(t, "support", stalledFor(tc.want, tc.parts...), identityRig.withIdentity,
+			identitySubject.start(t)
+			tenant := identitySubject.publish(
+				t,
+				"support",
+				stalledFor(tc.want, tc.parts...),
+				identitySubject.withIdentity,
 				func(t *v1alpha1.Tenant) {
 					if tc.change != nil {
 						tc.change(t)
@@ -348,12 +337,13 @@ func TestWebIdentityRefused(t *testing.T) {
 					if tc.apiAudience {
 						t.Spec.Recordings.WebIdentity.Audience = issuer
 					}
-				})
-			t.Cleanup(func() { identityRig.noneShown(t) })
-			if got := len(identityRig.sts.Requests()); tc.asked >= 0 && got != tc.asked {
+				},
+			)
+			t.Cleanup(func() { identitySubject.noneShown(t) })
+			if got := len(identitySubject.sts.Requests()); tc.asked >= 0 && got != tc.asked {
 				t.Errorf("the STS was asked %d times, want %d", got, tc.asked)
 			}
-			if secret := identityRig.secret(t, tenantconfig.PrefixUpload, tenant); secret != nil {
+			if secret := identitySubject.secret(t, tenantconfig.PrefixUpload, tenant); secret != nil {
 				t.Error("an upload config was written without credentials")
 			}
 		})
@@ -389,7 +379,7 @@ func TestSessionDefaults(t *testing.T) {
 }
 
 // raw returns what the API server answers.
-func (r *identityRig) raw(t *testing.T, path string) ([]byte, error) {
+func (r *identitySubject) raw(t *testing.T, path string) ([]byte, error) {
 	t.Helper()
 	httpClient, err := rest.HTTPClientFor(r.Config)
 	if err != nil {

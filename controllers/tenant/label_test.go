@@ -13,10 +13,10 @@ import (
 )
 
 // setLabel sets the label that Tenants' Secrets need, or another value of it.
-func (r *rig) setLabel(t *testing.T, secret, value string) {
+func (r *subject) setLabel(t *testing.T, secret, value string) {
 	t.Helper()
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, secretlabel.Default.Key, value)
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: secret}}
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: secret}}
 	if err := r.Client.Patch(
 		t.Context(),
 		s,
@@ -29,7 +29,7 @@ func (r *rig) setLabel(t *testing.T, secret, value string) {
 // TestSecretLabel has a Tenant name Secrets of every kind: each needs the label before any of it is compiled.
 func TestSecretLabel(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.label = secretlabel.Default
 	rig.start(t)
 	rig.putSecrets(t, "support", rig.goodSecrets())
@@ -37,12 +37,12 @@ func TestSecretLabel(t *testing.T) {
 	tenant := rig.newTenant("support")
 	allVerifiers(&tenant.Spec.Webhooks, "verifiers-")
 	withAgent(tenant)
-	rig.create(t, tenant)
+	rig.Create(t, tenant)
 	for _, secret := range []string{
 		"support-exotel", "support-bucket", "verifiers-signing", "verifiers-standard", "verifiers-tokens", "verifiers-users",
 		"agent-tokens", "agent-users", "agent-headers", "agent-ca",
 	} {
-		command := fmt.Sprintf("kubectl -n %s label secret %s voice.caly.dev/use=tenant", rig.ns, secret)
+		command := fmt.Sprintf("kubectl -n %s label secret %s voice.caly.dev/use=tenant", rig.Namespace, secret)
 		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretNotLabelled, command),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotLabelled, command)))
 		rig.unpublished(t, tenant)
@@ -52,7 +52,7 @@ func TestSecretLabel(t *testing.T) {
 }
 
 // unpublished wants no config of the tenant in the work namespace.
-func (r *rig) unpublished(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) unpublished(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	for _, prefix := range []string{"tenant", "upload"} {
 		if r.secret(t, prefix, tenant) != nil {
@@ -64,7 +64,7 @@ func (r *rig) unpublished(t *testing.T, tenant *v1alpha1.Tenant) {
 // TestSecretOfAnotherUse has the author of a Tenant that works name a Secret that is not meant for Tenants, as the
 // headers of an agent of their own. The agent is not sent it.
 func TestSecretOfAnotherUse(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.label = secretlabel.Default
 	rig.start(t)
 	rig.putSecrets(t, "support", rig.goodSecrets())
@@ -72,9 +72,9 @@ func TestSecretOfAnotherUse(t *testing.T) {
 		rig.setLabel(t, "support-"+kind, "tenant")
 	}
 	tenant := rig.newTenant("support")
-	rig.create(t, tenant)
+	rig.Create(t, tenant)
 	rig.until(t, tenant, isReady)
-	rig.putSecret(t, "database-admin", map[string]string{"X-Password": "of-another-program"})
+	rig.PutSecret(t, "database-admin", map[string]string{"X-Password": "of-another-program"})
 	rig.setLabel(t, "database-admin", "database")
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) {
 		t.Spec.Audio = &v1alpha1.AudioSpec{

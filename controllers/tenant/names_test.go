@@ -54,7 +54,7 @@ func lacks(reason string, parts ...string) func(*v1alpha1.Tenant) error {
 }
 
 // namesIn are the names of a published config.
-func (r *rig) namesIn(t *testing.T, tenant *v1alpha1.Tenant) []string {
+func (r *subject) namesIn(t *testing.T, tenant *v1alpha1.Tenant) []string {
 	t.Helper()
 	config := r.config(t, tenant)
 	list := append([]string{config.AccountSID}, config.PhoneNumbers...)
@@ -64,7 +64,7 @@ func (r *rig) namesIn(t *testing.T, tenant *v1alpha1.Tenant) []string {
 	return list
 }
 
-func (r *rig) wantNames(t *testing.T, tenant *v1alpha1.Tenant, want ...string) {
+func (r *subject) wantNames(t *testing.T, tenant *v1alpha1.Tenant, want ...string) {
 	t.Helper()
 	eventually.Within(soon).Succeeds(t, func(context.Context) error {
 		if diff := cmp.Diff(want, r.namesIn(t, tenant)); diff != "" {
@@ -77,7 +77,7 @@ func (r *rig) wantNames(t *testing.T, tenant *v1alpha1.Tenant, want ...string) {
 // TestNewTenantTakesNoName writes every name of a Tenant into a second one.
 func TestNewTenantTakesNoName(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	acme := rig.ready(t, "acme", withHosts("voice.acme.example"), withExotel("acme1", "+918047491899"))
 	evil := rig.publish(t, "evil", lacks(v1alpha1.ReasonNameTaken, `spec.exotel.accountSID: "ACME1"`,
@@ -88,7 +88,7 @@ func TestNewTenantTakesNoName(t *testing.T) {
 			t.Errorf("the condition %s names the holder: %s", c.Type, c.Message)
 		}
 	}
-	if !strings.Contains(rig.logs.String(), "holder="+acme.ID()) {
+	if !strings.Contains(rig.Logs.String(), "holder="+acme.ID()) {
 		t.Error("the operator's log does not name the holder")
 	}
 	rig.until(t, acme, isReady)
@@ -101,14 +101,14 @@ func TestNewTenantTakesNoName(t *testing.T) {
 	// The holder drops one name and is deleted later. The other Tenant gets each name within seconds.
 	rig.change(t, acme, func(t *v1alpha1.Tenant) { t.Spec.Auth.Hosts = []string{"new.acme.example"} })
 	rig.wantNames(t, evil, "", "+918000000001", "voice.acme.example", "evil.example")
-	rig.delete(t, acme)
+	rig.Delete(t, acme)
 	rig.until(t, evil, isReady)
 	rig.wantNames(t, evil, "ACME1", "+8047491899", "+918000000001", "voice.acme.example", "evil.example")
 }
 
 // TestOlderTenantTakesNoName adds the name of a younger Tenant to an older one: the name stays where it is published.
 func TestOlderTenantTakesNoName(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	older := rig.ready(t, "older")
 	younger := rig.ready(t, "younger", withHosts("voice.acme.example"))
@@ -123,7 +123,7 @@ func TestOlderTenantTakesNoName(t *testing.T) {
 // TestHostsOfThePlatform writes hosts of the platform into a Tenant, in every spelling that the API server accepts.
 func TestHostsOfThePlatform(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "acme", withHosts("voice.acme.example"))
 	for _, host := range []string{
@@ -143,7 +143,7 @@ func TestHostsOfThePlatform(t *testing.T) {
 
 func TestAllowedHosts(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "acme", withHosts("voice.acme.example", "globex.example"))
 	rig.annotate(t, v1alpha1.AnnotationAllowedHosts, "acme.example, *.acme.example")
@@ -199,7 +199,7 @@ func TestSharedAccount(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			rig := newSubject(t)
 			rig.prover = tc.accepted
 			rig.start(t)
 			credentials := func(name string) {
@@ -210,12 +210,12 @@ func TestSharedAccount(t *testing.T) {
 			credentials("first")
 			first := rig.newTenant("first")
 			withExotel("acme1", tc.first...)(first)
-			rig.create(t, first)
+			rig.Create(t, first)
 			rig.until(t, first, isReady)
 			credentials("second")
 			second := rig.newTenant("second")
 			withExotel("acme1", tc.second...)(second)
-			rig.create(t, second)
+			rig.Create(t, second)
 			if !tc.want {
 				rig.until(t, second, lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"))
 				rig.wantNames(t, second, append([]string{""}, tc.second...)...)
@@ -238,7 +238,7 @@ func TestSharedAccount(t *testing.T) {
 // TestUpgradeKeepsNames starts an operator that has never claimed a name on Tenants whose configs are published.
 func TestUpgradeKeepsNames(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	first := rig.ready(t, "first", withExotel("acme1", "+918047491899"), withHosts("voice.acme.example"))
 	second := rig.ready(t, "second", withExotel("acme2", "+918047491900"))
@@ -258,7 +258,7 @@ func TestUpgradeKeepsNames(t *testing.T) {
 		if err := rig.Client.Update(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := rig.db.ReleaseNames(t.Context(), tenant.ID(), string(tenant.UID), nil); err != nil {
+		if _, err := rig.DB.ReleaseNames(t.Context(), tenant.ID(), string(tenant.UID), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -278,19 +278,19 @@ func TestUpgradeKeepsNames(t *testing.T) {
 
 // TestNamesOfADeletedTenant are released by the sweeper when the finalizer was removed by hand.
 func TestNamesOfADeletedTenant(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(t, "acme", withHosts("voice.acme.example"))
 	other := rig.ready(t, "other")
 	stop()
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
-	sweeper := &Sweeper{Client: rig.Client, APIReader: rig.Client, Store: rig.db, WorkNamespace: rig.work}
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
+	sweeper := &Sweeper{Client: rig.Client, APIReader: rig.Client, Store: rig.DB, WorkNamespace: rig.Work}
 	if err := sweeper.sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	holders, err := rig.db.TenantsWithNames(t.Context())
+	holders, err := rig.DB.TenantsWithNames(t.Context())
 	want := []store.NameHolder{{Tenant: other.ID(), UID: string(other.UID)}}
 	if diff := cmp.Diff(want, holders); err != nil || diff != "" {
 		t.Errorf("holders of names: %v (-want +got):\n%s", err, diff)
@@ -299,13 +299,13 @@ func TestNamesOfADeletedTenant(t *testing.T) {
 
 // TestForeignObjectIsLeftAlone deletes a Tenant whose Secrets would have the names of another Tenant's.
 func TestForeignObjectIsLeftAlone(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	victim := rig.newTenant("victim")
 	evil := rig.newTenant("evil")
-	rig.create(t, evil)
+	rig.Create(t, evil)
 	// A Tenant with the same digest cannot be found in a test: the claim of the victim is made in its stead.
 	object := namesOf(evil)[0].Name
-	if _, err := rig.db.ClaimNames(t.Context(), victim.ID(), "u", []store.Name{object}); err != nil {
+	if _, err := rig.DB.ClaimNames(t.Context(), victim.ID(), "u", []store.Name{object}); err != nil {
 		t.Fatal(err)
 	}
 	stop := rig.start(t)
@@ -316,13 +316,13 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 	}
 	stop()
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-		Namespace: rig.uploads,
+		Namespace: rig.Uploads,
 		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, evil.ID()),
 	}}
-	rig.create(t, foreign)
+	rig.Create(t, foreign)
 	rig.start(t)
-	rig.delete(t, evil)
-	rig.untilGone(t, evil)
+	rig.Delete(t, evil)
+	rig.UntilDeleted(t, evil)
 	if rig.secret(t, tenantconfig.PrefixUpload, evil) == nil {
 		t.Error("the other Tenant's Secret was deleted")
 	}
@@ -331,15 +331,15 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 // TestNamesProperty creates, changes and deletes Tenants in random order, with the decisions of the reconciler and
 // the real database. After each step every name has one owner, and no Tenant lost a name that its spec still has.
 func TestNamesProperty(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a test that can be repeated
 		alive := map[string]*v1alpha1.Tenant{}
 		reconciler := &Reconciler{
 			Client:        rig.listing(alive),
 			APIReader:     rig.Client,
-			Store:         rig.db,
-			WorkNamespace: rig.work,
+			Store:         rig.DB,
+			WorkNamespace: rig.Work,
 		}
 		holder := map[store.Name]string{}
 		for step := range 60 {
@@ -368,7 +368,7 @@ func TestNamesProperty(t *testing.T) {
 				t.Fatal(err)
 			}
 			for n, was := range holder {
-				now, err := rig.db.NameHolders(t.Context(), n)
+				now, err := rig.DB.NameHolders(t.Context(), n)
 				if err != nil || len(now) > 1 {
 					t.Fatalf("seed %d, step %d: %s has the holders %v, %v", seed, step, n.Name, now, err)
 				}
@@ -389,7 +389,7 @@ func TestNamesProperty(t *testing.T) {
 }
 
 // listing returns a client whose lists of Tenants are those of the map.
-func (r *rig) listing(tenants map[string]*v1alpha1.Tenant) client.Client {
+func (r *subject) listing(tenants map[string]*v1alpha1.Tenant) client.Client {
 	return interceptor.NewClient(r.Client, interceptor.Funcs{
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
 			out := list.(*v1alpha1.TenantList)

@@ -22,9 +22,9 @@ func (p partialCounts) PartialEvents(context.Context, []string, time.Time, int) 
 
 // TestPartialCounter checks that a count is written at once when partial events begin or end, and else at an interval.
 func TestPartialCounter(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	tenant := rig.newTenant("partial")
-	rig.create(t, tenant)
+	rig.Create(t, tenant)
 	known := func() (n int32) {
 		rig.until(t, tenant, func(*v1alpha1.Tenant) error { return nil })
 		if tenant.Status.PartialEvents == nil {

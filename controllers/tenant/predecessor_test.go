@@ -1,11 +1,9 @@
 package tenant
 
 import (
-	"context"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -29,60 +27,52 @@ const account = `
 		VALUES ($TENANT, 'code', 'verify_email', 'admin@old.example', 'sealed', now() + interval '1 hour');`
 
 // exec executes statements as the superuser; $TENANT is the tenant's id.
-func (r *rig) exec(t *testing.T, tenant, sql string) {
+func (r *subject) exec(t *testing.T, tenant, sql string) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	sql = strings.ReplaceAll(sql, "$TENANT", "'"+tenant+"'")
-	if _, err := conn.Exec(t.Context(), sql); err != nil {
-		t.Fatal(err)
-	}
+	r.PG.Exec(t, strings.ReplaceAll(sql, "$TENANT", "'"+tenant+"'"))
 }
 
 // access counts what lets a person into a tenant: live sessions, codes, reset tokens and unsent mail.
-func (r *rig) access(t *testing.T, tenant string) int {
+func (r *subject) access(t *testing.T, tenant string) int {
 	t.Helper()
-	return r.one(t, `SELECT (SELECT count(*) FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL)
+	return r.PG.Number(t, `SELECT (SELECT count(*) FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL)
 		+ (SELECT count(*) FROM email_codes WHERE tenant = $1)
 		+ (SELECT count(*) FROM password_reset_tokens WHERE tenant = $1)
 		+ (SELECT count(*) FROM mail_outbox WHERE tenant = $1 AND sealed <> '')`, tenant)
 }
 
-func (r *rig) count(t *testing.T, table, tenant string) int {
+func (r *subject) count(t *testing.T, table, tenant string) int {
 	t.Helper()
-	return r.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, tenant)
+	return r.PG.Number(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, tenant)
 }
 
 // replaced makes a Tenant with data and an account, deletes it and returns another one of the same name, with its
 // predecessor's UID.
-func (r *rig) replaced(t *testing.T, policy v1alpha1.DeletionPolicy) (tenant *v1alpha1.Tenant, predecessor string) {
+func (r *subject) replaced(t *testing.T, policy v1alpha1.DeletionPolicy) (tenant *v1alpha1.Tenant, predecessor string) {
 	t.Helper()
 	old := r.ready(t, "support")
 	r.fill(t, old)
 	r.exec(t, old.ID(), account)
 	predecessor = string(old.UID)
-	r.delete(t, old)
-	r.untilGone(t, old)
+	r.Delete(t, old)
+	r.UntilDeleted(t, old)
 	tenant = r.newTenant("support")
 	tenant.Spec.DeletionPolicy = policy
-	r.create(t, tenant)
+	r.Create(t, tenant)
 	return tenant, predecessor
 }
 
 // decide writes the platform's decision to the Namespace.
-func (r *rig) decide(t *testing.T, decision string) {
+func (r *subject) decide(t *testing.T, decision string) {
 	t.Helper()
 	r.annotate(t, v1alpha1.AnnotationPredecessor, decision)
 }
 
 // reconcile has an operator without a manager look at the Tenant once.
-func (r *rig) reconcile(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) reconcile(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}
-	if _, err := r.direct().Reconcile(log.IntoContext(t.Context(), r.logger()), req); err != nil {
+	if _, err := r.direct().Reconcile(log.IntoContext(t.Context(), r.Logger()), req); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,7 +108,7 @@ func TestPredecessor(t *testing.T) {
 		"delete": {decision: "delete:$UID", wantReady: true, wantAudit: "predecessor_deleted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			rig := newSubject(t)
 			stop := rig.start(t)
 			tenant, predecessor := rig.replaced(t, v1alpha1.DeletionPolicyRetain)
 			rig.until(
@@ -152,14 +142,18 @@ func TestPredecessor(t *testing.T) {
 }
 
 // decided wants one row of the audit log about a predecessor, and none where the action is empty.
-func (r *rig) decided(t *testing.T, tenant *v1alpha1.Tenant, action, predecessor string) {
+func (r *subject) decided(t *testing.T, tenant *v1alpha1.Tenant, action, predecessor string) {
 	t.Helper()
 	want := 0
 	if action != "" {
 		want = 1
 	}
-	all := r.one(t, `SELECT count(*) FROM audit_log WHERE tenant = $1 AND action LIKE 'predecessor%'`, tenant.ID())
-	right := r.one(t, `SELECT count(*) FROM audit_log
+	all := r.PG.Number(
+		t,
+		`SELECT count(*) FROM audit_log WHERE tenant = $1 AND action LIKE 'predecessor%'`,
+		tenant.ID(),
+	)
+	right := r.PG.Number(t, `SELECT count(*) FROM audit_log
 		WHERE tenant = $1 AND action = $2 AND reason = $3 AND outcome = 'success'`,
 		tenant.ID(), action, "UID "+predecessor)
 	if all != want || right != want {
@@ -168,14 +162,14 @@ func (r *rig) decided(t *testing.T, tenant *v1alpha1.Tenant, action, predecessor
 }
 
 // unreachable wants nothing in the work namespace that gives access to the tenant's rows.
-func (r *rig) unreachable(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) unreachable(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	for _, prefix := range []string{tenantconfig.PrefixTenant, tenantconfig.PrefixUpload} {
 		if r.secret(t, prefix, tenant) != nil {
 			t.Errorf("the %s config is published", prefix)
 		}
 	}
-	if n := r.one(t, `SELECT count(*) FROM tenants WHERE tenant = $1 AND suspended`, tenant.ID()); n != 1 {
+	if n := r.PG.Number(t, `SELECT count(*) FROM tenants WHERE tenant = $1 AND suspended`, tenant.ID()); n != 1 {
 		t.Error("the queue is not suspended")
 	}
 	if tenant.Compiled() {
@@ -186,33 +180,33 @@ func (r *rig) unreachable(t *testing.T, tenant *v1alpha1.Tenant) {
 // TestPredecessorOfAStalledTenant deletes a Tenant that waits for a decision: its deletion policy does not count for
 // its predecessor's rows.
 func TestPredecessorOfAStalledTenant(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant, predecessor := rig.replaced(t, v1alpha1.DeletionPolicyDelete)
 	rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
 	id := tenant.ID()
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	if users, objects := rig.count(t, "users", id), rig.countObjects(t, id); users != 1 || objects != 3 {
 		t.Errorf("%d users and %d objects, want those of the predecessor", users, objects)
 	}
 	next := rig.newTenant("support")
-	rig.create(t, next)
+	rig.Create(t, next)
 	rig.until(t, next, stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor))
 }
 
 // TestPredecessorWithoutFinalizer removes the predecessor's finalizer by hand, so that no release ever ran.
 func TestPredecessorWithoutFinalizer(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	old := rig.ready(t, "support")
 	rig.fill(t, old)
 	stop()
 	rig.change(t, old, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	rig.delete(t, old)
-	rig.untilGone(t, old)
+	rig.Delete(t, old)
+	rig.UntilDeleted(t, old)
 	tenant := rig.newTenant("support")
-	rig.create(t, tenant)
+	rig.Create(t, tenant)
 	rig.reconcile(t, tenant)
 	rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
 	rig.unreachable(t, tenant)
@@ -220,11 +214,11 @@ func TestPredecessorWithoutFinalizer(t *testing.T) {
 
 // TestPredecessorWithoutData deletes a Tenant that never had a call, and creates it again. Nothing is at stake.
 func TestPredecessorWithoutData(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	old := rig.ready(t, "support")
-	rig.delete(t, old)
-	rig.untilGone(t, old)
+	rig.Delete(t, old)
+	rig.UntilDeleted(t, old)
 	tenant := rig.ready(t, "support")
 	rig.suspended(t, tenant, false)
 }
@@ -233,7 +227,7 @@ func TestPredecessorWithoutData(t *testing.T) {
 // get them.
 func TestUIDIsRecorded(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.fill(t, tenant)
@@ -242,14 +236,14 @@ func TestUIDIsRecorded(t *testing.T) {
 	rig.reconcile(t, tenant)
 	rig.until(t, tenant, isReady)
 	recorded := `SELECT count(*) FROM tenants WHERE tenant = $1 AND uid = $2`
-	if n := rig.one(t, recorded, tenant.ID(), string(tenant.UID)); n != 1 {
+	if n := rig.PG.Number(t, recorded, tenant.ID(), string(tenant.UID)); n != 1 {
 		t.Error("the UID of a Tenant that works is not recorded")
 	}
 	rig.start(t)
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	rig.exec(t, tenant.ID(), `UPDATE tenants SET uid = ''`)
 	next := rig.newTenant("support")
-	rig.create(t, next)
+	rig.Create(t, next)
 	rig.until(t, next, stalledFor(v1alpha1.ReasonDataOfPredecessor, "adopt:unrecorded-"+string(next.UID)))
 }

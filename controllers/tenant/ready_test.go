@@ -30,7 +30,7 @@ import (
 )
 
 func TestReady(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	if !controllerutil.ContainsFinalizer(tenant, v1alpha1.FinalizerTenant) {
@@ -101,7 +101,7 @@ func TestReady(t *testing.T) {
 }
 
 // loginWorks connects as an upload pod does.
-func (r *rig) loginWorks(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) loginWorks(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	db, err := store.OpenUpload(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
 	if err != nil {
@@ -111,11 +111,11 @@ func (r *rig) loginWorks(t *testing.T, tenant *v1alpha1.Tenant) {
 	db.Close()
 }
 
-func (r *rig) hasEvent(t *testing.T, kind, reason string) {
+func (r *subject) hasEvent(t *testing.T, kind, reason string) {
 	t.Helper()
 	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
 		var list eventsv1.EventList
-		if err := r.Client.List(ctx, &list, client.InNamespace(r.ns)); err != nil {
+		if err := r.Client.List(ctx, &list, client.InNamespace(r.Namespace)); err != nil {
 			return err
 		}
 		for _, e := range list.Items {
@@ -129,7 +129,7 @@ func (r *rig) hasEvent(t *testing.T, kind, reason string) {
 
 // TestWorkSecrets looks at how the pods find the two Secrets: by type, by labels, by name.
 func TestWorkSecrets(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	for prefix, want := range map[string]struct {
@@ -143,7 +143,7 @@ func TestWorkSecrets(t *testing.T) {
 			secret := rig.secret(t, prefix, tenant)
 			wantLabels := map[string]string{
 				v1alpha1.LabelTenant:           "support",
-				v1alpha1.LabelTenantNamespace:  rig.ns,
+				v1alpha1.LabelTenantNamespace:  rig.Namespace,
 				v1alpha1.LabelComponent:        want.component,
 				"app.kubernetes.io/managed-by": "caly",
 			}
@@ -160,7 +160,7 @@ func TestWorkSecrets(t *testing.T) {
 				)
 			}
 			// Removed or changed by hand, it comes back.
-			rig.delete(t, secret)
+			rig.Delete(t, secret)
 			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				if again := rig.secret(t, prefix, tenant); again == nil || again.UID == secret.UID {
 					return fmt.Errorf("it is not made anew")
@@ -175,7 +175,7 @@ func TestWorkSecrets(t *testing.T) {
 // TestSecretFaults gives each Secret each fault, reads the verdict, and mends it: no more than the Secret need change.
 func TestSecretFaults(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	const notFound, keyMissing = v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyMissing
 	const exotel, bucket, webhook = "spec.exotel.credentialsSecretRef", "spec.recordings.credentialsSecretRef", "spec.webhooks.signature.secretRef"
@@ -230,7 +230,7 @@ func TestSecretFaults(t *testing.T) {
 			}
 			rig.putSecrets(t, id, all)
 			tenant := rig.newTenant(id)
-			rig.create(t, tenant)
+			rig.Create(t, tenant)
 			parts := append(slices.Clone(tc.parts), fmt.Sprintf("%q", id+"-"+tc.secret))
 			rig.until(
 				t,
@@ -244,7 +244,7 @@ func TestSecretFaults(t *testing.T) {
 				rig.secret(t, tenantconfig.PrefixUpload, tenant) != nil {
 				t.Error("a config was written all the same")
 			}
-			rig.putSecret(t, id+"-"+tc.secret, good)
+			rig.PutSecret(t, id+"-"+tc.secret, good)
 			rig.until(
 				t,
 				tenant,
@@ -283,7 +283,7 @@ func resetting(t *testing.T) string {
 
 // TestStorageFaults : a store that cannot be used is told of, keeps no webhook out, and is not asked in a loop.
 func TestStorageFaults(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // a port where nobody listens
 	if err != nil {
@@ -344,7 +344,7 @@ func TestStorageFaults(t *testing.T) {
 			if tc.breaks != nil {
 				tc.breaks(tenant)
 			}
-			rig.create(t, tenant)
+			rig.Create(t, tenant)
 			want := reconcilingFor
 			if tc.stall {
 				want = stalledFor
@@ -383,7 +383,7 @@ func TestStorageFaults(t *testing.T) {
 }
 
 // strictTenant is a Tenant whose bucket is in a strict store.
-func (r *rig) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha1.Tenant {
+func (r *subject) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha1.Tenant {
 	t.Helper()
 	all := r.goodSecrets()
 	all["bucket"] = map[string]string{"accessKeyID": s.AccessKey, "secretAccessKey": s.SecretKey}
@@ -391,7 +391,7 @@ func (r *rig) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha
 	tenant := r.newTenant(name)
 	tenant.Spec.Recordings.Bucket = s.Bucket
 	tenant.Spec.Recordings.Endpoint = s.URL
-	r.create(t, tenant)
+	r.Create(t, tenant)
 	return tenant
 }
 
@@ -399,7 +399,7 @@ func (r *rig) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha
 // while no recording reached them.
 func TestWriteChecks(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	t.Run("Object Lock", func(t *testing.T) {
 		strict := s3test.NewStrict(t, s3test.Rules{Lock: true}, nil)
@@ -455,7 +455,7 @@ func TestWriteChecks(t *testing.T) {
 
 // quiet watches for a loop. The retries are half a minute apart; the first reconciles may come in a row, as each write
 // of the operator's own wakes it.
-func (r *rig) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	time.Sleep(2 * time.Second)
 	before := r.buckets.count(tenant.ID())
@@ -468,7 +468,7 @@ func (r *rig) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
 // TestReadyIsQuiet : a Tenant that is ready is neither probed nor written again, whoever touches its status.
 func TestReadyIsQuiet(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.quiet(t, tenant)
@@ -493,7 +493,7 @@ func TestReadyIsQuiet(t *testing.T) {
 
 func TestInvalidSpec(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	for name, tc := range map[string]struct {
 		breaks func(*v1alpha1.Tenant)

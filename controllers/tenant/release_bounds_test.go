@@ -15,11 +15,11 @@ import (
 )
 
 // uploadPod makes an upload pod of the Tenant on a node.
-func (r *rig) uploadPod(t *testing.T, tenant *v1alpha1.Tenant, name, node string) *corev1.Pod {
+func (r *subject) uploadPod(t *testing.T, tenant *v1alpha1.Tenant, name, node string) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: r.uploads,
+			Namespace: r.Uploads,
 			Name:      name,
 			Labels: map[string]string{
 				v1alpha1.LabelTenant:          tenant.Name,
@@ -30,7 +30,7 @@ func (r *rig) uploadPod(t *testing.T, tenant *v1alpha1.Tenant, name, node string
 		Spec: podSpec(),
 	}
 	pod.Spec.NodeName = node
-	r.create(t, pod)
+	r.Create(t, pod)
 	return pod
 }
 
@@ -39,7 +39,7 @@ func (r *rig) uploadPod(t *testing.T, tenant *v1alpha1.Tenant, name, node string
 // neither.
 func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.abandon = 5 * time.Second
 	rig.start(t)
 	tenant := rig.ready(
@@ -49,7 +49,7 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	)
 	rig.fill(t, tenant)
 	queued := store.NewRecording{ID: "00000000000000f1", SourceURL: "https://recordings.exotel.com/f1.mp3"}
-	if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "f1", queued); err != nil {
+	if _, err := rig.DB.Enqueue(t.Context(), tenant.ID(), "f1", queued); err != nil {
 		t.Fatal(err)
 	}
 	worker, err := store.OpenUpload(t.Context(), rig.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
@@ -68,9 +68,9 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := tenant.DeepCopy()
-	rig.delete(t, tenant)
+	rig.Delete(t, tenant)
 	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the last upload pod to end",
-		rig.uploads+"/upload-1", `node "n3"`))
+		rig.Uploads+"/upload-1", `node "n3"`))
 	if err := rig.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 		len(still) != 0 {
 		t.Errorf("the pod still holds %v, %v", still, err)
 	}
-	rig.untilGone(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	rig.nothingLeft(t, id)
 	if n := rig.countObjects(t, id.ID()); n != 0 {
 		t.Errorf("%d objects, want none", n)
@@ -96,30 +96,30 @@ func TestDeletionReadsTheSpec(t *testing.T) {
 	closed := "http://" + listener.Addr().String()
 	_ = listener.Close()
 	for name, tc := range map[string]struct {
-		breaks, corrects func(*testing.T, *rig, *v1alpha1.Tenant)
+		breaks, corrects func(*testing.T, *subject, *v1alpha1.Tenant)
 	}{
 		"endpoint": {
-			breaks: func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			breaks: func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = closed })
 			},
-			corrects: func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			corrects: func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
 				r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = r.s3.Endpoint })
 			},
 		},
 		"Secret": {
-			breaks: func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
-				r.putSecret(t, "support-bucket", map[string]string{
+			breaks: func(t *testing.T, r *subject, _ *v1alpha1.Tenant) {
+				r.PutSecret(t, "support-bucket", map[string]string{
 					"accessKeyID":     r.s3.AccessKey,
 					"secretAccessKey": "of-another",
 				})
 			},
-			corrects: func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
-				r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
+			corrects: func(t *testing.T, r *subject, _ *v1alpha1.Tenant) {
+				r.PutSecret(t, "support-bucket", r.goodSecrets()["bucket"])
 			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newSubject(t)
 			r.start(t)
 			tenant := r.ready(t, "support",
 				func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
@@ -132,11 +132,11 @@ func TestDeletionReadsTheSpec(t *testing.T) {
 				return nil
 			})
 			id := tenant.DeepCopy()
-			r.delete(t, tenant)
+			r.Delete(t, tenant)
 			r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "could not be deleted",
 				"correct spec.recordings or the Secret"))
 			tc.corrects(t, r, tenant)
-			r.untilGone(t, tenant)
+			r.UntilDeleted(t, tenant)
 			r.nothingLeft(t, id)
 			if n := r.countObjects(t, id.ID()); n != 0 {
 				t.Errorf("%d objects, want none", n)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,24 +25,12 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
-// objects looks into the bucket behind the operator's back.
-func (r *rig) objects(t *testing.T) *minio.Core {
+func (r *subject) countObjects(t *testing.T, tenant string) (n int) {
 	t.Helper()
-	core, err := minio.NewCore(r.s3.Endpoint[len("http://"):], &minio.Options{
-		Creds:  credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""),
-		Region: r.s3.Region,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return core
-}
-
-func (r *rig) countObjects(t *testing.T, tenant string) (n int) {
-	t.Helper()
-	core := r.objects(t)
+	core := r.s3.Admin(t)
 	for o := range core.Client.ListObjects(t.Context(), r.bucket, minio.ListObjectsOptions{
 		Prefix:    tenant + "/",
 		Recursive: true,
@@ -61,9 +48,9 @@ func (r *rig) countObjects(t *testing.T, tenant string) (n int) {
 }
 
 // countRows is every row of the tenant, its own one too.
-func (r *rig) countRows(t *testing.T, tenant string) int {
+func (r *subject) countRows(t *testing.T, tenant string) int {
 	t.Helper()
-	return r.one(
+	return r.PG.Number(
 		t,
 		`SELECT (SELECT count(*) FROM recordings WHERE tenant = $1) + (SELECT count(*) FROM recording_history WHERE tenant = $1)
 		+ (SELECT count(*) FROM calls WHERE tenant = $1) + (SELECT count(*) FROM call_events WHERE tenant = $1)
@@ -73,10 +60,10 @@ func (r *rig) countRows(t *testing.T, tenant string) int {
 }
 
 // fill gives a tenant two objects, an unfinished upload, a call with its event, a queued recording and an uploaded one.
-func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	id := tenant.ID()
-	core := r.objects(t)
+	core := r.s3.Admin(t)
 	for _, key := range []string{"a.mp3", "2026/01/02/b.mp3"} {
 		_, err := core.Client.PutObject(
 			t.Context(),
@@ -99,11 +86,7 @@ func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 		t.Fatal(err)
 	}
 	r.ingest(t, id, "uploaded")
-	pod, err := store.OpenUpload(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pod.Close()
+	pod := storetest.Open(t, r.upload(t, tenant).DatabaseURL.Reveal(), store.OpenUpload)
 	claimed, err := pod.Claim(t.Context(), "pod", 1, time.Minute)
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claim: %v, %v", claimed, err)
@@ -125,13 +108,9 @@ func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 }
 
 // ingest takes a webhook as the data plane does.
-func (r *rig) ingest(t *testing.T, tenant, call string) {
+func (r *subject) ingest(t *testing.T, tenant, call string) {
 	t.Helper()
-	dataplane, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dataplane.Close()
+	dataplane := storetest.Open(t, r.PG.DataplaneDSN, store.OpenDataplane)
 	url := "https://recordings.exotel.com/" + call + ".mp3"
 	event := store.Event{
 		Tenant:     tenant,
@@ -150,7 +129,7 @@ func (r *rig) ingest(t *testing.T, tenant, call string) {
 }
 
 // nothingLeft wants no more of a tenant in the work namespace, and no way for its pods into the database.
-func (r *rig) nothingLeft(t *testing.T, tenant *v1alpha1.Tenant) {
+func (r *subject) nothingLeft(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	for _, prefix := range []string{tenantconfig.PrefixTenant, tenantconfig.PrefixUpload} {
 		if secret := r.secret(t, prefix, tenant); secret != nil {
@@ -162,25 +141,25 @@ func (r *rig) nothingLeft(t *testing.T, tenant *v1alpha1.Tenant) {
 	if !apierrors.IsNotFound(err) && job.DeletionTimestamp.IsZero() {
 		t.Errorf("the upload Job is left (%v)", err)
 	}
-	if n := r.one(t, `SELECT count(*) FROM upload_roles WHERE tenant = $1`, tenant.ID()); n != 0 {
+	if n := r.PG.Number(t, `SELECT count(*) FROM upload_roles WHERE tenant = $1`, tenant.ID()); n != 0 {
 		t.Error("the database role is left")
 	}
 }
 
 // uploadKey names the upload config and the upload Job of a Tenant.
-func (r *rig) uploadKey(tenant *v1alpha1.Tenant) client.ObjectKey {
+func (r *subject) uploadKey(tenant *v1alpha1.Tenant) client.ObjectKey {
 	return client.ObjectKey{
-		Namespace: r.uploads,
+		Namespace: r.Uploads,
 		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID()),
 	}
 }
 
-func (r *rig) uploadJob(t *testing.T, tenant *v1alpha1.Tenant) *batchv1.Job {
+func (r *subject) uploadJob(t *testing.T, tenant *v1alpha1.Tenant) *batchv1.Job {
 	t.Helper()
 	job := &batchv1.Job{ObjectMeta: metaOf(r.uploadKey(tenant))}
 	job.Spec.Suspend = ptr.To(true)
 	job.Spec.Template.Spec = podSpec()
-	r.create(t, job)
+	r.Create(t, job)
 	return job
 }
 
@@ -204,7 +183,7 @@ func TestDeletion(t *testing.T) {
 		"delete, Secrets are gone": {v1alpha1.DeletionPolicyDelete, true, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			rig := newSubject(t)
 			rig.start(t)
 			tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = tc.policy })
 			other := rig.ready(t, "support-2") // whose id and keys begin the same
@@ -213,16 +192,16 @@ func TestDeletion(t *testing.T) {
 			rig.uploadJob(t, tenant)
 			if tc.secretsGone {
 				for kind := range rig.goodSecrets() {
-					rig.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-						Namespace: rig.ns,
+					rig.Delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+						Namespace: rig.Namespace,
 						Name:      "support-" + kind,
 					}})
 				}
 				rig.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
 			}
 			id := tenant.DeepCopy()
-			rig.delete(t, tenant)
-			rig.untilGone(t, tenant)
+			rig.Delete(t, tenant)
+			rig.UntilDeleted(t, tenant)
 			rig.nothingLeft(t, id)
 			rig.until(t, other, isReady)
 			got := []int{
@@ -241,15 +220,15 @@ func TestDeletion(t *testing.T) {
 
 // TestDeletionOfWhatNeverWorked : there is no upload config, so there is nothing in a bucket.
 func TestDeletionOfWhatNeverWorked(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.newTenant("support")
 	tenant.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete
-	rig.create(t, tenant)
+	rig.Create(t, tenant)
 	rig.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
 	id := tenant.DeepCopy()
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	rig.nothingLeft(t, id)
 }
 
@@ -257,13 +236,13 @@ func TestDeletionOfWhatNeverWorked(t *testing.T) {
 // at once.
 func TestComeBack(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.fill(t, tenant)
 	old := rig.config(t, tenant).UID
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	rig.decide(t, "adopt:"+old)
 	tenant = rig.ready(t, "support")
 	rig.suspended(t, tenant, false)
@@ -280,16 +259,16 @@ func TestComeBack(t *testing.T) {
 func TestDeletionWaitsForUploadPods(t *testing.T) {
 	t.Parallel()
 	t.Run("upload namespace", func(t *testing.T) {
-		rig := newRig(t)
-		testDeletionWaits(t, rig, rig.uploads)
+		rig := newSubject(t)
+		testDeletionWaits(t, rig, rig.Uploads)
 	})
 	t.Run("work namespace", func(t *testing.T) {
-		rig := newRig(t)
-		testDeletionWaits(t, rig, rig.work)
+		rig := newSubject(t)
+		testDeletionWaits(t, rig, rig.Work)
 	})
 }
 
-func testDeletionWaits(t *testing.T, r *rig, namespace string) {
+func testDeletionWaits(t *testing.T, r *subject, namespace string) {
 	t.Helper()
 	r.start(t)
 	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
@@ -300,7 +279,7 @@ func testDeletionWaits(t *testing.T, r *rig, namespace string) {
 			Name:      "upload-1",
 			Labels: map[string]string{
 				v1alpha1.LabelTenant:          "support",
-				v1alpha1.LabelTenantNamespace: r.ns,
+				v1alpha1.LabelTenantNamespace: r.Namespace,
 				v1alpha1.LabelComponent:       "upload",
 			},
 		},
@@ -308,10 +287,10 @@ func testDeletionWaits(t *testing.T, r *rig, namespace string) {
 	}
 	other := pod.DeepCopy()
 	other.Name, other.Labels[v1alpha1.LabelTenant] = "upload-2", "another" // keeps nobody waiting
-	r.create(t, pod)
-	r.create(t, other)
+	r.Create(t, pod)
+	r.Create(t, other)
 	id := tenant.DeepCopy()
-	r.delete(t, tenant)
+	r.Delete(t, tenant)
 	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the last upload pod to end"))
 	if n := r.countObjects(t, id.ID()); n != 3 {
 		t.Errorf("%d objects while a pod runs, want 3", n)
@@ -323,7 +302,7 @@ func testDeletionWaits(t *testing.T, r *rig, namespace string) {
 	if err := r.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	r.untilGone(t, tenant)
+	r.UntilDeleted(t, tenant)
 	r.nothingLeft(t, id)
 	if n := r.countObjects(t, id.ID()); n != 0 {
 		t.Errorf("%d objects, want none", n)
@@ -332,29 +311,29 @@ func testDeletionWaits(t *testing.T, r *rig, namespace string) {
 
 // TestDeletionWaitsForCaptures : a data-plane pod that has a capture of the last call is waited for, and one that is gone is not.
 func TestDeletionWaitsForCaptures(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(
 		t,
 		"support",
 		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
 	)
-	rig.one(t, `INSERT INTO captures (tenant, id, session, pod, state, bucket, object_key)
+	rig.PG.Number(t, `INSERT INTO captures (tenant, id, session, pod, state, bucket, object_key)
 		VALUES ($1, '00000000000000a1', gen_random_uuid(), 'pod', 'recording', 'b', 'k') RETURNING 1`, tenant.ID())
 	id := tenant.DeepCopy()
-	rig.delete(t, tenant)
+	rig.Delete(t, tenant)
 	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the captures of the last calls to end"))
-	rig.one(t, `UPDATE captures SET last_seen_at = now() - interval '3 minutes' RETURNING 1`)
-	rig.untilGone(t, tenant)
+	rig.PG.Number(t, `UPDATE captures SET last_seen_at = now() - interval '3 minutes' RETURNING 1`)
+	rig.UntilDeleted(t, tenant)
 	rig.nothingLeft(t, id)
-	if n := rig.one(t, `SELECT count(*) FROM captures WHERE tenant = $1`, id.ID()); n != 0 {
+	if n := rig.PG.Number(t, `SELECT count(*) FROM captures WHERE tenant = $1`, id.ID()); n != 0 {
 		t.Errorf("%d captures are there still", n)
 	}
 }
 
 // TestDeletionWithoutTheStore : it says what holds the Tenant, and Retain lets it go.
 func TestDeletionWithoutTheStore(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(
 		t,
@@ -364,10 +343,10 @@ func TestDeletionWithoutTheStore(t *testing.T) {
 	rig.fill(t, tenant)
 	rig.s3.Stop(t)
 	id := tenant.DeepCopy()
-	rig.delete(t, tenant)
+	rig.Delete(t, tenant)
 	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, rig.bucket, "could not be deleted", "or set spec."))
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
-	rig.untilGone(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	rig.nothingLeft(t, id)
 	rig.s3.Start(t)
 	if rows, objects := rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()); rows != 7 || objects != 3 {
@@ -389,7 +368,7 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 		"garbage, Secrets are too": {true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			rig := newSubject(t)
 			stop := rig.start(t)
 			tenant := rig.ready(
 				t,
@@ -405,13 +384,16 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				rig.delete(t, config)
+				rig.Delete(t, config)
 			}
 			if tc.secretsGone {
-				rig.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: "support-bucket"}})
+				rig.Delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+					Namespace: rig.Namespace,
+					Name:      "support-bucket",
+				}})
 			}
 			id := tenant.DeepCopy()
-			rig.delete(t, tenant)
+			rig.Delete(t, tenant)
 			rig.start(t)
 			if tc.secretsGone {
 				rig.until(
@@ -427,7 +409,7 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 				if rows, objects := rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()); rows != 7 || objects != 3 {
 					t.Errorf("%d rows and %d objects, want all 7 and 3", rows, objects)
 				}
-				rig.putSecret(t, "support-bucket", rig.goodSecrets()["bucket"])
+				rig.PutSecret(t, "support-bucket", rig.goodSecrets()["bucket"])
 			}
 			// Without a watch on them it looks again after 30 s.
 			eventually.Within(40*time.Second).Succeeds(t, func(ctx context.Context) error {
@@ -446,14 +428,14 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 
 // TestDeletionTakesItsViews : the CallRecordings that the operator made go with the Tenant; those of people are theirs.
 func TestDeletionTakesItsViews(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	other := rig.ready(t, "support-2")
 	view := func(name, of, origin string) *v1alpha1.CallRecording {
 		callRecording := &v1alpha1.CallRecording{
 			ObjectMeta: metav1.ObjectMeta{
-				Namespace: rig.ns,
+				Namespace: rig.Namespace,
 				Name:      name,
 				Labels:    map[string]string{v1alpha1.LabelTenant: of},
 			},
@@ -466,14 +448,14 @@ func TestDeletionTakesItsViews(t *testing.T) {
 		if origin != "" {
 			callRecording.Labels[v1alpha1.LabelOrigin] = origin
 		}
-		rig.create(t, callRecording)
+		rig.Create(t, callRecording)
 		return callRecording
 	}
 	made := view("made", tenant.Name, v1alpha1.OriginIntake)
 	stay := []client.Object{view("of-another", other.Name, v1alpha1.OriginIntake), view("of-a-person", tenant.Name, "")}
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
-	rig.untilGone(t, made)
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
+	rig.UntilDeleted(t, made)
 	for _, o := range stay {
 		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			t.Errorf("%s: %v", o.GetName(), err)
@@ -483,7 +465,7 @@ func TestDeletionTakesItsViews(t *testing.T) {
 
 // TestDeletionEndedOnTheWay takes the database away in the middle of it; what was done is not needed again.
 func TestDeletionEndedOnTheWay(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(
 		t,
@@ -493,10 +475,10 @@ func TestDeletionEndedOnTheWay(t *testing.T) {
 	rig.fill(t, tenant)
 	stop()
 	id := tenant.DeepCopy()
-	rig.delete(t, tenant)
+	rig.Delete(t, tenant)
 	first := rig.direct()
-	first.Store = noRole{rig.db}
-	ctx := log.IntoContext(t.Context(), rig.logger())
+	first.Store = noRole{rig.DB}
+	ctx := log.IntoContext(t.Context(), rig.Logger())
 	if err := rig.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 		t.Fatal(err)
 	}
@@ -507,13 +489,13 @@ func TestDeletionEndedOnTheWay(t *testing.T) {
 		t.Fatal("the rows must be gone by now, and the upload config still there")
 	}
 	rig.start(t)
-	rig.untilGone(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	rig.nothingLeft(t, id)
 }
 
 // TestReleaseOfAnOldReading : the cache still tells of a Tenant that is gone, while another one of its name is at work.
 func TestReleaseOfAnOldReading(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(
 		t,
@@ -522,12 +504,12 @@ func TestReleaseOfAnOldReading(t *testing.T) {
 	)
 	old := tenant.DeepCopy()
 	old.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
 	release := func() {
 		t.Helper()
 		s := &scope{tenant: old.DeepCopy()}
-		if err := rig.direct().release(log.IntoContext(t.Context(), rig.logger()), s); !abandoned(err) {
+		if err := rig.direct().release(log.IntoContext(t.Context(), rig.Logger()), s); !abandoned(err) {
 			t.Errorf("%v; want nothing more to write", err)
 		}
 	}
@@ -546,13 +528,13 @@ func TestReleaseOfAnOldReading(t *testing.T) {
 	rig.loginWorks(t, tenant)
 }
 
-func (r *rig) sweeper(db Store) *Sweeper {
+func (r *subject) sweeper(db Store) *Sweeper {
 	return &Sweeper{
 		Client:          r.Client,
 		APIReader:       r.Client,
 		Store:           db,
-		WorkNamespace:   r.work,
-		UploadNamespace: r.uploads,
+		WorkNamespace:   r.Work,
+		UploadNamespace: r.Uploads,
 		Every:           time.Hour,
 	}
 }
@@ -560,19 +542,19 @@ func (r *rig) sweeper(db Store) *Sweeper {
 // TestSweeperMovesUploads tests that upload configs and Jobs which an earlier version had in the work namespace, where
 // the data plane can read them, are removed, and nothing else is.
 func TestSweeperMovesUploads(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(t, "support")
 	stop()
 	misplaced := rig.secret(t, tenantconfig.PrefixUpload, tenant)
-	misplaced.ObjectMeta = metav1.ObjectMeta{Namespace: rig.work, Name: misplaced.Name, Labels: misplaced.Labels}
-	rig.create(t, misplaced)
+	misplaced.ObjectMeta = metav1.ObjectMeta{Namespace: rig.Work, Name: misplaced.Name, Labels: misplaced.Labels}
+	rig.Create(t, misplaced)
 	oldJob := rig.uploadJob(t, tenant).DeepCopy()
-	oldJob.ObjectMeta = metav1.ObjectMeta{Namespace: rig.work, Name: oldJob.Name}
+	oldJob.ObjectMeta = metav1.ObjectMeta{Namespace: rig.Work, Name: oldJob.Name}
 	oldJob.Spec.Selector = nil
 	oldJob.Spec.Template.Labels = nil
-	rig.create(t, oldJob)
-	if err := rig.sweeper(rig.db).sweep(log.IntoContext(t.Context(), rig.logger())); err != nil {
+	rig.Create(t, oldJob)
+	if err := rig.sweeper(rig.DB).sweep(log.IntoContext(t.Context(), rig.Logger())); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []client.Object{misplaced, oldJob} {
@@ -587,7 +569,7 @@ func TestSweeperMovesUploads(t *testing.T) {
 	}
 	rig.loginWorks(t, tenant)
 	var list corev1.SecretList
-	if err := rig.Client.List(t.Context(), &list, client.InNamespace(rig.work)); err != nil {
+	if err := rig.Client.List(t.Context(), &list, client.InNamespace(rig.Work)); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range list.Items {
@@ -603,26 +585,26 @@ type noRole struct{ *store.Operator }
 func (noRole) DropUploadRole(context.Context, string) error { return store.ErrUnavailable }
 
 func TestSweeper(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	gone := rig.ready(t, "gone")
 	living := rig.ready(t, "living")
 	job := rig.uploadJob(t, gone)
 	livingJob := rig.uploadJob(t, living)
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-		Namespace: rig.work,
+		Namespace: rig.Work,
 		Name:      "foreign",
 		Labels:    map[string]string{"app.kubernetes.io/managed-by": "caly"},
 	}}
-	rig.create(t, foreign)
+	rig.Create(t, foreign)
 	stop()
 	id := gone.DeepCopy()
 	rig.change(t, gone, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	rig.delete(t, gone)
-	rig.untilGone(t, gone)
+	rig.Delete(t, gone)
+	rig.UntilDeleted(t, gone)
 
-	sweeper := rig.sweeper(rig.db)
-	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), rig.logger()))
+	sweeper := rig.sweeper(rig.DB)
+	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), rig.Logger()))
 	ended := make(chan error, 1)
 	go func() { ended <- sweeper.Start(ctx) }()
 	eventually.Within(soon).Succeeds(t, func(context.Context) error {
@@ -659,23 +641,23 @@ func TestSweeper(t *testing.T) {
 
 // TestSweeperTriesAgain : what one sweep could not remove the next one does; the role goes before the Secret that tells of it.
 func TestSweeperTriesAgain(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(t, "support")
 	stop()
 	id := tenant.DeepCopy()
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	rig.delete(t, tenant)
-	rig.untilGone(t, tenant)
-	ctx := log.IntoContext(t.Context(), rig.logger())
-	sweeper := rig.sweeper(noRole{rig.db})
+	rig.Delete(t, tenant)
+	rig.UntilDeleted(t, tenant)
+	ctx := log.IntoContext(t.Context(), rig.Logger())
+	sweeper := rig.sweeper(noRole{rig.DB})
 	if err := sweeper.sweep(ctx); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("sweep: %v", err)
 	}
 	if rig.secret(t, tenantconfig.PrefixUpload, id) == nil {
 		t.Fatal("the upload config is gone, and nobody knows of the role any more")
 	}
-	sweeper.Store = rig.db
+	sweeper.Store = rig.DB
 	if err := sweeper.sweep(ctx); err != nil {
 		t.Fatal(err)
 	}

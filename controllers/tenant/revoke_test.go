@@ -53,9 +53,9 @@ func isStalled(t *v1alpha1.Tenant) error {
 	return nil
 }
 
-func removeSecret(t *testing.T, r *rig, name string) {
+func removeSecret(t *testing.T, r *subject, name string) {
 	t.Helper()
-	r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}})
+	r.Delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name}})
 }
 
 // TestVerifierCloses deletes or empties the Secret of a verifier and looks at what the data plane accepts after the
@@ -65,7 +65,7 @@ func TestVerifierCloses(t *testing.T) {
 	requireAny := func(t *v1alpha1.Tenant) { t.Spec.Webhooks.Require = v1alpha1.RequireAny }
 	for name, tc := range map[string]struct {
 		spec         func(*v1alpha1.Tenant)
-		revoke       func(*testing.T, *rig)
+		revoke       func(*testing.T, *subject)
 		wantField    string
 		wantWebhooks string
 		wantAudio    string
@@ -75,41 +75,43 @@ func TestVerifierCloses(t *testing.T) {
 				token := &v1alpha1.TokenSpec{SecretRef: v1alpha1.SecretReference{Name: "verifiers-tokens"}}
 				t.Spec.Webhooks = v1alpha1.WebhooksSpec{Token: token}
 			},
-			revoke:       func(t *testing.T, r *rig) { removeSecret(t, r, "verifiers-tokens") },
+			revoke:       func(t *testing.T, r *subject) { removeSecret(t, r, "verifiers-tokens") },
 			wantField:    fieldToken,
 			wantWebhooks: "nothing",
 			wantAudio:    "token 1, basic 1",
 		},
 		"a verifier next to others, require Any": {
 			spec:         requireAny,
-			revoke:       func(t *testing.T, r *rig) { removeSecret(t, r, "verifiers-signing") },
+			revoke:       func(t *testing.T, r *subject) { removeSecret(t, r, "verifiers-signing") },
 			wantField:    fieldSignature,
 			wantWebhooks: "standard 1, token 1, basic 2, ranges",
 			wantAudio:    "token 1, basic 1",
 		},
 		"a verifier next to others, require All": {
-			revoke:       func(t *testing.T, r *rig) { removeSecret(t, r, "verifiers-users") },
+			revoke:       func(t *testing.T, r *subject) { removeSecret(t, r, "verifiers-users") },
 			wantField:    fieldBasic,
 			wantWebhooks: "nothing",
 			wantAudio:    "token 1, basic 1",
 		},
 		"an emptied Secret": {
-			spec:         requireAny,
-			revoke:       func(t *testing.T, r *rig) { r.putSecret(t, "verifiers-standard", map[string]string{"current": ""}) },
+			spec: requireAny,
+			revoke: func(t *testing.T, r *subject) {
+				r.PutSecret(t, "verifiers-standard", map[string]string{"current": ""})
+			},
 			wantField:    fieldStandard,
 			wantWebhooks: "signature 2, token 1, basic 2, ranges",
 			wantAudio:    "token 1, basic 1",
 		},
 		"an emptied key next to a value": {
-			revoke: func(t *testing.T, r *rig) {
-				r.putSecret(t, "verifiers-signing", map[string]string{"a": "", "b": verifierData()["signing"]["b"]})
+			revoke: func(t *testing.T, r *subject) {
+				r.PutSecret(t, "verifiers-signing", map[string]string{"a": "", "b": verifierData()["signing"]["b"]})
 			},
 			wantField:    fieldSignature,
 			wantWebhooks: "signature 1, standard 1, token 1, basic 2, ranges",
 			wantAudio:    "token 1, basic 1",
 		},
 		"a verifier of audio": {
-			revoke:       func(t *testing.T, r *rig) { removeSecret(t, r, "agent-users") },
+			revoke:       func(t *testing.T, r *subject) { removeSecret(t, r, "agent-users") },
 			wantField:    fieldAudioBasic,
 			wantWebhooks: "signature 2, standard 1, token 1, basic 2, ranges",
 			wantAudio:    "token 1",
@@ -119,14 +121,14 @@ func TestVerifierCloses(t *testing.T) {
 				requireAny(t)
 				t.Spec.Audio.Verification = nil
 			},
-			revoke:       func(t *testing.T, r *rig) { removeSecret(t, r, "verifiers-tokens") },
+			revoke:       func(t *testing.T, r *subject) { removeSecret(t, r, "verifiers-tokens") },
 			wantField:    fieldToken,
 			wantWebhooks: "signature 2, standard 1, basic 2, ranges",
 			wantAudio:    "basic 2, ranges",
 		},
 		"every Secret of the Tenant at once": {
 			spec: requireAny,
-			revoke: func(t *testing.T, r *rig) {
+			revoke: func(t *testing.T, r *subject) {
 				removeSecret(t, r, "support-exotel")
 				removeSecret(t, r, "support-bucket")
 				for name := range verifierData() {
@@ -139,7 +141,7 @@ func TestVerifierCloses(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newSubject(t)
 			r.grace = time.Millisecond
 			r.start(t)
 			tenant := r.allVerified(t, tc.spec)
@@ -176,7 +178,7 @@ func TestVerifierCloses(t *testing.T) {
 }
 
 // allVerified makes a Tenant with every verifier of webhooks and audio.
-func (r *rig) allVerified(t *testing.T, change func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
+func (r *subject) allVerified(t *testing.T, change func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
 	t.Helper()
 	r.putVerifiers(t)
 	return r.ready(t, "support", func(t *v1alpha1.Tenant) {
@@ -188,13 +190,13 @@ func (r *rig) allVerified(t *testing.T, change func(*v1alpha1.Tenant)) *v1alpha1
 	})
 }
 
-func (r *rig) putVerifiers(t *testing.T) {
+func (r *subject) putVerifiers(t *testing.T) {
 	t.Helper()
 	for name, data := range verifierData() {
-		r.putSecret(t, "verifiers-"+name, data)
+		r.PutSecret(t, "verifiers-"+name, data)
 	}
 	for name, data := range agentSecrets(t) {
-		r.putSecret(t, "agent-"+name, data)
+		r.PutSecret(t, "agent-"+name, data)
 	}
 }
 
@@ -208,7 +210,7 @@ func noMissingVerifier(t *v1alpha1.Tenant) error {
 // TestVerifierGrace deletes a Secret and creates it again, as some rotations do: nothing is closed in the grace period.
 func TestVerifierGrace(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.grace = time.Hour
 	rig.start(t)
 	tenant := rig.allVerified(t, nil)
@@ -219,7 +221,7 @@ func TestVerifierGrace(t *testing.T) {
 	if diff := cmp.Diff(wantWebhooks(), rig.config(t, tenant).Webhooks, plain); diff != "" {
 		t.Errorf("in the grace period (-want +got):\n%s", diff)
 	}
-	rig.putSecret(t, "verifiers-signing", map[string]string{"new": "signing-secret-next-00000"})
+	rig.PutSecret(t, "verifiers-signing", map[string]string{"new": "signing-secret-next-00000"})
 	rig.until(t, tenant, both(isReady, noMissingVerifier))
 	got := rig.config(t, tenant).Webhooks.Signature.Secrets
 	if !slices.Equal(got, []secret.Sensitive{"signing-secret-next-00000"}) {
@@ -242,7 +244,7 @@ func (f failingReader) Get(ctx context.Context, key client.ObjectKey, o client.O
 
 // TestVerifierUnreadable: an API server that does not answer says nothing about a Secret. Nothing is closed.
 func TestVerifierUnreadable(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.allVerified(t, nil)
 	stop()
@@ -251,7 +253,7 @@ func TestVerifierUnreadable(t *testing.T) {
 	operator.APIReader = failingReader{Reader: operator.APIReader, name: "verifiers-signing"}
 	removeSecret(t, rig, "support-exotel")
 	req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}
-	_, err := operator.Reconcile(log.IntoContext(t.Context(), rig.logger()), req)
+	_, err := operator.Reconcile(log.IntoContext(t.Context(), rig.Logger()), req)
 	if err == nil || !strings.Contains(err.Error(), "verifiers-signing") {
 		t.Errorf("got %v, want the error of the API server", err)
 	}

@@ -12,12 +12,12 @@ import (
 
 // TestConnectionsOfUploadRole checks that the upload role's connections follow the number of upload pods.
 func TestConnectionsOfUploadRole(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	limit := func(want int) func(*v1alpha1.Tenant) error {
 		return func(*v1alpha1.Tenant) error {
-			got := rig.one(
+			got := rig.PG.Number(
 				t,
 				`SELECT rolconnlimit FROM pg_roles WHERE rolname = caly_upload_role_name($1)`,
 				tenant.ID(),

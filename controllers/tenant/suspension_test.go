@@ -20,9 +20,9 @@ import (
 )
 
 // annotate sets an annotation of the rig's Namespace as the platform does. An empty value removes it.
-func (r *rig) annotate(t *testing.T, key, value string) {
+func (r *subject) annotate(t *testing.T, key, value string) {
 	t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.ns}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.Namespace}}
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, key, value)
 	if value == "" {
 		patch = fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, key)
@@ -50,7 +50,7 @@ func notSuspended(t *v1alpha1.Tenant) error {
 }
 
 func TestPlatformSuspendsANamespace(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	support := rig.ready(t, "support")
 	byPlatform := suspendedFor(v1alpha1.ReasonPlatformSuspended, "the platform", "unpaid")
@@ -78,7 +78,7 @@ func TestPlatformSuspendsANamespace(t *testing.T) {
 			t.Errorf("the author undid the platform's suspension by %s", name)
 		}
 	}
-	err := author.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.ns}},
+	err := author.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Namespace}},
 		client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":null}}`)))
 	if !apierrors.IsForbidden(err) {
 		t.Errorf("the author of a Tenant may edit its Namespace: %v", err)
@@ -100,7 +100,7 @@ func TestPlatformSuspendsANamespace(t *testing.T) {
 }
 
 func TestPlatformSuspendsOneTenant(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	support := rig.ready(t, "support")
 	sales := rig.ready(t, "sales")
@@ -118,10 +118,10 @@ func TestPlatformSuspendsOneTenant(t *testing.T) {
 }
 
 // author returns a client with every right on Tenants and Secrets of the rig's namespace, and no other.
-func (r *rig) author(t *testing.T) client.Client {
+func (r *subject) author(t *testing.T) client.Client {
 	t.Helper()
 	role := &rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "author"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "author"},
 		Rules: []rbacv1.PolicyRule{
 			{
 				APIGroups: []string{v1alpha1.GroupVersion.Group},
@@ -136,7 +136,7 @@ func (r *rig) author(t *testing.T) client.Client {
 		},
 	}
 	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "author"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "author"},
 		RoleRef: rbacv1.RoleRef{
 			APIGroup: rbacv1.GroupName,
 			Kind:     "Role",
@@ -146,7 +146,7 @@ func (r *rig) author(t *testing.T) client.Client {
 			{
 				APIGroup: rbacv1.GroupName,
 				Kind:     rbacv1.UserKind,
-				Name:     r.ns + "-author",
+				Name:     r.Namespace + "-author",
 			},
 		},
 	}
@@ -154,7 +154,7 @@ func (r *rig) author(t *testing.T) client.Client {
 		t.Fatal(err)
 	}
 	cfg := rest.CopyConfig(r.Config)
-	cfg.Impersonate.UserName = r.ns + "-author"
+	cfg.Impersonate.UserName = r.Namespace + "-author"
 	author, err := client.New(cfg, client.Options{Scheme: r.Scheme})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func (r *rig) author(t *testing.T) client.Client {
 		review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{
 			Group:     v1alpha1.GroupVersion.Group,
 			Resource:  "tenants",
-			Namespace: r.ns,
+			Namespace: r.Namespace,
 			Verb:      "update",
 		}
 		if err := author.Create(ctx, review); err != nil {

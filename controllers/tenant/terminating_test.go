@@ -16,7 +16,7 @@ import (
 
 // terminate deletes a namespace. No controller empties it here, so it stays in deletion until end, which makes it
 // again.
-func (r *rig) terminate(t *testing.T, name string) (end func()) {
+func (r *subject) terminate(t *testing.T, name string) (end func()) {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if err := r.Client.Delete(t.Context(), ns); err != nil {
@@ -40,17 +40,17 @@ func (r *rig) terminate(t *testing.T, name string) (end func()) {
 // TestNamespaceInDeletion has a namespace of the platform be in deletion when a Tenant is created. The Tenant reports
 // the API server's words, and recovers by itself.
 func TestNamespaceInDeletion(t *testing.T) {
-	for name, of := range map[string]func(*rig) string{
-		"tenant configs": func(r *rig) string { return r.work },
-		"upload configs": func(r *rig) string { return r.uploads },
+	for name, of := range map[string]func(*subject) string{
+		"tenant configs": func(r *subject) string { return r.Work },
+		"upload configs": func(r *subject) string { return r.Uploads },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newSubject(t)
 			r.start(t)
 			end := r.terminate(t, of(r))
 			r.putSecrets(t, "support", r.goodSecrets())
 			tenant := r.newTenant("support")
-			r.create(t, tenant)
+			r.Create(t, tenant)
 			r.until(t, tenant, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again",
 				"is being terminated"))
 			end()
@@ -62,10 +62,10 @@ func TestNamespaceInDeletion(t *testing.T) {
 // TestTenantsNamespaceInDeletion deletes the namespace of a Tenant, and with it the Tenant. It ends as always: what
 // cannot be created any more, such as an event, is not needed for that.
 func TestTenantsNamespaceInDeletion(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
-	rig.terminate(t, rig.ns)
+	rig.terminate(t, rig.Namespace)
 	if err := rig.Client.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // newScope is what the steps before compile leave.
@@ -415,11 +416,7 @@ func TestSecretNames(t *testing.T) {
 
 func TestStillGood(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
+	db := storetest.Open(t, pg.OperatorDSN, store.OpenOperator)
 	good, err := db.UploadDSN("caly_upload_x", "p@ss:/word")
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 // TestReadyReflectsUploads : a Tenant whose recordings are not uploaded is not Ready, with the words of the
 // condition that the upload Job's controller writes, keeps its webhooks, and is Ready again with it.
 func TestReadyReflectsUploads(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))
@@ -48,7 +48,7 @@ func TestReadyReflectsUploads(t *testing.T) {
 // TestStoreIsAskedWhenUploadsFail stops the store of a Tenant after it has answered. Uploads fail, and the condition of
 // the storage follows at once: the next check of its own would come after five minutes.
 func TestStoreIsAskedWhenUploadsFail(t *testing.T) {
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))

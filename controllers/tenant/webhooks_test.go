@@ -84,10 +84,10 @@ var plain = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmp.Transforme
 // TestVerifiers takes a Tenant with every verifier to a config that a pod reads, then rotates each Secret, and nothing else.
 func TestVerifiers(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	for name, data := range verifierData() {
-		rig.putSecret(t, "verifiers-"+name, data)
+		rig.PutSecret(t, "verifiers-"+name, data)
 	}
 	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { allVerifiers(&t.Spec.Webhooks, "verifiers-") })
 	want := wantWebhooks()
@@ -119,7 +119,7 @@ func TestVerifiers(t *testing.T) {
 		}},
 	} {
 		digest := rig.config(t, tenant).Digest()
-		rig.putSecret(t, "verifiers-"+step.secret, step.data)
+		rig.PutSecret(t, "verifiers-"+step.secret, step.data)
 		step.change(want)
 		eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 			if diff := cmp.Diff(want, rig.config(t, tenant).Webhooks, plain); diff != "" {
@@ -139,10 +139,10 @@ func TestVerifiers(t *testing.T) {
 // TestVerifierStalls : a verifier's Secret that goes bad stalls the Tenant, leaves the last good config in force, and once mended is live.
 func TestVerifierStalls(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t)
+	rig := newSubject(t)
 	rig.start(t)
 	for name, data := range verifierData() {
-		rig.putSecret(t, "verifiers-"+name, data)
+		rig.PutSecret(t, "verifiers-"+name, data)
 	}
 	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { allVerifiers(&t.Spec.Webhooks, "verifiers-") })
 	for secret, field := range map[string]string{
@@ -156,13 +156,13 @@ func TestVerifierStalls(t *testing.T) {
 		if secret == "standard" {
 			parts[3] = "whsec_"
 		}
-		rig.putSecret(t, name, map[string]string{"bad": "too-sh0rt"})
+		rig.PutSecret(t, name, map[string]string{"bad": "too-sh0rt"})
 		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
 		if diff := cmp.Diff(wantWebhooks(), rig.config(t, tenant).Webhooks, plain); diff != "" {
 			t.Errorf("%s: not the last good config (-want +got):\n%s", secret, diff)
 		}
-		rig.putSecret(t, name, verifierData()[secret])
+		rig.PutSecret(t, name, verifierData()[secret])
 		rig.until(t, tenant, isReady)
 	}
 }
