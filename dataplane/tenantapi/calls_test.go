@@ -15,7 +15,10 @@ func TestCalls(t *testing.T) {
 	for n := range 4 {
 		rig.insertCall(t, acme, fmt.Sprintf("c%d", n), ago(time.Duration(n)*time.Hour))
 	}
-	rig.exec(t, `UPDATE calls SET state = 7, direction = 'outbound-api', from_number = 'sip:a b' WHERE call_sid = 'c2'`)
+	rig.db.Exec(
+		t,
+		`UPDATE calls SET state = 7, direction = 'outbound-api', from_number = 'sip:a b' WHERE call_sid = 'c2'`,
+	)
 	for query, want := range map[string][]string{
 		"":                                   {"c0", "c1", "c2", "c3"},
 		"state=failed":                       {"c2"},
@@ -48,11 +51,16 @@ func TestCalls(t *testing.T) {
 func TestCall(t *testing.T) {
 	rig := newRig(t)
 	rig.insertCall(t, acme, "c0", ago(time.Hour))
-	rig.exec(t, `UPDATE calls SET recording_ids = ARRAY[$1, $2] WHERE call_sid = 'c0'`, recordingID(1), recordingID(2))
-	rig.exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, status, duration_seconds, recording_url)
+	rig.db.Exec(
+		t,
+		`UPDATE calls SET recording_ids = ARRAY[$1, $2] WHERE call_sid = 'c0'`,
+		recordingID(1),
+		recordingID(2),
+	)
+	rig.db.Exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, status, duration_seconds, recording_url)
 		VALUES ($1, 'c0', 's0', 'completed', 9, 'https://secret.example/?signature=topsecret')`, acme)
-	rig.exec(t, `UPDATE calls SET whole_weight = 4 WHERE call_sid = 'c0'`)
-	rig.exec(t, `UPDATE calls SET legs = '{"dial:7/1": {"number": "0912", "weight": 6, "at": "2026-03-10T14:00:09Z"},
+	rig.db.Exec(t, `UPDATE calls SET whole_weight = 4 WHERE call_sid = 'c0'`)
+	rig.db.Exec(t, `UPDATE calls SET legs = '{"dial:7/1": {"number": "0912", "weight": 6, "at": "2026-03-10T14:00:09Z"},
 		"agent:a": {"agent": "a@b", "presence": 2, "at": "2026-03-10T14:00:05Z"}, "dial:8/1": {"number": "0913",
 			"weight": 4, "seconds": 40}}'
 		WHERE call_sid = 'c0'`)
@@ -214,14 +222,14 @@ func TestPages(t *testing.T) {
 					"acme/support/k",
 					at,
 				)
-				rig.exec(
+				rig.db.Exec(
 					t,
 					`INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`,
 					acme,
 					at,
 				)
 				rig.insertStream(t, acme, streamID(n), "c", []string{"", "call_ended"}[n%2], at)
-				rig.exec(
+				rig.db.Exec(
 					t,
 					`INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`,
 					acme,

@@ -107,8 +107,8 @@ func TestDownloadRefused(t *testing.T) {
 		"from the root":          {"uploaded", bucket, "/acme/support/a.mp3", 500, "internal", "requestId"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig.exec(t, `DELETE FROM recordings; `)
-			rig.exec(t, `DELETE FROM recording_history`)
+			rig.db.Exec(t, `DELETE FROM recordings; `)
+			rig.db.Exec(t, `DELETE FROM recording_history`)
 			rig.insertRecording(t, acme, recordingID(1), "c1", tc.state, tc.bucket, tc.key, ago(time.Hour))
 			answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
 			if answer.Status != tc.status || answer.Code() != tc.code ||
@@ -118,8 +118,8 @@ func TestDownloadRefused(t *testing.T) {
 			}
 		})
 	}
-	rig.exec(t, `DELETE FROM recordings; `)
-	rig.exec(t, `DELETE FROM recording_history`)
+	rig.db.Exec(t, `DELETE FROM recordings; `)
+	rig.db.Exec(t, `DELETE FROM recording_history`)
 	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
 	if answer := rig.ask(
 		"GET",
@@ -181,7 +181,7 @@ func TestCapture(t *testing.T) {
 	rig.storeAt(server, bucket)
 	put(t, server, bucket, "acme/support/c1-capture-s1.wav", "RIFF")
 	for n, state := range []string{"uploaded", "recording", "failed"} {
-		rig.exec(
+		rig.db.Exec(
 			t,
 			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code, created_at, finished_at) VALUES
 			($1, $2, gen_random_uuid(), 'c1', 'pod', $3, $4, 'acme/support/c1-capture-s1.wav', 4, CASE WHEN $3 = 'failed' THEN 'PodLost' ELSE '' END, $5,

@@ -17,14 +17,14 @@ import (
 func (r *rig) fill(t *testing.T, tenant, word, recording string) {
 	t.Helper()
 	r.insertCall(t, tenant, word, ago(time.Hour))
-	r.exec(
+	r.db.Exec(
 		t,
 		`UPDATE calls SET custom_field = $2, recording_ids = ARRAY[$3] WHERE tenant = $1`,
 		tenant,
 		word,
 		recording,
 	)
-	r.exec(
+	r.db.Exec(
 		t,
 		`INSERT INTO call_streams (tenant, call_sid, stream_sid, error) VALUES ($1, 'shared', $2, $2), ($1, $2, $2, $2)`,
 		tenant,
@@ -33,8 +33,8 @@ func (r *rig) fill(t *testing.T, tenant, word, recording string) {
 	r.insertCall(t, tenant, "shared", ago(time.Hour)) // a call of this id is in both
 	r.insertRecording(t, tenant, recording, word, "uploaded", "bucket", tenant+"/"+word, ago(time.Hour))
 	r.insertRecording(t, tenant, recordingID(7), "shared", "pending", "", "", ago(time.Hour)) // and a recording
-	r.exec(t, `UPDATE recordings SET last_error = $2 WHERE tenant = $1`, tenant, word)
-	if err := r.db.WriteAudit(t.Context(), tenant, store.Audit{
+	r.db.Exec(t, `UPDATE recordings SET last_error = $2 WHERE tenant = $1`, tenant, word)
+	if err := r.db.Dataplane.WriteAudit(t.Context(), tenant, store.Audit{
 		Action:  store.ActionLogin,
 		Outcome: store.OutcomeSuccess,
 		Subject: word,

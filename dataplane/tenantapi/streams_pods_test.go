@@ -20,7 +20,7 @@ import (
 // pod is one that has streams, on a database connection of its own.
 func (r *rig) pod(t *testing.T, name string) *registry.Registry {
 	t.Helper()
-	db, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{MaxConns: 2})
+	db, err := store.OpenDataplane(t.Context(), r.db.DataplaneDSN, store.Options{MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func streamID(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d"
 // insertStream makes a row of a stream; one without a reason is live.
 func (r *rig) insertStream(t *testing.T, tenant, id, sid, reason string, at time.Time) {
 	t.Helper()
-	r.exec(
+	r.db.Exec(
 		t,
 		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
 		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5, CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`,
@@ -98,7 +98,7 @@ func TestStream(t *testing.T) {
 		}
 	}
 	check("live")
-	rig.exec(
+	rig.db.Exec(
 		t,
 		`UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(), frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
 		frames_to_exotel = 4, bytes_to_exotel = 5, dropped_to_exotel = 6, address = '203.0.113.9', token_id = 'topsecret'`,
@@ -114,7 +114,7 @@ func TestStream(t *testing.T) {
 		"dropped": 6.0,
 	}
 	check("closing")
-	rig.exec(t, `UPDATE stream_sessions SET ended_at = $1, end_reason = 'closed', reconnected = true`, ago(0))
+	rig.db.Exec(t, `UPDATE stream_sessions SET ended_at = $1, end_reason = 'closed', reconnected = true`, ago(0))
 	want["state"], want["endedAt"], want["endReason"], want["reconnected"] = "ended", "2026-03-10T15:00:00Z", "closed", true
 	check("ended")
 	for path, status := range map[string]int{
@@ -226,7 +226,7 @@ func TestStreamsWithoutDatabase(t *testing.T) {
 	rig := newRig(t)
 	rig.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))
 	user := rig.people[bearer(acme, "viewer")]
-	rig.pg.Stop(t)
+	rig.db.Stop(t)
 	for _, op := range []string{"GET /api/streams", "GET /api/streams/" + streamID(1), "DELETE /api/streams/" + streamID(1), "POST /api/streams/close",
 		"DELETE /api/users/" + user + "/sessions"} {
 		method, path, _ := strings.Cut(op, " ")
@@ -240,7 +240,7 @@ func TestStreamsWithoutDatabase(t *testing.T) {
 			t.Errorf("%s: %d %s", op, answer.Status, answer.Body)
 		}
 	}
-	rig.pg.Start(t)
+	rig.db.Start(t)
 	rig.counts(
 		t,
 		map[string]int{

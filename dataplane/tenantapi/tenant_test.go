@@ -54,7 +54,7 @@ func TestUsage(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	rig.exec(
+	rig.db.Exec(
 		t,
 		`INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`,
 		acme,
@@ -75,7 +75,7 @@ func TestUsage(t *testing.T) {
 
 func TestAudit(t *testing.T) {
 	rig := newRig(t)
-	rig.exec(t, `DELETE FROM audit_log`)
+	rig.db.Exec(t, `DELETE FROM audit_log`)
 	ana := rig.people[bearer(acme, "agent")]
 	session := store.NewID()
 	for _, a := range []store.Audit{
@@ -94,11 +94,11 @@ func TestAudit(t *testing.T) {
 		},
 		{Action: store.ActionLogout, Outcome: store.OutcomeSuccess, Origin: store.Origin{ActorID: ana}},
 	} {
-		if err := rig.db.WriteAudit(t.Context(), acme, a); err != nil {
+		if err := rig.db.Dataplane.WriteAudit(t.Context(), acme, a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rig.exec(
+	rig.db.Exec(
 		t,
 		`UPDATE audit_log SET at = $1::timestamptz + (id - (SELECT min(id) FROM audit_log)) * interval '1 minute'`,
 		now,

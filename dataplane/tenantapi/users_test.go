@@ -73,7 +73,7 @@ func TestInviteAndChange(t *testing.T) {
 	if answer := rig.ask("PATCH", "/api/users/"+rig.people[admin], admin, `{"disabled":true}`); answer.Status != 409 {
 		t.Fatalf("%d %s", answer.Status, answer.Body)
 	}
-	rig.exec(t, `UPDATE users SET email_verified_at = now(), password_hash = 'x' WHERE id = $1`, jane.ID)
+	rig.db.Exec(t, `UPDATE users SET email_verified_at = now(), password_hash = 'x' WHERE id = $1`, jane.ID)
 	agent := rig.people[bearer(acme, "agent")]
 	rig.session(t, agent)
 	for _, step := range []struct{ body, role, disabled string }{
@@ -154,7 +154,7 @@ func TestRevokeUserSessions(t *testing.T) {
 // session is one that is alive.
 func (r *rig) session(t *testing.T, user string) {
 	t.Helper()
-	r.exec(
+	r.db.Exec(
 		t,
 		`INSERT INTO login_sessions (tenant, id, user_id, hmac_key, expires_at) VALUES ($1, gen_random_uuid(), $2, decode(repeat('00', 32), 'hex'),
 		now() + interval '1 hour')`,
@@ -167,7 +167,7 @@ func (r *rig) session(t *testing.T, user string) {
 func (r *rig) counts(t *testing.T, want map[string]int) {
 	t.Helper()
 	for sql, n := range want {
-		if got := r.one(t, sql); got != n {
+		if got := r.db.Number(t, sql); got != n {
 			t.Errorf("%s: %d, want %d", sql, got, n)
 		}
 	}

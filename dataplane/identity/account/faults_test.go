@@ -110,11 +110,11 @@ func TestDatabaseGoesMidFlow(t *testing.T) {
 	for name, flow := range flows {
 		t.Run(name, func(t *testing.T) {
 			stage := newStage(t)
-			stage.exec(
+			stage.pg.Exec(
 				t,
 				`CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$`,
 			)
-			stage.exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
+			stage.pg.Exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
 			before := stage.rows(t)
 			answer := stage.do(t, flow(stage))
 			answer.want(t, "without the database", http.StatusServiceUnavailable, "database")
@@ -124,7 +124,7 @@ func TestDatabaseGoesMidFlow(t *testing.T) {
 			if d := cmp.Diff(before, stage.rows(t)); d != "" {
 				t.Errorf("rows changed (-before +after):\n%s", d)
 			}
-			stage.exec(t, `DROP TRIGGER gone ON audit_log`)
+			stage.pg.Exec(t, `DROP TRIGGER gone ON audit_log`)
 			if answer := stage.do(t, flow(stage)); answer.Status >= 300 {
 				t.Errorf("sent again: %d %s", answer.Status, answer.Body)
 			}
@@ -283,7 +283,7 @@ func TestRegisterAtOnce(t *testing.T) {
 			if rig.post(t, "verify-email", q).Status == 200 {
 				verified++
 			}
-			rig.exec(t, `UPDATE email_codes SET attempts = 0`)
+			rig.pg.Exec(t, `UPDATE email_codes SET attempts = 0`)
 		}
 	}
 	if verified != 1 {

@@ -254,7 +254,7 @@ func TestLoginUpgradesParameters(t *testing.T) {
 	rig := newRig(t)
 	id := rig.user(t, acme, jane, store.RoleAgent)
 	const old = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc" // of "password"
-	rig.exec(t, `UPDATE users SET password_hash = $1`, old)
+	rig.pg.Exec(t, `UPDATE users SET password_hash = $1`, old)
 	rig.post(t, "login", fields{"email": jane, "password": "Password"}).want(t, "a wrong one", 401, "authentication")
 	if got := rig.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); got != old {
 		t.Errorf("a wrong password changed the hash to %s", got)
@@ -344,7 +344,7 @@ func TestAccessEndsWithTheSession(t *testing.T) {
 	rig := newRig(t)
 	rig.user(t, acme, jane, store.RoleAgent)
 	tk := rig.login(t, jane, good)
-	rig.exec(t, `UPDATE login_sessions SET expires_at = now() + interval '1 minute'`)
+	rig.pg.Exec(t, `UPDATE login_sessions SET expires_at = now() + interval '1 minute'`)
 	if got := rig.refresh(t, tk.RefreshToken).tokens(t); got.ExpiresIn < 50 || got.ExpiresIn > 60 {
 		t.Errorf("the access token is good for %d s of the session's minute", got.ExpiresIn)
 	}
@@ -392,7 +392,7 @@ func TestRegistration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			*r.acme.Auth = *newTenant(acme).Auth
-			r.exec(t, `DELETE FROM users`)
+			r.pg.Exec(t, `DELETE FROM users`)
 			if tc.change != nil {
 				tc.change(r)
 			}

@@ -172,7 +172,7 @@ func TestRegistrationIsNotTakenOver(t *testing.T) {
 					if rig.post(t, "verify-email", f).Status == 200 {
 						return 200
 					}
-					rig.exec(t, `UPDATE email_codes SET attempts = 0`)
+					rig.pg.Exec(t, `UPDATE email_codes SET attempts = 0`)
 				}
 				return 400
 			}

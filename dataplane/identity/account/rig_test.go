@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/dataplane/api"
@@ -29,7 +28,9 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -60,7 +61,7 @@ type rig struct {
 	acme    *tenantconfig.Tenant
 	pods    []*pod
 	next    int
-	log     *lockedBuffer
+	log     *logtest.Buffer
 }
 
 // pod is one data-plane pod's share.
@@ -69,24 +70,6 @@ type pod struct {
 	handler http.Handler
 	db      *store.Dataplane
 	broken  *brokenMinter
-}
-
-// lockedBuffer is a log.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // brokenMinter fails while it is told to: a pod that dies between the database's commit and its answer.
@@ -133,9 +116,9 @@ func newRig(t *testing.T, change ...func(*account.Options)) *rig {
 		pg:   pgtest.New(t),
 		ring: keyring.New(time.Now().Add(-time.Hour)),
 		acme: newTenant(acme),
-		log:  &lockedBuffer{},
+		log:  &logtest.Buffer{},
 	}
-	r.oper = open(t, r.pg.OperatorDSN, store.OpenOperator)
+	r.oper = storetest.Open(t, r.pg.OperatorDSN, store.OpenOperator)
 	r.tenants = tenantconfig.NewSnapshot(r.acme, newTenant(globex))
 	for range 2 {
 		r.addPod(t, change...)
@@ -143,24 +126,11 @@ func newRig(t *testing.T, change ...func(*account.Options)) *rig {
 	return r
 }
 
-// opening is one of the functions that open a handle of the store.
-type opening[DB any] = func(context.Context, string, store.Options) (DB, error)
-
-func open[DB interface{ Close() }](t *testing.T, dsn string, connect opening[DB]) DB {
-	t.Helper()
-	db, err := connect(t.Context(), dsn, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return db
-}
-
 func (r *rig) addPod(t *testing.T, change ...func(*account.Options)) {
 	t.Helper()
-	p := &pod{db: open(t, r.pg.DataplaneDSN, store.OpenDataplane)}
+	p := &pod{db: storetest.Open(t, r.pg.DataplaneDSN, store.OpenDataplane)}
 	ring := func() *keyring.Ring { return r.ring }
-	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(r.log.Handler())
 	revocations := token.NewRevocations(token.RevocationOptions{
 		Store:   p.db,
 		Every:   50 * time.Millisecond,
@@ -342,28 +312,27 @@ func (r *rig) user(t *testing.T, tenant, email, role string) string {
 // mails are what is in the outbox for a recipient, oldest first, unsealed.
 func (r *rig) mails(t *testing.T, to string) (list []mail.Message) {
 	t.Helper()
-	r.admin(t, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(
-			t.Context(),
-			`SELECT tenant, event_key, template, recipient, sealed FROM mail_outbox WHERE recipient = $1 ORDER BY id`,
-			to,
-		)
+	type row struct {
+		Tenant, EventKey, Template, Recipient string
+		Sealed                                []byte
+	}
+	for _, row := range pgtest.Rows[row](
+		t,
+		r.pg,
+		`SELECT tenant, event_key, template, recipient, sealed FROM mail_outbox WHERE recipient = $1 ORDER BY id`,
+		to,
+	) {
+		message, err := mail.Unseal(r.ring.Derive("mail"), row.Tenant, store.OutboxMail{
+			EventKey:  row.EventKey,
+			Template:  row.Template,
+			Recipient: row.Recipient,
+			Sealed:    row.Sealed,
+		})
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		var tenant string
-		var row store.OutboxMail
-		_, err = pgx.ForEachRow(
-			rows,
-			[]any{&tenant, &row.EventKey, &row.Template, &row.Recipient, &row.Sealed},
-			func() error {
-				message, err := mail.Unseal(r.ring.Derive("mail"), tenant, row)
-				list = append(list, message)
-				return err
-			},
-		)
-		return err
-	})
+		list = append(list, message)
+	}
 	return list
 }
 
@@ -377,33 +346,13 @@ func (r *rig) mail(t *testing.T, to string, template mail.Template) mail.Message
 	return list[len(list)-1]
 }
 
-func (r *rig) admin(t *testing.T, f func(*pgx.Conn) error) {
+func (r *rig) text(t *testing.T, sql string, args ...any) string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := f(conn); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (r *rig) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	r.admin(t, func(conn *pgx.Conn) error { _, err := conn.Exec(t.Context(), sql, args...); return err })
-}
-
-func (r *rig) text(t *testing.T, sql string, args ...any) (s string) {
-	t.Helper()
-	r.admin(t, func(conn *pgx.Conn) error {
-		return conn.QueryRow(t.Context(), `SELECT coalesce((`+sql+`)::text, '')`, args...).Scan(&s)
-	})
-	return s
+	return pgtest.Value[string](t, r.pg, `SELECT coalesce((`+sql+`)::text, '')`, args...)
 }
 
 // ago moves the session's last rotation into the past.
 func (r *rig) ago(t *testing.T, d time.Duration) {
 	t.Helper()
-	r.exec(t, `UPDATE login_sessions SET rotated_at = rotated_at - $1::interval`, d)
+	r.pg.Exec(t, `UPDATE login_sessions SET rotated_at = rotated_at - $1::interval`, d)
 }

@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // TestServerIsChecked has no mail to send: the metrics and the log report a server that cannot be used all the same.
@@ -27,7 +30,7 @@ func TestServerIsChecked(t *testing.T) {
 		"no server":          {password: smtptest.Password, closed: true, wantStep: "connect", wantLogged: "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			pg := pgtest.New(t)
 			server := smtptest.New(t, smtptest.Options{Auth: true})
 			file := filepath.Join(t.TempDir(), "password")
 			if err := os.WriteFile(file, []byte(smtptest.Password), 0o600); err != nil {
@@ -55,7 +58,12 @@ func TestServerIsChecked(t *testing.T) {
 			if tc.closed {
 				server.Stop()
 			}
-			dispatcher := New(Options{Sender: sender, Key: testKey, Tenants: known(), Store: rig.db()})
+			dispatcher := New(Options{
+				Sender:  sender,
+				Key:     testKey,
+				Tenants: known(),
+				Store:   storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane),
+			})
 			dispatcher.metrics.server(sender.Check(t.Context()))
 			if got, want := dispatcher.metrics.usable() == 1, tc.wantStep == ""; got != want {
 				t.Errorf("usable %v, want %v", got, want)
@@ -63,8 +71,8 @@ func TestServerIsChecked(t *testing.T) {
 			if tc.wantStep == "" {
 				return
 			}
-			pod := rig.start(Options{Sender: sender})
-			rig.until("the failure is counted", func() bool {
+			pod := start(t, pg, Options{Sender: sender})
+			until(t, "the failure is counted", func() bool {
 				return pod.count(t, "caly_mail_server_failures_total", tc.wantStep) == 1 &&
 					pod.count(t, "caly_mail_server_usable", "") == 0
 			})

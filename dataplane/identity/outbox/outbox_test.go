@@ -15,20 +15,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
 // TestEachOnce : several pods on one database send each message once, and what was secret is gone then.
 func TestEachOnce(t *testing.T) {
 	const n = 200
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
 	for i := range n {
-		rig.write(acme, fmt.Sprint(i), code(i))
+		write(t, pg, acme, fmt.Sprint(i), code(i))
 	}
-	pod := rig.start(Options{Sender: rig.sender(server)})
-	b := rig.start(Options{Sender: rig.sender(server)})
-	rig.untilStates(fmt.Sprintf("sent=%d", n))
+	pod := start(t, pg, Options{Sender: newSender(t, server)})
+	b := start(t, pg, Options{Sender: newSender(t, server)})
+	untilStates(t, pg, fmt.Sprintf("sent=%d", n))
 	pod.stop()
 	b.stop()
 	got := times(server.Mail())
@@ -49,15 +50,10 @@ func TestEachOnce(t *testing.T) {
 		sb == 0 {
 		t.Errorf("the pods counted %v and %v sent, want %d, and some each", sa, sb, n)
 	}
-	var left int
-	err := rig.admin.QueryRow(
-		t.Context(),
-		`SELECT count(*) FROM mail_outbox WHERE sealed <> '' OR lease_owner IS NOT NULL OR finished_at IS NULL`,
-	).Scan(
-		&left,
-	)
-	if err != nil || left != 0 {
-		t.Errorf("%d rows still hold something (%v)", left, err)
+	if left := pg.Number(
+		t, `SELECT count(*) FROM mail_outbox WHERE sealed <> '' OR lease_owner IS NOT NULL OR finished_at IS NULL`,
+	); left != 0 {
+		t.Errorf("%d rows still hold something", left)
 	}
 	for _, m := range server.Mail() {
 		if !m.TLS || !strings.Contains(m.Data, "482913") {
@@ -153,7 +149,7 @@ func TestQuirks(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			pg := pgtest.New(t)
 			var tries atomic.Int32
 			server := smtptest.New(t, smtptest.Options{
 				Rcpt: func(string) error {
@@ -172,11 +168,11 @@ func TestQuirks(t *testing.T) {
 			if c.message.Template == "" {
 				c.message = code(0)
 			}
-			rig.write(acme, "e", c.message)
-			pod := rig.start(Options{Sender: rig.sender(server)})
-			rig.until(c.want, func() bool {
-				rig.exec(`UPDATE mail_outbox SET available_at = now() WHERE lease_owner IS NULL`) // time passes
-				return rig.states() == c.want
+			write(t, pg, acme, "e", c.message)
+			pod := start(t, pg, Options{Sender: newSender(t, server)})
+			until(t, c.want, func() bool {
+				pg.Exec(t, `UPDATE mail_outbox SET available_at = now() WHERE lease_owner IS NULL`) // time passes
+				return states(t, pg) == c.want
 			})
 			pod.stop()
 			counts := map[string]float64{}
@@ -188,16 +184,9 @@ func TestQuirks(t *testing.T) {
 			if diff := cmp.Diff(c.wantCount, counts); diff != "" {
 				t.Errorf("counted (-want +got):\n%s", diff)
 			}
-			var why string
-			if err := rig.admin.QueryRow(
-				t.Context(),
-				`SELECT last_error FROM mail_outbox`,
-			).Scan(
-				&why,
-			); err != nil ||
-				!strings.Contains(why, c.wantError) ||
-				strings.Contains(why, "482913") {
-				t.Errorf("last error %q (%v), want %q", why, err, c.wantError)
+			why := pgtest.Value[string](t, pg, `SELECT last_error FROM mail_outbox`)
+			if !strings.Contains(why, c.wantError) || strings.Contains(why, "482913") {
+				t.Errorf("last error %q, want %q", why, c.wantError)
 			}
 			if len(server.Mail()) != c.wantMail || tries.Load() != c.wantTries {
 				t.Errorf(
@@ -214,29 +203,27 @@ func TestQuirks(t *testing.T) {
 
 // TestServerAwayThenBack : mail waits for its server, and comes once.
 func TestServerAwayThenBack(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
-	sender := rig.sender(server)
+	sender := newSender(t, server)
 	server.Stop()
-	rig.write(acme, "e", code(0))
-	pod := rig.start(Options{Sender: sender})
+	write(t, pg, acme, "e", code(0))
+	pod := start(t, pg, Options{Sender: sender})
 	var wait time.Duration
-	rig.until("a try that fails", func() bool {
-		return rig.admin.QueryRow(
-			t.Context(),
-			`SELECT available_at - now() FROM mail_outbox WHERE last_error LIKE 'connect%'`,
-		).Scan(
-			&wait,
-		) == nil
+	until(t, "a try that fails", func() bool {
+		wait = pgtest.Value[time.Duration](
+			t, pg, `SELECT coalesce(max(available_at - now()), '0') FROM mail_outbox WHERE last_error LIKE 'connect%'`,
+		)
+		return wait != 0
 	})
 	if wait <= 0 || wait > firstWait {
 		t.Errorf("the next try is in %s, want some seconds", wait)
 	}
 	pod.stop()
 	back := smtptest.New(t, smtptest.Options{Address: server.Address})
-	rig.exec(`UPDATE mail_outbox SET available_at = now()`)
-	pod = rig.start(Options{Sender: rig.sender(back)})
-	rig.untilStates("sent=1")
+	pg.Exec(t, `UPDATE mail_outbox SET available_at = now()`)
+	pod = start(t, pg, Options{Sender: newSender(t, back)})
+	untilStates(t, pg, "sent=1")
 	pod.stop()
 	if n := len(back.Mail()); n != 1 {
 		t.Errorf("%d messages, want one", n)
@@ -245,14 +232,14 @@ func TestServerAwayThenBack(t *testing.T) {
 
 // TestTimeRunsOut : what could not be sent in its time is not sent later.
 func TestTimeRunsOut(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
-	rig.write(acme, "e", code(0))
-	rig.exec(`UPDATE mail_outbox SET expires_at = now(), last_error = 'connect: refused'`)
-	pod := rig.start(Options{Sender: rig.sender(server)})
-	rig.untilStates("failed=1")
+	write(t, pg, acme, "e", code(0))
+	pg.Exec(t, `UPDATE mail_outbox SET expires_at = now(), last_error = 'connect: refused'`)
+	pod := start(t, pg, Options{Sender: newSender(t, server)})
+	untilStates(t, pg, "failed=1")
 	// The row is changed before the pod knows it, so a pod that is stopped now may not count it.
-	rig.until("it is counted", func() bool { return pod.count(t, "caly_mail_sent_total", outcomeExpired) == 1 })
+	until(t, "it is counted", func() bool { return pod.count(t, "caly_mail_sent_total", outcomeExpired) == 1 })
 	pod.stop()
 	if n := len(server.Mail()); n != 0 {
 		t.Errorf("%d messages, want none", n)
@@ -261,31 +248,25 @@ func TestTimeRunsOut(t *testing.T) {
 
 // TestOtherTenantsAreLeftAlone shows that a pod leaves the rows of a tenant alone that it does not know.
 func TestOtherTenantsAreLeftAlone(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
-	rig.write(globex, "waiting", code(1))
-	rig.write(globex, "late", code(2))
-	rig.exec(`UPDATE mail_outbox SET expires_at = now() WHERE event_key = 'late'`)
-	rig.write(globex, "dead", code(3))
-	rig.exec(
+	write(t, pg, globex, "waiting", code(1))
+	write(t, pg, globex, "late", code(2))
+	pg.Exec(t, `UPDATE mail_outbox SET expires_at = now() WHERE event_key = 'late'`)
+	write(t, pg, globex, "dead", code(3))
+	pg.Exec(
+		t,
 		`UPDATE mail_outbox SET state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 h' WHERE event_key = 'dead'`,
 	)
-	snapshot := func() (all string) {
-		if err := rig.admin.QueryRow(
-			t.Context(),
-			`SELECT string_agg(m::text, ' ' ORDER BY id) FROM mail_outbox m WHERE tenant = $1`,
-			globex,
-		).Scan(
-			&all,
-		); err != nil {
-			t.Fatal(err)
-		}
-		return all
+	snapshot := func() string {
+		return pgtest.Value[string](
+			t, pg, `SELECT string_agg(m::text, ' ' ORDER BY id) FROM mail_outbox m WHERE tenant = $1`, globex,
+		)
 	}
 	before := snapshot()
-	pod := rig.start(Options{Sender: rig.sender(server)})
-	rig.write(acme, "own", code(0))
-	rig.until("its own", func() bool { return len(server.Mail()) == 1 })
+	pod := start(t, pg, Options{Sender: newSender(t, server)})
+	write(t, pg, acme, "own", code(0))
+	until(t, "its own", func() bool { return len(server.Mail()) == 1 })
 	pod.stop()
 	if diff := cmp.Diff(before, snapshot()); diff != "" {
 		t.Errorf("-before +after:\n%s", diff)
@@ -298,7 +279,7 @@ func TestOtherTenantsAreLeftAlone(t *testing.T) {
 // TestKilled : a pod that is killed while it gives the server a message leaves it uncertain; it is not sent again. What it had only
 // claimed is.
 func TestKilled(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	inData := make(chan struct{}, 1)
 	release := make(chan struct{})
 	var first atomic.Bool
@@ -309,7 +290,7 @@ func TestKilled(t *testing.T) {
 		}
 		return nil
 	}})
-	rig.write(acme, "e", code(0))
+	write(t, pg, acme, "e", code(0))
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -317,7 +298,7 @@ func TestKilled(t *testing.T) {
 	cmd := exec.Command(self)
 	cmd.Env = append(
 		os.Environ(),
-		"OUTBOX_TEST_DSN="+rig.pg.DataplaneDSN,
+		"OUTBOX_TEST_DSN="+pg.DataplaneDSN,
 		"OUTBOX_TEST_SMTP="+server.Address,
 		"OUTBOX_TEST_CA="+server.CAFile,
 	)
@@ -326,18 +307,19 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-inData
-	if s := rig.states(); s != "sending=1" {
+	if s := states(t, pg); s != "sending=1" {
 		t.Errorf("while it is sent the row is %s, want sending", s)
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	close(release)
-	rig.write(acme, "claimed", code(1))
-	rig.exec(
+	write(t, pg, acme, "claimed", code(1))
+	pg.Exec(
+		t,
 		`UPDATE mail_outbox SET lease_owner = 'killed', lease_until = now() + interval '1 s', attempts = 1 WHERE event_key = 'claimed'`,
 	)
-	pod := rig.start(Options{Sender: rig.sender(server)})
-	rig.untilStates("sent=1 uncertain=1")
+	pod := start(t, pg, Options{Sender: newSender(t, server)})
+	untilStates(t, pg, "sent=1 uncertain=1")
 	pod.stop()
 	got := times(server.Mail())
 	if got["p0@example.com"] > 1 || got["p1@example.com"] != 1 {
@@ -350,7 +332,7 @@ func TestKilled(t *testing.T) {
 
 // TestStopped : a pod that is told to go finishes the message that it is at, and begins no other.
 func TestStopped(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	inData := make(chan struct{}, workers)
 	release := make(chan struct{})
 	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
@@ -359,23 +341,23 @@ func TestStopped(t *testing.T) {
 		return nil
 	}})
 	for i := range 10 {
-		rig.write(acme, fmt.Sprint(i), code(i))
+		write(t, pg, acme, fmt.Sprint(i), code(i))
 	}
-	pod := rig.start(Options{Sender: rig.sender(server)})
+	pod := start(t, pg, Options{Sender: newSender(t, server)})
 	for range workers {
 		<-inData
 	}
 	pod.cancel()
 	close(release)
 	pod.stop()
-	if s, want := rig.states(), fmt.Sprintf("pending=%d sent=%d", 10-workers, workers); s != want {
+	if s, want := states(t, pg), fmt.Sprintf("pending=%d sent=%d", 10-workers, workers); s != want {
 		t.Errorf("the rows are %s, want %s", s, want)
 	}
 }
 
 // TestDatabaseAwayAfterSending : a message that was sent while the database went away is not sent again when it is back.
 func TestDatabaseAwayAfterSending(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	inData := make(chan struct{}, 1)
 	release := make(chan struct{})
 	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
@@ -383,15 +365,14 @@ func TestDatabaseAwayAfterSending(t *testing.T) {
 		<-release
 		return nil
 	}})
-	rig.write(acme, "e", code(0))
-	pod := rig.start(Options{Sender: rig.sender(server)})
+	write(t, pg, acme, "e", code(0))
+	pod := start(t, pg, Options{Sender: newSender(t, server)})
 	<-inData
-	rig.pg.StopFast(t)
+	pg.StopFast(t)
 	close(release)
-	rig.until("its arrival", func() bool { return len(server.Mail()) == 1 })
-	rig.pg.Start(t)
-	rig.connect()
-	rig.untilStates("sent=1")
+	until(t, "its arrival", func() bool { return len(server.Mail()) == 1 })
+	pg.Start(t)
+	untilStates(t, pg, "sent=1")
 	pod.stop()
 	if n := len(server.Mail()); n != 1 {
 		t.Errorf("%d messages, want one", n)
@@ -400,49 +381,49 @@ func TestDatabaseAwayAfterSending(t *testing.T) {
 
 // TestDisabled : without a server nothing is claimed, and the flows can tell.
 func TestDisabled(t *testing.T) {
-	rig := newRig(t)
-	rig.write(acme, "e", code(0))
-	off := rig.start(Options{})
+	pg := pgtest.New(t)
+	write(t, pg, acme, "e", code(0))
+	off := start(t, pg, Options{})
 	if off.Enabled() {
 		t.Error("enabled without a sender")
 	}
 	server := smtptest.New(t, smtptest.Options{})
 	var key []byte
-	waits := rig.start(Options{Sender: rig.sender(server), Key: func() []byte { return key }})
+	waits := start(t, pg, Options{Sender: newSender(t, server), Key: func() []byte { return key }})
 	if !waits.Enabled() {
 		t.Error("not enabled with a sender")
 	}
 	off.Kick()
 	waits.Kick()
-	rig.until("a look at the table", func() bool { return waits.count(t, "caly_mail_pending", "") == 1 })
+	until(t, "a look at the table", func() bool { return waits.count(t, "caly_mail_pending", "") == 1 })
 	off.stop()
 	waits.stop()
-	if s := rig.states(); s != "pending=1" {
+	if s := states(t, pg); s != "pending=1" {
 		t.Errorf("the rows are %s: claimed by a pod that could not send", s)
 	}
 }
 
 // TestKick : mail that was just written does not wait for the next look.
 func TestKick(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
-	pod := rig.start(Options{Sender: rig.sender(server), Poll: time.Hour})
+	pod := start(t, pg, Options{Sender: newSender(t, server), Poll: time.Hour})
 	for i := range 3 {
-		rig.write(acme, fmt.Sprint(i), code(i))
+		write(t, pg, acme, fmt.Sprint(i), code(i))
 		pod.Kick()
-		rig.untilStates(fmt.Sprintf("sent=%d", i+1))
+		untilStates(t, pg, fmt.Sprintf("sent=%d", i+1))
 	}
 }
 
 // TestUnreadable : what was sealed under another key is given up, and said so, and holds up nothing.
 func TestUnreadable(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
-	rig.write(acme, "e", code(0))
-	rig.exec(`UPDATE mail_outbox SET sealed = 'something else', available_at = now() - interval '1 h'`)
-	rig.write(acme, "good", code(1))
-	pod := rig.start(Options{Sender: rig.sender(server)})
-	rig.untilStates("failed=1 sent=1")
+	write(t, pg, acme, "e", code(0))
+	pg.Exec(t, `UPDATE mail_outbox SET sealed = 'something else', available_at = now() - interval '1 h'`)
+	write(t, pg, acme, "good", code(1))
+	pod := start(t, pg, Options{Sender: newSender(t, server)})
+	untilStates(t, pg, "failed=1 sent=1")
 	pod.stop()
 	if !strings.Contains(pod.log.String(), "sealed under another key") {
 		t.Errorf("the log does not say why:\n%s", pod.log)

@@ -10,14 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/mail"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 const (
@@ -31,45 +32,15 @@ func testKey() []byte { return bytes.Repeat([]byte{7}, mail.KeySize) }
 
 func known(tenants ...string) func() []string { return func() []string { return tenants } }
 
-// rig is one database, and pods on it.
-type rig struct {
-	*testing.T
-	pg    *pgtest.Server
-	admin *pgx.Conn
-}
-
-func newRig(t *testing.T) *rig {
-	t.Helper()
-	r := &rig{T: t, pg: pgtest.New(t)}
-	r.connect()
-	return r
-}
-
-func (r *rig) connect() {
-	r.Helper()
-	conn, err := pgx.Connect(r.Context(), r.pg.AdminDSN)
-	if err != nil {
-		r.Fatal(err)
-	}
-	r.Cleanup(func() { _ = conn.Close(context.Background()) })
-	r.admin = conn
-}
-
-func (r *rig) exec(sql string, args ...any) {
-	r.Helper()
-	if _, err := r.admin.Exec(context.Background(), sql, args...); err != nil {
-		r.Fatal(err)
-	}
-}
-
 // write puts mail into the outbox, as the flows do.
-func (r *rig) write(tenant, event string, m mail.Message) {
-	r.Helper()
+func write(t *testing.T, pg *pgtest.Server, tenant, event string, m mail.Message) {
+	t.Helper()
 	row, err := mail.Seal(testKey(), tenant, m, event, time.Hour)
 	if err != nil {
-		r.Fatal(err)
+		t.Fatal(err)
 	}
-	r.exec(
+	pg.Exec(
+		t,
 		`INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 		tenant,
 		row.EventKey,
@@ -89,29 +60,22 @@ func code(n int) mail.Message {
 }
 
 // states counts the rows in each state.
-func (r *rig) states() string {
-	r.Helper()
-	rows, _ := r.admin.Query(
-		context.Background(),
-		`SELECT state || '=' || count(*) FROM mail_outbox GROUP BY state ORDER BY state`,
-	)
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		r.Fatal(err)
-	}
-	return strings.Join(list, " ")
+func states(t *testing.T, pg *pgtest.Server) string {
+	t.Helper()
+	return pgtest.Value[string](t, pg, `SELECT coalesce(string_agg(of_state, ' ' ORDER BY of_state), '')
+		FROM (SELECT state || '=' || count(*) AS of_state FROM mail_outbox GROUP BY state) AS counts`)
 }
 
-// until a condition holds.
-func (r *rig) until(what string, holds func() bool) {
-	r.Helper()
-	eventually.Within(time.Minute).Holds(r, what, holds)
+// until waits for what a loaded machine needs longer for.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	eventually.Within(time.Minute).Holds(t, what, holds)
 }
 
-func (r *rig) untilStates(want string) {
-	r.Helper()
-	eventually.Within(time.Minute).Reaches(r, want, func(context.Context) (bool, string) {
-		got := r.states()
+func untilStates(t *testing.T, pg *pgtest.Server, want string) {
+	t.Helper()
+	eventually.Within(time.Minute).Reaches(t, want, func(context.Context) (bool, string) {
+		got := states(t, pg)
 		return got == want, got
 	})
 }
@@ -120,41 +84,14 @@ func (r *rig) untilStates(want string) {
 type pod struct {
 	*Dispatcher
 	registry *prometheus.Registry
-	log      *logLines
+	log      *logtest.Buffer
 	// cancel tells it to go, and stop waits until it has.
 	cancel, stop func()
 }
 
-type logLines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (r *rig) db() *store.Dataplane {
-	r.Helper()
-	db, err := store.OpenDataplane(r.Context(), r.pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		r.Fatal(err)
-	}
-	r.Cleanup(db.Close)
-	return db
-}
-
-// sender leads to a server, and does not wait long for it.
-func (r *rig) sender(s *smtptest.Server) *mail.Sender {
-	r.Helper()
+// newSender leads to a server, and does not wait long for it.
+func newSender(t *testing.T, s *smtptest.Server) *mail.Sender {
+	t.Helper()
 	sender, err := mail.NewSender(mail.Options{
 		Address: s.Address,
 		CAFile:  s.CAFile,
@@ -162,17 +99,17 @@ func (r *rig) sender(s *smtptest.Server) *mail.Sender {
 		Timeout: 5 * time.Second,
 	})
 	if err != nil {
-		r.Fatal(err)
+		t.Fatal(err)
 	}
 	return sender
 }
 
 // start runs a pod until the test ends, or stop.
-func (r *rig) start(o Options) *pod {
-	r.Helper()
-	p := &pod{registry: prometheus.NewRegistry(), log: &logLines{}}
+func start(t *testing.T, pg *pgtest.Server, o Options) *pod {
+	t.Helper()
+	p := &pod{registry: prometheus.NewRegistry(), log: &logtest.Buffer{}}
 	if o.Store == nil {
-		o.Store = r.db()
+		o.Store = storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)
 	}
 	if o.Tenants == nil {
 		o.Tenants = known(acme)
@@ -185,7 +122,7 @@ func (r *rig) start(o Options) *pod {
 	}
 	o.Owner = "pod"
 	o.Registerer = p.registry
-	o.Log = slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.Log = slog.New(p.log.Handler())
 	p.Dispatcher = New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -193,7 +130,7 @@ func (r *rig) start(o Options) *pod {
 	go func() {
 		defer close(done)
 		if err := p.Run(ctx); err != nil {
-			r.Error(err)
+			t.Error(err)
 		}
 	}()
 	p.stop = sync.OnceFunc(func() {
@@ -201,11 +138,11 @@ func (r *rig) start(o Options) *pod {
 		<-done
 		for _, secret := range []string{"example.com", "482913"} {
 			if strings.Contains(p.log.String(), secret) {
-				r.Errorf("%q was logged:\n%s", secret, p.log)
+				t.Errorf("%q was logged:\n%s", secret, p.log)
 			}
 		}
 	})
-	r.Cleanup(p.stop)
+	t.Cleanup(p.stop)
 	return p
 }
 

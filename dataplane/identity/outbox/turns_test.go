@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // order is a sender that notes whom it sends to.
@@ -38,16 +39,16 @@ func (o *order) place(to string) int {
 
 // TestMailOfOneTenantDelaysNoOther checks when a message is sent that is younger than 200 of another tenant.
 func TestMailOfOneTenantDelaysNoOther(t *testing.T) {
-	rig := newRig(t)
+	pg := pgtest.New(t)
 	for i := range 200 {
-		rig.write(acme, fmt.Sprintf("flood%d", i), code(i))
+		write(t, pg, acme, fmt.Sprintf("flood%d", i), code(i))
 	}
 	for i := range 3 {
-		rig.write(globex, fmt.Sprintf("one%d", i), code(1000+i))
+		write(t, pg, globex, fmt.Sprintf("one%d", i), code(1000+i))
 	}
 	sender := &order{}
-	rig.start(Options{Sender: sender, Tenants: known(acme, globex)})
-	rig.untilStates("sent=203")
+	start(t, pg, Options{Sender: sender, Tenants: known(acme, globex)})
+	untilStates(t, pg, "sent=203")
 	for i := range 3 {
 		// Each round has one message of each tenant, and two workers may be a round apart.
 		if place := sender.place(code(1000 + i).To); place > 2*i+5 {
