@@ -33,7 +33,7 @@ func unb64(t testing.TB, s string) []byte {
 
 // forge writes tokens with the standard library alone, as whoever had the key might.
 type forge struct {
-	r       *rig
+	r       *service
 	private ed25519.PrivateKey
 	kid     string
 	body    map[string]any // a good token's
@@ -41,7 +41,7 @@ type forge struct {
 
 func newForge(t testing.TB) *forge {
 	t.Helper()
-	rig := newRig(t)
+	rig := newService(t)
 	k := rig.ring.Load().Keys[0]
 	at := rig.clock.now().Unix()
 	return &forge{
@@ -571,7 +571,7 @@ func TestRFC8037(t *testing.T) {
 	if err != nil || string(body) != "Example of Ed25519 signing" {
 		t.Errorf("%q, %v", body, err)
 	}
-	newRig(t).wantReason(t, raw, Type)
+	newService(t).wantReason(t, raw, Type)
 }
 
 // TestOfAnotherTenant : what a token is for is what it says, whoever asks; who serves a tenant compares.

@@ -8,10 +8,10 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// benchRig is as a pod has it: revocations known, some in force.
-func benchRig(b *testing.B) (*rig, string) {
+// benchService is as a pod has it: revocations known, some in force.
+func benchService(b *testing.B) (*service, string) {
 	b.Helper()
-	r := newRig(b, func(o *Options) {
+	r := newService(b, func(o *Options) {
 		o.Now = time.Now
 		o.Revocations = NewRevocations(RevocationOptions{Tenants: func() []string { return []string{acme} }})
 	})
@@ -26,7 +26,7 @@ func benchRig(b *testing.B) (*rig, string) {
 }
 
 func BenchmarkWarm(b *testing.B) {
-	rig, raw := benchRig(b)
+	rig, raw := benchService(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := rig.Check(raw); err != nil {
@@ -37,7 +37,7 @@ func BenchmarkWarm(b *testing.B) {
 
 // BenchmarkWarmParallel : no lock that all checks wait for.
 func BenchmarkWarmParallel(b *testing.B) {
-	rig, raw := benchRig(b)
+	rig, raw := benchService(b)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, err := rig.Check(raw); err != nil {
@@ -48,7 +48,7 @@ func BenchmarkWarmParallel(b *testing.B) {
 }
 
 func BenchmarkCold(b *testing.B) {
-	rig, raw := benchRig(b)
+	rig, raw := benchService(b)
 	digest := sha256.Sum256([]byte(raw))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -60,7 +60,7 @@ func BenchmarkCold(b *testing.B) {
 }
 
 func BenchmarkMint(b *testing.B) {
-	rig, _ := benchRig(b)
+	rig, _ := benchService(b)
 	claims := rig.claims()
 	for b.Loop() {
 		if _, err := rig.Mint(claims); err != nil {

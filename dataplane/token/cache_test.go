@@ -57,7 +57,7 @@ func TestCacheForgetsTheFirstToEnd(t *testing.T) {
 
 // TestOnlyGoodTokensAreRemembered, so nobody fills the memory who has none.
 func TestOnlyGoodTokensAreRemembered(t *testing.T) {
-	rig := newRig(t, func(o *Options) { o.CacheSize = shards })
+	rig := newService(t, func(o *Options) { o.CacheSize = shards })
 	raw := rig.mint(t)
 	for i := range 1000 {
 		_, _ = rig.Check(fmt.Sprint(raw[:len(raw)-4], 1000+i))
@@ -77,7 +77,7 @@ func TestOnlyGoodTokensAreRemembered(t *testing.T) {
 // TestChecksAtOnce : checks, revocations and new rings from all sides. A revoked session stays out.
 func TestChecksAtOnce(t *testing.T) {
 	db := newFakeStore()
-	rig := newRig(t, func(o *Options) { o.CacheSize, o.Revocations = 2*shards, db.revocations(t, acme) })
+	rig := newService(t, func(o *Options) { o.CacheSize, o.Revocations = 2*shards, db.revocations(t, acme) })
 	db.poll(t, rig)
 	gone := rig.mint(t, func(c *Claims) { c.SessionID = session2 })
 	rig.o.Revocations.Revoke(acme, "", session2)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestMintAndCheck(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	want := rig.claims()
 	want.ExpiresAt = want.ExpiresAt.Add(time.Millisecond)
 	raw, err := rig.Mint(want)
@@ -44,7 +44,7 @@ func TestMintAndCheck(t *testing.T) {
 
 // TestWhatATokenSays, read by nothing of ours: names and values are RFC 7519's and 9068's.
 func TestWhatATokenSays(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	raw := rig.mint(t, func(c *Claims) { c.ID = "the-id" })
 	parts := strings.Split(raw, ".")
 	var header, body map[string]any
@@ -75,7 +75,7 @@ func TestWhatATokenSays(t *testing.T) {
 }
 
 func TestMintRefuses(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	for name, change := range map[string]func(*Claims){
 		"no tenant":                   func(c *Claims) { c.Tenant = "" },
 		"no tenant's UID":             func(c *Claims) { c.TenantUID = "" },
@@ -127,7 +127,7 @@ func TestTimes(t *testing.T) {
 		"a clock that jumped a year": {life: time.Minute, pass: 365 * 24 * time.Hour, want: [2]Reason{"", Expired}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := newRig(t)
+			rig := newService(t)
 			raw := rig.mint(t, func(c *Claims) {
 				c.IssuedAt = c.IssuedAt.Add(tc.issued)
 				c.ExpiresAt = c.IssuedAt.Add(tc.life)
@@ -144,7 +144,7 @@ func TestTimes(t *testing.T) {
 
 // TestRotation : a token outlives its key's turn, and not its key.
 func TestRotation(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	first := rig.mint(t)
 	rig.wantReason(t, first, "")
 	next, _, _ := keyring.Rotate(rig.ring.Load(), rig.clock.now().Add(30*24*time.Hour), keyring.Policy{})
@@ -170,7 +170,7 @@ func TestRotation(t *testing.T) {
 }
 
 // mintBy signs with one key, whosever turn it is.
-func mintBy(r *rig, k keyring.Key) (string, error) {
+func mintBy(r *service, k keyring.Key) (string, error) {
 	k.VerifiesUntil = time.Time{}
 	one := New(Options{
 		Issuer:   issuer,
@@ -183,7 +183,7 @@ func mintBy(r *rig, k keyring.Key) (string, error) {
 
 // TestKeyThatEnds : while a token is remembered, too.
 func TestKeyThatEnds(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	ring := *rig.ring.Load()
 	k := ring.Keys[0]
 	k.VerifiesUntil = rig.clock.now().Add(time.Minute)
@@ -197,7 +197,7 @@ func TestKeyThatEnds(t *testing.T) {
 
 // TestRingThatIsReplaced : the Secret was deleted, because a key had leaked, say. What was remembered counts no more.
 func TestRingThatIsReplaced(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	raw := rig.mint(t)
 	rig.wantReason(t, raw, "")
 	old := rig.ring.Swap(keyring.New(rig.clock.now()))
@@ -211,7 +211,7 @@ func TestRingThatIsReplaced(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	if err := rig.Ready(); err != nil {
 		t.Error(err)
 	}
@@ -225,7 +225,7 @@ func TestReady(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	rig := newRig(t, func(o *Options) { o.Metrics = reg })
+	rig := newService(t, func(o *Options) { o.Metrics = reg })
 	raw := rig.mint(t)
 	for _, s := range []string{raw, raw, "", raw + "x", strings.Replace(raw, ".", "..", 1)} {
 		_, _ = rig.Check(s)

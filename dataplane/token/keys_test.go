@@ -43,7 +43,7 @@ func fetchKeys(t *testing.T, h http.Handler) map[string]ed25519.PublicKey {
 }
 
 func TestJWKS(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	handler := rig.JWKS()
 	one := fetchKeys(t, handler)
 	raw := rig.mint(t)
@@ -88,7 +88,7 @@ func TestJWKS(t *testing.T) {
 }
 
 func TestJWKSWithoutKeys(t *testing.T) {
-	rig := newRig(t)
+	rig := newService(t)
 	rig.ring.Store(nil)
 	recorder := httptest.NewRecorder()
 	rig.JWKS().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))

@@ -1,7 +1,6 @@
 package token
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -14,7 +13,9 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // fleet is several pods on one database, with the keyring that the operator gave them.
@@ -30,53 +31,25 @@ func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{t: t, pg: pgtest.New(t), ring: keyring.New(time.Now())}
 	f.db = f.open()
-	oper, err := store.OpenOperator(t.Context(), f.pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(oper.Close)
-	f.oper = oper
+	f.oper = storetest.Open(t, f.pg.OperatorDSN, store.OpenOperator)
 	return f
 }
 
 func (f *fleet) open() *store.Dataplane {
 	f.t.Helper()
-	db, err := store.OpenDataplane(f.t.Context(), f.pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(db.Close)
-	return db
-}
-
-// buffer is a log that several goroutines write.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	return storetest.Open(f.t, f.pg.DataplaneDSN, store.OpenDataplane)
 }
 
 // pod is one data-plane process, as far as tokens go.
 type pod struct {
 	*Service
-	log  *buffer
+	log  *logtest.Buffer
 	stop func()
 }
 
 func (f *fleet) start() *pod {
 	f.t.Helper()
-	p := &pod{log: &buffer{}}
+	p := &pod{log: &logtest.Buffer{}}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
 	revocations := NewRevocations(RevocationOptions{
 		Store:   f.open(),

@@ -81,7 +81,7 @@ func (f *fakeStore) revocations(t testing.TB, tenants ...string) *Revocations {
 }
 
 // poll reads once. Pod and database have one clock, the rig's.
-func (f *fakeStore) poll(t testing.TB, r *rig) {
+func (f *fakeStore) poll(t testing.TB, r *service) {
 	t.Helper()
 	f.clock.nanos.Store(r.clock.nanos.Load())
 	if err := r.o.Revocations.poll(t.Context()); err != nil {
@@ -90,9 +90,9 @@ func (f *fakeStore) poll(t testing.TB, r *rig) {
 }
 
 // newRevoking is a rig whose database is db, read once.
-func newRevoking(t testing.TB, db *fakeStore, tenants ...string) *rig {
+func newRevoking(t testing.TB, db *fakeStore, tenants ...string) *service {
 	t.Helper()
-	r := newRig(t, func(o *Options) { o.Revocations = db.revocations(t, tenants...) })
+	r := newService(t, func(o *Options) { o.Revocations = db.revocations(t, tenants...) })
 	r.o.Revocations.o.Now = r.clock.now
 	db.clock = r.clock
 	db.poll(t, r)
@@ -194,7 +194,7 @@ func TestRevokedHereByAnotherClock(t *testing.T) {
 // TestUnknownTenant : nobody is let in of whom it is not known whether they were shut out.
 func TestUnknownTenant(t *testing.T) {
 	db := newFakeStore()
-	rig := newRig(t, func(o *Options) { o.Revocations = db.revocations(t, globex) })
+	rig := newService(t, func(o *Options) { o.Revocations = db.revocations(t, globex) })
 	rig.o.Revocations.o.Now = rig.clock.now
 	db.clock = rig.clock
 	raw := rig.mint(t)

@@ -30,16 +30,16 @@ func newClock() *clock {
 func (c *clock) now() time.Time       { return time.Unix(0, c.nanos.Load()).UTC() }
 func (c *clock) pass(d time.Duration) { c.nanos.Add(int64(d)) }
 
-// rig is a service with a ring and a clock of its own.
-type rig struct {
+// service is a Service with a ring and a clock of its own.
+type service struct {
 	*Service
 	clock *clock
 	ring  atomic.Pointer[keyring.Ring]
 }
 
-func newRig(t testing.TB, change ...func(*Options)) *rig {
+func newService(t testing.TB, change ...func(*Options)) *service {
 	t.Helper()
-	r := &rig{clock: newClock()}
+	r := &service{clock: newClock()}
 	r.ring.Store(keyring.New(r.clock.now().Add(-time.Hour)))
 	options := Options{Issuer: issuer, Audience: audience, Ring: r.ring.Load, Now: r.clock.now}
 	for _, f := range change {
@@ -49,7 +49,7 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	return r
 }
 
-func (r *rig) claims() Claims {
+func (r *service) claims() Claims {
 	return Claims{
 		Tenant:    acme,
 		TenantUID: "f3b5c1d2-1111-4222-8333-444455556666",
@@ -61,7 +61,7 @@ func (r *rig) claims() Claims {
 	}
 }
 
-func (r *rig) mint(t testing.TB, change ...func(*Claims)) string {
+func (r *service) mint(t testing.TB, change ...func(*Claims)) string {
 	t.Helper()
 	claims := r.claims()
 	for _, f := range change {
@@ -86,7 +86,7 @@ func reason(err error) Reason {
 	return ""
 }
 
-func (r *rig) wantReason(t testing.TB, raw string, want Reason) {
+func (r *service) wantReason(t testing.TB, raw string, want Reason) {
 	t.Helper()
 	claims, err := r.Check(raw)
 	if got := reason(err); got != want {
