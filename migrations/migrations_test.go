@@ -190,7 +190,8 @@ func TestRequireLabels(t *testing.T) {
 			}
 			var got, forced bool
 			err := admin.QueryRow(t.Context(), `SELECT require_labels,
-				(SELECT relforcerowsecurity FROM pg_class WHERE relname = 'tenants') FROM installation`).Scan(&got, &forced)
+				(SELECT relforcerowsecurity FROM pg_class WHERE relname = 'tenants')
+					FROM installation`).Scan(&got, &forced)
 			if err != nil || got != tc.want || !forced {
 				t.Errorf(
 					"labels are required: %v, want %v; row-level security is forced: %v; %v",
@@ -229,7 +230,8 @@ func objects(t *testing.T, pg *pgtest.Server) []string {
 	rows, err := conn.Query(
 		t.Context(),
 		`SELECT relkind::text || ' ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
-		UNION ALL SELECT 'f ' || oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1`,
+		UNION ALL SELECT 'f ' || oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+			ORDER BY 1`,
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -251,12 +253,18 @@ func TestErrors(t *testing.T) {
 	nobody := listener.Addr().String()
 	_ = listener.Close()
 	for name, tc := range map[string]struct{ dsn, want string }{
-		"no URL":           {"postgres://u:topsecret@%zz/db", "the database URL cannot be read"},
-		"nobody there":     {"postgres://u:topsecret@" + nobody + "/db", "connect to database db on 127.0.0.1:"},
-		"unknown host":     {"postgres://u:topsecret@db.invalid/db", "connect to database db on db.invalid:5432 as u"},
-		"wrong password":   {strings.Replace(pg.OwnerDSN, ":caly-test@", ":topsecret@", 1), "password authentication failed"},
-		"unknown database": {"postgres://postgres:caly-test@" + host(t, pg) + "/topsecret-not?sslmode=disable", `database "topsecret-not" does not exist`},
-		"no privilege":     {pg.DataplaneDSN, "42501"},
+		"no URL":       {"postgres://u:topsecret@%zz/db", "the database URL cannot be read"},
+		"nobody there": {"postgres://u:topsecret@" + nobody + "/db", "connect to database db on 127.0.0.1:"},
+		"unknown host": {"postgres://u:topsecret@db.invalid/db", "connect to database db on db.invalid:5432 as u"},
+		"wrong password": {
+			strings.Replace(pg.OwnerDSN, ":caly-test@", ":topsecret@", 1),
+			"password authentication failed",
+		},
+		"unknown database": {
+			"postgres://postgres:caly-test@" + host(t, pg) + "/topsecret-not?sslmode=disable",
+			`database "topsecret-not" does not exist`,
+		},
+		"no privilege": {pg.DataplaneDSN, "42501"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := migrations.Up(t.Context(), tc.dsn, quiet)

@@ -59,8 +59,10 @@ func TestAuthRules(t *testing.T) {
 	ns := kubetest.Get(t).NewNamespace(t)
 	all := map[string]ruleCase{}
 	for _, table := range []map[string]ruleCase{authRules(), originRules(), limitRules(),
-		durationRules("spec.auth.accessTokenLifetime", "1m", "59s", "1h", "1h1s", "auth.accessTokenLifetime must be between 1m and 1h"),
-		durationRules("spec.auth.sessionLifetime", "1h", "59m59s", "2160h", "2160h1s", "auth.sessionLifetime must be between 1h and 2160h"),
+		durationRules("spec.auth.accessTokenLifetime", "1m", "59s", "1h", "1h1s",
+			"auth.accessTokenLifetime must be between 1m and 1h"),
+		durationRules("spec.auth.sessionLifetime", "1h", "59m59s", "2160h", "2160h1s",
+			"auth.sessionLifetime must be between 1h and 2160h"),
 	} {
 		maps.Copy(all, table)
 	}
@@ -149,9 +151,12 @@ func originRules() map[string]ruleCase {
 		"more origins than is":   {fields{field: many(33)}, refusal{field, "32"}},
 		"origin, a longest host": {fields{field: []any{"https://" + strings.Repeat("a", 253) + ":8443"}}, refusal{}},
 	}
-	for _, bad := range []string{"*", "null", "desk.acme.example", "http://desk.acme.example", "https://desk.acme.example/", "https://Desk.acme.example",
-		"https://desk.acme.example:443", "http://localhost:80", "https://desk.acme.example:", "https://desk.acme.example:0443", "https://*.acme.example",
-		"https://a@desk.acme.example", "https://desk.acme.example?a", "http://localhost.evil.example", "http://localhost@evil.example",
+	for _, bad := range []string{"*", "null", "desk.acme.example", "http://desk.acme.example",
+		"https://desk.acme.example/", "https://Desk.acme.example",
+		"https://desk.acme.example:443", "http://localhost:80", "https://desk.acme.example:",
+		"https://desk.acme.example:0443", "https://*.acme.example",
+		"https://a@desk.acme.example", "https://desk.acme.example?a", "http://localhost.evil.example",
+		"http://localhost@evil.example",
 		"https://desk.acme.example.", "https://desk.acme.example\n"} {
 		rules["origin "+bad] = ruleCase{fields{field: []any{bad}}, want}
 	}
@@ -182,7 +187,9 @@ func limitRules() map[string]ruleCase {
 		"a limit's least window": {fields{field + ".login": limit(1, "1s")}, refusal{}},
 	}
 	// Each is there, and held to its bounds.
-	for _, name := range []string{"login", "loginFailures", "register", "verify", "resend", "forgot", "reset", "refresh", "api"} {
+	for _, name := range []string{
+		"login", "loginFailures", "register", "verify", "resend", "forgot", "reset", "refresh", "api",
+	} {
 		bad := refusal{field + "." + name + ".window", "a limit's window must be between 1s and 24h"}
 		rules[name] = ruleCase{fields{field + "." + name: limit(7, "2m")}, refusal{}}
 		for _, window := range []string{"999ms", "0s", "24h1s", "soon", ""} {

@@ -110,7 +110,8 @@ type SignatureSpec struct {
 	SignedContent SignedContent `json:"signedContent,omitempty"`
 	// timestamp says where the time of signing is found. Goes with signedContent: TimestampAndBody.
 	// +optional
-	Timestamp *TimestampSpec `json:"timestamp,omitempty"` //nolint:kubeapilinter // the time of signing, which senders and Standard Webhooks call a timestamp
+	//nolint:kubeapilinter // the time of signing, which senders and Standard Webhooks call a timestamp
+	Timestamp *TimestampSpec `json:"timestamp,omitempty"`
 }
 
 // StandardWebhooksSpec verifies webhooks as standardwebhooks.com says: HMAC-SHA256 over id, time and body, in the

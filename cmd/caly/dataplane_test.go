@@ -39,10 +39,26 @@ func TestDataplaneFlags(t *testing.T) {
 		want   string
 		usage  bool
 	}{
-		"proxies":    {func(o *dataplaneOptions) { o.trustedProxies = []string{"10.0.0.1"} }, `--trusted-proxies: "10.0.0.1" is not an address range such as 10.1.0.0/16`, false},
-		"sources":    {func(o *dataplaneOptions) { o.sourceCIDRs = []string{"all"} }, `--allowed-source-cidrs: "all" is not an address range such as 10.1.0.0/16`, false},
-		"nothing in": {func(o *dataplaneOptions) { o.maxInFlight = 0 }, "--max-in-flight, --commit-workers and --max-body-bytes must be at least 1", true},
-		"no workers": {func(o *dataplaneOptions) { o.commitWorkers = -1 }, "--max-in-flight, --commit-workers and --max-body-bytes must be at least 1", true},
+		"proxies": {
+			func(o *dataplaneOptions) { o.trustedProxies = []string{"10.0.0.1"} },
+			`--trusted-proxies: "10.0.0.1" is not an address range such as 10.1.0.0/16`,
+			false,
+		},
+		"sources": {
+			func(o *dataplaneOptions) { o.sourceCIDRs = []string{"all"} },
+			`--allowed-source-cidrs: "all" is not an address range such as 10.1.0.0/16`,
+			false,
+		},
+		"nothing in": {
+			func(o *dataplaneOptions) { o.maxInFlight = 0 },
+			"--max-in-flight, --commit-workers and --max-body-bytes must be at least 1",
+			true,
+		},
+		"no workers": {
+			func(o *dataplaneOptions) { o.commitWorkers = -1 },
+			"--max-in-flight, --commit-workers and --max-body-bytes must be at least 1",
+			true,
+		},
 	} {
 		o := good
 		tc.change(&o)

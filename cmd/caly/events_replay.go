@@ -35,7 +35,8 @@ func newEventsReplayCommand(file *string) *cobra.Command {
 		Short: "Apply dead or partial events again, by what their Tenants say now",
 		Long: "Applies the named events, or those that the flags choose, as if they came now. An event whose " +
 			"reason holds still stays dead.\n" +
-			"One that was applied before is left alone, so that a repeat is harmless. Ends with an error when any of them is not applied.\n" +
+			"One that was applied before is left alone, so that a repeat is harmless. Ends with an error when any " +
+			"of them is not applied.\n" +
 			"The Tenants are read from the cluster of the current kubeconfig or, in a pod, of its service account.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.databaseFile = *file
@@ -68,7 +69,8 @@ func (o *replayOptions) choose(args []string) (ids []int64, filter store.EventFi
 		return nil, filter, cli.UsageError(
 			nil,
 			errors.New(
-				"give either ids of events, or flags that choose among the dead ones: --tenant, --reason, --since, or --all for every one",
+				"give either ids of events, or flags that choose among the dead ones: --tenant, --reason, --since, "+
+					"or --all for every one",
 			),
 		)
 	}

@@ -21,11 +21,15 @@ var advice = map[string]string{
 	"source_refused": "It names a recording whose URL the Tenant does not allow. If the host is right, add it " +
 		"to spec.recordings.allowedSourceHosts of the Tenant " +
 		"(a private address: to --allowed-source-cidrs of operator and data plane), and apply it again.",
-	ingest.DeadStale: "By its own time it was older than spec.webhooks.freshness of the Tenant when it came: Exotel was late, or somebody sent an old request again. " +
+	ingest.DeadStale: "By its own time it was older than spec.webhooks.freshness of the Tenant when it came: Exotel " +
+		"was late, or somebody sent an old request again. " +
 		"If what it says is true, apply it again; its age does not count then.",
-	store.DeadTooManyRecordings: "Its call has as many recordings as Caly keeps of one call, 16, and it names one more. It will not be applied.",
-	store.DeadRefused:           "PostgreSQL refused what it says; its words are in the data plane's log of that time. Apply it again after an upgrade.",
-	"malformed_body":            "Its body cannot be read. Compare the request below with what Exotel documents; apply it again after an upgrade that reads it.",
+	store.DeadTooManyRecordings: "Its call has as many recordings as Caly keeps of one call, 16, and it names one " +
+		"more. It will not be applied.",
+	store.DeadRefused: "PostgreSQL refused what it says; its words are in the data plane's log of that time. Apply " +
+		"it again after an upgrade.",
+	"malformed_body": "Its body cannot be read. Compare the request below with what Exotel documents; apply it " +
+		"again after an upgrade that reads it.",
 	"malformed_query": "Its query could not be read by an earlier version. Apply it again: the fields " +
 		"that were stored are applied.",
 	"too_many_fields": "It has more fields, or longer ones, than a webhook of Exotel's. Look at the request " +

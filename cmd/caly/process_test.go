@@ -17,12 +17,22 @@ func TestExitStatus(t *testing.T) {
 		want      int
 		says      string
 	}{
-		"good":                  {nil, []string{"version"}, 0, ""},
-		"unknown command":       {nil, []string{"nonsense"}, 64, `unknown command "nonsense" for "caly"`},
-		"unknown flag":          {nil, []string{"migrate", "up", "--nonsense"}, 64, "unknown flag: --nonsense"},
-		"environment":           {[]string{"CALY_MAX_UPLOAD_PODS=many"}, []string{"operator"}, 64, "CALY_MAX_UPLOAD_PODS cannot be read as a value of --max-upload-pods (int)"},
-		"database away":         {[]string{away}, []string{"migrate", "up", "--wait=0s"}, 1, "connection refused"},
-		"upload without config": {nil, []string{"upload", "--config=/nowhere/config.json"}, 64, "the pod must mount the tenant's Secret there"},
+		"good":            {nil, []string{"version"}, 0, ""},
+		"unknown command": {nil, []string{"nonsense"}, 64, `unknown command "nonsense" for "caly"`},
+		"unknown flag":    {nil, []string{"migrate", "up", "--nonsense"}, 64, "unknown flag: --nonsense"},
+		"environment": {
+			[]string{"CALY_MAX_UPLOAD_PODS=many"},
+			[]string{"operator"},
+			64,
+			"CALY_MAX_UPLOAD_PODS cannot be read as a value of --max-upload-pods (int)",
+		},
+		"database away": {[]string{away}, []string{"migrate", "up", "--wait=0s"}, 1, "connection refused"},
+		"upload without config": {
+			nil,
+			[]string{"upload", "--config=/nowhere/config.json"},
+			64,
+			"the pod must mount the tenant's Secret there",
+		},
 		"negative wait": {
 			[]string{away}, []string{"migrate", "up", "--wait=-1s"}, 64, "--wait must not be negative",
 		},

@@ -63,10 +63,20 @@ func TestSessionsList(t *testing.T) {
 		wantNever []*registry.Live
 		wantErrs  string
 	}{
-		"of all":      {nil, []*registry.Live{first, second, theirs}, nil, ""},
-		"of a tenant": {[]string{"--tenant=acme/support"}, []*registry.Live{first, second}, []*registry.Live{theirs}, ""},
-		"some":        {[]string{"--limit=1"}, []*registry.Live{first}, []*registry.Live{second, theirs}, "there are more: raise --limit, or give --tenant\n"},
-		"of nobody":   {[]string{"--tenant=no/body"}, nil, []*registry.Live{first, second, theirs}, ""},
+		"of all": {nil, []*registry.Live{first, second, theirs}, nil, ""},
+		"of a tenant": {
+			[]string{"--tenant=acme/support"},
+			[]*registry.Live{first, second},
+			[]*registry.Live{theirs},
+			"",
+		},
+		"some": {
+			[]string{"--limit=1"},
+			[]*registry.Live{first},
+			[]*registry.Live{second, theirs},
+			"there are more: raise --limit, or give --tenant\n",
+		},
+		"of nobody": {[]string{"--tenant=no/body"}, nil, []*registry.Live{first, second, theirs}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result := execute(t, append([]string{"sessions", "list"}, tc.args...)...)
@@ -196,7 +206,8 @@ func TestSessionsClose(t *testing.T) {
 	}
 	if n := accounts.count(
 		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND actor_id IS NULL AND outcome = 'success' AND
-		(action = 'stream_closed' AND reason = 'stream ' || $1 OR action = 'streams_closed' AND reason = 'live streams: 1')`,
+		(action = 'stream_closed' AND reason = 'stream ' || $1 OR action = 'streams_closed'
+			AND reason = 'live streams: 1')`,
 		first.ID(),
 	); n != 2 {
 		t.Errorf("%d rows of the audit log tell of it, want 2", n)

@@ -44,8 +44,10 @@ func newSimulateCallCommand() *cobra.Command {
 		Use:   "call",
 		Short: "Place calls: send the webhooks that Exotel would",
 		Args:  cli.NoArgs,
-		Long: "Sends an answered and a terminal StatusCallback for each call, or the events that --event names, proven and repeated as Exotel does.\n" +
-			"With --tenant the address and what the Tenant's verifiers ask for are read from the cluster of the current kubeconfig:\n" +
+		Long: "Sends an answered and a terminal StatusCallback for each call, or the events that --event names, " +
+			"proven and repeated as Exotel does.\n" +
+			"With --tenant the address and what the Tenant's verifiers ask for are read from the cluster of the " +
+			"current kubeconfig:\n" +
 			"the first secret of each verifier is used. With --secret-file the events are signed with HMAC-SHA1.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return placeCalls(cmd, o) },
 	}

@@ -45,12 +45,17 @@ func newSimulateStreamCommand() *cobra.Command {
 		Use:   "stream",
 		Short: "Place calls with audio: stream it as Exotel does, and check what comes back",
 		Args:  cli.NoArgs,
-		Long: "Every call is a WebSocket of its own that sends audio in real time. Prints a line for each call and one for all:\n" +
-			"frames, what came back equal, wrong or not at all, latency from a frame's sending to its return, gaps that the caller hears, close codes.\n" +
-			"Ends with 1 when a call could not be opened or ended before its time, or something that was to come back is missing.\n" +
-			"With --tenant the address and the first secrets that let streams in are read from the cluster of the current kubeconfig;\n" +
+		Long: "Every call is a WebSocket of its own that sends audio in real time. Prints a line for each call and " +
+			"one for all:\n" +
+			"frames, what came back equal, wrong or not at all, latency from a frame's sending to its return, gaps " +
+			"that the caller hears, close codes.\n" +
+			"Ends with 1 when a call could not be opened or ended before its time, or something that was to come " +
+			"back is missing.\n" +
+			"With --tenant the address and the first secrets that let streams in are read from the cluster of the " +
+			"current kubeconfig;\n" +
 			"with --server besides, the address is made without one, and --secret-file has the Tenant's token.\n" +
-			"Another address with credentials or a token belongs into --url-file, or CALY_URL: others can see arguments.",
+			"Another address with credentials or a token belongs into --url-file, or CALY_URL: others can see " +
+			"arguments.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return stream(cmd, o) },
 	}
 	flags := cmd.Flags()

@@ -45,7 +45,8 @@ type figures struct {
 
 func (f figures) String() string {
 	return fmt.Sprintf(
-		"sent %d frames (%d bytes), received %d (%d): %d equal, %d wrong, %d lost, %d missing, %d extra; latency p50 %s p99 %s; %d gaps, longest %s",
+		"sent %d frames (%d bytes), received %d (%d): %d equal, %d wrong, %d lost, %d missing, %d extra; latency "+
+			"p50 %s p99 %s; %d gaps, longest %s",
 		f.sent.Frames,
 		f.sent.Bytes,
 		f.received.Frames,
@@ -132,7 +133,10 @@ func (s total) err() error {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{s.failed, "calls could not be opened"}, {s.early, "calls ended before their time"}, {s.broken, "calls did not get back what they sent"},
+	}{
+		{s.failed, "calls could not be opened"},
+		{s.early, "calls ended before their time"},
+		{s.broken, "calls did not get back what they sent"},
 		{s.invalid, "messages were none that Exotel understands"}} {
 		if p.n > 0 {
 			problems = append(problems, fmt.Sprintf("%d %s", p.n, p.what))

@@ -31,12 +31,24 @@ func TestSimulateStreamToTenant(t *testing.T) {
 		args []string
 		says string // an error; none without
 	}{
-		"by its token":             {[]string{"--server=ws://" + dataPlane.Public, good}, ""},
-		"numbers in strings":       {[]string{"--server=ws://" + dataPlane.Public + "/", good, "--quoting=strings", "--pace=100ms"}, ""},
-		"by a token for each call": {[]string{"--server=http://" + dataPlane.Public, good, "--one-time", "--calls=2"}, ""},
-		"a wrong token":            {[]string{"--server=ws://" + dataPlane.Public, wrong}, "1 calls could not be opened"},
-		"a wrong token, one-time":  {[]string{"--server=ws://" + dataPlane.Public, wrong, "--one-time"}, "1 calls could not be opened"},
-		"no token":                 {[]string{"--server=ws://" + dataPlane.Public}, "1 calls could not be opened"},
+		"by its token": {[]string{"--server=ws://" + dataPlane.Public, good}, ""},
+		"numbers in strings": {
+			[]string{"--server=ws://" + dataPlane.Public + "/", good, "--quoting=strings", "--pace=100ms"},
+			"",
+		},
+		"by a token for each call": {
+			[]string{"--server=http://" + dataPlane.Public, good, "--one-time", "--calls=2"},
+			"",
+		},
+		"a wrong token": {
+			[]string{"--server=ws://" + dataPlane.Public, wrong},
+			"1 calls could not be opened",
+		},
+		"a wrong token, one-time": {
+			[]string{"--server=ws://" + dataPlane.Public, wrong, "--one-time"},
+			"1 calls could not be opened",
+		},
+		"no token": {[]string{"--server=ws://" + dataPlane.Public}, "1 calls could not be opened"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result := execute(t, append(common, tc.args...)...)
@@ -65,18 +77,36 @@ func TestSimulateStreamToTenantFails(t *testing.T) {
 		args []string
 		says string
 	}{
-		"no namespace":            {[]string{"--tenant=support", server}, `--tenant "support" is not namespace/name`},
-		"an address besides":      {[]string{"--tenant=acme/support", server, "--url=ws://example.com"}, "--url, --url-file or --tenant, one of them"},
-		"a server alone":          {[]string{server}, "are for --tenant"},
-		"a secret alone":          {[]string{secret, "--url=ws://example.com"}, "are for --tenant"},
-		"one-time alone":          {[]string{"--one-time", "--url=http://example.com"}, "are for --tenant"},
-		"a secret, no server":     {[]string{"--tenant=acme/support", secret}, "--secret-file is for --server"},
-		"no such secret":          {[]string{"--tenant=acme/support", server, "--secret-file=/nowhere/token"}, "/nowhere/token"},
-		"no server's address":     {[]string{"--tenant=acme/support", "--server=caly.example.com"}, "--server must be an address such as"},
-		"a server over ftp":       {[]string{"--tenant=acme/support", "--server=ftp://caly.example.com"}, "not ftp://"},
-		"credentials in argv":     {[]string{"--tenant=acme/support", "--server=wss://key:topsecret@caly.example.com"}, "--server must carry no credentials"},
-		"nobody at the server":    {[]string{"--tenant=acme/support", "--server=ws://" + calytest.FreeAddress(t), secret}, "1 calls could not be opened"},
-		"nobody to ask there":     {[]string{"--tenant=acme/support", "--server=ws://" + calytest.FreeAddress(t), secret, "--one-time"}, "1 calls could not be opened"},
+		"no namespace": {[]string{"--tenant=support", server}, `--tenant "support" is not namespace/name`},
+		"an address besides": {
+			[]string{"--tenant=acme/support", server, "--url=ws://example.com"},
+			"--url, --url-file or --tenant, one of them",
+		},
+		"a server alone":      {[]string{server}, "are for --tenant"},
+		"a secret alone":      {[]string{secret, "--url=ws://example.com"}, "are for --tenant"},
+		"one-time alone":      {[]string{"--one-time", "--url=http://example.com"}, "are for --tenant"},
+		"a secret, no server": {[]string{"--tenant=acme/support", secret}, "--secret-file is for --server"},
+		"no such secret": {
+			[]string{"--tenant=acme/support", server, "--secret-file=/nowhere/token"},
+			"/nowhere/token",
+		},
+		"no server's address": {
+			[]string{"--tenant=acme/support", "--server=caly.example.com"},
+			"--server must be an address such as",
+		},
+		"a server over ftp": {[]string{"--tenant=acme/support", "--server=ftp://caly.example.com"}, "not ftp://"},
+		"credentials in argv": {
+			[]string{"--tenant=acme/support", "--server=wss://key:topsecret@caly.example.com"},
+			"--server must carry no credentials",
+		},
+		"nobody at the server": {
+			[]string{"--tenant=acme/support", "--server=ws://" + calytest.FreeAddress(t), secret},
+			"1 calls could not be opened",
+		},
+		"nobody to ask there": {
+			[]string{"--tenant=acme/support", "--server=ws://" + calytest.FreeAddress(t), secret, "--one-time"},
+			"1 calls could not be opened",
+		},
 		"no cluster to look into": {[]string{"--tenant=acme/support"}, "configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {

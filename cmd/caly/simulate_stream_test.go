@@ -101,19 +101,32 @@ func TestSimulateStream(t *testing.T) {
 		want string // of the last line
 	}{
 		"a file, once": {[]string{to, eightKHz},
-			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 15 frames (4800 bytes), received 15 (4800): 4800 equal, 0 wrong, 0 lost, 0 missing, 0 extra; "},
+			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 15 frames (4800 bytes), received 15 (4800): 4800 " +
+				"equal, 0 wrong, 0 lost, 0 missing, 0 extra; "},
 		"several calls, compared": {[]string{to, eightKHz, "--calls=5", "--ramp=50ms", "--expect-echo"},
-			"5 calls, 0 failed, 0 ended early, 0 incomplete: sent 75 frames (24000 bytes), received 75 (24000): 24000 equal, 0 wrong, 0 lost, 0 missing, 0 extra; "},
-		"longer, in large frames, in strings": {[]string{to, eightKHz, "--duration=400ms", "--pace=100ms", "--quoting=strings", "--expect-echo=exact"},
-			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 4 frames (6400 bytes), received 4 (6400): 6400 equal, "},
-		"with every oddity": {[]string{to, eightKHz, "--quirks=camel-case,no-connected,binary,extra-keys,odd-sizes", "--digits=12", "--expect-echo"},
-			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 15 frames (4800 bytes), received 15 (4800): 4800 equal, "},
+			"5 calls, 0 failed, 0 ended early, 0 incomplete: sent 75 frames (24000 bytes), received 75 (24000): " +
+				"24000 equal, 0 wrong, 0 lost, 0 missing, 0 extra; "},
+		"longer, in large frames, in strings": {[]string{
+			to, eightKHz, "--duration=400ms", "--pace=100ms", "--quoting=strings", "--expect-echo=exact",
+		},
+			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 4 frames (6400 bytes), received 4 (6400): 6400 " +
+				"equal, "},
+		"with every oddity": {[]string{
+			to, eightKHz, "--quirks=camel-case,no-connected,binary,extra-keys,odd-sizes", "--digits=12",
+			"--expect-echo",
+		},
+			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 15 frames (4800 bytes), received 15 (4800): 4800 " +
+				"equal, "},
 		"a file at its own rate": {[]string{to, "--wav=" + wavFile(t, 24000, 2400), "--expect-echo"},
 			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 5 frames (4800 bytes), "},
 		"a file at another rate": {[]string{to, eightKHz, "--rate=16000", "--expect-echo"},
-			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 15 frames (9600 bytes), received 15 (9600): 9600 equal, "},
-		"noise over TLS, the URL from a file": {[]string{"--url-file=" + write(t, strings.Replace(secure, "://", "://key:topsecret@", 1)+"\n"), "--ca-file=" + cert,
-			"--duration=100ms", "--expect-echo"}, "1 calls, 0 failed, 0 ended early, 0 incomplete: sent 5 frames (1600 bytes), "},
+			"1 calls, 0 failed, 0 ended early, 0 incomplete: sent 15 frames (9600 bytes), received 15 (9600): 9600 " +
+				"equal, "},
+		"noise over TLS, the URL from a file": {[]string{"--url-file=" + write(t,
+			strings.Replace(secure, "://", "://key:topsecret@", 1)+"\n"),
+			"--ca-file=" + cert,
+			"--duration=100ms", "--expect-echo"}, "1 calls, 0 failed, 0 ended early, 0 incomplete: sent 5 frames " +
+			"(1600 bytes), "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result := execute(t, append([]string{"simulate", "stream"}, tc.args...)...)
@@ -140,15 +153,32 @@ func TestSimulateStreamFinds(t *testing.T) {
 		says string
 		line string // of a call
 	}{
-		"a refusal": {agentsim.Options{Refuse: 503}, []string{"--calls=2"}, "2 calls could not be opened", "the handshake was answered 503"},
+		"a refusal": {
+			agentsim.Options{Refuse: 503},
+			[]string{"--calls=2"},
+			"2 calls could not be opened",
+			"the handshake was answered 503",
+		},
 		"an early end": {agentsim.Options{CloseAfter: 3, CloseCode: 4001}, nil, "1 calls ended before their time",
 			", closed with 4001 before its time"},
 		"an early end without a close": {agentsim.Options{DropAfter: 3}, []string{"--expect-echo"},
-			"1 calls ended before their time; 1 calls did not get back what they sent", ", closed with 1006 before its time"},
-		"silence": {agentsim.Options{Silent: true}, []string{"--expect-echo", "--linger=10ms"}, "1 calls did not get back what they sent",
+			"1 calls ended before their time; 1 calls did not get back what they sent",
+			", closed with 1006 before its time"},
+		"silence": {
+			agentsim.Options{Silent: true},
+			[]string{"--expect-echo", "--linger=10ms"},
+			"1 calls did not get back what they sent",
 			"received 0 (0): 0 equal, 0 wrong, 0 lost, 3200 missing"},
-		"another audio": {agentsim.Options{}, []string{"--expect-echo=mulaw"}, "1 calls did not get back what they sent", " wrong"},
-		"nonsense": {agentsim.Options{Protocol: "pcm"}, []string{"--quirks=binary"}, "messages were none that Exotel understands",
+		"another audio": {
+			agentsim.Options{},
+			[]string{"--expect-echo=mulaw"},
+			"1 calls did not get back what they sent",
+			" wrong",
+		},
+		"nonsense": {
+			agentsim.Options{Protocol: "pcm"},
+			[]string{"--quirks=binary"},
+			"messages were none that Exotel understands",
 			"invalid messages (a binary message)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,8 +201,11 @@ func TestSimulateStreamFails(t *testing.T) {
 		args []string
 		says string
 	}{
-		"nowhere":              {nil, "give --url, --url-file or --tenant, one of them"},
-		"two places":           {[]string{to, "--url-file=" + write(t, "ws://topsecret")}, "give --url, --url-file or --tenant, one of them"},
+		"nowhere": {nil, "give --url, --url-file or --tenant, one of them"},
+		"two places": {
+			[]string{to, "--url-file=" + write(t, "ws://topsecret")},
+			"give --url, --url-file or --tenant, one of them",
+		},
 		"no such file of URLs": {[]string{"--url-file=/nowhere/url"}, "/nowhere/url"},
 		"a password in argv":   {[]string{"--url=wss://key:topsecret@example.com/"}, "give that with --url-file"},
 		"no calls":             {[]string{to, "--calls=0"}, "--calls must be at least 1"},
@@ -180,14 +213,17 @@ func TestSimulateStreamFails(t *testing.T) {
 		"strange quoting":      {[]string{to, "--quoting=none"}, `--quoting "none" is neither numbers nor strings`},
 		"strange quirk":        {[]string{to, "--quirks=camel-case,odd"}, `--quirks "odd" is none of camel-case`},
 		"strange echo":         {[]string{to, "--expect-echo=opus"}, `--expect-echo "opus" is neither exact nor mulaw`},
-		"mu-law at 16 kHz":     {[]string{to, "--expect-echo=mulaw", "--rate=16000"}, "--expect-echo=mulaw needs --rate=8000"},
-		"strange rate":         {[]string{to, "--rate=44100"}, "--rate 44100 is none of 8000, 16000, 24000"},
-		"no such WAV":          {[]string{to, "--wav=/nowhere/a.wav"}, "/nowhere/a.wav"},
-		"no WAV":               {[]string{to, "--wav=" + write(t, "hello")}, "this is no WAV file"},
-		"a WAV at 16 for 24":   {[]string{to, "--wav=" + file, "--rate=24000"}, "cannot convert from 16000 to 24000"},
-		"no such CA":           {[]string{to, "--ca-file=/nowhere/ca"}, "/nowhere/ca"},
-		"no CA":                {[]string{to, "--ca-file=" + write(t, "x")}, "holds no certificate in PEM"},
-		"nobody there":         {[]string{to, "--wav=" + file}, "1 calls could not be opened"},
+		"mu-law at 16 kHz": {
+			[]string{to, "--expect-echo=mulaw", "--rate=16000"},
+			"--expect-echo=mulaw needs --rate=8000",
+		},
+		"strange rate":       {[]string{to, "--rate=44100"}, "--rate 44100 is none of 8000, 16000, 24000"},
+		"no such WAV":        {[]string{to, "--wav=/nowhere/a.wav"}, "/nowhere/a.wav"},
+		"no WAV":             {[]string{to, "--wav=" + write(t, "hello")}, "this is no WAV file"},
+		"a WAV at 16 for 24": {[]string{to, "--wav=" + file, "--rate=24000"}, "cannot convert from 16000 to 24000"},
+		"no such CA":         {[]string{to, "--ca-file=/nowhere/ca"}, "/nowhere/ca"},
+		"no CA":              {[]string{to, "--ca-file=" + write(t, "x")}, "holds no certificate in PEM"},
+		"nobody there":       {[]string{to, "--wav=" + file}, "1 calls could not be opened"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkFailure(t, execute(t, append([]string{"simulate", "stream"}, tc.args...)...), tc.says)
@@ -216,11 +252,17 @@ func TestAgentEchoFails(t *testing.T) {
 		says string
 	}{
 		"an address that is taken": {[]string{"--listen=" + taken.Addr()}, "listen as an agent"},
-		"an unknown protocol":      {[]string{"--protocol=vonage"}, `unknown agent protocol "vonage": use exotel, twilio or pcm`},
-		"a certificate alone":      {[]string{"--tls-cert-file=" + cert}, "go together"},
-		"a key alone":              {[]string{"--tls-key-file=" + key}, "go together"},
-		"another's key":            {[]string{"--tls-cert-file=" + cert, "--tls-key-file=" + cert}, "read the certificate and its key"},
-		"no such certificate":      {[]string{"--tls-cert-file=/nowhere/cert", "--tls-key-file=" + key}, "/nowhere/cert"},
+		"an unknown protocol": {
+			[]string{"--protocol=vonage"},
+			`unknown agent protocol "vonage": use exotel, twilio or pcm`,
+		},
+		"a certificate alone": {[]string{"--tls-cert-file=" + cert}, "go together"},
+		"a key alone":         {[]string{"--tls-key-file=" + key}, "go together"},
+		"another's key": {
+			[]string{"--tls-cert-file=" + cert, "--tls-key-file=" + cert},
+			"read the certificate and its key",
+		},
+		"no such certificate": {[]string{"--tls-cert-file=/nowhere/cert", "--tls-key-file=" + key}, "/nowhere/cert"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkFailure(
@@ -271,8 +313,9 @@ func TestTotalOfStreams(t *testing.T) {
 		want     string
 	}{
 		"good": {outcomes[:1], true, ""},
-		"all": {outcomes, true, "1 calls could not be opened; 1 calls ended before their time; 1 calls did not get back what they sent; " +
-			"3 messages were none that Exotel understands"},
+		"all": {outcomes, true,
+			"1 calls could not be opened; 1 calls ended before their time; 1 calls did not get back what they sent; " +
+				"3 messages were none that Exotel understands"},
 		"nothing compared":  {outcomes[:2], false, "3 messages were none that Exotel understands"},
 		"a call that ended": {outcomes[2:3], true, "1 calls ended before their time"},
 	} {
@@ -292,7 +335,8 @@ func TestTotalOfStreams(t *testing.T) {
 	}
 }
 
-// TestStreamProcesses are the two commands as processes of their own: they end when they are told to, and with the status that a script needs.
+// TestStreamProcesses are the two commands as processes of their own: they end when they are told to, and with the
+// status that a script needs.
 func TestStreamProcesses(t *testing.T) {
 	address := calytest.FreeAddress(t)
 	server := calytest.Start(t, nil, "agent", "echo", "--listen="+address)

@@ -242,18 +242,46 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 		at   string
 		says string
 	}{
-		"elsewhere":    {v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"192.0.2.0/24"}}, prefix, "answered 401: tenant " + ns + "/elsewhere takes webhooks from 192.0.2.0/24"},
-		"rotated":      {v1alpha1.WebhooksSpec{Token: token}, prefix, "the webhook was answered 401"},
-		"nobody":       {v1alpha1.WebhooksSpec{Token: token}, "http://" + calytest.FreeAddress(t) + "/", "connection refused"},
-		"no-secret":    {v1alpha1.WebhooksSpec{Token: &v1alpha1.TokenSpec{SecretRef: v1alpha1.SecretReference{Name: "nowhere"}}}, prefix, `"nowhere" not found`},
-		"empty-secret": {v1alpha1.WebhooksSpec{BasicAuth: &v1alpha1.BasicAuthSpec{SecretRef: none}}, prefix, "the Secret " + ns + "/none holds no password"},
-		"no-whsec":     {v1alpha1.WebhooksSpec{StandardWebhooks: &v1alpha1.StandardWebhooksSpec{SecretRef: signing}}, prefix, "signing does not begin with whsec_"},
+		"elsewhere": {
+			v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"192.0.2.0/24"}},
+			prefix,
+			"answered 401: tenant " + ns + "/elsewhere takes webhooks from 192.0.2.0/24",
+		},
+		"rotated": {v1alpha1.WebhooksSpec{Token: token}, prefix, "the webhook was answered 401"},
+		"nobody": {
+			v1alpha1.WebhooksSpec{Token: token},
+			"http://" + calytest.FreeAddress(t) + "/",
+			"connection refused",
+		},
+		"no-secret": {
+			v1alpha1.WebhooksSpec{Token: &v1alpha1.TokenSpec{SecretRef: v1alpha1.SecretReference{Name: "nowhere"}}},
+			prefix,
+			`"nowhere" not found`,
+		},
+		"empty-secret": {
+			v1alpha1.WebhooksSpec{BasicAuth: &v1alpha1.BasicAuthSpec{SecretRef: none}},
+			prefix,
+			"the Secret " + ns + "/none holds no password",
+		},
+		"no-whsec": {
+			v1alpha1.WebhooksSpec{StandardWebhooks: &v1alpha1.StandardWebhooksSpec{SecretRef: signing}},
+			prefix,
+			"signing does not begin with whsec_",
+		},
 		"one-header": {v1alpha1.WebhooksSpec{
 			Signature: at("authorization"),
 			BasicAuth: basic,
 		}, prefix, "header Authorization, which carries something else"},
-		"header-of-own": {v1alpha1.WebhooksSpec{Signature: at("host")}, prefix, "header Host, which carries something else"},
-		"time-in-it":    {v1alpha1.WebhooksSpec{Signature: timed}, prefix, "header Webhook-Timestamp, which carries something else"},
+		"header-of-own": {
+			v1alpha1.WebhooksSpec{Signature: at("host")},
+			prefix,
+			"header Host, which carries something else",
+		},
+		"time-in-it": {
+			v1alpha1.WebhooksSpec{Signature: timed},
+			prefix,
+			"header Webhook-Timestamp, which carries something else",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reachable(t, env.Client, newTenant(ns, name, tc.spec), tc.at)

@@ -201,14 +201,23 @@ func TestSimulateCallFails(t *testing.T) {
 		args []string
 		says string
 	}{
-		"nowhere to send to":  {nil, "give --tenant, or --webhook-url and --secret-file"},
-		"no secret":           {[]string{send}, "give --tenant, or --webhook-url and --secret-file"},
-		"no such secret":      {[]string{send, "--secret-file=/nowhere/secret"}, "/nowhere/secret"},
-		"wrong secret":        {[]string{send, wrong}, "the webhook was answered 401"},
-		"nobody there":        {[]string{"--webhook-url=http://" + calytest.FreeAddress(t) + "/x", good}, "connection refused"},
-		"unknown event":       {[]string{send, good, "--event=nonsense"}, `--event "nonsense" is none of status, passthru, leg, stream`},
-		"sent not even once":  {[]string{send, good, "--replay=0"}, "--replay must be at least 1"},
-		"unknown spelling":    {[]string{send, good, "--spelling=nonsense"}, `--spelling "nonsense" is none of mixed, multipart, form, json, query`},
+		"nowhere to send to": {nil, "give --tenant, or --webhook-url and --secret-file"},
+		"no secret":          {[]string{send}, "give --tenant, or --webhook-url and --secret-file"},
+		"no such secret":     {[]string{send, "--secret-file=/nowhere/secret"}, "/nowhere/secret"},
+		"wrong secret":       {[]string{send, wrong}, "the webhook was answered 401"},
+		"nobody there": {
+			[]string{"--webhook-url=http://" + calytest.FreeAddress(t) + "/x", good},
+			"connection refused",
+		},
+		"unknown event": {
+			[]string{send, good, "--event=nonsense"},
+			`--event "nonsense" is none of status, passthru, leg, stream`,
+		},
+		"sent not even once": {[]string{send, good, "--replay=0"}, "--replay must be at least 1"},
+		"unknown spelling": {
+			[]string{send, good, "--spelling=nonsense"},
+			`--spelling "nonsense" is none of mixed, multipart, form, json, query`,
+		},
 		"fewer than no calls": {[]string{send, good, "--calls=-1"}, "cannot be negative"},
 		"less than no bytes":  {[]string{send, good, "--size=-1"}, "cannot be negative"},
 		"ledger in no folder": {[]string{send, good, "--calls=0", "--output=/nowhere/ledger"}, "/nowhere/ledger"},
@@ -312,8 +321,13 @@ func TestSimulateVerify(t *testing.T) {
 		wantErrs   string
 		wantFailed bool
 	}{
-		"good":                     {func(verification) {}, "2 of 2 recordings verified\n", "", false},
-		"another tenant's objects": {func(v verification) { v.put("acme/support2/x.mp3", []byte("x")) }, "2 of 2 recordings verified\n", "", false},
+		"good": {func(verification) {}, "2 of 2 recordings verified\n", "", false},
+		"another tenant's objects": {
+			func(v verification) { v.put("acme/support2/x.mp3", []byte("x")) },
+			"2 of 2 recordings verified\n",
+			"",
+			false,
+		},
 		"missing": {func(v verification) {
 			if err := v.s3.RemoveObject(v.t.Context(), v.bucket, v.key(0), minio.RemoveObjectOptions{}); err != nil {
 				v.t.Fatal(err)
@@ -324,10 +338,30 @@ func TestSimulateVerify(t *testing.T) {
 			data[4000] ^= 1
 			v.put(v.key(0), data)
 		}, "1 of 2 recordings verified\n", "differs from its source: 5000 bytes, want 5000", true},
-		"cut":   {func(v verification) { v.put(v.key(1), v.recording(1)[:4999]) }, "1 of 2 recordings verified\n", "differs from its source: 4999 bytes, want 5000", true},
-		"empty": {func(v verification) { v.put(v.key(1), nil) }, "1 of 2 recordings verified\n", "differs from its source: 0 bytes, want 5000", true},
-		"extra": {func(v verification) { v.put("acme/support/c9-0123456789abcdef.mp3", []byte("x")) }, "2 of 3 recordings verified\n", "is no recording of the ledger", true},
-		"twice": {func(v verification) { v.put(strings.Replace(v.key(0), "c-1", "again/c-1", 1), v.recording(0)) }, "2 of 3 recordings verified\n", "or is there twice", true},
+		"cut": {
+			func(v verification) { v.put(v.key(1), v.recording(1)[:4999]) },
+			"1 of 2 recordings verified\n",
+			"differs from its source: 4999 bytes, want 5000",
+			true,
+		},
+		"empty": {
+			func(v verification) { v.put(v.key(1), nil) },
+			"1 of 2 recordings verified\n",
+			"differs from its source: 0 bytes, want 5000",
+			true,
+		},
+		"extra": {
+			func(v verification) { v.put("acme/support/c9-0123456789abcdef.mp3", []byte("x")) },
+			"2 of 3 recordings verified\n",
+			"is no recording of the ledger",
+			true,
+		},
+		"twice": {
+			func(v verification) { v.put(strings.Replace(v.key(0), "c-1", "again/c-1", 1), v.recording(0)) },
+			"2 of 3 recordings verified\n",
+			"or is there twice",
+			true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newVerification(t, server)
@@ -357,17 +391,31 @@ func TestSimulateVerifyFails(t *testing.T) {
 		args []string
 		says string
 	}{
-		"no ledger":           {nil, "read the ledger"},
-		"garbage":             {[]string{"--ledger=" + write(t, "x\n")}, "read the ledger"},
-		"empty ledger":        {[]string{"--ledger=" + write(t, "")}, "names no recording"},
-		"calls without any":   {[]string{"--ledger=" + write(t, `{"callSID":"c1"}`)}, "names no recording"},
-		"line without an end": {[]string{"--ledger=" + write(t, string(entry)+"\n"+strings.Repeat("x", 1<<17))}, "token too long"},
-		"no endpoint":         {[]string{ledger}, "--endpoint must be the URL of the store"},
-		"endpoint, no scheme": {[]string{ledger, "--endpoint=s3.example.com"}, "--endpoint must be the URL of the store"},
-		"no such key":         {[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--access-key-file=/nowhere/key"}, "/nowhere/key"},
-		"no such secret":      {[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--secret-key-file=/nowhere/secret"}, "/nowhere/secret"},
-		"nobody at that place": {[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--bucket=acme-recordings",
-			"--access-key-file=" + write(t, "a"), "--secret-key-file=" + write(t, "topsecret")}, "list acme-recordings"},
+		"no ledger":         {nil, "read the ledger"},
+		"garbage":           {[]string{"--ledger=" + write(t, "x\n")}, "read the ledger"},
+		"empty ledger":      {[]string{"--ledger=" + write(t, "")}, "names no recording"},
+		"calls without any": {[]string{"--ledger=" + write(t, `{"callSID":"c1"}`)}, "names no recording"},
+		"line without an end": {
+			[]string{"--ledger=" + write(t, string(entry)+"\n"+strings.Repeat("x", 1<<17))},
+			"token too long",
+		},
+		"no endpoint": {[]string{ledger}, "--endpoint must be the URL of the store"},
+		"endpoint, no scheme": {
+			[]string{ledger, "--endpoint=s3.example.com"},
+			"--endpoint must be the URL of the store",
+		},
+		"no such key": {
+			[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--access-key-file=/nowhere/key"},
+			"/nowhere/key",
+		},
+		"no such secret": {
+			[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--secret-key-file=/nowhere/secret"},
+			"/nowhere/secret",
+		},
+		"nobody at that place": {[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t),
+			"--bucket=acme-recordings",
+			"--access-key-file=" + write(t,
+				"a"), "--secret-key-file=" + write(t, "topsecret")}, "list acme-recordings"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkFailure(

@@ -31,8 +31,9 @@ func newSimulateVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Compare a bucket with the ledger of the calls that were placed",
 		Args:  cli.NoArgs,
-		Long:  "Reads every object of the tenant and compares it with its source, byte for byte by SHA-256: each recording must be there\nexactly once, and nothing else.",
-		RunE:  func(cmd *cobra.Command, _ []string) error { return verify(cmd, o) },
+		Long: "Reads every object of the tenant and compares it with its source, byte for byte by SHA-256: each " +
+			"recording must be there\nexactly once, and nothing else.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return verify(cmd, o) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.ledger, "ledger", "", "file that simulate call wrote")

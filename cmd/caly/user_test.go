@@ -122,7 +122,8 @@ func TestUserCreate(t *testing.T) {
 		t.Errorf("the password is not the one: %v", err)
 	}
 	if n := accounts.count(
-		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'user_created' AND actor_id IS NULL`,
+		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'user_created'
+			AND actor_id IS NULL`,
 	); n != 1 {
 		t.Errorf("%d rows in the audit log", n)
 	}
@@ -177,7 +178,8 @@ func TestUserToken(t *testing.T) {
 					t.Fatalf("%q, %v", result.out, err)
 				}
 				token = out.ResetToken
-			} else if !strings.Contains(result.errs, email+" is agent of acme/support. This token sets the password until ") || strings.Contains(result.errs, token) {
+			} else if !strings.Contains(result.errs, email+" is agent of acme/support. This token sets the password "+
+				"until ") || strings.Contains(result.errs, token) {
 				t.Errorf("it says %q", result.errs)
 			}
 			if result.err != nil || len(token) != 43 {
@@ -235,21 +237,86 @@ func TestUserCreateRefuses(t *testing.T) {
 		says string
 		code int
 	}{
-		"no role":               {goodPassword, "--email=a@b.example", `--role "" is none of admin, agent and viewer`, cli.ExitUsage},
-		"an unknown role":       {goodPassword, "--email=a@b.example --role=owner", `--role "owner" is none`, cli.ExitUsage},
-		"no email":              {goodPassword, "--role=admin", "the email must be an email address", cli.ExitUsage},
-		"an email that is none": {goodPassword, "--role=admin --email=topsecret", "the email must be an email address", cli.ExitUsage},
-		"both":                  {goodPassword, "--role=admin --email=a@b.example --invite --password-stdin", "not both", cli.ExitUsage},
-		"an unknown output":     {goodPassword, "--role=admin --email=a@b.example -oyaml", "neither table nor json", cli.ExitUsage},
-		"no tenant":             {goodPassword, "--role=admin --email=a@b.example --tenant=", "--tenant is needed", cli.ExitUsage},
-		"tenant without name":   {goodPassword, "--role=admin --email=a@b.example --tenant=acme", "is not namespace/name", cli.ExitUsage},
-		"an unknown tenant":     {goodPassword, "--role=admin --email=a@b.example --tenant=acme/other", "the operator knows no Tenant acme/other: apply it first", 1},
-		"no password":           {"\n", "--role=admin --email=a@b.example", "kubectl exec needs -i", cli.ExitUsage},
-		"nothing at all":        {"", "--role=admin --email=a@b.example --password-stdin", "no password in its first line", cli.ExitUsage},
-		"a short password":      {"topsecret\n", "--role=admin --email=a@b.example", "the password must have at least 15 characters", cli.ExitUsage},
-		"a long password":       {strings.Repeat("topsecret", 1000), "--role=admin --email=a@b.example", "the password must have at most", cli.ExitUsage},
-		"a password of two":     {goodPassword + "\ntopsecret\n", "--role=admin --email=a@b.example", "more than one line", cli.ExitUsage},
-		"its own email":         {"topsecret@b.example\n", "--role=admin --email=topsecret@b.example", "the password is too easy", cli.ExitUsage},
+		"no role": {
+			goodPassword,
+			"--email=a@b.example",
+			`--role "" is none of admin, agent and viewer`,
+			cli.ExitUsage,
+		},
+		"an unknown role": {
+			goodPassword,
+			"--email=a@b.example --role=owner",
+			`--role "owner" is none`,
+			cli.ExitUsage,
+		},
+		"no email": {goodPassword, "--role=admin", "the email must be an email address", cli.ExitUsage},
+		"an email that is none": {
+			goodPassword,
+			"--role=admin --email=topsecret",
+			"the email must be an email address",
+			cli.ExitUsage,
+		},
+		"both": {
+			goodPassword,
+			"--role=admin --email=a@b.example --invite --password-stdin",
+			"not both",
+			cli.ExitUsage,
+		},
+		"an unknown output": {
+			goodPassword,
+			"--role=admin --email=a@b.example -oyaml",
+			"neither table nor json",
+			cli.ExitUsage,
+		},
+		"no tenant": {
+			goodPassword,
+			"--role=admin --email=a@b.example --tenant=",
+			"--tenant is needed",
+			cli.ExitUsage,
+		},
+		"tenant without name": {
+			goodPassword,
+			"--role=admin --email=a@b.example --tenant=acme",
+			"is not namespace/name",
+			cli.ExitUsage,
+		},
+		"an unknown tenant": {
+			goodPassword,
+			"--role=admin --email=a@b.example --tenant=acme/other",
+			"the operator knows no Tenant acme/other: apply it first",
+			1,
+		},
+		"no password": {"\n", "--role=admin --email=a@b.example", "kubectl exec needs -i", cli.ExitUsage},
+		"nothing at all": {
+			"",
+			"--role=admin --email=a@b.example --password-stdin",
+			"no password in its first line",
+			cli.ExitUsage,
+		},
+		"a short password": {
+			"topsecret\n",
+			"--role=admin --email=a@b.example",
+			"the password must have at least 15 characters",
+			cli.ExitUsage,
+		},
+		"a long password": {
+			strings.Repeat("topsecret", 1000),
+			"--role=admin --email=a@b.example",
+			"the password must have at most",
+			cli.ExitUsage,
+		},
+		"a password of two": {
+			goodPassword + "\ntopsecret\n",
+			"--role=admin --email=a@b.example",
+			"more than one line",
+			cli.ExitUsage,
+		},
+		"its own email": {
+			"topsecret@b.example\n",
+			"--role=admin --email=topsecret@b.example",
+			"the password is too easy",
+			cli.ExitUsage,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result := accounts.user(strings.NewReader(tc.in), append([]string{"create"}, strings.Fields(tc.args)...)...)
@@ -296,7 +363,8 @@ func TestUserList(t *testing.T) {
 		t.Fatalf("%q, %v", result.out, result.err)
 	}
 	accounts.count(
-		`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1) SELECT count(*)::int FROM x`,
+		`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1)
+			SELECT count(*)::int FROM x`,
 	)
 	var got struct {
 		Users []userView
@@ -368,7 +436,8 @@ func TestUserChange(t *testing.T) {
 			accounts.count(`SELECT count(*)::int FROM revocations`),
 			" ",
 			accounts.count(
-				`SELECT count(*)::int FROM audit_log WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`,
+				`SELECT count(*)::int FROM audit_log
+					WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`,
 			),
 		)
 		if counts != step.counts {
@@ -418,7 +487,11 @@ func TestUserChangeRefuses(t *testing.T) {
 		checkFailure(t, accounts.user(nil, command, "--tenant=", "jane@acme.example"), "--tenant is needed")
 	}
 	t.Setenv("CALY_DATABASE_URL", "postgres://caly:topsecret@"+calytest.FreeAddress(t)+"/caly")
-	for _, args := range [][]string{{"list"}, {"revoke", "jane@acme.example"}, {"create", "--invite", "--role=admin", "--email=a@b.example"}} {
+	for _, args := range [][]string{
+		{"list"},
+		{"revoke", "jane@acme.example"},
+		{"create", "--invite", "--role=admin", "--email=a@b.example"},
+	} {
 		checkFailure(t, accounts.user(nil, args...), "database unavailable")
 	}
 }

@@ -330,8 +330,10 @@ func rows(t *testing.T, pg *pgtest.Server) map[string]row {
 	got, err := conn.Query(
 		t.Context(),
 		`SELECT tenant, call_sid, direction, from_number, to_number, custom_field, state, conversation_seconds,
-		direction_rank, from_rank, to_rank, custom_rank, coalesce(started_at, 'epoch'), coalesce(ended_at, 'epoch'), recording_ids,
-		ARRAY(SELECT id || ' ' || source_url FROM recordings r WHERE r.tenant = c.tenant AND r.call_sid = c.call_sid ORDER BY id) FROM calls c`,
+		direction_rank, from_rank, to_rank, custom_rank, coalesce(started_at, 'epoch'), coalesce(ended_at, 'epoch'),
+			recording_ids,
+		ARRAY(SELECT id || ' ' || source_url FROM recordings r WHERE r.tenant = c.tenant AND r.call_sid = c.call_sid
+			ORDER BY id) FROM calls c`,
 	)
 	if err != nil {
 		t.Fatal(err)

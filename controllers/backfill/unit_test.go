@@ -34,16 +34,36 @@ func TestStart(t *testing.T) {
 		status   v1alpha1.BackfillStatus
 		want     time.Duration // before noon
 	}{
-		"the first time":                {0, v1alpha1.BackfillStatus{}, defaultLookback},
-		"as usual":                      {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)}, time.Hour},
-		"after a gap":                   {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-72 * time.Hour)}, 72*time.Hour + overlap},
-		"a lookback below the interval": {5 * time.Minute, v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)}, 15*time.Minute + overlap},
+		"the first time": {0, v1alpha1.BackfillStatus{}, defaultLookback},
+		"as usual": {
+			time.Hour,
+			v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)},
+			time.Hour,
+		},
+		"after a gap": {
+			time.Hour,
+			v1alpha1.BackfillStatus{WindowEnd: at(-72 * time.Hour)},
+			72*time.Hour + overlap,
+		},
+		"a lookback below the interval": {
+			5 * time.Minute,
+			v1alpha1.BackfillStatus{WindowEnd: at(-15 * time.Minute)},
+			15*time.Minute + overlap,
+		},
 		"in the middle": {time.Hour, v1alpha1.BackfillStatus{
 			WindowEnd:   at(-20 * time.Minute),
 			PendingFrom: at(-20 * time.Minute),
 		}, 20 * time.Minute},
-		"in the middle, long ago":        {time.Hour, v1alpha1.BackfillStatus{PendingFrom: at(-72 * time.Hour)}, 72 * time.Hour},
-		"suspended for longer than kept": {time.Hour, v1alpha1.BackfillStatus{WindowEnd: at(-400 * 24 * time.Hour)}, noon.Sub(noon.AddDate(0, -6, 0)) - 2*time.Hour},
+		"in the middle, long ago": {
+			time.Hour,
+			v1alpha1.BackfillStatus{PendingFrom: at(-72 * time.Hour)},
+			72 * time.Hour,
+		},
+		"suspended for longer than kept": {
+			time.Hour,
+			v1alpha1.BackfillStatus{WindowEnd: at(-400 * 24 * time.Hour)},
+			noon.Sub(noon.AddDate(0, -6, 0)) - 2*time.Hour,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := noon.Sub(start(withBackfill(0, tc.lookback), tc.status, noon)); got != tc.want {

@@ -141,7 +141,8 @@ func TestResources(t *testing.T) {
 	}
 }
 
-// TestUploadedLeaveRoom : what was uploaded before a round came gets its CallRecordings, and at most half of the room; what is pending comes first.
+// TestUploadedLeaveRoom : what was uploaded before a round came gets its CallRecordings, and at most half of the room;
+// what is pending comes first.
 func TestUploadedLeaveRoom(t *testing.T) {
 	tests := map[string]struct {
 		uploaded, pending      int

@@ -30,7 +30,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 		made: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "caly_keyring_made_total",
-			Help: "Keyrings that were replaced, by cause: missing (at the first start, or deleted), unreadable. Everybody must log in again.",
+			Help: "Keyrings that were replaced, by cause: missing (at the first start, or deleted), unreadable. " +
+				"Everybody must log in again.",
 		},
 			[]string{"cause"}),
 		rotations: prometheus.NewCounter(prometheus.CounterOpts{

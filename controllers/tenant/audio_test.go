@@ -32,8 +32,13 @@ func TestAudio(t *testing.T) {
 			Token:     theirs,
 			Signature: &tenantconfig.Signature{},
 		}, &tenantconfig.Webhooks{Token: theirs}, false},
-		"with one-time only": {&v1alpha1.AudioVerification{OneTimeToken: &yes}, &tenantconfig.Webhooks{Token: theirs}, &tenantconfig.Webhooks{Token: theirs}, true},
-		"signature only":     {nil, &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{}}, nil, false},
+		"with one-time only": {
+			&v1alpha1.AudioVerification{OneTimeToken: &yes},
+			&tenantconfig.Webhooks{Token: theirs},
+			&tenantconfig.Webhooks{Token: theirs},
+			true,
+		},
+		"signature only": {nil, &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{}}, nil, false},
 		"all, with a signature": {nil, &tenantconfig.Webhooks{
 			RequireAll: true,
 			Token:      theirs,

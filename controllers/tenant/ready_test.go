@@ -152,7 +152,8 @@ func TestWorkSecrets(t *testing.T) {
 			}
 			if secret.Type != want.kind || len(secret.Data) != 1 || len(secret.OwnerReferences) != 0 {
 				t.Errorf(
-					"type %s, %d keys, owners %v; want %s, one key, and no owner, since none may be in another namespace",
+					"type %s, %d keys, owners %v; want %s, one key, and no owner, since none may be in another "+
+						"namespace",
 					secret.Type,
 					len(secret.Data),
 					secret.OwnerReferences,
@@ -178,25 +179,49 @@ func TestSecretFaults(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
 	const notFound, keyMissing = v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyMissing
-	const exotel, bucket, webhook = "spec.exotel.credentialsSecretRef", "spec.recordings.credentialsSecretRef", "spec.webhooks.signature.secretRef"
+	const (
+		exotel  = "spec.exotel.credentialsSecretRef"
+		bucket  = "spec.recordings.credentialsSecretRef"
+		webhook = "spec.webhooks.signature.secretRef"
+	)
 	for name, tc := range map[string]struct {
 		secret string
 		data   map[string]string // nil: the Secret is not there
 		reason string
 		parts  []string
 	}{
-		"exotel, missing":  {"exotel", nil, notFound, []string{exotel, "create it"}},
-		"exotel, no token": {"exotel", map[string]string{"apiKey": "exotel-key"}, keyMissing, []string{exotel, `"apiToken"`, "add it"}},
+		"exotel, missing": {"exotel", nil, notFound, []string{exotel, "create it"}},
+		"exotel, no token": {
+			"exotel",
+			map[string]string{"apiKey": "exotel-key"},
+			keyMissing,
+			[]string{exotel, `"apiToken"`, "add it"},
+		},
 		"exotel, empty key": {"exotel", map[string]string{
 			"apiKey":   "",
 			"apiToken": "x",
 		}, keyMissing, []string{exotel, `"apiKey"`, "empty"}},
-		"bucket, missing":       {"bucket", nil, notFound, []string{bucket, "create it"}},
-		"bucket, no secret key": {"bucket", map[string]string{"accessKeyID": "access-id-5c"}, keyMissing, []string{bucket, `"secretAccessKey"`}},
-		"bucket, no access key": {"bucket", map[string]string{"secretAccessKey": "hidden-one"}, keyMissing, []string{bucket, `"accessKeyID"`}},
-		"webhook, missing":      {"webhook", nil, notFound, []string{webhook, "create it"}},
-		"webhook, empty":        {"webhook", map[string]string{}, keyMissing, []string{webhook, "add a signing secret"}},
-		"webhook, too short":    {"webhook", map[string]string{"current": "fifteen-bytes-x"}, keyMissing, []string{`"current"`, "shorter than 16 bytes"}},
+		"bucket, missing": {"bucket", nil, notFound, []string{bucket, "create it"}},
+		"bucket, no secret key": {
+			"bucket",
+			map[string]string{"accessKeyID": "access-id-5c"},
+			keyMissing,
+			[]string{bucket, `"secretAccessKey"`},
+		},
+		"bucket, no access key": {
+			"bucket",
+			map[string]string{"secretAccessKey": "hidden-one"},
+			keyMissing,
+			[]string{bucket, `"accessKeyID"`},
+		},
+		"webhook, missing": {"webhook", nil, notFound, []string{webhook, "create it"}},
+		"webhook, empty":   {"webhook", map[string]string{}, keyMissing, []string{webhook, "add a signing secret"}},
+		"webhook, too short": {
+			"webhook",
+			map[string]string{"current": "fifteen-bytes-x"},
+			keyMissing,
+			[]string{`"current"`, "shorter than 16 bytes"},
+		},
 		"webhook, one too short": {"webhook", map[string]string{
 			"a": "webhook-secret-0123456789",
 			"b": "short-one",
@@ -499,9 +524,18 @@ func TestInvalidSpec(t *testing.T) {
 		breaks func(*v1alpha1.Tenant)
 		parts  []string
 	}{
-		"time-zone":       {func(t *v1alpha1.Tenant) { t.Spec.Exotel.TimeZone = "Asia/Calcuta" }, []string{"spec.exotel.timeZone", `"Asia/Calcuta"`, "such as Asia/Kolkata"}},
-		"unknown-field":   {func(t *v1alpha1.Tenant) { t.Spec.Recordings.KeyTemplate = "{{.RecordingID}}{{.Bucket}}" }, []string{"spec.recordings.keyTemplate", "{{.CallSID}}"}},
-		"above-its-place": {func(t *v1alpha1.Tenant) { t.Spec.Recordings.KeyTemplate = "../{{.RecordingID}}" }, []string{"spec.", "recordings.keyTemplate", "'..'"}},
+		"time-zone": {
+			func(t *v1alpha1.Tenant) { t.Spec.Exotel.TimeZone = "Asia/Calcuta" },
+			[]string{"spec.exotel.timeZone", `"Asia/Calcuta"`, "such as Asia/Kolkata"},
+		},
+		"unknown-field": {
+			func(t *v1alpha1.Tenant) { t.Spec.Recordings.KeyTemplate = "{{.RecordingID}}{{.Bucket}}" },
+			[]string{"spec.recordings.keyTemplate", "{{.CallSID}}"},
+		},
+		"above-its-place": {
+			func(t *v1alpha1.Tenant) { t.Spec.Recordings.KeyTemplate = "../{{.RecordingID}}" },
+			[]string{"spec.", "recordings.keyTemplate", "'..'"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tenant := rig.ready(t, name)

@@ -618,7 +618,10 @@ func TestSweeper(t *testing.T) {
 		t.Errorf("the sweeper ended with: %v", err)
 	}
 	rig.nothingLeft(t, id)
-	for _, o := range []client.Object{foreign, livingJob, rig.secret(t, tenantconfig.PrefixTenant, living), rig.secret(t, tenantconfig.PrefixUpload, living)} {
+	for _, o := range []client.Object{
+		foreign, livingJob, rig.secret(t, tenantconfig.PrefixTenant, living),
+		rig.secret(t, tenantconfig.PrefixUpload, living),
+	} {
 		if err := rig.Client.Get(
 			t.Context(),
 			client.ObjectKeyFromObject(o),

@@ -52,26 +52,46 @@ func TestBody(t *testing.T) {
 		wantCode   string
 		wantFields []problem.FieldError
 	}{
-		"no body":            {"", 400, "validation", nil},
-		"white space":        {" \n", 400, "validation", wrong("", "it ends before the JSON does")},
-		"no JSON":            {"name=ab", 400, "validation", wrong("", "not JSON, at byte 1")},
-		"broken off":         {`{"name":"a`, 400, "validation", wrong("", "it ends before the JSON does")},
-		"null":               {"null", 400, "validation", wrong("", "expected object")},
-		"a list":             {"[]", 400, "validation", wrong("", "expected object")},
-		"an unknown field":   {`{"name":"ab","admin":true}`, 400, "validation", wrong("/admin", "unexpected property")},
-		"another case":       {`{"Name":"ab"}`, 400, "validation", wrong("/name", "required, and missing", "/Name", "unexpected property")},
+		"no body":          {"", 400, "validation", nil},
+		"white space":      {" \n", 400, "validation", wrong("", "it ends before the JSON does")},
+		"no JSON":          {"name=ab", 400, "validation", wrong("", "not JSON, at byte 1")},
+		"broken off":       {`{"name":"a`, 400, "validation", wrong("", "it ends before the JSON does")},
+		"null":             {"null", 400, "validation", wrong("", "expected object")},
+		"a list":           {"[]", 400, "validation", wrong("", "expected object")},
+		"an unknown field": {`{"name":"ab","admin":true}`, 400, "validation", wrong("/admin", "unexpected property")},
+		"another case": {
+			`{"Name":"ab"}`,
+			400,
+			"validation",
+			wrong("/name", "required, and missing", "/Name", "unexpected property"),
+		},
 		"a name given twice": {`{"name":"ab","name":"cd"}`, 400, "validation", wrong("/name", "given twice")},
 		"twice, one escaped": {`{"name":"ab","n\u0061me":"cd"}`, 400, "validation", wrong("/name", "given twice")},
-		"twice, far inside":  {`{"name":"ab","notes":{"a":"1","a":"2"}}`, 400, "validation", wrong("/notes/a", "given twice")},
-		"no UTF-8":           {"{\"name\":\"a\xff\"}", 400, "validation", wrong("/name", "not UTF-8, at byte 10")},
-		"half a surrogate":   {`{"name":"a\ud800"}`, 400, "validation", wrong("/name", "not JSON, at byte 10")},
-		"a byte order mark":  {"\ufeff{\"name\":\"ab\"}", 400, "validation", wrong("", "not JSON, at byte 0")},
-		"more after the end": {`{"name":"ab"}{}`, 400, "validation", wrong("", "there is more after the end of the JSON, before byte 14")},
+		"twice, far inside": {
+			`{"name":"ab","notes":{"a":"1","a":"2"}}`,
+			400,
+			"validation",
+			wrong("/notes/a", "given twice"),
+		},
+		"no UTF-8":          {"{\"name\":\"a\xff\"}", 400, "validation", wrong("/name", "not UTF-8, at byte 10")},
+		"half a surrogate":  {`{"name":"a\ud800"}`, 400, "validation", wrong("/name", "not JSON, at byte 10")},
+		"a byte order mark": {"\ufeff{\"name\":\"ab\"}", 400, "validation", wrong("", "not JSON, at byte 0")},
+		"more after the end": {
+			`{"name":"ab"}{}`,
+			400,
+			"validation",
+			wrong("", "there is more after the end of the JSON, before byte 14"),
+		},
 		"a comma at the end": {`{"name":"ab",}`, 400, "validation", wrong("", "not JSON, at byte 12")},
 		"a comment":          {`{"name":"ab"/**/}`, 400, "validation", wrong("", "not JSON, at byte 12")},
 		"NaN":                {`{"count":NaN}`, 400, "validation", wrong("/count", "not JSON, at byte 9")},
-		"too deep":           {nested(17), 400, "validation", wrong("/x"+strings.Repeat("/0", 15), "nested deeper than 16")},
-		"as deep as may be":  {nested(16), 400, "validation", wrong("/x", "unexpected property")},
+		"too deep": {
+			nested(17),
+			400,
+			"validation",
+			wrong("/x"+strings.Repeat("/0", 15), "nested deeper than 16"),
+		},
+		"as deep as may be": {nested(16), 400, "validation", wrong("/x", "unexpected property")},
 		"many values": {`{"x":[` + strings.Repeat("0,", 2050) + `0]}`, 400, "validation", wrong("",
 			"it has more than 2048 names, values and brackets")},
 		"beyond an integer": {`{"name":"ab","count":1e400}`, 400, "validation", wrong("",
@@ -81,9 +101,16 @@ func TestBody(t *testing.T) {
 		"null for a text": {`{"name":null}`, 400, "validation", wrong("/name", "expected string")},
 		"too long": {`{"name":"` + strings.Repeat("a", 21) + `"}`, 400, "validation", wrong("/name",
 			"expected length <= 20")},
-		"several faults": {`{"name":"a","count":10,"kind":"huge","parts":[{"size":1},{}]}`, 400, "validation", wrong("/count", "expected number <= 9",
-			"/kind", `expected value to be one of "small, large"`, "/name", "expected length >= 2", "/parts/1/size", "required, and missing")},
-		"good":               {`{"name":"ab","count":9,"kind":"small","parts":[{"size":1}],"notes":{"a":"b"}}`, 201, "", nil},
+		"several faults": {`{"name":"a","count":10,"kind":"huge","parts":[{"size":1},{}]}`, 400, "validation",
+			wrong("/count", "expected number <= 9",
+				"/kind", `expected value to be one of "small, large"`, "/name", "expected length >= 2",
+				"/parts/1/size", "required, and missing")},
+		"good": {
+			`{"name":"ab","count":9,"kind":"small","parts":[{"size":1}],"notes":{"a":"b"}}`,
+			201,
+			"",
+			nil,
+		},
 		"good, with air":     {" {\"name\" : \"ab\"}\n", 201, "", nil},
 		"as large as may be": {`{"name":"ab"` + strings.Repeat(" ", 16<<10-13) + "}", 201, "", nil},
 		"too large":          {`{"name":"ab"` + strings.Repeat(" ", 16<<10-12) + "}", 413, "payload_too_large", nil},
@@ -215,7 +242,8 @@ func TestBodyThatIsRefusedUnread(t *testing.T) {
 		"no tenant":    "POST /api/auth/things HTTP/1.1\r\nContent-Type: application/json\r\n",
 		"no such path": "POST /api/nothing HTTP/1.1\r\n",
 		"no media":     "POST /t/acme/support/api/auth/things HTTP/1.1\r\n",
-		"too large":    "POST /t/acme/support/api/auth/things HTTP/1.1\r\nContent-Type: application/json\r\nX-Large: 1\r\n",
+		"too large": "POST /t/acme/support/api/auth/things HTTP/1.1\r\nContent-Type: application/json\r\n" +
+			"X-Large: 1\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
@@ -252,7 +280,8 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(
 		conn,
-		"POST /t/acme/support/api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+		"POST /t/acme/support/api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+			"Content-Length: 99\r\n\r\n{",
 	)
 	_ = conn.(*net.TCPConn).CloseWrite()
 	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))

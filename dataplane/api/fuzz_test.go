@@ -11,8 +11,10 @@ import (
 
 // FuzzCheckJSON : what passes is read alike by the decoder that everybody else has, and is no deeper than it may be.
 func FuzzCheckJSON(f *testing.F) {
-	for _, s := range []string{`{"a":1}`, `[]`, `"a"`, `{"a":1,"a":2}`, `{"a":{"b":[{}]}} `, "{\"a\":\"\xff\"}", `{"a":"\ud800"}`, `1 2`, ``, `{`, `nul`,
-		strings.Repeat("[", 17) + strings.Repeat("]", 17), `{"\u0061":1,"a":2}`, `{"a/b~c":[1,{"a":1,"a":1}]}`, "\ufeff1", `1e999`} {
+	for _, s := range []string{`{"a":1}`, `[]`, `"a"`, `{"a":1,"a":2}`, `{"a":{"b":[{}]}} `, "{\"a\":\"\xff\"}",
+		`{"a":"\ud800"}`, `1 2`, ``, `{`, `nul`,
+		strings.Repeat("[", 17) + strings.Repeat("]", 17), `{"\u0061":1,"a":2}`, `{"a/b~c":[1,{"a":1,"a":1}]}`,
+		"\ufeff1", `1e999`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -61,7 +63,10 @@ func depth(v any) int {
 
 // FuzzCutTenant : a path is cut only where it says /t/{namespace}/{tenant}/, and what is left is a path.
 func FuzzCutTenant(f *testing.F) {
-	for _, s := range []string{"/t/a/b/api/x", "/t/a%2Fb/c/d", "/t//b/c", "/t/a/b", "/t/a/b/", "/t/a/b//x", "/t/%61/b/c%2Fd", "/api", "/t/a/b/%2e%2e/x"} {
+	for _, s := range []string{
+		"/t/a/b/api/x", "/t/a%2Fb/c/d", "/t//b/c", "/t/a/b", "/t/a/b/", "/t/a/b//x", "/t/%61/b/c%2Fd",
+		"/api", "/t/a/b/%2e%2e/x",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

@@ -143,8 +143,10 @@ func TestPage(t *testing.T) {
 	rig := newRig()
 	answer := rig.Send(request("GET", "/docs"))
 	body := string(answer.Body)
-	for _, want := range []string{"POST /api/auth/things", "Make a thing", "<p>With <code>code</code> and &lt;b&gt;.</p>", "parts[].size", "One of small, large.",
-		"Length 2 to 20.", "thing.notes", "Value 1 to 100. Default 10.", `id="problem-invalid_token"`, `href="#problem-rate_limited"`, "For: admin. Answers 204."} {
+	for _, want := range []string{"POST /api/auth/things", "Make a thing",
+		"<p>With <code>code</code> and &lt;b&gt;.</p>", "parts[].size", "One of small, large.",
+		"Length 2 to 20.", "thing.notes", "Value 1 to 100. Default 10.", `id="problem-invalid_token"`,
+		`href="#problem-rate_limited"`, "For: admin. Answers 204."} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}

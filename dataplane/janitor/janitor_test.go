@@ -170,7 +170,9 @@ func TestFailures(t *testing.T) {
 			eventually.Holds(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
 			stop()
 			if stats := j.Stats(); stats.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
-				values(t, metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 || !strings.Contains(log.String(), "the database is away") {
+				values(t,
+					metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 || !strings.Contains(log.String(),
+				"the database is away") {
 				t.Errorf("%+v, %s", stats, log.String())
 			}
 		})
@@ -210,7 +212,8 @@ func TestReapAfterOutage(t *testing.T) {
 	step("in the end", 10)
 }
 
-// TestKilledPod : the sessions of a pod that is gone are ended by another, and none of those that live. Of two janitors each row is ended once.
+// TestKilledPod : the sessions of a pod that is gone are ended by another, and none of those that live. Of two
+// janitors each row is ended once.
 func TestKilledPod(t *testing.T) {
 	pg := pgtest.New(t)
 	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
@@ -270,7 +273,8 @@ func TestKilledPod(t *testing.T) {
 	var orphaned, others int
 	if err := conn.QueryRow(
 		t.Context(),
-		`SELECT count(*) FILTER (WHERE pod = 'killed' AND end_reason = 'orphaned'), count(*) FILTER (WHERE pod <> 'killed' AND ended_at IS NOT NULL)
+		`SELECT count(*) FILTER (WHERE pod = 'killed' AND end_reason = 'orphaned'),
+			count(*) FILTER (WHERE pod <> 'killed' AND ended_at IS NOT NULL)
 		FROM stream_sessions`,
 	).Scan(
 		&orphaned,

@@ -32,7 +32,8 @@ type MemoryOptions struct {
 	// StreamBytes and StreamGoroutines are what a live stream explains; 256 KiB and 12 by default.
 	StreamBytes      uint64
 	StreamGoroutines int
-	// Growth is the factor over the baseline that is suspect, if it also is GrowthBytes or GrowthGoroutines more; 1.5, 64 MiB, 500 by default.
+	// Growth is the factor over the baseline that is suspect, if it also is GrowthBytes or GrowthGoroutines more; 1.5,
+	// 64 MiB, 500 by default.
 	Growth           float64
 	GrowthBytes      uint64
 	GrowthGoroutines int

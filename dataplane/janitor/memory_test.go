@@ -22,21 +22,30 @@ func TestLeak(t *testing.T) {
 		steps []step
 		want  []string
 	}{
-		"nothing grows":                      {[]step{steady, {100, 100, 200, 0}}, nil},
-		"too early to tell":                  {[]step{{9, 100, 200, 0}, {9, 900, 9000, 0}}, nil},
-		"the heap":                           {[]step{steady, {20, 200, 200, 0}}, []string{"heap"}},
-		"goroutines":                         {[]step{steady, {20, 100, 2000, 0}}, []string{"goroutines"}},
-		"both":                               {[]step{steady, {20, 200, 2000, 0}}, []string{"heap", "goroutines"}},
-		"calls come":                         {[]step{steady, {20, 100 + 200, 200 + 8000, 1000}}, nil},
-		"calls come and go":                  {[]step{steady, {20, 300, 8200, 1000}, {20, 100, 200, 0}}, nil},
-		"calls go, and leave theirs":         {[]step{steady, {20, 300, 8200, 1000}, {20, 300, 8200, 0}}, []string{"heap", "goroutines"}},
-		"a peak":                             {[]step{steady, {4, 900, 9000, 0}, {20, 100, 200, 0}}, nil},
-		"peaks in the baseline":              {[]step{{4, 900, 9000, 0}, {10, 100, 200, 0}, {30, 100, 200, 0}}, nil},
-		"a little":                           {[]step{steady, {30, 155, 600, 0}}, nil},
-		"once while it lasts":                {[]step{steady, {30, 200, 200, 0}, {30, 400, 200, 0}}, []string{"heap"}},
-		"again after it was over":            {[]step{steady, {20, 200, 200, 0}, {20, 100, 200, 0}, {20, 200, 200, 0}}, []string{"heap", "heap"}},
-		"not again while it goes to and fro": {[]step{steady, {20, 180, 200, 0}, {20, 150, 200, 0}, {20, 180, 200, 0}}, []string{"heap"}},
-		"started under load":                 {[]step{{20, 350, 8200, 1000}, {20, 150, 200, 0}}, nil},
+		"nothing grows":     {[]step{steady, {100, 100, 200, 0}}, nil},
+		"too early to tell": {[]step{{9, 100, 200, 0}, {9, 900, 9000, 0}}, nil},
+		"the heap":          {[]step{steady, {20, 200, 200, 0}}, []string{"heap"}},
+		"goroutines":        {[]step{steady, {20, 100, 2000, 0}}, []string{"goroutines"}},
+		"both":              {[]step{steady, {20, 200, 2000, 0}}, []string{"heap", "goroutines"}},
+		"calls come":        {[]step{steady, {20, 100 + 200, 200 + 8000, 1000}}, nil},
+		"calls come and go": {[]step{steady, {20, 300, 8200, 1000}, {20, 100, 200, 0}}, nil},
+		"calls go, and leave theirs": {
+			[]step{steady, {20, 300, 8200, 1000}, {20, 300, 8200, 0}},
+			[]string{"heap", "goroutines"},
+		},
+		"a peak":                {[]step{steady, {4, 900, 9000, 0}, {20, 100, 200, 0}}, nil},
+		"peaks in the baseline": {[]step{{4, 900, 9000, 0}, {10, 100, 200, 0}, {30, 100, 200, 0}}, nil},
+		"a little":              {[]step{steady, {30, 155, 600, 0}}, nil},
+		"once while it lasts":   {[]step{steady, {30, 200, 200, 0}, {30, 400, 200, 0}}, []string{"heap"}},
+		"again after it was over": {
+			[]step{steady, {20, 200, 200, 0}, {20, 100, 200, 0}, {20, 200, 200, 0}},
+			[]string{"heap", "heap"},
+		},
+		"not again while it goes to and fro": {
+			[]step{steady, {20, 180, 200, 0}, {20, 150, 200, 0}, {20, 180, 200, 0}},
+			[]string{"heap"},
+		},
+		"started under load": {[]step{{20, 350, 8200, 1000}, {20, 150, 200, 0}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var now Usage

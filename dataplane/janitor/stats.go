@@ -105,7 +105,8 @@ func newMetrics(reg prometheus.Registerer, j *Janitor) *metrics {
 		Namespace: "caly",
 		Subsystem: "cleanup",
 		Name:      "memory_leaks_total",
-		Help:      "Times that more was in use than the live streams explain, by what: heap, goroutines. Each is counted once until it is over.",
+		Help: "Times that more was in use than the live streams explain, by what: heap, goroutines. Each is " +
+			"counted once until it is over.",
 	}, []string{"what"})
 	m := &metrics{
 		sessions: counter(

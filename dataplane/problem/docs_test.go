@@ -13,7 +13,11 @@ var update = flag.Bool("update", false, "write the table of the codes into the d
 
 // TestDocumentation : the page has the table as it is here.
 func TestDocumentation(t *testing.T) {
-	const file, begin, end = "../../docs/api.md", "<!-- problems: written by go test ./dataplane/problem -update -->\n", "<!-- end of problems -->"
+	const (
+		file  = "../../docs/api.md"
+		begin = "<!-- problems: written by go test ./dataplane/problem -update -->\n"
+		end   = "<!-- end of problems -->"
+	)
 	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

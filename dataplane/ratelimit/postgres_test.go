@@ -86,7 +86,12 @@ func TestKeysAreHashed(t *testing.T) {
 		t    *tenantconfig.Tenant
 		name Name
 		key  string
-	}{{acme, Verify, "ann@example.com"}, {acme, Forgot, "ann@example.com"}, {acme, Verify, "bob@example.com"}, {globex, Verify, "ann@example.com"}} {
+	}{
+		{acme, Verify, "ann@example.com"},
+		{acme, Forgot, "ann@example.com"},
+		{acme, Verify, "bob@example.com"},
+		{globex, Verify, "ann@example.com"},
+	} {
 		if decision := pod.Take(
 			t.Context(),
 			try.t,

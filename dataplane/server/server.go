@@ -44,8 +44,8 @@ type Options struct {
 // TuneMemory lets the garbage collector run less often, unless GOGC is set: what a webhook leaves behind is small and short-lived, and
 // with so small a heap as this a collection would follow every few hundred of them. GOMEMLIMIT, which the chart sets, still bounds it.
 //
-// The runtime is told to keep below nine tenths of that: it does not count its own stacks, code and the kernel's buffers, which the limit of a
-// container does.
+// The runtime is told to keep below nine tenths of that: it does not count its own stacks, code and the kernel's
+// buffers, which the limit of a container does.
 func TuneMemory() {
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
 		debug.SetMemoryLimit(limit / 10 * 9)

@@ -116,7 +116,8 @@ func (r *wireRig) answerWith(answer string, stay bool) {
 	}
 }
 
-// TestReconnect : an agent that falls over is dialled once more, is told of the stream again, and goes on with it; the second time is the last.
+// TestReconnect : an agent that falls over is dialled once more, is told of the stream again, and goes on with it; the
+// second time is the last.
 func TestReconnect(t *testing.T) {
 	for name, tc := range map[string]struct {
 		breaks    func(*wstest.Peer)
@@ -124,11 +125,26 @@ func TestReconnect(t *testing.T) {
 		want      row
 		wantCode  int
 	}{
-		"reset":         {(*wstest.Peer).Reset, true, row{string(bridge.AgentLost), true, true}, 1000},
-		"restart":       {func(p *wstest.Peer) { p.CloseWith(1012, "restart") }, true, row{string(bridge.AgentLost), true, true}, 1000},
-		"not wanted":    {(*wstest.Peer).Reset, false, row{string(bridge.AgentLost), true, false}, 1000},
-		"on purpose":    {func(p *wstest.Peer) { p.CloseWith(1000, "") }, true, row{string(bridge.AgentClosed), true, false}, 1000},
-		"a wrong frame": {func(p *wstest.Peer) { p.Send(0xc1, "x") }, true, row{string(bridge.ProtocolError), true, false}, 1000},
+		"reset": {(*wstest.Peer).Reset, true, row{string(bridge.AgentLost), true, true}, 1000},
+		"restart": {
+			func(p *wstest.Peer) { p.CloseWith(1012, "restart") },
+			true,
+			row{string(bridge.AgentLost), true, true},
+			1000,
+		},
+		"not wanted": {(*wstest.Peer).Reset, false, row{string(bridge.AgentLost), true, false}, 1000},
+		"on purpose": {
+			func(p *wstest.Peer) { p.CloseWith(1000, "") },
+			true,
+			row{string(bridge.AgentClosed), true, false},
+			1000,
+		},
+		"a wrong frame": {
+			func(p *wstest.Peer) { p.Send(0xc1, "x") },
+			true,
+			row{string(bridge.ProtocolError), true, false},
+			1000,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wireRig := newWireRig(t, nil)

@@ -242,7 +242,8 @@ func (s *silentStore) BeginCapture(ctx context.Context, c store.Capture) error {
 	}
 }
 
-// TestCaptureOfASilentPod : a captured call whose pod is held for gone before the capture has a row is known to be lost; if the pod lives, it is not.
+// TestCaptureOfASilentPod : a captured call whose pod is held for gone before the capture has a row is known to be
+// lost; if the pod lives, it is not.
 func TestCaptureOfASilentPod(t *testing.T) {
 	open := make(chan struct{})
 	captureRig := newCaptureRig(t, agent.Exotel, func(o *capture.Options) {

@@ -11,8 +11,10 @@ import (
 
 // FuzzRoute : a path names one tenant or none, gives all of itself back, and tells a log nothing that is particular to it.
 func FuzzRoute(f *testing.F) {
-	for _, path := range []string{"", "/", "/audio/exotel/", "/audio/exotel/a/b", "/audio/exotel/a/b/url", "/audio/exotel/a/b/url/" + token,
-		"/audio/exotel/a/b/" + token, "/audio/exotel/a//b", "/audio/exotel/a/b/", "/audio/exotel/../a/b", "/audio/exotel/a/b/url/x/y", "/audio/exotel/a/b/\x00"} {
+	for _, path := range []string{"", "/", "/audio/exotel/", "/audio/exotel/a/b", "/audio/exotel/a/b/url",
+		"/audio/exotel/a/b/url/" + token,
+		"/audio/exotel/a/b/" + token, "/audio/exotel/a//b", "/audio/exotel/a/b/", "/audio/exotel/../a/b",
+		"/audio/exotel/a/b/url/x/y", "/audio/exotel/a/b/\x00"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -59,7 +61,10 @@ func patternEnd(to destination) (end string) {
 func FuzzOneTimeToken(f *testing.F) {
 	key := []byte("the ring's")
 	now := time.Unix(1_800_000_000, 0)
-	for _, s := range []string{"", "call1", tokenPrefix, "\x00", strings.Repeat("ü", maxCallSID/2), mint([]byte("another"), "acme/support", "call1", now)} {
+	for _, s := range []string{
+		"", "call1", tokenPrefix, "\x00", strings.Repeat("ü", maxCallSID/2),
+		mint([]byte("another"), "acme/support", "call1", now),
+	} {
 		f.Add(s, uint16(len(s)), byte('A'))
 	}
 	f.Fuzz(func(t *testing.T, s string, at uint16, with byte) {
@@ -83,7 +88,10 @@ func FuzzOneTimeToken(f *testing.F) {
 
 // FuzzCallSID : whatever Exotel asks with, the answer is a value that is in it.
 func FuzzCallSID(f *testing.F) {
-	for _, s := range []string{"", "CallSid=c", "call_sid=c", "CALLSID=c&CallSid=d", "CallSid=%zz", "callsid=\x00", "Call_S_id=1&;"} {
+	for _, s := range []string{
+		"", "CallSid=c", "call_sid=c", "CALLSID=c&CallSid=d", "CallSid=%zz", "callsid=\x00",
+		"Call_S_id=1&;",
+	} {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, query, body string) {

@@ -87,13 +87,14 @@ func TestHandshakesOfAllKinds(t *testing.T) {
 	wireRig := newWireRig(t, nil)
 	good := wstest.Request(wireRig.path)
 	for name, request := range map[string]string{
-		"plain":            good,
-		"subprotocols":     good + "Sec-WebSocket-Protocol: chat, superchat\r\n",
-		"compression":      good + "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
-		"a browser's":      good + "Origin: https://evil.example\r\nCookie: a=b\r\n",
-		"more to upgrade":  strings.Replace(good, "Upgrade: websocket", "Upgrade: h2c, WebSocket", 1),
-		"more connection":  strings.Replace(good, "Connection: Upgrade", "Connection: keep-alive, upgrade", 1),
-		"casing":           strings.NewReplacer("Connection", "CONNECTION", "Upgrade", "uPGRADE", "Sec-WebSocket-Key", "sec-websocket-key").Replace(good),
+		"plain":           good,
+		"subprotocols":    good + "Sec-WebSocket-Protocol: chat, superchat\r\n",
+		"compression":     good + "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+		"a browser's":     good + "Origin: https://evil.example\r\nCookie: a=b\r\n",
+		"more to upgrade": strings.Replace(good, "Upgrade: websocket", "Upgrade: h2c, WebSocket", 1),
+		"more connection": strings.Replace(good, "Connection: Upgrade", "Connection: keep-alive, upgrade", 1),
+		"casing": strings.NewReplacer("Connection", "CONNECTION", "Upgrade", "uPGRADE", "Sec-WebSocket-Key",
+			"sec-websocket-key").Replace(good),
 		"HTTP/1.1 in full": strings.Replace(good, "GET /", "GET http://x/", 1),
 		"many versions":    strings.Replace(good, "Version: 13", "Version: 8, 13", 1),
 	} {

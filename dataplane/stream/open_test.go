@@ -87,20 +87,32 @@ func TestVerifiers(t *testing.T) {
 		url        func(string) string
 		wantReason string // empty: let in
 	}{
-		"token in the path":    {nil, as("/" + token), ""},
-		"token in the query":   {nil, as("?token=" + token), ""},
-		"no token":             {nil, as(""), "missing_token"},
-		"wrong token":          {nil, as("/" + strings.Repeat("x", 32)), "wrong_token"},
-		"password":             {onlyBasic, withUser("exotel", password), ""},
-		"wrong password":       {onlyBasic, withUser("exotel", "another password"), "wrong_basic_auth"},
-		"no password":          {onlyBasic, as(""), "missing_basic_auth"},
-		"address":              {from("127.0.0.0/8"), as(""), ""},
-		"another address":      {from("203.0.113.0/24"), as(""), "address_not_allowed"},
-		"no verifier":          {func(a *tenantconfig.Audio) { a.Verifiers = nil }, as("/" + token), "no_verifier"},
-		"one-time required":    {func(a *tenantconfig.Audio) { a.OneTimeToken = true }, as("/" + token), "no_one_time_token"},
-		"unknown tenant":       {nil, func(u string) string { return strings.Replace(u, "acme", "nobody", 1) + "/" + token }, "unknown_tenant"},
-		"unknown and one-time": {nil, func(u string) string { return strings.Replace(u, "acme", "nobody", 1) + "/ot1.abc" }, "unknown_tenant"},
-		"forged one-time":      {nil, as("/ot1." + strings.Repeat("A", 80)), "wrong_one_time_token"},
+		"token in the path":  {nil, as("/" + token), ""},
+		"token in the query": {nil, as("?token=" + token), ""},
+		"no token":           {nil, as(""), "missing_token"},
+		"wrong token":        {nil, as("/" + strings.Repeat("x", 32)), "wrong_token"},
+		"password":           {onlyBasic, withUser("exotel", password), ""},
+		"wrong password":     {onlyBasic, withUser("exotel", "another password"), "wrong_basic_auth"},
+		"no password":        {onlyBasic, as(""), "missing_basic_auth"},
+		"address":            {from("127.0.0.0/8"), as(""), ""},
+		"another address":    {from("203.0.113.0/24"), as(""), "address_not_allowed"},
+		"no verifier":        {func(a *tenantconfig.Audio) { a.Verifiers = nil }, as("/" + token), "no_verifier"},
+		"one-time required": {
+			func(a *tenantconfig.Audio) { a.OneTimeToken = true },
+			as("/" + token),
+			"no_one_time_token",
+		},
+		"unknown tenant": {
+			nil,
+			func(u string) string { return strings.Replace(u, "acme", "nobody", 1) + "/" + token },
+			"unknown_tenant",
+		},
+		"unknown and one-time": {
+			nil,
+			func(u string) string { return strings.Replace(u, "acme", "nobody", 1) + "/ot1.abc" },
+			"unknown_tenant",
+		},
+		"forged one-time": {nil, as("/ot1." + strings.Repeat("A", 80)), "wrong_one_time_token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig.set(original)

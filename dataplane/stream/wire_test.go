@@ -150,12 +150,16 @@ func TestTolerated(t *testing.T) {
 			p.Send(0x80, "")
 		}, []string{dtmf}},
 		"bytewise": {func(p *wstest.Peer) {
-			for _, b := range append(wstest.FrameBytes(0x81, p.Client, dtmf), wstest.FrameBytes(0x81, p.Client, media(1))...) {
+			for _, b := range append(wstest.FrameBytes(0x81, p.Client,
+				dtmf), wstest.FrameBytes(0x81, p.Client, media(1))...) {
 				p.Bytes([]byte{b})
 			}
 		}, []string{dtmf, media(1)}},
-		"many in one packet": {func(p *wstest.Peer) { p.Text(media(1), dtmf, media(2), media(3)) }, []string{media(1), dtmf, media(2), media(3)}},
-		"Exotel's largest":   {func(p *wstest.Peer) { p.Text(long, dtmf) }, []string{long, dtmf}},
+		"many in one packet": {
+			func(p *wstest.Peer) { p.Text(media(1), dtmf, media(2), media(3)) },
+			[]string{media(1), dtmf, media(2), media(3)},
+		},
+		"Exotel's largest": {func(p *wstest.Peer) { p.Text(long, dtmf) }, []string{long, dtmf}},
 		"as many pings as a peer may send": {func(p *wstest.Peer) {
 			p.Send(0x89, make([]string, 99)...)
 			p.Text(dtmf)

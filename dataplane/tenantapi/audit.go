@@ -17,7 +17,7 @@ type Event struct {
 	Action    string    `json:"action"`
 	Outcome   string    `json:"outcome" enum:"success,failure"`
 	ActorID   string    `json:"actorId,omitempty" doc:"The user who did it. Absent where nobody was signed in, or the platform did it."`
-	Subject   string    `json:"subject,omitempty" doc:"The email of the account that it was done to. Absent for a stream, whose id is in reason."`
+	Subject   string    `json:"subject,omitempty" doc:"The affected account's email; a stream's id is in reason."`
 	SessionID string    `json:"sessionId,omitempty"`
 	Address   string    `json:"address,omitempty" doc:"Where the request came from."`
 	Device    string    `json:"device,omitempty" doc:"What the client called itself."`

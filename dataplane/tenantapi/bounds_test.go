@@ -51,7 +51,11 @@ func TestBadParameters(t *testing.T) {
 		"path: callSid too long":   {[]string{"/api/calls/" + strings.Repeat("a", 65)}, "", "callSid"},
 		"path: callSid with NUL":   {[]string{"/api/calls/%00"}, "", "callSid"},
 		"path: id too short":       {[]string{"/api/recordings/00", "/api/recordings/00/download"}, "", "id"},
-		"path: no id of a stream":  {[]string{"/api/streams/00", "/api/streams/close", "/api/streams/00000000-0000-4000-8000-00000000000A"}, "", "id"},
+		"path: no id of a stream": {
+			[]string{"/api/streams/00", "/api/streams/close", "/api/streams/00000000-0000-4000-8000-00000000000A"},
+			"",
+			"id",
+		},
 		"path: id in capitals":     {[]string{"/api/recordings/00AA00AA00AA00AA"}, "", "id"},
 		"path: id with more to it": {[]string{"/api/recordings/00aa00aa00aa00aa0"}, "", "id"},
 	} {
@@ -82,15 +86,19 @@ func hasField(body []byte, field string) bool {
 func TestExtremesAreNoFaults(t *testing.T) {
 	rig := newRig(t)
 	for _, path := range []string{"/api/calls", "/api/recordings", "/api/audit"} {
-		for _, query := range []string{"since=0000-01-01T00:00:00Z", "until=9999-12-31T23:59:59.999999999Z", "since=0000-01-01T00:00:00Z&until=9999-12-31T23:59:59Z",
-			"since=1969-12-31T23:59:59%2B14:00", "limit=200", "limit=1", "cursor=", "cursor=MHwx", "cursor=MjUzNDAyMzAwNzk5OTk5OTk5fDk"} {
+		for _, query := range []string{"since=0000-01-01T00:00:00Z", "until=9999-12-31T23:59:59.999999999Z",
+			"since=0000-01-01T00:00:00Z&until=9999-12-31T23:59:59Z",
+			"since=1969-12-31T23:59:59%2B14:00", "limit=200", "limit=1", "cursor=", "cursor=MHwx",
+			"cursor=MjUzNDAyMzAwNzk5OTk5OTk5fDk"} {
 			if answer := rig.ask("GET", path+"?"+query, bearer(acme, "admin"), ""); answer.Status != 200 {
 				t.Errorf("%s?%s: %d %s", path, query, answer.Status, answer.Body)
 			}
 		}
 	}
-	for _, query := range []string{"since=0000-01-01T00:00:00Z", "until=9999-12-31T23:59:59.999999999Z", "limit=200", "cursor=", "live=",
-		"cursor=MHwwMDAwMDAwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDA", "cursor=MjUzNDAyMzAwNzk5OTk5OTk5fGZmZmZmZmZmLWZmZmYtNGZmZi04ZmZmLWZmZmZmZmZmZmZmZg"} {
+	for _, query := range []string{"since=0000-01-01T00:00:00Z", "until=9999-12-31T23:59:59.999999999Z",
+		"limit=200", "cursor=", "live=",
+		"cursor=MHwwMDAwMDAwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDA",
+		"cursor=MjUzNDAyMzAwNzk5OTk5OTk5fGZmZmZmZmZmLWZmZmYtNGZmZi04ZmZmLWZmZmZmZmZmZmZmZg"} {
 		if answer := rig.ask("GET", "/api/streams?"+query, bearer(acme, "admin"), ""); answer.Status != 200 {
 			t.Errorf("/api/streams?%s: %d %s", query, answer.Status, answer.Body)
 		}

@@ -153,7 +153,8 @@ func (h handlers) calls(a *api.API) {
 		Tag:     callsTag,
 		Access:  api.SignedIn,
 		Summary: "Calls, the newest first",
-		Description: "In the order in which the first event of each came. A page is found through an index; with state, direction, from or to all calls " +
+		Description: "In the order in which the first event of each came. A page is found through an index; with " +
+			"state, direction, from or to all calls " +
 			"are looked at until it is full, so give since with them where there are many.",
 	}, h.listCalls)
 	api.Register(a, api.Operation{

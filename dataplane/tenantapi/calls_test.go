@@ -35,10 +35,12 @@ func TestCalls(t *testing.T) {
 		"from=sip:a+b":                       {"c2"},
 		"to=%2B6531290000&direction=inbound": {"c0", "c1", "c3"},
 		"to=%2B653129":                       nil,
-		"since=" + ago(2*time.Hour).Format(time.RFC3339):                                                                   {"c0", "c1", "c2"},
-		"until=" + ago(2*time.Hour).Format(time.RFC3339):                                                                   {"c3"},
-		"since=" + ago(2*time.Hour).Format(time.RFC3339) + "&until=" + ago(time.Hour).Format(time.RFC3339):                 {"c2"},
-		"since=" + url.QueryEscape(ago(time.Hour).In(time.FixedZone("", 5*3600+1800)).Format(time.RFC3339)) + "&limit=200": {"c0", "c1"},
+		"since=" + ago(2*time.Hour).Format(time.RFC3339): {"c0", "c1", "c2"},
+		"until=" + ago(2*time.Hour).Format(time.RFC3339): {"c3"},
+		"since=" + ago(2*time.Hour).Format(time.RFC3339) + "&until=" +
+			ago(time.Hour).Format(time.RFC3339): {"c2"},
+		"since=" + url.QueryEscape(ago(time.Hour).In(time.FixedZone("",
+			5*3600+1800)).Format(time.RFC3339)) + "&limit=200": {"c0", "c1"},
 	} {
 		var got items
 		rig.get(t, "/api/calls?"+query, bearer(acme, "viewer"), &got)

@@ -96,15 +96,29 @@ func TestDownloadRefused(t *testing.T) {
 		status             int
 		code, detail       string
 	}{
-		"pending":                {"pending", "", "", 409, "conflict", "not uploaded yet"},
-		"uploading":              {"uploading", "", "", 409, "conflict", "not uploaded yet"},
-		"failed":                 {"failed", "", "", 409, "conflict", "could not be uploaded"},
-		"in another bucket":      {"uploaded", "old-bucket", "acme/support/a.mp3", 409, "conflict", `the bucket \"old-bucket\"`},
+		"pending":   {"pending", "", "", 409, "conflict", "not uploaded yet"},
+		"uploading": {"uploading", "", "", 409, "conflict", "not uploaded yet"},
+		"failed":    {"failed", "", "", 409, "conflict", "could not be uploaded"},
+		"in another bucket": {
+			"uploaded",
+			"old-bucket",
+			"acme/support/a.mp3",
+			409,
+			"conflict",
+			`the bucket \"old-bucket\"`,
+		},
 		"another tenant's":       {"uploaded", bucket, "globex/sales/a.mp3", 500, "internal", "requestId"},
 		"a tenant's that begins": {"uploaded", bucket, "acme/support-2/a.mp3", 500, "internal", "requestId"},
-		"climbs out":             {"uploaded", bucket, "acme/support/../../globex/sales/a.mp3", 500, "internal", "requestId"},
-		"the prefix itself":      {"uploaded", bucket, "acme/support/", 500, "internal", "requestId"},
-		"from the root":          {"uploaded", bucket, "/acme/support/a.mp3", 500, "internal", "requestId"},
+		"climbs out": {
+			"uploaded",
+			bucket,
+			"acme/support/../../globex/sales/a.mp3",
+			500,
+			"internal",
+			"requestId",
+		},
+		"the prefix itself": {"uploaded", bucket, "acme/support/", 500, "internal", "requestId"},
+		"from the root":     {"uploaded", bucket, "/acme/support/a.mp3", 500, "internal", "requestId"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig.db.Exec(t, `DELETE FROM recordings; `)
@@ -183,8 +197,10 @@ func TestCapture(t *testing.T) {
 	for n, state := range []string{"uploaded", "recording", "failed"} {
 		rig.db.Exec(
 			t,
-			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code, created_at, finished_at) VALUES
-			($1, $2, gen_random_uuid(), 'c1', 'pod', $3, $4, 'acme/support/c1-capture-s1.wav', 4, CASE WHEN $3 = 'failed' THEN 'PodLost' ELSE '' END, $5,
+			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code,
+				created_at, finished_at) VALUES
+			($1, $2, gen_random_uuid(), 'c1', 'pod', $3, $4, 'acme/support/c1-capture-s1.wav', 4,
+				CASE WHEN $3 = 'failed' THEN 'PodLost' ELSE '' END, $5,
 				CASE WHEN $3 <> 'recording' THEN now() END)`,
 			acme,
 			recordingID(n),

@@ -26,7 +26,8 @@ func (r *rig) fill(t *testing.T, tenant, word, recording string) {
 	)
 	r.db.Exec(
 		t,
-		`INSERT INTO call_streams (tenant, call_sid, stream_sid, error) VALUES ($1, 'shared', $2, $2), ($1, $2, $2, $2)`,
+		`INSERT INTO call_streams (tenant, call_sid, stream_sid, error)
+			VALUES ($1, 'shared', $2, $2), ($1, $2, $2, $2)`,
 		tenant,
 		word,
 	)
@@ -135,12 +136,14 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 		t.Errorf("a call whose id both have: %s", text)
 	}
 	rig.counts(t, map[string]int{
-		`SELECT count(*)::int FROM users WHERE tenant = 'globex/sales' AND role = 'agent' AND disabled_at IS NULL AND id = '` + agent + `'`: 1,
-		`SELECT count(*)::int FROM audit_log WHERE tenant = 'globex/sales'`:                                                                 4, // three hired, one login
-		`SELECT count(*)::int FROM mail_outbox WHERE tenant = 'globex/sales'`:                                                               0,
-		`SELECT count(*)::int FROM revocations WHERE tenant = 'globex/sales'`:                                                               0,
-		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'globex/sales' AND close_requested_at IS NULL`:                            1,
-		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'acme/support' AND close_requested_at IS NULL`:                            0,
+		`SELECT count(*)::int FROM users WHERE tenant = 'globex/sales' AND role = 'agent' AND disabled_at IS NULL
+			AND id = '` + agent + `'`: 1,
+		// three hired, one login
+		`SELECT count(*)::int FROM audit_log WHERE tenant = 'globex/sales'`:                                      4,
+		`SELECT count(*)::int FROM mail_outbox WHERE tenant = 'globex/sales'`:                                    0,
+		`SELECT count(*)::int FROM revocations WHERE tenant = 'globex/sales'`:                                    0,
+		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'globex/sales' AND close_requested_at IS NULL`: 1,
+		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'acme/support' AND close_requested_at IS NULL`: 0,
 	})
 }
 
@@ -155,9 +158,13 @@ func TestRoles(t *testing.T) {
 		roles              []string
 	}{
 		{"GET", "/api/calls", "", all}, {"GET", "/api/calls/c0", "", all}, {"GET", "/api/recordings", "", all},
-		{"GET", "/api/recordings/" + recordingID(1), "", all}, {"GET", "/api/recordings/" + recordingID(1) + "/download", "", staff}, {"GET", "/api/tenant", "", all},
+		{"GET", "/api/recordings/" + recordingID(1), "", all},
+		{"GET", "/api/recordings/" + recordingID(1) + "/download", "", staff},
+		{"GET", "/api/tenant", "", all},
 		{"GET", "/api/tenant/usage", "", admins}, {"GET", "/api/audit", "", admins}, {"GET", "/api/users", "", admins},
-		{"GET", "/api/streams", "", all}, {"GET", "/api/streams/" + streamID(1), "", all}, {"DELETE", "/api/streams/" + streamID(1), "", admins},
+		{"GET", "/api/streams", "", all},
+		{"GET", "/api/streams/" + streamID(1), "", all},
+		{"DELETE", "/api/streams/" + streamID(1), "", admins},
 		{"POST", "/api/streams/close", "", admins}, {"DELETE", "/api/users/" + store.NewID() + "/sessions", "", admins},
 		{"POST", "/api/users", `{}`, admins}, {"PATCH", "/api/users/" + store.NewID(), `{}`, admins},
 	} {

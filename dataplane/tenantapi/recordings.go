@@ -17,11 +17,11 @@ const uploading = "uploading"
 type Recording struct {
 	ID         string    `json:"id"`
 	CallSID    string    `json:"callSid"`
-	Source     string    `json:"source" enum:"exotel,capture" doc:"Who recorded it: Exotel, or Caly while the call's audio stream ran, the caller left and the agent right."`
+	Source     string    `json:"source" enum:"exotel,capture" doc:"capture: by Caly, caller left and agent right."`
 	State      string    `json:"state" enum:"pending,uploading,uploaded,failed"`
 	Attempts   int       `json:"attempts" doc:"Attempts to upload it that ended."`
 	NextTryAt  time.Time `json:"nextTryAt,omitzero" doc:"When the next attempt is due, of a pending one."`
-	ErrorCode  string    `json:"errorCode,omitempty" doc:"Why the last attempt failed, in a word; of a capture that is uploaded, why it is shorter than its call."`
+	ErrorCode  string    `json:"errorCode,omitempty" doc:"Why it failed, or why an uploaded capture is incomplete."`
 	Error      string    `json:"error,omitempty"`
 	Size       int64     `json:"size,omitempty" doc:"In bytes, once it is uploaded."`
 	SHA256     string    `json:"sha256,omitempty" doc:"In hex, once uploaded; of captures in parts if read back."`
@@ -87,13 +87,14 @@ const recordingsTag = "Recordings"
 
 func (h handlers) recordings(a *api.API) {
 	api.Register(a, api.Operation{
-		Method:      http.MethodGet,
-		Path:        "/api/recordings",
-		ID:          "listRecordings",
-		Tag:         recordingsTag,
-		Access:      api.SignedIn,
-		Summary:     "Recordings, the newest first",
-		Description: "In the order in which they were heard of first, whatever their state. One whose state changes meanwhile keeps its place.",
+		Method:  http.MethodGet,
+		Path:    "/api/recordings",
+		ID:      "listRecordings",
+		Tag:     recordingsTag,
+		Access:  api.SignedIn,
+		Summary: "Recordings, the newest first",
+		Description: "In the order in which they were heard of first, whatever their state. One whose state changes " +
+			"meanwhile keeps its place.",
 	}, h.listRecordings)
 	api.Register(a, api.Operation{
 		Method:  http.MethodGet,
@@ -105,14 +106,15 @@ func (h handlers) recordings(a *api.API) {
 		Errors:  []problem.Code{problem.NotFound},
 	}, h.getRecording)
 	api.Register(a, api.Operation{
-		Method:      http.MethodGet,
-		Path:        "/api/recordings/{id}/download",
-		ID:          "downloadRecording",
-		Tag:         recordingsTag,
-		Access:      api.Roles(store.RoleAdmin, store.RoleAgent),
-		Summary:     "A link to download a recording",
-		Description: "Whoever has the link can download this one recording for five minutes: from the tenant's own store, without an access token.",
-		Errors:      []problem.Code{problem.NotFound, problem.Conflict},
+		Method:  http.MethodGet,
+		Path:    "/api/recordings/{id}/download",
+		ID:      "downloadRecording",
+		Tag:     recordingsTag,
+		Access:  api.Roles(store.RoleAdmin, store.RoleAgent),
+		Summary: "A link to download a recording",
+		Description: "Whoever has the link can download this one recording for five minutes: from the tenant's own " +
+			"store, without an access token.",
+		Errors: []problem.Code{problem.NotFound, problem.Conflict},
 	}, h.downloadRecording)
 }
 

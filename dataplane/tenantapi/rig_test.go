@@ -128,7 +128,8 @@ func (r *rig) insertCall(t *testing.T, tenant, sid string, at time.Time) {
 	t.Helper()
 	r.db.Exec(
 		t,
-		`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, conversation_seconds, created_at, updated_at)
+		`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at,
+			conversation_seconds, created_at, updated_at)
 		VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000', $3, 7, $3, $3)`,
 		tenant,
 		sid,
@@ -143,8 +144,10 @@ func (r *rig) insertRecording(t *testing.T, tenant, id, sid, state, bucket, key 
 	case "pending", "uploading":
 		r.db.Exec(
 			t,
-			`INSERT INTO recordings (tenant, id, call_sid, source_url, available_at, created_at, lease_owner, lease_until)
-			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, $4, CASE WHEN $5 THEN 'pod' END, CASE WHEN $5 THEN now() + interval '1 hour' END)`,
+			`INSERT INTO recordings (tenant, id, call_sid, source_url, available_at, created_at, lease_owner,
+				lease_until)
+			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, $4,
+				CASE WHEN $5 THEN 'pod' END, CASE WHEN $5 THEN now() + interval '1 hour' END)`,
 			tenant,
 			id,
 			sid,
@@ -154,9 +157,11 @@ func (r *rig) insertRecording(t *testing.T, tenant, id, sid, state, bucket, key 
 	default:
 		r.db.Exec(
 			t,
-			`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, last_error_code, last_error,
+			`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key,
+				size, sha256, last_error_code, last_error,
 				finished_by, created_at, finished_at)
-			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, 1, $5, $6, 11, repeat('a', 64), CASE WHEN $4 = 'failed' THEN 'SourceGone' ELSE '' END,
+			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, 1, $5, $6, 11,
+				repeat('a', 64), CASE WHEN $4 = 'failed' THEN 'SourceGone' ELSE '' END,
 				'', 'pod', $7, $7::timestamptz + interval '1 minute')`,
 			tenant,
 			id,

@@ -23,7 +23,7 @@ type StreamSession struct {
 	ID          string       `json:"id"`
 	CallSID     string       `json:"callSid,omitempty" doc:"Exotel's id of the call. Absent until Exotel has told it."`
 	StreamSID   string       `json:"streamSid,omitempty" doc:"Exotel's id of the stream. Absent until Exotel has told it."`
-	State       string       `json:"state" enum:"live,closing,ended" doc:"closing: somebody asked for its end, which comes within a second or two."`
+	State       string       `json:"state" enum:"live,closing,ended" doc:"closing: a close was requested."`
 	Pod         string       `json:"pod" doc:"The pod that has it."`
 	Agent       string       `json:"agent,omitempty" doc:"The host of the agent."`
 	StartedAt   time.Time    `json:"startedAt"`
@@ -115,25 +115,27 @@ func (h handlers) streams(a *api.API) {
 		Errors:  []problem.Code{problem.NotFound},
 	}, h.getStream)
 	api.Register(a, api.Operation{
-		Method:      http.MethodDelete,
-		Path:        "/api/streams/{id}",
-		ID:          "closeStream",
-		Tag:         streamsTag,
-		Access:      admins,
-		Status:      http.StatusAccepted,
-		Summary:     "Close a live stream",
-		Description: "Its pod closes it within a second or two. Exotel is told of a normal end, so its flow goes on. Asking once more is answered the same.",
-		Errors:      []problem.Code{problem.NotFound, problem.Conflict},
+		Method:  http.MethodDelete,
+		Path:    "/api/streams/{id}",
+		ID:      "closeStream",
+		Tag:     streamsTag,
+		Access:  admins,
+		Status:  http.StatusAccepted,
+		Summary: "Close a live stream",
+		Description: "Its pod closes it within a second or two. Exotel is told of a normal end, so its flow goes " +
+			"on. Asking once more is answered the same.",
+		Errors: []problem.Code{problem.NotFound, problem.Conflict},
 	}, h.closeStream)
 	api.Register(a, api.Operation{
-		Method:      http.MethodPost,
-		Path:        "/api/streams/close",
-		ID:          "closeStreams",
-		Tag:         streamsTag,
-		Access:      admins,
-		Status:      http.StatusAccepted,
-		Summary:     "Close all live streams of the tenant",
-		Description: "As closing each. New streams are let in all the same: to keep them out, the platform suspends the tenant.",
+		Method:  http.MethodPost,
+		Path:    "/api/streams/close",
+		ID:      "closeStreams",
+		Tag:     streamsTag,
+		Access:  admins,
+		Status:  http.StatusAccepted,
+		Summary: "Close all live streams of the tenant",
+		Description: "As closing each. New streams are let in all the same: to keep them out, the platform suspends " +
+			"the tenant.",
 	}, h.closeStreams)
 }
 

@@ -21,7 +21,8 @@ func (r *rig) insertStream(t *testing.T, tenant, id, sid, reason string, at time
 	r.db.Exec(
 		t,
 		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
-		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5, CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`,
+		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5,
+			CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`,
 		tenant,
 		id,
 		sid,
@@ -100,8 +101,10 @@ func TestStream(t *testing.T) {
 	check("live")
 	rig.db.Exec(
 		t,
-		`UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(), frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
-		frames_to_exotel = 4, bytes_to_exotel = 5, dropped_to_exotel = 6, address = '203.0.113.9', token_id = 'topsecret'`,
+		`UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(),
+			frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
+		frames_to_exotel = 4, bytes_to_exotel = 5, dropped_to_exotel = 6, address = '203.0.113.9',
+			token_id = 'topsecret'`,
 	)
 	want["callSid"], want["streamSid"], want["state"] = "c1", "s1", "closing"
 	want["toAgent"], want["toExotel"] = map[string]any{
@@ -178,7 +181,8 @@ func TestCloseStream(t *testing.T) {
 	}
 	rig.counts(t, map[string]int{
 		`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`: 1,
-		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'stream_closed' AND outcome = 'success' AND request_id <> '' AND
+		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'stream_closed'
+			AND outcome = 'success' AND request_id <> '' AND
 			session_id IS NOT NULL AND actor_id = '` + rig.people[admin] + `' AND reason = 'stream ` + streamID(1) + `'`: 1,
 		`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`: 1,
 	})
@@ -214,10 +218,12 @@ func TestCloseStreams(t *testing.T) {
 		}
 	}
 	rig.counts(t, map[string]int{
-		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'acme/support' AND close_requested_at IS NOT NULL AND ended_at IS NULL`: 2,
-		`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`:                                                  2,
-		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'streams_closed' AND reason = 'live streams: 2'`:  1,
-		`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`:                                                                 1,
+		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'acme/support' AND close_requested_at IS NOT NULL
+			AND ended_at IS NULL`: 2,
+		`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`: 2,
+		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'streams_closed'
+			AND reason = 'live streams: 2'`: 1,
+		`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`: 1,
 	})
 }
 
@@ -227,7 +233,8 @@ func TestStreamsWithoutDatabase(t *testing.T) {
 	rig.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))
 	user := rig.people[bearer(acme, "viewer")]
 	rig.db.Stop(t)
-	for _, op := range []string{"GET /api/streams", "GET /api/streams/" + streamID(1), "DELETE /api/streams/" + streamID(1), "POST /api/streams/close",
+	for _, op := range []string{"GET /api/streams", "GET /api/streams/" + streamID(1),
+		"DELETE /api/streams/" + streamID(1), "POST /api/streams/close",
 		"DELETE /api/users/" + user + "/sessions"} {
 		method, path, _ := strings.Cut(op, " ")
 		if answer := rig.ask(

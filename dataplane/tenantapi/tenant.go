@@ -80,7 +80,8 @@ func (h handlers) tenant(a *api.API) {
 		Access:  api.Roles(store.RoleAdmin),
 		Summary: "What the tenant has used today and this month",
 		Description: fmt.Sprintf(
-			"Calls, recordings and uploads are counted up to %d each, the backlog up to %d of either: beyond that the tenant's metrics tell.",
+			"Calls, recordings and uploads are counted up to %d each, the backlog up to %d of either: beyond that "+
+				"the tenant's metrics tell.",
 			store.MaxUsage,
 			store.MaxWaiting,
 		),

@@ -32,7 +32,10 @@ func TestUsage(t *testing.T) {
 	tenant.TimeZone = "Asia/Kolkata" // there it is half past eight in the evening, and the day began at half past six the evening before
 	rig.Know(&tenant)
 	midnight := time.Date(2026, 3, 9, 18, 30, 0, 0, time.UTC)
-	for n, at := range []time.Time{midnight, midnight.Add(-time.Second), time.Date(2026, 2, 28, 18, 30, 0, 0, time.UTC), time.Date(2026, 2, 28, 18, 29, 0, 0, time.UTC)} {
+	for n, at := range []time.Time{
+		midnight, midnight.Add(-time.Second), time.Date(2026, 2, 28, 18, 30, 0, 0, time.UTC),
+		time.Date(2026, 2, 28, 18, 29, 0, 0, time.UTC),
+	} {
 		rig.insertCall(t, acme, fmt.Sprintf("c%d", n), at)
 		rig.insertRecording(t, acme, recordingID(n), "c", "uploaded", "b", "acme/support/k", at) // a minute later
 	}
@@ -56,7 +59,8 @@ func TestUsage(t *testing.T) {
 	}
 	rig.db.Exec(
 		t,
-		`INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`,
+		`INSERT INTO recordings (tenant, id, call_sid, source_url)
+			SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`,
 		acme,
 	)
 	var bounded struct {

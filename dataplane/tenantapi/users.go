@@ -95,14 +95,15 @@ func (h handlers) users(a *api.API) {
 		Errors:      []problem.Code{problem.NotFound, problem.Conflict},
 	}, h.changeUser)
 	api.Register(a, api.Operation{
-		Method:      http.MethodDelete,
-		Path:        "/api/users/{id}/sessions",
-		ID:          "revokeUserSessions",
-		Tag:         usersTag,
-		Access:      admins,
-		Summary:     "End all login sessions of somebody",
-		Description: "Neither refresh nor access tokens of before are good any more. Whoever knows the password may sign in again: to keep somebody out, disable the account.",
-		Errors:      []problem.Code{problem.NotFound},
+		Method:  http.MethodDelete,
+		Path:    "/api/users/{id}/sessions",
+		ID:      "revokeUserSessions",
+		Tag:     usersTag,
+		Access:  admins,
+		Summary: "End all login sessions of somebody",
+		Description: "Neither refresh nor access tokens of before are good any more. Whoever knows the password may " +
+			"sign in again: to keep somebody out, disable the account.",
+		Errors: []problem.Code{problem.NotFound},
 	}, h.revokeUserSessions)
 }
 

@@ -31,17 +31,66 @@ func TestUsers(t *testing.T) {
 		status             int
 		code, field        string
 	}{
-		"invite an email that is none": {"POST", "/api/users", `{"email":"jane","role":"agent"}`, 400, "validation", "/email"},
-		"invite without a role":        {"POST", "/api/users", `{"email":"a@acme.example"}`, 400, "validation", ""},
-		"invite to another role":       {"POST", "/api/users", `{"email":"a@acme.example","role":"owner"}`, 400, "validation", "/role"},
-		"invite with a password":       {"POST", "/api/users", `{"email":"a@acme.example","role":"agent","password":"x"}`, 400, "validation", "/password"},
-		"invite somebody twice":        {"POST", "/api/users", `{"email":"Agent@Acme.support.example","role":"agent"}`, 409, "conflict", ""},
-		"change nothing":               {"PATCH", "/api/users/" + rig.people[admin], `{}`, 400, "validation", "/role"},
-		"change to another role":       {"PATCH", "/api/users/" + rig.people[admin], `{"role":"owner"}`, 400, "validation", "/role"},
-		"change somebody unknown":      {"PATCH", "/api/users/" + store.NewID(), `{"role":"agent"}`, 404, "not_found", ""},
-		"change what is no id":         {"PATCH", "/api/users/jane", `{"role":"agent"}`, 400, "validation", "id"},
-		"the last admin's role":        {"PATCH", "/api/users/" + rig.people[admin], `{"role":"viewer"}`, 409, "conflict", ""},
-		"disable the last admin":       {"PATCH", "/api/users/" + rig.people[admin], `{"disabled":true}`, 409, "conflict", ""},
+		"invite an email that is none": {
+			"POST",
+			"/api/users",
+			`{"email":"jane","role":"agent"}`,
+			400,
+			"validation",
+			"/email",
+		},
+		"invite without a role": {"POST", "/api/users", `{"email":"a@acme.example"}`, 400, "validation", ""},
+		"invite to another role": {
+			"POST",
+			"/api/users",
+			`{"email":"a@acme.example","role":"owner"}`,
+			400,
+			"validation",
+			"/role",
+		},
+		"invite with a password": {
+			"POST",
+			"/api/users",
+			`{"email":"a@acme.example","role":"agent","password":"x"}`,
+			400,
+			"validation",
+			"/password",
+		},
+		"invite somebody twice": {
+			"POST",
+			"/api/users",
+			`{"email":"Agent@Acme.support.example","role":"agent"}`,
+			409,
+			"conflict",
+			"",
+		},
+		"change nothing": {"PATCH", "/api/users/" + rig.people[admin], `{}`, 400, "validation", "/role"},
+		"change to another role": {
+			"PATCH",
+			"/api/users/" + rig.people[admin],
+			`{"role":"owner"}`,
+			400,
+			"validation",
+			"/role",
+		},
+		"change somebody unknown": {"PATCH", "/api/users/" + store.NewID(), `{"role":"agent"}`, 404, "not_found", ""},
+		"change what is no id":    {"PATCH", "/api/users/jane", `{"role":"agent"}`, 400, "validation", "id"},
+		"the last admin's role": {
+			"PATCH",
+			"/api/users/" + rig.people[admin],
+			`{"role":"viewer"}`,
+			409,
+			"conflict",
+			"",
+		},
+		"disable the last admin": {
+			"PATCH",
+			"/api/users/" + rig.people[admin],
+			`{"disabled":true}`,
+			409,
+			"conflict",
+			"",
+		},
 	} {
 		answer := rig.ask(tc.method, tc.path, admin, tc.body)
 		if answer.Status != tc.status || answer.Code() != tc.code ||
@@ -66,8 +115,10 @@ func TestInviteAndChange(t *testing.T) {
 		t.Fatalf("%d %s", answer.Status, answer.Body)
 	}
 	rig.counts(t, map[string]int{
-		`SELECT count(*)::int FROM mail_outbox WHERE tenant = 'acme/support' AND recipient = 'jane@acme.example' AND template = 'invitation'`: 1,
-		`SELECT count(*)::int FROM password_reset_tokens WHERE tenant = 'acme/support' AND user_id = '` + jane.ID + `'`:                       1,
+		`SELECT count(*)::int FROM mail_outbox WHERE tenant = 'acme/support' AND recipient = 'jane@acme.example'
+			AND template = 'invitation'`: 1,
+		`SELECT count(*)::int FROM password_reset_tokens WHERE tenant = 'acme/support'
+			AND user_id = '` + jane.ID + `'`: 1,
 	})
 	// She has not accepted yet, so the one who can sign in stays the last.
 	if answer := rig.ask("PATCH", "/api/users/"+rig.people[admin], admin, `{"disabled":true}`); answer.Status != 409 {
@@ -77,7 +128,9 @@ func TestInviteAndChange(t *testing.T) {
 	agent := rig.people[bearer(acme, "agent")]
 	rig.session(t, agent)
 	for _, step := range []struct{ body, role, disabled string }{
-		{`{"role":"viewer"}`, "viewer", "false"}, {`{"disabled":true}`, "viewer", "true"}, {`{"disabled":true}`, "viewer", "true"},
+		{`{"role":"viewer"}`, "viewer", "false"},
+		{`{"disabled":true}`, "viewer", "true"},
+		{`{"disabled":true}`, "viewer", "true"},
 		{`{"disabled":false,"role":"agent"}`, "agent", "false"},
 	} {
 		var got map[string]any
@@ -91,11 +144,14 @@ func TestInviteAndChange(t *testing.T) {
 		t.Errorf("not the last any more: %d %s", answer.Status, answer.Body)
 	}
 	rig.counts(t, map[string]int{
-		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL AND user_id = '` + agent + `'`:                                   0,
-		`SELECT count(*)::int FROM revocations WHERE tenant = 'acme/support' AND user_id = '` + agent + `'`:                               3,
-		`SELECT count(*)::int FROM audit_log WHERE action = 'user_role_changed' AND actor_id = '` + rig.people[admin] + `'`:               2,
-		`SELECT count(*)::int FROM audit_log WHERE action = 'user_disabled' AND request_id <> '' AND subject LIKE 'agent@%'`:              1,
-		`SELECT count(*)::int FROM audit_log WHERE action IN ('user_enabled', 'user_invited') AND actor_id = '` + rig.people[admin] + `'`: 2,
+		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL AND user_id = '` + agent + `'`:     0,
+		`SELECT count(*)::int FROM revocations WHERE tenant = 'acme/support' AND user_id = '` + agent + `'`: 3,
+		`SELECT count(*)::int FROM audit_log WHERE action = 'user_role_changed'
+			AND actor_id = '` + rig.people[admin] + `'`: 2,
+		`SELECT count(*)::int FROM audit_log WHERE action = 'user_disabled' AND request_id <> ''
+			AND subject LIKE 'agent@%'`: 1,
+		`SELECT count(*)::int FROM audit_log WHERE action IN ('user_enabled', 'user_invited')
+			AND actor_id = '` + rig.people[admin] + `'`: 2,
 	})
 }
 
@@ -140,11 +196,12 @@ func TestRevokeUserSessions(t *testing.T) {
 		}
 	}
 	rig.counts(t, map[string]int{
-		`SELECT count(*)::int FROM login_sessions WHERE end_reason = 'revoked' AND user_id = '` + agent + `'`:                                         2,
-		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`:                                                                             1,
-		`SELECT count(*)::int FROM revocations WHERE user_id = '` + agent + `'`:                                                                       2,
-		`SELECT count(*)::int FROM users WHERE disabled_at IS NULL AND id = '` + agent + `'`:                                                          1,
-		`SELECT count(*)::int FROM audit_log WHERE action = 'sessions_revoked' AND actor_id = '` + rig.people[admin] + `' AND subject LIKE 'agent@%'`: 2,
+		`SELECT count(*)::int FROM login_sessions WHERE end_reason = 'revoked' AND user_id = '` + agent + `'`: 2,
+		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`:                                     1,
+		`SELECT count(*)::int FROM revocations WHERE user_id = '` + agent + `'`:                               2,
+		`SELECT count(*)::int FROM users WHERE disabled_at IS NULL AND id = '` + agent + `'`:                  1,
+		`SELECT count(*)::int FROM audit_log WHERE action = 'sessions_revoked'
+			AND actor_id = '` + rig.people[admin] + `' AND subject LIKE 'agent@%'`: 2,
 	})
 	if diff := cmp.Diff([]string{acme + " " + agent, acme + " " + agent}, rig.revoked.users); diff != "" {
 		t.Errorf("shut out on this pod (-want +got):\n%s", diff)
@@ -156,7 +213,8 @@ func (r *rig) session(t *testing.T, user string) {
 	t.Helper()
 	r.db.Exec(
 		t,
-		`INSERT INTO login_sessions (tenant, id, user_id, hmac_key, expires_at) VALUES ($1, gen_random_uuid(), $2, decode(repeat('00', 32), 'hex'),
+		`INSERT INTO login_sessions (tenant, id, user_id, hmac_key, expires_at)
+			VALUES ($1, gen_random_uuid(), $2, decode(repeat('00', 32), 'hex'),
 		now() + interval '1 hour')`,
 		acme,
 		user,

@@ -20,7 +20,8 @@ type checkMetrics struct {
 func newCheckMetrics(reg prometheus.Registerer) *checkMetrics {
 	results := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caly_auth_token_checks_total",
-		Help: "Checks of access tokens, by result: valid, not_ready (no key yet, or it is not known yet what was revoked), or why it was refused.",
+		Help: "Checks of access tokens, by result: valid, not_ready (no key yet, or it is not known yet what was " +
+			"revoked), or why it was refused.",
 	},
 		[]string{"result"})
 	// Looked up once: a check takes a microsecond, and the lookup would be a tenth of it. A rate needs the zero before the first, too.

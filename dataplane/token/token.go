@@ -40,7 +40,8 @@ type Claims struct {
 type Options struct {
 	// Issuer and Audience are in each token, and no token with others is good.
 	Issuer, Audience string
-	// Ring returns the keys as they are known now, or nil. It is asked at each call, and returns the same pointer as long as nothing changes.
+	// Ring returns the keys as they are known now, or nil. It is asked at each call, and returns the same pointer as
+	// long as nothing changes.
 	Ring func() *keyring.Ring
 	// Revocations are asked at each check; nil where nothing is ever revoked.
 	Revocations *Revocations

@@ -196,13 +196,15 @@ func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 		f.kind = never
 		f.code = CodeSourceExpired
 		f.text = fmt.Sprintf(
-			"the signed source URL has expired: %v; ask Exotel's Call Details for a new one, or use the recording's plain URL",
+			"the signed source URL has expired: %v; ask Exotel's Call Details for a new one, or use the recording's "+
+				"plain URL",
 			answer,
 		)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		f.code = CodeSourceCredentialsRefused
 		f.text = fmt.Sprintf(
-			"Exotel refused the credentials: %v; correct the Secret that spec.exotel.credentialsSecretRef names, or let Exotel admit this cluster's address",
+			"Exotel refused the credentials: %v; correct the Secret that spec.exotel.credentialsSecretRef names, or "+
+				"let Exotel admit this cluster's address",
 			answer,
 		)
 	case resilience.Classify(answer) == resilience.Transient:
@@ -244,7 +246,8 @@ func tooLarge(limit int64) *fault {
 		kind: never,
 		code: CodeSourceTooLarge,
 		text: fmt.Sprintf(
-			"the recording is longer than %d bytes: raise the operator's --max-recording-bytes (upload.maxRecordingBytes of the chart) if that is right",
+			"the recording is longer than %d bytes: raise the operator's --max-recording-bytes "+
+				"(upload.maxRecordingBytes of the chart) if that is right",
 			limit,
 		),
 	}

@@ -62,9 +62,14 @@ func TestSignatureSpellings(t *testing.T) {
 			value, encoding, prefix string
 			want                    bool
 		}{
-			"hex":                          {lower, "", "", true},
-			"hex in upper case":            {strings.ToUpper(lower), "", "", true},
-			"hex in both cases":            {strings.ToUpper(lower[:7]) + lower[7:], tenantconfig.EncodingHex, "", true},
+			"hex":               {lower, "", "", true},
+			"hex in upper case": {strings.ToUpper(lower), "", "", true},
+			"hex in both cases": {
+				strings.ToUpper(lower[:7]) + lower[7:],
+				tenantconfig.EncodingHex,
+				"",
+				true,
+			},
 			"base64":                       {b64, "", "", true},
 			"any, named":                   {b64, tenantconfig.EncodingAny, "", true},
 			"base64, as wanted":            {b64, tenantconfig.EncodingBase64, "", true},
@@ -81,29 +86,39 @@ func TestSignatureSpellings(t *testing.T) {
 			"both prefixes":                {"v1=" + own + lower, "", "v1=", false},
 			"a prefix that is not wanted":  {"v1=" + lower, "", "", false},
 			"base64 without its padding":   {strings.TrimRight(b64, "="), "", "", false},
-			"base64 of URLs":               {base64.URLEncoding.EncodeToString(sum), "", "", !strings.ContainsAny(b64, "+/")},
-			"base64 with a line break":     {b64[:len(b64)-1] + "\n", "", "", false},
-			"base64, other bits at end":    {otherTail(b64), "", "", false},
-			"empty":                        {"", "", "", false},
-			"prefix alone":                 {own, "", "", false},
-			"blank":                        {" ", "", "", false},
-			"a blank in front":             {" " + lower, "", "", false},
-			"a blank behind":               {lower + " ", "", "", false},
-			"a line break behind":          {lower + "\n", "", "", false},
-			"one byte less":                {lower[:len(lower)-2], "", "", false},
-			"half a byte less":             {lower[:len(lower)-1], "", "", false},
-			"one byte more":                {lower + "00", "", "", false},
-			"twice":                        {lower + lower, "", "", false},
-			"two in a list":                {lower + "," + lower, "", "", false},
-			"first byte alone":             {lower[:2], "", "", false},
-			"zeros":                        {strings.Repeat("0", len(lower)), "", "", false},
-			"no hex":                       {strings.Repeat("z", len(lower)), "", "", false},
-			"as bytes":                     {string(sum), "", "", false},
-			"hex of hex":                   {hex.EncodeToString([]byte(lower)), "", "", false},
-			"base64 of hex":                {base64.StdEncoding.EncodeToString([]byte(lower)), "", "", false},
-			"another secret's":             {hex.EncodeToString(mac(scheme, "a third signing secret", statusBody)), "", "", false},
-			"empty secret's":               {hex.EncodeToString(mac(scheme, "", statusBody)), "", "", false},
-			"an empty body's":              {hex.EncodeToString(mac(scheme, firstSecret, "")), "", "", false},
+			"base64 of URLs": {
+				base64.URLEncoding.EncodeToString(sum),
+				"",
+				"",
+				!strings.ContainsAny(b64, "+/"),
+			},
+			"base64 with a line break":  {b64[:len(b64)-1] + "\n", "", "", false},
+			"base64, other bits at end": {otherTail(b64), "", "", false},
+			"empty":                     {"", "", "", false},
+			"prefix alone":              {own, "", "", false},
+			"blank":                     {" ", "", "", false},
+			"a blank in front":          {" " + lower, "", "", false},
+			"a blank behind":            {lower + " ", "", "", false},
+			"a line break behind":       {lower + "\n", "", "", false},
+			"one byte less":             {lower[:len(lower)-2], "", "", false},
+			"half a byte less":          {lower[:len(lower)-1], "", "", false},
+			"one byte more":             {lower + "00", "", "", false},
+			"twice":                     {lower + lower, "", "", false},
+			"two in a list":             {lower + "," + lower, "", "", false},
+			"first byte alone":          {lower[:2], "", "", false},
+			"zeros":                     {strings.Repeat("0", len(lower)), "", "", false},
+			"no hex":                    {strings.Repeat("z", len(lower)), "", "", false},
+			"as bytes":                  {string(sum), "", "", false},
+			"hex of hex":                {hex.EncodeToString([]byte(lower)), "", "", false},
+			"base64 of hex":             {base64.StdEncoding.EncodeToString([]byte(lower)), "", "", false},
+			"another secret's": {
+				hex.EncodeToString(mac(scheme, "a third signing secret", statusBody)),
+				"",
+				"",
+				false,
+			},
+			"empty secret's":  {hex.EncodeToString(mac(scheme, "", statusBody)), "", "", false},
+			"an empty body's": {hex.EncodeToString(mac(scheme, firstSecret, "")), "", "", false},
 		} {
 			t.Run(scheme+", "+name, func(t *testing.T) {
 				cfg := signatureOf(scheme, firstSecret)
@@ -136,20 +151,30 @@ func TestSignatureRequests(t *testing.T) {
 		change func(*tenantconfig.Webhooks, *verify.Request)
 		want   verify.Verdict
 	}{
-		"as it is":             {func(*tenantconfig.Webhooks, *verify.Request) {}, accepted(false, true)},
-		"header in lower case": {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Header = "x-exotel-signature" }, accepted(false, true)},
+		"as it is": {func(*tenantconfig.Webhooks, *verify.Request) {}, accepted(false, true)},
+		"header in lower case": {
+			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Header = "x-exotel-signature" },
+			accepted(false, true),
+		},
 		"another header": {func(w *tenantconfig.Webhooks, r *verify.Request) {
 			w.Signature.Header = "X-Relay-Mac"
 			r.Header = http.Header{"X-Relay-Mac": {hexOf(statusBody)}}
 		}, accepted(false, true)},
-		"in another header than wanted": {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Header = "X-Relay-Mac" },
+		"in another header than wanted": {func(w *tenantconfig.Webhooks, _ *verify.Request) {
+			w.Signature.Header = "X-Relay-Mac"
+		},
 			refused(verify.ReasonMissingSignature)},
-		"none": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header = http.Header{} }, missing(verify.ReasonMissingSignature)},
+		"none": {
+			func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header = http.Header{} },
+			missing(verify.ReasonMissingSignature),
+		},
 		"header twice, both right": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
 			r.Header.Add("X-Exotel-Signature", hexOf(statusBody))
 		},
 			refused(verify.ReasonWrongSignature)},
-		"header twice, one empty": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Add("X-Exotel-Signature", "") },
+		"header twice, one empty": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
+			r.Header.Add("X-Exotel-Signature", "")
+		},
 			refused(verify.ReasonWrongSignature)},
 		"second secret": {func(w *tenantconfig.Webhooks, _ *verify.Request) {
 			w.Signature.Secrets = sensitive(secondSecret, firstSecret)
@@ -161,16 +186,46 @@ func TestSignatureRequests(t *testing.T) {
 			}
 			w.Signature.Secrets = append(w.Signature.Secrets, firstSecret)
 		}, accepted(false, true)},
-		"the secret is gone":  {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Secrets = sensitive(secondSecret) }, refused(verify.ReasonWrongSignature)},
-		"no secret at all":    {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Secrets = nil }, refused(verify.ReasonWrongSignature)},
-		"an unknown scheme":   {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Scheme = "NONE" }, refused(verify.ReasonWrongSignature)},
-		"no scheme":           {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Scheme = "" }, refused(verify.ReasonWrongSignature)},
-		"an unknown content":  {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.SignedContent = "Nothing" }, refused(verify.ReasonWrongSignature)},
-		"the other scheme's":  {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Scheme = sha256Scheme }, refused(verify.ReasonWrongSignature)},
-		"a query beside it":   {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.URL.RawQuery = "Status=failed" }, accepted(false, true)},
-		"no URL":              {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.URL = nil }, accepted(false, true)},
-		"another body":        {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Body = []byte("CallSid=c2") }, refused(verify.ReasonWrongSignature)},
-		"the body's end gone": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Body = r.Body[:len(r.Body)-1] }, refused(verify.ReasonWrongSignature)},
+		"the secret is gone": {
+			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Secrets = sensitive(secondSecret) },
+			refused(verify.ReasonWrongSignature),
+		},
+		"no secret at all": {
+			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Secrets = nil },
+			refused(verify.ReasonWrongSignature),
+		},
+		"an unknown scheme": {
+			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Scheme = "NONE" },
+			refused(verify.ReasonWrongSignature),
+		},
+		"no scheme": {
+			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Scheme = "" },
+			refused(verify.ReasonWrongSignature),
+		},
+		"an unknown content": {
+			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.SignedContent = "Nothing" },
+			refused(verify.ReasonWrongSignature),
+		},
+		"the other scheme's": {
+			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Scheme = sha256Scheme },
+			refused(verify.ReasonWrongSignature),
+		},
+		"a query beside it": {
+			func(_ *tenantconfig.Webhooks, r *verify.Request) { r.URL.RawQuery = "Status=failed" },
+			accepted(false, true),
+		},
+		"no URL": {
+			func(_ *tenantconfig.Webhooks, r *verify.Request) { r.URL = nil },
+			accepted(false, true),
+		},
+		"another body": {
+			func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Body = []byte("CallSid=c2") },
+			refused(verify.ReasonWrongSignature),
+		},
+		"the body's end gone": {
+			func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Body = r.Body[:len(r.Body)-1] },
+			refused(verify.ReasonWrongSignature),
+		},
 		"GET, its query signed": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
 			r.Method = http.MethodGet
 			r.Body = nil
@@ -179,7 +234,10 @@ func TestSignatureRequests(t *testing.T) {
 		"GET, a body beside": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
 			r.Method, r.Body, r.URL.RawQuery = http.MethodGet, []byte("CallSid=c2"), statusBody
 		}, accepted(true, false)},
-		"GET, its body signed": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Method = http.MethodGet }, refused(verify.ReasonWrongSignature)},
+		"GET, its body signed": {
+			func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Method = http.MethodGet },
+			refused(verify.ReasonWrongSignature),
+		},
 		"POST without a body, its query signed": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
 			r.Body = nil
 			r.URL.RawQuery = statusBody
@@ -204,12 +262,27 @@ func TestTimestampAndBody(t *testing.T) {
 		now    time.Duration
 		want   verify.Verdict
 	}{
-		"now":                        {[]string{stamp}, "", 0, accepted(false, true)},
-		"at the tolerance's end":     {[]string{stamp}, "", 5 * time.Minute, accepted(false, true)},
-		"within that second":         {[]string{stamp}, "", 5*time.Minute + 999*time.Millisecond, accepted(false, true)},
-		"a second older":             {[]string{stamp}, "", 5*time.Minute + time.Second, refused(verify.ReasonStaleTimestamp)},
-		"from a clock ahead":         {[]string{stamp}, "", -5 * time.Minute, accepted(false, true)},
-		"from one too far ahead":     {[]string{stamp}, "", -5*time.Minute - time.Second, refused(verify.ReasonStaleTimestamp)},
+		"now":                    {[]string{stamp}, "", 0, accepted(false, true)},
+		"at the tolerance's end": {[]string{stamp}, "", 5 * time.Minute, accepted(false, true)},
+		"within that second": {
+			[]string{stamp},
+			"",
+			5*time.Minute + 999*time.Millisecond,
+			accepted(false, true),
+		},
+		"a second older": {
+			[]string{stamp},
+			"",
+			5*time.Minute + time.Second,
+			refused(verify.ReasonStaleTimestamp),
+		},
+		"from a clock ahead": {[]string{stamp}, "", -5 * time.Minute, accepted(false, true)},
+		"from one too far ahead": {
+			[]string{stamp},
+			"",
+			-5*time.Minute - time.Second,
+			refused(verify.ReasonStaleTimestamp),
+		},
 		"stale and wrong":            {[]string{stamp}, "x", time.Hour, refused(verify.ReasonWrongSignature)},
 		"wrong":                      {[]string{stamp}, "x", 0, refused(verify.ReasonWrongSignature)},
 		"no timestamp":               {nil, "", 0, refused(verify.ReasonBadTimestamp)},

@@ -58,22 +58,52 @@ func TestHMACVectors(t *testing.T) {
 	for name, tc := range map[string]struct{ scheme, key, data, want string }{
 		"RFC 2202, 1": {sha1Scheme, strings.Repeat("\x0b", 20), "Hi There", "b617318655057264e28bc0b6fb378c8ef146be00"},
 		"RFC 2202, 2": {sha1Scheme, "Jefe", "what do ya want for nothing?", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"},
-		"RFC 2202, 3": {sha1Scheme, strings.Repeat("\xaa", 20), strings.Repeat("\xdd", 50), "125d7342b9ac11cd91a39af48aa17b4f63f175d3"},
+		"RFC 2202, 3": {
+			sha1Scheme,
+			strings.Repeat("\xaa", 20),
+			strings.Repeat("\xdd", 50),
+			"125d7342b9ac11cd91a39af48aa17b4f63f175d3",
+		},
 		"RFC 2202, 4": {sha1Scheme, counting, strings.Repeat("\xcd", 50), "4c9007f4026250c6bc8414f9bf50c86c2d7235da"},
-		"RFC 2202, 5": {sha1Scheme, strings.Repeat("\x0c", 20), "Test With Truncation", "4c1a03424b55e07fe7f27be1d58bb9324a9a5a04"},
-		"RFC 2202, 6": {sha1Scheme, strings.Repeat("\xaa", 80), "Test Using Larger Than Block-Size Key - Hash Key First",
+		"RFC 2202, 5": {
+			sha1Scheme,
+			strings.Repeat("\x0c", 20),
+			"Test With Truncation",
+			"4c1a03424b55e07fe7f27be1d58bb9324a9a5a04",
+		},
+		"RFC 2202, 6": {sha1Scheme, strings.Repeat("\xaa", 80),
+			"Test Using Larger Than Block-Size Key - Hash Key First",
 			"aa4ae5e15272d00e95705637ce8a3b55ed402112"},
-		"RFC 2202, 7": {sha1Scheme, strings.Repeat("\xaa", 80), "Test Using Larger Than Block-Size Key and Larger Than One Block-Size Data",
+		"RFC 2202, 7": {sha1Scheme, strings.Repeat("\xaa", 80),
+			"Test Using Larger Than Block-Size Key and Larger Than One Block-Size Data",
 			"e8e99d0f45237d786d6bbaa7965c7808bbff1a91"},
-		"RFC 4231, 1": {sha256Scheme, strings.Repeat("\x0b", 20), "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"},
-		"RFC 4231, 2": {sha256Scheme, "Jefe", "what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
+		"RFC 4231, 1": {
+			sha256Scheme,
+			strings.Repeat("\x0b", 20),
+			"Hi There",
+			"b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+		},
+		"RFC 4231, 2": {
+			sha256Scheme,
+			"Jefe",
+			"what do ya want for nothing?",
+			"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+		},
 		"RFC 4231, 3": {sha256Scheme, strings.Repeat("\xaa", 20), strings.Repeat("\xdd", 50),
 			"773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"},
-		"RFC 4231, 4": {sha256Scheme, counting, strings.Repeat("\xcd", 50), "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
-		"RFC 4231, 6": {sha256Scheme, strings.Repeat("\xaa", 131), "Test Using Larger Than Block-Size Key - Hash Key First",
+		"RFC 4231, 4": {
+			sha256Scheme,
+			counting,
+			strings.Repeat("\xcd", 50),
+			"82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+		},
+		"RFC 4231, 6": {sha256Scheme, strings.Repeat("\xaa", 131),
+			"Test Using Larger Than Block-Size Key - Hash Key First",
 			"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
-		"RFC 4231, 7": {sha256Scheme, strings.Repeat("\xaa", 131), "This is a test using a larger than block-size key and a larger than block-size data. " +
-			"The key needs to be hashed before being used by the HMAC algorithm.", "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
+		"RFC 4231, 7": {sha256Scheme, strings.Repeat("\xaa", 131),
+			"This is a test using a larger than block-size key and a larger than block-size data. " +
+				"The key needs to be hashed before being used by the HMAC algorithm.",
+			"9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if verdict := verify.Verify(
@@ -98,11 +128,14 @@ func TestHMACVectors(t *testing.T) {
 func TestTwilioVectors(t *testing.T) {
 	for name, tc := range map[string]struct{ url, body, want string }{
 		"documentation": {"https://example.com/myapp.php?foo=1&bar=2",
-			"Digits=1234&To=%2B18005551212&From=%2B14158675310&Caller=%2B14158675310&CallSid=CA1234567890ABCDE", "L/OH5YylLD5NRKLltdqwSvS0BnU="},
+			"Digits=1234&To=%2B18005551212&From=%2B14158675310&Caller=%2B14158675310&CallSid=CA1234567890ABCDE",
+			"L/OH5YylLD5NRKLltdqwSvS0BnU="},
 		"documentation, older": {"https://mycompany.com/myapp.php?foo=1&bar=2",
-			"Digits=1234&To=%2B18005551212&From=%2B12349013030&Caller=%2B12349013030&CallSid=CA1234567890ABCDE", "0/KCTR6DLpKmkAf8muzZqo1nDgQ="},
+			"Digits=1234&To=%2B18005551212&From=%2B12349013030&Caller=%2B12349013030&CallSid=CA1234567890ABCDE",
+			"0/KCTR6DLpKmkAf8muzZqo1nDgQ="},
 		"its libraries' tests": {"https://mycompany.com/myapp.php?foo=1&bar=2",
-			"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212", "RSOYDt4T1cUTdK1PDd93/VVr8B8="},
+			"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212",
+			"RSOYDt4T1cUTdK1PDd93/VVr8B8="},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := signatureOf(sha1Scheme, "12345")

@@ -137,9 +137,30 @@ func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 		want                        int
 		wantCall                    string
 	}{
-		"query beside a body":      {"POST", query, "CallSid=c1&Status=completed", "CallSid=c1&Status=completed", 200, "c1"},
-		"body beside a GET":        {"GET", "CallSid=c1&Status=completed", query, "CallSid=c1&Status=completed", 200, "c1"},
-		"POST with a query alone":  {"POST", "CallSid=c1&Status=completed", "", "CallSid=c1&Status=completed", 200, "c1"},
+		"query beside a body": {
+			"POST",
+			query,
+			"CallSid=c1&Status=completed",
+			"CallSid=c1&Status=completed",
+			200,
+			"c1",
+		},
+		"body beside a GET": {
+			"GET",
+			"CallSid=c1&Status=completed",
+			query,
+			"CallSid=c1&Status=completed",
+			200,
+			"c1",
+		},
+		"POST with a query alone": {
+			"POST",
+			"CallSid=c1&Status=completed",
+			"",
+			"CallSid=c1&Status=completed",
+			200,
+			"c1",
+		},
 		"signature of nothing":     {"POST", query, "", "", 401, ""},
 		"signature of the body":    {"GET", query, "CallSid=c1", "CallSid=c1", 401, ""},
 		"signature of the query":   {"POST", query, "CallSid=c1", query, 401, ""},
@@ -226,9 +247,12 @@ func TestMethods(t *testing.T) {
 
 // FuzzPath : whatever the path, the answer is never a redirect, and 200 is for a tenant's own webhooks alone.
 func FuzzPath(f *testing.F) {
-	for _, p := range []string{statusPath, "/", "//", "/webhooks/exotel//acme/support/status", "//webhooks/exotel/acme/support/status", "/webhooks/exotel/acme/support/status/",
-		"/webhooks/exotel/acme/support/../support/status", "/webhooks/exotel/./acme/support/status", "/webhooks/exotel/acme%2Fsupport/status", "/webhooks/exotel",
-		"/webhooks/exotel/acme/support/passthru", "/webhooks/exotel/acme/support/status%00", "/WEBHOOKS/exotel/acme/support/status", "http://x/webhooks/exotel/acme/support/status"} {
+	for _, p := range []string{statusPath, "/", "//", "/webhooks/exotel//acme/support/status",
+		"//webhooks/exotel/acme/support/status", "/webhooks/exotel/acme/support/status/",
+		"/webhooks/exotel/acme/support/../support/status", "/webhooks/exotel/./acme/support/status",
+		"/webhooks/exotel/acme%2Fsupport/status", "/webhooks/exotel",
+		"/webhooks/exotel/acme/support/passthru", "/webhooks/exotel/acme/support/status%00",
+		"/WEBHOOKS/exotel/acme/support/status", "http://x/webhooks/exotel/acme/support/status"} {
 		f.Add(p)
 	}
 	handler := newHandler(f, &fake{outcome: store.Applied}, 0)

@@ -129,7 +129,8 @@ func TestSenderHangsUp(t *testing.T) {
 	}
 	_, err = fmt.Fprintf(
 		conn,
-		"POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+		"POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: "+
+			"application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
 		statusPath,
 		sign(signingSecret, statusBody),
 		len(statusBody),
@@ -148,7 +149,8 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 	var logged bytes.Buffer
 	log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	handler := server.Middleware(handlerWith(t, webhook.Options{Store: db, Log: log}), log)
-	const query = "CallSid=c1&token=topsecret1&Token=topsecret2&API_KEY=topsecret3&password=topsecret4&Signature=topsecret5&Status=completed"
+	const query = "CallSid=c1&token=topsecret1&Token=topsecret2&API_KEY=topsecret3&password=topsecret4" +
+		"&Signature=topsecret5&Status=completed"
 	for _, key := range []string{signingSecret, "a wrong one, topsecret6"} {
 		req := httptest.NewRequest(http.MethodGet, "/webhooks/exotel/acme/support/passthru?"+query, nil)
 		req.Header.Set("X-Exotel-Signature", sign(key, query))

@@ -95,7 +95,8 @@ func TestTenantsShareATransaction(t *testing.T) {
 		t.Error("no transaction was of two tenants")
 	}
 	got := look(
-		`SELECT string_agg(tenant || ' ' || call_sid || ' ' || coalesce(dead_reason, 'applied'), E'\n' ORDER BY tenant, call_sid) FROM call_events`,
+		`SELECT string_agg(tenant || ' ' || call_sid || ' ' || coalesce(dead_reason, 'applied'), E'\n'
+			ORDER BY tenant, call_sid) FROM call_events`,
 	)
 	want := strings.Join(
 		[]string{
@@ -166,7 +167,8 @@ func TestChangedDelivery(t *testing.T) {
 func TestStreamIsKept(t *testing.T) {
 	_, db, look := realStore(t)
 	handler := handlerWith(t, webhook.Options{Store: db})
-	const body = `CallSid=c1&RecordingUrl=https://recordings.exotel.com/c1.mp3&Stream={"StreamSID":"s1","Status":"completed","Duration":"28",` +
+	const body = `CallSid=c1&RecordingUrl=https://recordings.exotel.com/c1.mp3&Stream={"StreamSID":"s1",` +
+		`"Status":"completed","Duration":"28",` +
 		`"DisconnectedBy":"bot","RecordingUrl":"https://recordings.exotel.com/s1.mp3"}`
 	if recorder := post(
 		handler,
@@ -177,7 +179,8 @@ func TestStreamIsKept(t *testing.T) {
 		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}
 	if got := look(
-		`SELECT concat_ws(' ', call_sid, stream_sid, status, duration_seconds, disconnected_by, recording_url) FROM call_streams`,
+		`SELECT concat_ws(' ', call_sid, stream_sid, status, duration_seconds, disconnected_by, recording_url)
+			FROM call_streams`,
 	); got !=
 		"c1 s1 completed 28 bot https://recordings.exotel.com/s1.mp3" {
 		t.Errorf("stream: %s", got)

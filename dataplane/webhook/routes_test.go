@@ -67,7 +67,8 @@ func routed() *tenantconfig.Snapshot {
 }
 
 func TestRoutes(t *testing.T) {
-	const legBody = `{"event_sid":"ev1","event_name":"leg_answered","data":{"leg_sid":"c1","account_sid":"acme1","state":"in-progress"}}`
+	const legBody = `{"event_sid":"ev1","event_name":"leg_answered","data":{"leg_sid":"c1","account_sid":"acme1",` +
+		`"state":"in-progress"}}`
 	type want struct {
 		status               int
 		tenant, kind, reason string
@@ -385,7 +386,8 @@ func TestMetrics(t *testing.T) {
 	for _, f := range families {
 		got[strings.TrimPrefix(f.GetName(), "caly_webhook_")] = f.GetHelp() != ""
 	}
-	for _, name := range []string{"received_total", "verified_total", "events_total", "rejected_total", "refused_total", "ack_seconds", "commit_batch_events",
+	for _, name := range []string{"received_total", "verified_total", "events_total", "rejected_total",
+		"refused_total", "ack_seconds", "commit_batch_events",
 		"in_flight", "oldest_waiting_seconds"} {
 		if !got[name] {
 			t.Errorf("%s is not there, or has no help", name)

@@ -16,7 +16,8 @@ func TestConvert(t *testing.T) {
 		"not JSON": {document: "{", wantErr: true},
 		"a kind with what it refers to, and nothing else": {
 			document: `{"definitions": {
-				"a.Thing": {"properties": {"spec": {"$ref": "#/definitions/a.Spec"}}, "x-kubernetes-group-version-kind": [{"group": "a.example.com", "version": "v1", "kind": "Thing"}]},
+				"a.Thing": {"properties": {"spec": {"$ref": "#/definitions/a.Spec"}},
+					"x-kubernetes-group-version-kind": [{"group": "a.example.com", "version": "v1", "kind": "Thing"}]},
 				"a.Spec": {"properties": {"any": {"type": "object"}}},
 				"b.Other": {"type": "string"}}}`,
 			want: map[string]any{"thing-a-v1.json": map[string]any{

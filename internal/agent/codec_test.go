@@ -93,20 +93,27 @@ func TestOpen(t *testing.T) {
 		wantErr  error
 	}{
 		"twilio": {Twilio, startInfo(16000), []string{connected,
-			`{"event":"start","sequenceNumber":"1","start":{"accountSid":"a1","streamSid":"s\"1","callSid":"c1","tracks":["inbound"],` +
-				`"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},"customParameters":{"from":"+91987","k":"v","to":"+91123"}},` +
+			`{"event":"start","sequenceNumber":"1","start":{"accountSid":"a1","streamSid":"s\"1","callSid":"c1",` +
+				`"tracks":["inbound"],` +
+				`"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},` +
+				`"customParameters":{"from":"+91987","k":"v","to":"+91123"}},` +
 				`"streamSid":"s\"1"}`}, nil},
 		"twilio, own parameters win": {Twilio, agentstream.StartInfo{
 			StreamSID: "s",
 			From:      "1",
 			Custom:    map[string]string{"from": "me"},
 		}, []string{connected,
-			`{"event":"start","sequenceNumber":"1","start":{"accountSid":"","streamSid":"s","callSid":"","tracks":["inbound"],` +
-				`"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},"customParameters":{"from":"me","to":""}},"streamSid":"s"}`}, nil},
-		"pcm": {PCM, startInfo(24000), []string{`{"event":"start","streamId":"s\"1","callId":"c1","from":"+91987","to":"+91123","sampleRate":24000,` +
-			`"encoding":"pcm_s16le","channels":1,"custom":{"k":"v"}}`}, nil},
-		"pcm, nothing told": {PCM, agentstream.StartInfo{}, []string{`{"event":"start","streamId":"","callId":"","from":"","to":"","sampleRate":8000,` +
-			`"encoding":"pcm_s16le","channels":1,"custom":{}}`}, nil},
+			`{"event":"start","sequenceNumber":"1","start":{"accountSid":"","streamSid":"s","callSid":"",` +
+				`"tracks":["inbound"],` +
+				`"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},` +
+				`"customParameters":{"from":"me","to":""}},"streamSid":"s"}`}, nil},
+		"pcm": {PCM, startInfo(24000),
+			[]string{`{"event":"start","streamId":"s\"1","callId":"c1","from":"+91987","to":"+91123",` +
+				`"sampleRate":24000,` +
+				`"encoding":"pcm_s16le","channels":1,"custom":{"k":"v"}}`}, nil},
+		"pcm, nothing told": {PCM, agentstream.StartInfo{},
+			[]string{`{"event":"start","streamId":"","callId":"","from":"","to":"","sampleRate":8000,` +
+				`"encoding":"pcm_s16le","channels":1,"custom":{}}`}, nil},
 		"twilio, strange rate": {Twilio, startInfo(44100), nil, ErrRate},
 		"pcm, strange rate":    {PCM, startInfo(-8000), nil, ErrRate},
 	} {
@@ -136,7 +143,8 @@ func TestControlFromExotel(t *testing.T) {
 		"connected": {`{"event":"connected"}`, "", ""},
 		"start":     {`{"event":"start","sequence_number":1,"stream_sid":"s","start":{"stream_sid":"s"}}`, "", ""},
 		"mark": {`{"event":"mark","sequence_number":15,"stream_sid":"s","mark":{"name":"a \"b\" é"}}`,
-			`{"event":"mark","sequenceNumber":"2","streamSid":"s\"1","mark":{"name":"a \"b\" é"}}`, `{"event":"mark","name":"a \"b\" é"}`},
+			`{"event":"mark","sequenceNumber":"2","streamSid":"s\"1","mark":{"name":"a \"b\" é"}}`,
+			`{"event":"mark","name":"a \"b\" é"}`},
 		"digit": {`{"event":"dtmf","sequence_number":1,"stream_sid":"s","dtmf":{"duration":"200","digit":"#"}}`,
 			`{"event":"dtmf","sequenceNumber":"2","streamSid":"s\"1","dtmf":{"track":"inbound_track","digit":"#"}}`,
 			`{"event":"dtmf","digit":"#","duration":"200"}`},
@@ -144,10 +152,13 @@ func TestControlFromExotel(t *testing.T) {
 			`{"event":"dtmf","sequenceNumber":"2","streamSid":"s\"1","dtmf":{"track":"inbound_track","digit":"5"}}`,
 			`{"event":"dtmf","digit":"5","duration":"200"}`},
 		"flat digit": {`{"event":"dtmf","digit":"5"}`,
-			`{"event":"dtmf","sequenceNumber":"2","streamSid":"s\"1","dtmf":{"track":"inbound_track","digit":"5"}}`, `{"event":"dtmf","digit":"5"}`},
+			`{"event":"dtmf","sequenceNumber":"2","streamSid":"s\"1","dtmf":{"track":"inbound_track","digit":"5"}}`,
+			`{"event":"dtmf","digit":"5"}`},
 		"clear": {`{"event":"clear","stream_sid":"s"}`, "", `{"event":"clear"}`},
-		"stop": {`{"event":"stop","sequence_number":"10","stream_sid":"s","stop":{"call_sid":"x","account_sid":"y","reason":"callended"}}`,
-			`{"event":"stop","sequenceNumber":"2","streamSid":"s\"1","stop":{"accountSid":"a1","callSid":"c1"}}`, `{"event":"stop","reason":"callended"}`},
+		"stop": {`{"event":"stop","sequence_number":"10","stream_sid":"s","stop":{"call_sid":"x","account_sid":"y",` +
+			`"reason":"callended"}}`,
+			`{"event":"stop","sequenceNumber":"2","streamSid":"s\"1","stop":{"accountSid":"a1","callSid":"c1"}}`,
+			`{"event":"stop","reason":"callended"}`},
 		"unknown": {`{"event":"silence","stream_sid":"s"}`, "", ""},
 	} {
 		for protocol, want := range map[Protocol]string{Twilio: tc.wantTwilio, PCM: tc.wantPCM} {
@@ -196,9 +207,12 @@ func TestTwilioMedia(t *testing.T) {
 	}
 	silence := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 156))
 	want := []string{
-		`{"event":"media","sequenceNumber":"2","streamSid":"s\"1","media":{"track":"inbound","chunk":"1","timestamp":"0","payload":"///+fg=="}}`,
-		`{"event":"media","sequenceNumber":"3","streamSid":"s\"1","media":{"track":"inbound","chunk":"2","timestamp":"0","payload":"` + silence + `"}}`,
-		`{"event":"media","sequenceNumber":"4","streamSid":"s\"1","media":{"track":"inbound","chunk":"3","timestamp":"20","payload":"gA=="}}`,
+		`{"event":"media","sequenceNumber":"2","streamSid":"s\"1","media":{"track":"inbound","chunk":"1",` +
+			`"timestamp":"0","payload":"///+fg=="}}`,
+		`{"event":"media","sequenceNumber":"3","streamSid":"s\"1","media":{"track":"inbound","chunk":"2",` +
+			`"timestamp":"0","payload":"` + silence + `"}}`,
+		`{"event":"media","sequenceNumber":"4","streamSid":"s\"1","media":{"track":"inbound","chunk":"3",` +
+			`"timestamp":"20","payload":"gA=="}}`,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("frames (-want +got):\n%s", d)
@@ -221,17 +235,55 @@ func TestFromAgent(t *testing.T) {
 		want     string
 		wantErr  error
 	}{
-		"twilio media": {Twilio, `{"event":"media","streamSid":"MZ","media":{"payload":"//4A"}}`, false, agentstream.Media, media(loud), nil},
-		"twilio media, escaped slashes": {Twilio, `{"event":"media","streamSid":"MZ","media":{"payload":"\/\/4A"}}`, false, agentstream.Media,
+		"twilio media": {
+			Twilio,
+			`{"event":"media","streamSid":"MZ","media":{"payload":"//4A"}}`,
+			false,
+			agentstream.Media,
+			media(loud),
+			nil,
+		},
+		"twilio media, escaped slashes": {Twilio, `{"event":"media","streamSid":"MZ","media":{"payload":"\/\/4A"}}`,
+			false, agentstream.Media,
 			media(loud), nil},
-		"twilio media, pretty": {Twilio, "{\n \"media\": {\"payload\": \"//4A\"},\n \"streamSid\": \"MZ\", \"event\": \"media\"\n}", false, agentstream.Media,
+		"twilio media, pretty": {Twilio,
+			"{\n \"media\": {\"payload\": \"//4A\"},\n \"streamSid\": \"MZ\", \"event\": \"media\"\n}", false,
+			agentstream.Media,
 			media(loud), nil},
-		"twilio media in a binary frame": {Twilio, `{"event":"media","media":{"payload":"//4A"}}`, true, agentstream.Media, media(loud), nil},
-		"twilio media, empty":            {Twilio, `{"event":"media","media":{"payload":""}}`, false, agentstream.Media, "", nil},
-		"twilio media, no base64":        {Twilio, `{"event":"media","media":{"payload":"?"}}`, false, agentstream.Other, "", ErrFrame},
+		"twilio media in a binary frame": {
+			Twilio,
+			`{"event":"media","media":{"payload":"//4A"}}`,
+			true,
+			agentstream.Media,
+			media(loud),
+			nil,
+		},
+		"twilio media, empty": {
+			Twilio,
+			`{"event":"media","media":{"payload":""}}`,
+			false,
+			agentstream.Media,
+			"",
+			nil,
+		},
+		"twilio media, no base64": {
+			Twilio,
+			`{"event":"media","media":{"payload":"?"}}`,
+			false,
+			agentstream.Other,
+			"",
+			ErrFrame,
+		},
 		"twilio mark": {Twilio, `{"event":"mark","streamSid":"MZ","mark":{"name":"a \"b\""}}`, false, agentstream.Mark,
 			`{"event":"mark","stream_sid":"s\"1","mark":{"name":"a \"b\""}}`, nil},
-		"twilio clear":   {Twilio, `{"event":"clear","streamSid":"MZ"}`, false, agentstream.Clear, `{"event":"clear","stream_sid":"s\"1"}`, nil},
+		"twilio clear": {
+			Twilio,
+			`{"event":"clear","streamSid":"MZ"}`,
+			false,
+			agentstream.Clear,
+			`{"event":"clear","stream_sid":"s\"1"}`,
+			nil,
+		},
 		"twilio unknown": {Twilio, `{"event":"silence"}`, false, agentstream.Other, "", nil},
 		"twilio no JSON": {Twilio, `hello`, false, agentstream.Other, "", ErrFrame},
 		"twilio array":   {Twilio, `[]`, false, agentstream.Other, "", ErrFrame},
@@ -239,10 +291,24 @@ func TestFromAgent(t *testing.T) {
 		"pcm audio":      {PCM, string(loud), true, agentstream.Media, media(loud), nil},
 		"pcm nothing":    {PCM, "", true, agentstream.Media, "", nil},
 		"pcm half":       {PCM, "x", true, agentstream.Media, "", nil},
-		"pcm mark":       {PCM, `{"event":"mark","name":"x"}`, false, agentstream.Mark, `{"event":"mark","stream_sid":"s\"1","mark":{"name":"x"}}`, nil},
+		"pcm mark": {
+			PCM,
+			`{"event":"mark","name":"x"}`,
+			false,
+			agentstream.Mark,
+			`{"event":"mark","stream_sid":"s\"1","mark":{"name":"x"}}`,
+			nil,
+		},
 		"pcm mark as Exotel's": {PCM, `{"event":"mark","mark":{"name":"x"}}`, false, agentstream.Mark,
 			`{"event":"mark","stream_sid":"s\"1","mark":{"name":"x"}}`, nil},
-		"pcm clear":   {PCM, `{"event":"clear"}`, false, agentstream.Clear, `{"event":"clear","stream_sid":"s\"1"}`, nil},
+		"pcm clear": {
+			PCM,
+			`{"event":"clear"}`,
+			false,
+			agentstream.Clear,
+			`{"event":"clear","stream_sid":"s\"1"}`,
+			nil,
+		},
 		"pcm stop":    {PCM, `{"event":"stop"}`, false, agentstream.Stop, "", nil},
 		"twilio stop": {Twilio, `{"event":"stop"}`, false, agentstream.Stop, "", nil},
 		"pcm unknown": {PCM, `{"event":"media","payload":"AAAA"}`, false, agentstream.Other, "", nil},

@@ -10,8 +10,10 @@ import (
 
 // FuzzFromAgent: whatever an agent sends, Exotel gets a message of its protocol for this stream, or nothing.
 func FuzzFromAgent(f *testing.F) {
-	for _, s := range []string{`{"event":"media","streamSid":"MZ","media":{"payload":"//4A"}}`, `{"event":"mark","mark":{"name":"\ud800x"}}`, `{"event":"clear"}`,
-		`{"event":"mark","name":"x"}`, `{"event":"media","media":{"payload":"\/\/4A"}}`, "\x01\x02\x03", `{"event":"stop"}`, `{"event":7}`, "{", "",
+	for _, s := range []string{`{"event":"media","streamSid":"MZ","media":{"payload":"//4A"}}`,
+		`{"event":"mark","mark":{"name":"\ud800x"}}`, `{"event":"clear"}`,
+		`{"event":"mark","name":"x"}`, `{"event":"media","media":{"payload":"\/\/4A"}}`, "\x01\x02\x03",
+		`{"event":"stop"}`, `{"event":7}`, "{", "",
 		`{"event":"mark","mark":{"name":"a","name":"b"}}`, "{\"event\":\"mark\",\"mark\":{\"name\":\"\xff\"}}"} {
 		f.Add([]byte(s), true, uint16(8000))
 		f.Add([]byte(s), false, uint16(24000))
@@ -62,9 +64,12 @@ func checkOut(t *testing.T, out Out, err error) {
 // FuzzFromExotel: whatever Exotel sends, the agent gets whole samples or one JSON message, or nothing.
 func FuzzFromExotel(f *testing.F) {
 	for _, s := range []string{`{"event":"connected"}`, `{"event":"start","stream_sid":"s","start":{}}`,
-		`{"event":"media","stream_sid":"s","media":{"chunk":2,"timestamp":"10","payload":"AAAA"}}`, `{"event":"media","media":{"payload":"AA="}}`,
-		`{"event":"dtmf","dtmf":{"duration":"200","digit":"5"}}`, `{"event":"dtmf","digit":5}`, `{"event":"mark","mark":{"name":"x"}}`,
-		`{"event":"mark","mark":null}`, `{"event":"stop","stop":{"reason":"stopped"}}`, `{"event":"clear"}`, `{"event":"stop","stop":[]}`} {
+		`{"event":"media","stream_sid":"s","media":{"chunk":2,"timestamp":"10","payload":"AAAA"}}`,
+		`{"event":"media","media":{"payload":"AA="}}`,
+		`{"event":"dtmf","dtmf":{"duration":"200","digit":"5"}}`, `{"event":"dtmf","digit":5}`,
+		`{"event":"mark","mark":{"name":"x"}}`,
+		`{"event":"mark","mark":null}`, `{"event":"stop","stop":{"reason":"stopped"}}`, `{"event":"clear"}`,
+		`{"event":"stop","stop":[]}`} {
 		f.Add([]byte(s), uint16(8000), false)
 		f.Add([]byte(s), uint16(16000), true)
 	}

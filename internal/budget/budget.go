@@ -56,7 +56,8 @@ type Share struct {
 // Share of which so many bytes are free: they are nobody else's, and not counted.
 func (b *Budget) Share(free int64) Share { return Share{budget: b, free: free} }
 
-// Resize makes room for so many bytes in all. It reports false, and changes nothing, when the budget has no room; to shrink is always possible.
+// Resize makes room for so many bytes in all. It reports false, and changes nothing, when the budget has no room; to
+// shrink is always possible.
 func (s *Share) Resize(bytes int64) bool {
 	need := max(0, bytes-s.free)
 	switch {

@@ -16,8 +16,18 @@ func TestShare(t *testing.T) {
 		want  bool
 		used  int64
 	}{
-		{&one, 10, true, 0}, {&one, 11, true, 1}, {&one, 110, true, 100}, {&one, 111, false, 100}, {&two, 10, true, 100}, {&two, 11, false, 100},
-		{&one, 60, true, 50}, {&two, 60, true, 100}, {&two, 61, false, 100}, {&one, 0, true, 50}, {&two, 5, true, 0}, {&two, 0, true, 0},
+		{&one, 10, true, 0},
+		{&one, 11, true, 1},
+		{&one, 110, true, 100},
+		{&one, 111, false, 100},
+		{&two, 10, true, 100},
+		{&two, 11, false, 100},
+		{&one, 60, true, 50},
+		{&two, 60, true, 100},
+		{&two, 61, false, 100},
+		{&one, 0, true, 50},
+		{&two, 5, true, 0},
+		{&two, 0, true, 0},
 	} {
 		if got := tc.share.Resize(tc.bytes); got != tc.want || b.InUse() != tc.used {
 			t.Errorf("step %d: %t, and %d are in use; want %t and %d", i, got, b.InUse(), tc.want, tc.used)

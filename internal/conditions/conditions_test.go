@@ -202,22 +202,52 @@ func TestCheck(t *testing.T) {
 		list []metav1.Condition
 		want string // part of the complaint; empty: none
 	}{
-		"no condition at all":     {nil, "no Ready condition"},
-		"no Ready":                {[]metav1.Condition{condition(stalled, yes)}, "no Ready condition"},
-		"Reconciling False":       {[]metav1.Condition{condition(ready, no), condition(reconciling, no)}, "must be True or absent"},
-		"Reconciling Unknown":     {[]metav1.Condition{condition(ready, no), condition(reconciling, unknown)}, "must be True or absent"},
-		"Stalled False":           {[]metav1.Condition{condition(ready, no), condition(stalled, no)}, "must be True or absent"},
-		"Reconciling and Ready":   {[]metav1.Condition{condition(ready, yes), condition(reconciling, yes)}, "absent when Ready"},
-		"Stalled and Ready":       {[]metav1.Condition{condition(ready, yes), condition(stalled, yes)}, "absent when Ready"},
-		"Reconciling and Stalled": {[]metav1.Condition{condition(ready, no), condition(reconciling, yes), condition(stalled, yes)}, "both"},
-		"no reason":               {[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.Reason = "" })}, "lacks a reason"},
-		"no message":              {[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.Message = "" })}, "lacks a reason or a message"},
-		"a generation to come":    {[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.ObservedGeneration = 4 })}, "generation to come"},
-		"an old generation":       {[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.ObservedGeneration = 1 })}, ""},
-		"ready":                   {[]metav1.Condition{condition(ready, yes)}, ""},
-		"reconciling":             {[]metav1.Condition{condition(ready, no), condition(reconciling, yes)}, ""},
-		"stalled":                 {[]metav1.Condition{condition(ready, no), condition(stalled, yes)}, ""},
-		"not known yet":           {[]metav1.Condition{condition(ready, unknown)}, ""},
+		"no condition at all": {nil, "no Ready condition"},
+		"no Ready":            {[]metav1.Condition{condition(stalled, yes)}, "no Ready condition"},
+		"Reconciling False": {
+			[]metav1.Condition{condition(ready, no), condition(reconciling, no)},
+			"must be True or absent",
+		},
+		"Reconciling Unknown": {
+			[]metav1.Condition{condition(ready, no), condition(reconciling, unknown)},
+			"must be True or absent",
+		},
+		"Stalled False": {
+			[]metav1.Condition{condition(ready, no), condition(stalled, no)},
+			"must be True or absent",
+		},
+		"Reconciling and Ready": {
+			[]metav1.Condition{condition(ready, yes), condition(reconciling, yes)},
+			"absent when Ready",
+		},
+		"Stalled and Ready": {
+			[]metav1.Condition{condition(ready, yes), condition(stalled, yes)},
+			"absent when Ready",
+		},
+		"Reconciling and Stalled": {
+			[]metav1.Condition{condition(ready, no), condition(reconciling, yes), condition(stalled, yes)},
+			"both",
+		},
+		"no reason": {
+			[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.Reason = "" })},
+			"lacks a reason",
+		},
+		"no message": {
+			[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.Message = "" })},
+			"lacks a reason or a message",
+		},
+		"a generation to come": {
+			[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.ObservedGeneration = 4 })},
+			"generation to come",
+		},
+		"an old generation": {
+			[]metav1.Condition{condition(ready, yes), change(func(c *metav1.Condition) { c.ObservedGeneration = 1 })},
+			"",
+		},
+		"ready":         {[]metav1.Condition{condition(ready, yes)}, ""},
+		"reconciling":   {[]metav1.Condition{condition(ready, no), condition(reconciling, yes)}, ""},
+		"stalled":       {[]metav1.Condition{condition(ready, no), condition(stalled, yes)}, ""},
+		"not known yet": {[]metav1.Condition{condition(ready, unknown)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := conditions.Check(object(tc.list...))

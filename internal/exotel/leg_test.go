@@ -10,9 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-const legSample = `{"event_sid":"ev1","event_type":"leg_action_event","event_name":"leg_answered","event_timestamp":"2026-01-15T10:30:00.529Z","action_sid":"ac1",
- "action_custom_parameter":"order_7","event_data":{"data":{}},"data":{"leg_sid":"leg1","account_sid":"acme1","contact_uri":"+919876543210","exophone":"+918047491899",
- "state":"in-progress","start_time":"2026-01-15T10:29:58.001Z","end_time":null,"date_created":"2026-01-15T10:29:57Z","date_updated":"2026-01-15T10:30:00Z"}}`
+const legSample = `{"event_sid":"ev1","event_type":"leg_action_event","event_name":"leg_answered",
+ "event_timestamp":"2026-01-15T10:30:00.529Z","action_sid":"ac1",
+ "action_custom_parameter":"order_7","event_data":{"data":{}},"data":{"leg_sid":"leg1","account_sid":"acme1",
+ "contact_uri":"+919876543210","exophone":"+918047491899",
+ "state":"in-progress","start_time":"2026-01-15T10:29:58.001Z","end_time":null,
+ "date_created":"2026-01-15T10:29:57Z","date_updated":"2026-01-15T10:30:00Z"}}`
 
 func leg(body, header string) Request {
 	return Request{Method: "POST", ContentType: "application/json", Body: []byte(body), EventSID: header}
@@ -44,7 +47,8 @@ func TestParseLeg(t *testing.T) {
 	}{
 		"as documented":      {leg(legSample, "ev1"), want(nil)},
 		"without the header": {leg(legSample, ""), want(nil)},
-		"data within event_data": {leg(`{"event_sid":"ev1","event_name":"leg_ringing","event_data":{"data":{"leg_sid":"leg1","state":"ringing"}}}`, ""),
+		"data within event_data": {leg(`{"event_sid":"ev1","event_name":"leg_ringing",`+
+			`"event_data":{"data":{"leg_sid":"leg1","state":"ringing"}}}`, ""),
 			&Event{
 				Kind:      KindLeg,
 				CallSID:   "leg1",
@@ -53,7 +57,8 @@ func TestParseLeg(t *testing.T) {
 				Status:    "ringing",
 				State:     StateRinging,
 			}},
-		"it ended": {leg(replace(`"leg_answered"`, `"leg_completed"`, `"in-progress"`, `"completed"`, `"end_time":null`, `"end_time":"2026-01-15T10:31:00Z"`), ""),
+		"it ended": {leg(replace(`"leg_answered"`, `"leg_completed"`, `"in-progress"`, `"completed"`, `"end_time":null`,
+			`"end_time":"2026-01-15T10:31:00Z"`), ""),
 			want(func(e *Event) {
 				e.EventType, e.Terminal, e.Status, e.State, e.EndedAt = "leg_completed", true, "completed",
 					StateCompleted, time.Date(2026, 1, 15, 10, 31, 0, 0, time.UTC)
@@ -179,7 +184,8 @@ func TestStream(t *testing.T) {
 		RecordingURL:   "https://r/62x.mp3?sig=1",
 		Seconds:        28,
 	}
-	const rest = `"Duration":"28","RecordingUrl":"https://r/62x.mp3?sig=1","StreamUrl":"wss://KEY:TOKEN@bot.example/a?token=x","DisconnectedBy":"user",` +
+	const rest = `"Duration":"28","RecordingUrl":"https://r/62x.mp3?sig=1",` +
+		`"StreamUrl":"wss://KEY:TOKEN@bot.example/a?token=x","DisconnectedBy":"user",` +
 		`"Error":"3009 failed to establish ws conn","DetailedStatus":"Streaming_call_throttled"}`
 	upper := `{"StreamSID":"62x","Status":"cancelled",` + rest
 	camel := `{"StreamSid":"62x","Status":"canceled",` + strings.Replace(rest, `"28"`, `28.4`, 1)
@@ -188,8 +194,10 @@ func TestStream(t *testing.T) {
 		"brackets": {
 			Method: "GET",
 			RawQuery: "CallSid=c1&Stream%5BStreamSID%5D=62x&Stream%5BStatus%5D=cancelled&Stream%5BDuration%5D=28" +
-				"&Stream%5BRecordingUrl%5D=https://r/62x.mp3%3Fsig=1&Stream%5BStreamUrl%5D=wss://KEY:TOKEN@bot.example/a%3Ftoken=x&Stream%5BDisconnectedBy%5D=user" +
-				"&Stream%5BError%5D=3009+failed+to+establish+ws+conn&Stream%5BDetailedStatus%5D=Streaming_call_throttled",
+				"&Stream%5BRecordingUrl%5D=https://r/62x.mp3%3Fsig=1" +
+				"&Stream%5BStreamUrl%5D=wss://KEY:TOKEN@bot.example/a%3Ftoken=x&Stream%5BDisconnectedBy%5D=user" +
+				"&Stream%5BError%5D=3009+failed+to+establish+ws+conn" +
+				"&Stream%5BDetailedStatus%5D=Streaming_call_throttled",
 		},
 		"nested JSON": {
 			ContentType: "application/json",

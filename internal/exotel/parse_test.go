@@ -94,11 +94,13 @@ func TestParseEvent(t *testing.T) {
 		}, terminal()},
 		"json as form": {KindStatus, form(jsonSample), terminal()},
 		"multipart":    {KindStatus, multi(t, fields...), terminal()},
-		"legs in form": {KindStatus, form("CallSid=c1&Status=completed&Legs[0][OnCallDuration]=41&Legs[1][Status]=busy"),
+		"legs in form": {KindStatus,
+			form("CallSid=c1&Status=completed&Legs[0][OnCallDuration]=41&Legs[1][Status]=busy"),
 			&Event{Kind: KindStatus, CallSID: "c1", Status: "completed", State: StateCompleted}},
 		"query of a GET": {KindPassthru, Request{
-			Method:   "GET",
-			RawQuery: "CallSid=c1&CallFrom=0123&CallTo=0456&Direction=incoming&EndTime=1970-01-01+05%3A30%3A00&CallStatus=no-answer",
+			Method: "GET",
+			RawQuery: "CallSid=c1&CallFrom=0123&CallTo=0456&Direction=incoming&EndTime=1970-01-01+05%3A30%3A00" +
+				"&CallStatus=no-answer",
 		},
 			&Event{
 				Kind:      KindPassthru,
@@ -148,7 +150,8 @@ func TestParseEvent(t *testing.T) {
 				RecordingURL: "https://r/s.mp3",
 				Stream:       &Stream{RecordingURL: "https://r/s.mp3"},
 			}},
-		"recording available later": {KindPassthru, form("CallSid=c1&RecordingUrl=https://r/a.mp3&RecordingAvailableBy=2024-01-15+14:35:00"),
+		"recording available later": {KindPassthru,
+			form("CallSid=c1&RecordingUrl=https://r/a.mp3&RecordingAvailableBy=2024-01-15+14:35:00"),
 			&Event{
 				Kind:         KindPassthru,
 				CallSID:      "c1",
@@ -157,15 +160,18 @@ func TestParseEvent(t *testing.T) {
 			}},
 		"offset in the time": {KindStatus, form("CallSid=c1&StartTime=2022-11-03+22:54:40%2B05:30"),
 			&Event{Kind: KindStatus, CallSID: "c1", StartedAt: time.Date(2022, 11, 3, 22, 54, 40, 0, ist)}},
-		"status tells its own time": {KindStatus, form("CallSid=c1&DateUpdated=2024-01-15+14:30:45&DateCreated=2024-01-15+14:25:10"),
+		"status tells its own time": {KindStatus,
+			form("CallSid=c1&DateUpdated=2024-01-15+14:30:45&DateCreated=2024-01-15+14:25:10"),
 			&Event{Kind: KindStatus, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
 		"status sent as a passthru": {KindPassthru, form("CallSid=c1&DateUpdated=2024-01-15+14:30:45"),
 			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
 		"passthru sent as a status": {KindStatus, form("CallSid=c1&CurrentTime=2024-01-15+14:30:45"),
 			&Event{Kind: KindStatus, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
-		"passthru tells its own time": {KindPassthru, form("CallSid=c1&CurrentTime=2024-01-15+14:30:45&Created=2024-01-15+14:25:10"),
+		"passthru tells its own time": {KindPassthru,
+			form("CallSid=c1&CurrentTime=2024-01-15+14:30:45&Created=2024-01-15+14:25:10"),
 			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
-		"passthru tells when the call was made": {KindPassthru, form("CallSid=c1&Created=Mon,+15+Jan+2024+14:25:10+%2B0530"),
+		"passthru tells when the call was made": {KindPassthru,
+			form("CallSid=c1&Created=Mon,+15+Jan+2024+14:25:10+%2B0530"),
 			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 25, 10, 0, ist)}},
 		"digits in quotes": {KindPassthru, get("CallSid=c1&digits=%221234%22"),
 			&Event{Kind: KindPassthru, CallSID: "c1"}},
@@ -255,7 +261,8 @@ func manyFields(n int) string {
 }
 
 func TestDedupKey(t *testing.T) {
-	base := "CallSid=c1&EventType=terminal&Status=completed&RecordingUrl=https://r/a.mp3?sig=1&Legs[0][Status]=completed"
+	base := "CallSid=c1&EventType=terminal&Status=completed&RecordingUrl=https://r/a.mp3?sig=1" +
+		"&Legs[0][Status]=completed"
 	key := func(tenant, kind string, r Request) [32]byte {
 		event, err := ParseEvent(kind, r, ist)
 		if err != nil {
@@ -303,7 +310,8 @@ func TestDedupKey(t *testing.T) {
 // TestStepsOfOneFlow : the Passthru applets of one call are events of their own.
 func TestStepsOfOneFlow(t *testing.T) {
 	seen := map[[32]byte]string{}
-	for _, query := range []string{"", "&digits=%221%22", "&digits=%222%22", "&CallType=completed", "&DialCallStatus=no-answer", "&flow_id=7",
+	for _, query := range []string{"", "&digits=%221%22", "&digits=%222%22", "&CallType=completed",
+		"&DialCallStatus=no-answer", "&flow_id=7",
 		"&Stream[StreamSID]=s1", "&Stream[StreamSID]=s2", "&Stream[StreamSID]=s1&Stream[Status]=failed"} {
 		event, err := ParseEvent(KindPassthru, Request{
 			Method:   "GET",
@@ -361,8 +369,10 @@ func TestSeconds(t *testing.T) {
 
 // FuzzParseTime : what is read as a time can be written again, and is between the bounds.
 func FuzzParseTime(f *testing.F) {
-	for _, s := range []string{"2024-01-15 14:25:12", "2022-11-03 22:54:40+05:30", "2026-01-15T10:30:00.529Z", "1970-01-01 05:30:00", "0000-00-00 00:00:00",
-		"Mon, 02 Jan 2006 15:04:05 -0700", "9999-12-31T23:59:59-23:59", "2024-01-15T14:25:10+24:00", "2024-02-30 00:00:00"} {
+	for _, s := range []string{"2024-01-15 14:25:12", "2022-11-03 22:54:40+05:30", "2026-01-15T10:30:00.529Z",
+		"1970-01-01 05:30:00", "0000-00-00 00:00:00",
+		"Mon, 02 Jan 2006 15:04:05 -0700", "9999-12-31T23:59:59-23:59", "2024-01-15T14:25:10+24:00",
+		"2024-02-30 00:00:00"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -394,12 +404,14 @@ func FuzzParseEvent(f *testing.F) {
 	)
 	f.Add(
 		"",
-		"CallSid=c1&digits=%221234%22&EndTime=1970-01-01+05%3A30%3A00&Direction=incoming&CurrentTime=2024-01-15+14%3A30%3A45",
+		"CallSid=c1&digits=%221234%22&EndTime=1970-01-01+05%3A30%3A00&Direction=incoming"+
+			"&CurrentTime=2024-01-15+14%3A30%3A45",
 		[]byte{},
 	)
 	f.Add(
 		"",
-		"CallSid=c1&Stream%5BStreamSID%5D=s&Stream%5BDuration%5D=28&Stream%5BRecordingUrl%5D=https%3A%2F%2Fr%2Fs.mp3%3Fx",
+		"CallSid=c1&Stream%5BStreamSID%5D=s&Stream%5BDuration%5D=28"+
+			"&Stream%5BRecordingUrl%5D=https%3A%2F%2Fr%2Fs.mp3%3Fx",
 		[]byte{},
 	)
 	f.Add("", "CallSid=c1&Stream=%7B%22StreamSid%22%3A%22s%22%2C%22Duration%22%3A28%7D", []byte{})
@@ -433,7 +445,8 @@ func FuzzParseEvent(f *testing.F) {
 		if len(event.Unread) > maxUnread || len(event.ListedLegs) > maxListedLegs {
 			t.Fatalf("%d unread fields and %d legs", len(event.Unread), len(event.ListedLegs))
 		}
-		for _, s := range append(event.RecordingURLs, event.From, event.To, event.CustomField, event.EventType, event.Status) {
+		for _, s := range append(event.RecordingURLs, event.From, event.To, event.CustomField, event.EventType,
+			event.Status) {
 			if !isText(s) {
 				t.Fatalf("%q got through", s)
 			}

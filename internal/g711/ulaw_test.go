@@ -103,10 +103,16 @@ func TestKnownVectors(t *testing.T) {
 		codes []byte
 		want  []int16
 	}{
-		"around zero":       {[]byte{0xff, 0x7f, 0xfe, 0x7e}, []int16{0, 0, 8, -8}},
-		"loudest":           {[]byte{0x80, 0x00, 0x81}, []int16{32124, -32124, 31100}},
-		"segments' ends":    {[]byte{0x8f, 0x90, 0x9f, 0xa0, 0xaf, 0xb0, 0xc0, 0xef, 0xf0}, []int16{16764, 15996, 8316, 7932, 4092, 3900, 1884, 132, 120}},
-		"digital milliwatt": {[]byte{0x1e, 0x0b, 0x0b, 0x1e, 0x9e, 0x8b, 0x8b, 0x9e}, []int16{-8828, -20860, -20860, -8828, 8828, 20860, 20860, 8828}},
+		"around zero": {[]byte{0xff, 0x7f, 0xfe, 0x7e}, []int16{0, 0, 8, -8}},
+		"loudest":     {[]byte{0x80, 0x00, 0x81}, []int16{32124, -32124, 31100}},
+		"segments' ends": {
+			[]byte{0x8f, 0x90, 0x9f, 0xa0, 0xaf, 0xb0, 0xc0, 0xef, 0xf0},
+			[]int16{16764, 15996, 8316, 7932, 4092, 3900, 1884, 132, 120},
+		},
+		"digital milliwatt": {
+			[]byte{0x1e, 0x0b, 0x0b, 0x1e, 0x9e, 0x8b, 0x8b, 0x9e},
+			[]int16{-8828, -20860, -20860, -8828, 8828, 20860, 20860, 8828},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, AppendDecode(nil, tc.codes)); diff != "" {

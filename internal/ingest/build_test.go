@@ -109,8 +109,11 @@ func TestBuild(t *testing.T) {
 		kind, fields string
 		want         store.Event
 	}{
-		"a whole call": {exotel.KindStatus, "CallSid=c1&EventType=Terminal&Status=completed&Direction=outbound-api&From=0987&To=0912&StartTime=2024-01-15+14:25:12" +
-			"&EndTime=2024-01-15+14:30:45&ConversationDuration=320&CustomField=order_7&RecordingUrl=" + source + "a.mp3",
+		"a whole call": {exotel.KindStatus,
+			"CallSid=c1&EventType=Terminal&Status=completed&Direction=outbound-api&From=0987&To=0912" +
+				"&StartTime=2024-01-15+14:25:12" +
+				"&EndTime=2024-01-15+14:30:45&ConversationDuration=320&CustomField=order_7" +
+				"&RecordingUrl=" + source + "a.mp3",
 			store.Event{
 				EventType:  "terminal",
 				Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Time{})},
@@ -126,8 +129,9 @@ func TestBuild(t *testing.T) {
 					EndedAt:             time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
 				},
 			}},
-		"stream and its recording": {exotel.KindPassthru, "CallSid=c1&Stream[StreamSID]=s1&Stream[Status]=completed&Stream[Duration]=28&Stream[DisconnectedBy]=bot" +
-			"&Stream[RecordingUrl]=" + source + "s1.mp3",
+		"stream and its recording": {exotel.KindPassthru,
+			"CallSid=c1&Stream[StreamSID]=s1&Stream[Status]=completed&Stream[Duration]=28&Stream[DisconnectedBy]=bot" +
+				"&Stream[RecordingUrl]=" + source + "s1.mp3",
 			store.Event{
 				Recordings: []store.NewRecording{newRecording("c1", source+"s1.mp3", time.Time{})},
 				Stream: &store.Stream{
@@ -138,17 +142,26 @@ func TestBuild(t *testing.T) {
 					RecordingURL:   source + "s1.mp3",
 				},
 			}},
-		"recordings of call and stream": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "c1.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "s1.mp3",
+		"recordings of call and stream": {exotel.KindPassthru,
+			"CallSid=c1&RecordingUrl=" + source + "c1.mp3" +
+				"&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "s1.mp3",
 			store.Event{
-				Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{}), newRecording("c1", source+"s1.mp3", time.Time{})},
-				Stream:     &store.Stream{SID: "s1", RecordingURL: source + "s1.mp3"},
+				Recordings: []store.NewRecording{
+					newRecording("c1", source+"c1.mp3", time.Time{}),
+					newRecording("c1", source+"s1.mp3", time.Time{}),
+				},
+				Stream: &store.Stream{SID: "s1", RecordingURL: source + "s1.mp3"},
 			}},
-		"one recording named twice": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "c1.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "c1.mp3?sig=2",
+		"one recording named twice": {exotel.KindPassthru,
+			"CallSid=c1&RecordingUrl=" + source + "c1.mp3" +
+				"&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "c1.mp3?sig=2",
 			store.Event{
 				Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{})},
 				Stream:     &store.Stream{SID: "s1", RecordingURL: source + "c1.mp3?sig=2"},
 			}},
-		"stream that was never made": {exotel.KindPassthru, "CallSid=c1&Stream[Status]=failed&Stream[DisconnectedBy]=NA&Stream[Error]=3009+failed&Stream[DetailedStatus]=throttled",
+		"stream that was never made": {exotel.KindPassthru,
+			"CallSid=c1&Stream[Status]=failed&Stream[DisconnectedBy]=NA&Stream[Error]=3009+failed" +
+				"&Stream[DetailedStatus]=throttled",
 			store.Event{Stream: &store.Stream{
 				SID:            "unknown",
 				Status:         "failed",
@@ -214,12 +227,17 @@ func TestBuild(t *testing.T) {
 			DeadReason: "missing_call_sid",
 		}},
 		"no id": {exotel.KindStatus, "CallSid=../x", store.Event{CallSID: "unknown", DeadReason: "invalid_call_sid"}},
-		"recording that is there later": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2024-01-15+14:35:00",
-			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Date(2024, 1, 15, 14, 35, 0, 0, ist))}}},
-		"recording that is there much later": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2034-01-15+14:35:00",
-			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", arrived.Add(2*time.Hour))}}},
+		"recording that is there later": {exotel.KindPassthru,
+			"CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2024-01-15+14:35:00",
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3",
+				time.Date(2024, 1, 15, 14, 35, 0, 0, ist))}}},
+		"recording that is there much later": {exotel.KindPassthru,
+			"CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2034-01-15+14:35:00",
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3",
+				arrived.Add(2*time.Hour))}}},
 		"malformed": {exotel.KindStatus, "{", store.Event{CallSID: "unknown", DeadReason: "malformed_body"}},
-		"leg": {exotel.KindLeg, `{"event_sid":"ev1","event_name":"leg_ringing","data":{"leg_sid":"c1","state":"ringing"}}`,
+		"leg": {exotel.KindLeg,
+			`{"event_sid":"ev1","event_name":"leg_ringing","data":{"leg_sid":"c1","state":"ringing"}}`,
 			store.Event{EventType: "leg_ringing", Call: store.Call{State: store.CallRinging}}},
 		"leg without an id": {exotel.KindLeg, `{"data":{"leg_sid":"c1"}}`, store.Event{Unread: []store.Unread{{
 			Field:  "event_sid",
@@ -259,27 +277,75 @@ func TestFreshness(t *testing.T) {
 		zone         string
 		wantReason   string
 	}{
-		"now":                        {exotel.KindStatus, "DateUpdated=" + at(0), 3 * day, "", ""},
-		"within the window":          {exotel.KindStatus, "DateUpdated=" + at(-3*day), 3 * day, "", ""},
-		"a second outside":           {exotel.KindStatus, "DateUpdated=" + at(-3*day-time.Second), 3 * day, "", "stale"},
-		"a day ahead":                {exotel.KindStatus, "DateUpdated=" + at(day), 3 * day, "", ""},
-		"more than a day ahead":      {exotel.KindStatus, "DateUpdated=" + at(day+time.Second), 3 * day, "", "stale"},
-		"the tenant's zone":          {exotel.KindStatus, "DateUpdated=" + at(-time.Hour), time.Hour, "Asia/Kolkata", ""},
-		"another zone":               {exotel.KindStatus, "DateUpdated=" + at(-time.Hour), time.Hour, "Asia/Karachi", ""},
-		"a zone further east":        {exotel.KindStatus, "DateUpdated=" + at(-time.Hour), time.Hour, "Asia/Singapore", "stale"},
-		"no time":                    {exotel.KindStatus, "Status=completed", time.Hour, "", ""},
-		"no window":                  {exotel.KindStatus, "DateUpdated=2010-01-01+00:00:00", 0, "", ""},
-		"call that ended long ago":   {exotel.KindStatus, "EndTime=2010-01-01+00:00:00&DateUpdated=" + at(0), time.Hour, "", ""},
-		"placeholder":                {exotel.KindStatus, "DateUpdated=1970-01-01+05:30:00", time.Hour, "", ""},
-		"stale passthru":             {exotel.KindPassthru, "CurrentTime=" + at(-2*time.Hour) + "&Created=" + at(0), time.Hour, "", "stale"},
-		"passthru of an old call":    {exotel.KindPassthru, "CurrentTime=" + at(0) + "&Created=" + at(-2*time.Hour), time.Hour, "", ""},
+		"now":               {exotel.KindStatus, "DateUpdated=" + at(0), 3 * day, "", ""},
+		"within the window": {exotel.KindStatus, "DateUpdated=" + at(-3*day), 3 * day, "", ""},
+		"a second outside": {
+			exotel.KindStatus,
+			"DateUpdated=" + at(-3*day-time.Second),
+			3 * day,
+			"",
+			"stale",
+		},
+		"a day ahead":           {exotel.KindStatus, "DateUpdated=" + at(day), 3 * day, "", ""},
+		"more than a day ahead": {exotel.KindStatus, "DateUpdated=" + at(day+time.Second), 3 * day, "", "stale"},
+		"the tenant's zone": {
+			exotel.KindStatus,
+			"DateUpdated=" + at(-time.Hour),
+			time.Hour,
+			"Asia/Kolkata",
+			"",
+		},
+		"another zone": {
+			exotel.KindStatus,
+			"DateUpdated=" + at(-time.Hour),
+			time.Hour,
+			"Asia/Karachi",
+			"",
+		},
+		"a zone further east": {
+			exotel.KindStatus,
+			"DateUpdated=" + at(-time.Hour),
+			time.Hour,
+			"Asia/Singapore",
+			"stale",
+		},
+		"no time":   {exotel.KindStatus, "Status=completed", time.Hour, "", ""},
+		"no window": {exotel.KindStatus, "DateUpdated=2010-01-01+00:00:00", 0, "", ""},
+		"call that ended long ago": {
+			exotel.KindStatus,
+			"EndTime=2010-01-01+00:00:00&DateUpdated=" + at(0),
+			time.Hour,
+			"",
+			"",
+		},
+		"placeholder": {exotel.KindStatus, "DateUpdated=1970-01-01+05:30:00", time.Hour, "", ""},
+		"stale passthru": {
+			exotel.KindPassthru,
+			"CurrentTime=" + at(-2*time.Hour) + "&Created=" + at(0),
+			time.Hour,
+			"",
+			"stale",
+		},
+		"passthru of an old call": {
+			exotel.KindPassthru,
+			"CurrentTime=" + at(0) + "&Created=" + at(-2*time.Hour),
+			time.Hour,
+			"",
+			"",
+		},
 		"passthru without its time":  {exotel.KindPassthru, "Created=" + at(-2*time.Hour), time.Hour, "", "stale"},
 		"stale status as a passthru": {exotel.KindPassthru, "DateUpdated=" + at(-2*time.Hour), time.Hour, "", "stale"},
 		"stale passthru as a status": {exotel.KindStatus, "CurrentTime=" + at(-2*time.Hour), time.Hour, "", "stale"},
 		"stale end of the call":      {exotel.KindPassthru, "EndTime=" + at(-2*time.Hour), time.Hour, "", "stale"},
 		"a long call":                {exotel.KindStatus, "StartTime=" + at(-20*time.Hour), time.Hour, "", ""},
 		"a call of two days ago":     {exotel.KindStatus, "StartTime=" + at(-48*time.Hour), time.Hour, "", "stale"},
-		"stale with a wrong address": {exotel.KindStatus, "DateUpdated=" + at(-2*time.Hour) + "&RecordingUrl=http://10.0.0.1/", time.Hour, "", "stale"},
+		"stale with a wrong address": {
+			exotel.KindStatus,
+			"DateUpdated=" + at(-2*time.Hour) + "&RecordingUrl=http://10.0.0.1/",
+			time.Hour,
+			"",
+			"stale",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tn := tenant()
@@ -371,7 +437,10 @@ func FuzzBuild(f *testing.F) {
 			Fields:      exotel.Request{Method: "POST", RawQuery: query, ContentType: contentType, Body: body},
 		}
 		event := Build(tenant(), recording.SourcePolicy{}, delivery)
-		for _, s := range []string{event.CallSID, event.EventType, event.ContentType, event.Query, event.Call.From, event.Call.To, event.Call.Direction, event.Call.CustomField} {
+		for _, s := range []string{
+			event.CallSID, event.EventType, event.ContentType, event.Query, event.Call.From, event.Call.To,
+			event.Call.Direction, event.Call.CustomField,
+		} {
 			if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 				t.Fatalf("no text: %q", s)
 			}

@@ -232,14 +232,20 @@ func TestFromCallTwice(t *testing.T) {
 		raw  string
 		want bool // the same event
 	}{
-		"the same":              {details(), true},
-		"updated":               {details(`"DateUpdated":"2026-10-01 11:00:00"`), false},
-		"a price":               {details(`"Price":"1.500"`), true},
-		"another signature":     {details(`"RecordingUrl":"` + recordingURL + `?X-Amz-Signature=f00"`), true},
-		"presigned":             {details(`"PreSignedRecordingUrl":"https://s3.ap-south-1.amazonaws.com/x?X-Amz-Signature=f00"`), true},
-		"another outcome":       {details(`"Status":"busy"`), false},
-		"an end":                {details(`"EndTime":"2026-10-01 10:01:18"`), false},
-		"another recording":     {details(`"RecordingUrl":"https://recordings.exotel.com/exotelrecordings/acme1/other.mp3"`), false},
+		"the same":          {details(), true},
+		"updated":           {details(`"DateUpdated":"2026-10-01 11:00:00"`), false},
+		"a price":           {details(`"Price":"1.500"`), true},
+		"another signature": {details(`"RecordingUrl":"` + recordingURL + `?X-Amz-Signature=f00"`), true},
+		"presigned": {
+			details(`"PreSignedRecordingUrl":"https://s3.ap-south-1.amazonaws.com/x?X-Amz-Signature=f00"`),
+			true,
+		},
+		"another outcome": {details(`"Status":"busy"`), false},
+		"an end":          {details(`"EndTime":"2026-10-01 10:01:18"`), false},
+		"another recording": {
+			details(`"RecordingUrl":"https://recordings.exotel.com/exotelrecordings/acme1/other.mp3"`),
+			false,
+		},
 		"talked longer":         {details(`"Details":{"ConversationDuration":9}`), false},
 		"another call":          {details(`"Sid":"c2"`), false},
 		"fields that run over":  {details(`"From":"09876543210\" \"08047491899"`, `"To":""`), false},
@@ -298,8 +304,9 @@ func TestFromCallIsTheWebhook(t *testing.T) {
 			"ConversationDuration": {talked},
 			"RecordingUrl":         {source},
 		}
-		raw := `{"Sid":"c1","AccountSid":"acme1","Status":"` + status + `","Direction":"` + direction + `","From":"` + from + `","To":"` + to +
-			`","StartTime":"` + started + `","EndTime":"` + started + `","RecordingUrl":"` + source + `","Details":{"ConversationDuration":` + talked + `}}`
+		raw := `{"Sid":"c1","AccountSid":"acme1","Status":"` + status + `","Direction":"` + direction +
+			`","From":"` + from + `","To":"` + to + `","StartTime":"` + started + `","EndTime":"` + started +
+			`","RecordingUrl":"` + source + `","Details":{"ConversationDuration":` + talked + `}}`
 		delivered := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{
 			Kind:       exotel.KindStatus,
 			Source:     ingest.SourceWebhook,

@@ -69,14 +69,21 @@ func TestHostileServers(t *testing.T) {
 			Doing:  "connect",
 			Code:   554,
 		}},
-		"never ends its line": {func(t *testing.T) string { return dialogue(t, "220 "+strings.Repeat("x", 2*maxAnswers)) }, Error{
-			Kind:   Temporary,
-			Server: true,
-			Doing:  "connect",
-		}},
-		"never ends its answer": {func(t *testing.T) string { return dialogue(t, strings.Repeat("220-x\r\n", maxAnswers/4)) },
+		"never ends its line": {func(t *testing.T) string {
+			return dialogue(t, "220 "+strings.Repeat("x", 2*maxAnswers))
+		},
+			Error{
+				Kind:   Temporary,
+				Server: true,
+				Doing:  "connect",
+			}},
+		"never ends its answer": {func(t *testing.T) string {
+			return dialogue(t, strings.Repeat("220-x\r\n", maxAnswers/4))
+		},
 			Error{Kind: Temporary, Server: true, Doing: "connect"}},
-		"knows neither EHLO nor HELO": {func(t *testing.T) string { return dialogue(t, hello, "502 no\r\n", "502 no\r\n") },
+		"knows neither EHLO nor HELO": {func(t *testing.T) string {
+			return dialogue(t, hello, "502 no\r\n", "502 no\r\n")
+		},
 			Error{Kind: Temporary, Server: true, Doing: "greet", Code: 502}},
 		"falls silent at the sender": {func(t *testing.T) string { return dialogue(t, hello, ehlo) }, Error{
 			Kind:   Temporary,
@@ -85,13 +92,17 @@ func TestHostileServers(t *testing.T) {
 		}},
 		"does not like the sender": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "553 who?\r\n") },
 			Error{Kind: Temporary, Server: true, Doing: "name the sender", Code: 553}},
-		"falls silent at DATA": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n") },
+		"falls silent at DATA": {func(t *testing.T) string {
+			return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n")
+		},
 			Error{Kind: Temporary, Server: true, Doing: "begin the message"}},
 		"takes no message": {func(t *testing.T) string {
 			return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n", "554 no valid recipients\r\n")
 		},
 			Error{Kind: Permanent, Doing: "begin the message", Code: 554}},
-		"falls silent after the dot": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n", "354 go\r\n") },
+		"falls silent after the dot": {func(t *testing.T) string {
+			return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n", "354 go\r\n")
+		},
 			Error{Kind: Uncertain, Server: true, Doing: "give it the message"}},
 		"answers the dot with a riddle": {func(t *testing.T) string {
 			return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n", "354 go\r\n354 go on\r\n")

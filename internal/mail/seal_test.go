@@ -67,19 +67,40 @@ func TestUnsealRefuses(t *testing.T) {
 		change func(key []byte, row *store.OutboxMail) ([]byte, string)
 		want   error
 	}{
-		"another key":    {func(_ []byte, _ *store.OutboxMail) ([]byte, string) { return bytes.Repeat([]byte{8}, KeySize), tenant }, ErrUnseal},
+		"another key": {
+			func(_ []byte, _ *store.OutboxMail) ([]byte, string) { return bytes.Repeat([]byte{8}, KeySize), tenant },
+			ErrUnseal,
+		},
 		"another tenant": {func(k []byte, _ *store.OutboxMail) ([]byte, string) { return k, "acme/sales" }, ErrUnseal},
-		"another event":  {func(k []byte, r *store.OutboxMail) ([]byte, string) { r.EventKey = "other"; return k, tenant }, ErrUnseal},
+		"another event": {
+			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.EventKey = "other"; return k, tenant },
+			ErrUnseal,
+		},
 		"another recipient": {func(k []byte, r *store.OutboxMail) ([]byte, string) {
 			r.Recipient = "eve@example.com"
 			return k, tenant
 		}, ErrUnseal},
-		"another template": {func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Template = "invitation"; return k, tenant }, ErrUnseal},
-		"a changed byte":   {func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed[len(r.Sealed)-1] ^= 1; return k, tenant }, ErrUnseal},
-		"a changed nonce":  {func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed[0] ^= 1; return k, tenant }, ErrUnseal},
-		"cut off":          {func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed = r.Sealed[:11]; return k, tenant }, ErrUnseal},
-		"emptied":          {func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed = nil; return k, tenant }, ErrUnseal},
-		"no key yet":       {func([]byte, *store.OutboxMail) ([]byte, string) { return nil, tenant }, nil},
+		"another template": {
+			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Template = "invitation"; return k, tenant },
+			ErrUnseal,
+		},
+		"a changed byte": {
+			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed[len(r.Sealed)-1] ^= 1; return k, tenant },
+			ErrUnseal,
+		},
+		"a changed nonce": {
+			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed[0] ^= 1; return k, tenant },
+			ErrUnseal,
+		},
+		"cut off": {
+			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed = r.Sealed[:11]; return k, tenant },
+			ErrUnseal,
+		},
+		"emptied": {
+			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed = nil; return k, tenant },
+			ErrUnseal,
+		},
+		"no key yet": {func([]byte, *store.OutboxMail) ([]byte, string) { return nil, tenant }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row, err := Seal(sealKey, tenant, examples["verify_email"], "event", time.Minute)

@@ -57,10 +57,17 @@ func TestServe(t *testing.T) {
 		wantBody   string
 	}{
 		"both": {&kept{totals: uploads}, http.MethodGet, 200,
-			`{"totalRetries":7,"successfulRetries":4,"failedRetries":1,"circuitBreakerTriggered":1,"retrySuccessRate":0.8}`},
-		"nothing kept yet": {&kept{}, http.MethodGet, 200, `{"totalRetries":1,"successfulRetries":1,"failedRetries":0,"circuitBreakerTriggered":0,"retrySuccessRate":1}`},
-		"database away":    {&kept{err: store.ErrUnavailable}, http.MethodGet, 503, "which does not answer: try again"},
-		"written to":       {&kept{totals: uploads}, http.MethodPost, 405, "are read with GET"},
+			`{"totalRetries":7,"successfulRetries":4,"failedRetries":1,"circuitBreakerTriggered":1,` +
+				`"retrySuccessRate":0.8}`},
+		"nothing kept yet": {
+			&kept{},
+			http.MethodGet,
+			200,
+			`{"totalRetries":1,"successfulRetries":1,"failedRetries":0,"circuitBreakerTriggered":0,` +
+				`"retrySuccessRate":1}`,
+		},
+		"database away": {&kept{err: store.ErrUnavailable}, http.MethodGet, 503, "which does not answer: try again"},
+		"written to":    {&kept{totals: uploads}, http.MethodPost, 405, "are read with GET"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := httptest.NewRecorder()

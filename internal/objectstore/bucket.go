@@ -295,7 +295,8 @@ func (b *Bucket) ReadRange(ctx context.Context, key string, from, size int64, w 
 	return b.explain(err)
 }
 
-// Digest reads at most so many bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of its own if buf is nil.
+// Digest reads at most so many bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of
+// its own if buf is nil.
 func (b *Bucket) Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sum string, err error) {
 	readCloser, err := b.get(ctx, key, most)
 	if err != nil {

@@ -165,7 +165,8 @@ func TestPresignRefuses(t *testing.T) {
 }
 
 func FuzzFilename(f *testing.F) {
-	for _, key := range []string{"acme/support/c1-00aa.mp3", "", "..", "a/", ".htaccess", "a\"; filename=evil.exe", "a\r\nSet-Cookie: x", "\xff", "über.mp3",
+	for _, key := range []string{"acme/support/c1-00aa.mp3", "", "..", "a/", ".htaccess", "a\"; filename=evil.exe",
+		"a\r\nSet-Cookie: x", "\xff", "über.mp3",
 		strings.Repeat("a", 300) + ".mp3", "a" + strings.Repeat("-", 127)} {
 		f.Add(key)
 	}

@@ -90,7 +90,8 @@ func TestCommonWords(t *testing.T) {
 
 // FuzzCheck : any text gets an answer, and one that is taken is long enough.
 func FuzzCheck(f *testing.F) {
-	for _, s := range []string{"correct horse battery staple", "P@ssw0rdP@ssw0rd", "İİİİİİİİİİİİİİİ", strings.Repeat("e\u0301", 8),
+	for _, s := range []string{"correct horse battery staple", "P@ssw0rdP@ssw0rd", "İİİİİİİİİİİİİİİ",
+		strings.Repeat("e\u0301", 8),
 		"ǅẞſKÅ1qaz\u200d\u202e\x00abc"} {
 		f.Add(s, "jane@acme.example")
 	}

@@ -38,8 +38,10 @@ func FuzzObjectKey(f *testing.F) {
 
 // FuzzValidateSource : a literal address that is not public never gets through, though the tenant allows that very host.
 func FuzzValidateSource(f *testing.F) {
-	for _, raw := range []string{"https://recordings.exotel.com/a.mp3", "https://169.254.169.254/latest", "https://[::1]/a", "https://[::ffff:10.0.0.1]/a",
-		"https://[fe80::1%25eth0]/a", "https://127.0.0.1./a", "http://10.0.0.7:80/a", "https://u:p@10.0.0.7/a", "https://[64:ff9b::a00:1]/a", "https://100.64.0.1/",
+	for _, raw := range []string{"https://recordings.exotel.com/a.mp3", "https://169.254.169.254/latest",
+		"https://[::1]/a", "https://[::ffff:10.0.0.1]/a",
+		"https://[fe80::1%25eth0]/a", "https://127.0.0.1./a", "http://10.0.0.7:80/a", "https://u:p@10.0.0.7/a",
+		"https://[64:ff9b::a00:1]/a", "https://100.64.0.1/",
 		"https://0.0.0.0/a", "HTTPS://[FC00::1]:443/a"} {
 		f.Add(raw)
 	}

@@ -48,7 +48,13 @@ func fit(samples []int16, hz float64, rate int) (amplitude, noise float64) {
 // TestSine: what is in telephony's band comes out as it went in, with nothing beside it.
 func TestSine(t *testing.T) {
 	const amplitude = 10000.0
-	for _, rate := range []struct{ from, to int }{{8000, 16000}, {8000, 24000}, {16000, 8000}, {24000, 8000}, {8000, 8000}} {
+	for _, rate := range []struct{ from, to int }{
+		{8000, 16000},
+		{8000, 24000},
+		{16000, 8000},
+		{24000, 8000},
+		{8000, 8000},
+	} {
 		for _, hz := range []float64{100, 300, 1000, 2500, 3200} {
 			t.Run(fmt.Sprintf("%d to %d at %v Hz", rate.from, rate.to, hz), func(t *testing.T) {
 				out := newResampler(t, rate.from, rate.to).Append(nil, sine(hz, amplitude, rate.from, rate.from*2))
@@ -175,7 +181,13 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 }
 
 func TestNothingIsAllocated(t *testing.T) {
-	for _, rate := range []struct{ from, to int }{{8000, 8000}, {8000, 16000}, {8000, 24000}, {16000, 8000}, {24000, 8000}} {
+	for _, rate := range []struct{ from, to int }{
+		{8000, 8000},
+		{8000, 16000},
+		{8000, 24000},
+		{16000, 8000},
+		{24000, 8000},
+	} {
 		resampler := newResampler(t, rate.from, rate.to)
 		in := make([]int16, rate.from/50)
 		out := make([]int16, 0, rate.to/50+1)
@@ -187,7 +199,15 @@ func TestNothingIsAllocated(t *testing.T) {
 }
 
 func TestRatesThatCannotBeConverted(t *testing.T) {
-	for _, rate := range []struct{ from, to int }{{16000, 16000}, {16000, 24000}, {8000, 48000}, {44100, 8000}, {8000, 0}, {8000, 12000}, {0, 0}} {
+	for _, rate := range []struct{ from, to int }{
+		{16000, 16000},
+		{16000, 24000},
+		{8000, 48000},
+		{44100, 8000},
+		{8000, 0},
+		{8000, 12000},
+		{0, 0},
+	} {
 		if _, err := New(rate.from, rate.to); err == nil || !strings.Contains(err.Error(), "one must be 8000") {
 			t.Errorf("%d to %d: %v", rate.from, rate.to, err)
 		}

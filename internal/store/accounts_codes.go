@@ -44,7 +44,8 @@ func (d *Dataplane) Register(ctx context.Context, tenant string, r Registration,
 		err := tx.QueryRow(
 			ctx,
 			`INSERT INTO users AS u (tenant, id, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (tenant, email) DO UPDATE SET password_hash = excluded.password_hash, contested = true, updated_at = now()
+			ON CONFLICT (tenant, email) DO UPDATE
+				SET password_hash = excluded.password_hash, contested = true, updated_at = now()
 				WHERE u.email_verified_at IS NULL AND u.disabled_at IS NULL AND u.password_hash <> ''
 			RETURNING id::text`,
 			tenant,
@@ -97,8 +98,10 @@ func (d *Dataplane) Resend(ctx context.Context, tenant string, r CodeRequest) er
 func setCode(ctx context.Context, tx pgx.Tx, tenant, email string, c EmailCode) (bool, error) {
 	tag, err := tx.Exec(ctx, `INSERT INTO email_codes (tenant, user_id, code_hash, expires_at)
 		SELECT tenant, id, $3, now() + $4::interval FROM users
-			WHERE tenant = $1 AND email = $2 AND email_verified_at IS NULL AND disabled_at IS NULL AND password_hash <> ''
-		ON CONFLICT (tenant, user_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, attempts = 0, created_at = now()`,
+			WHERE tenant = $1 AND email = $2 AND email_verified_at IS NULL AND disabled_at IS NULL
+				AND password_hash <> ''
+		ON CONFLICT (tenant, user_id) DO UPDATE
+			SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, attempts = 0, created_at = now()`,
 		tenant, email, c.Hash, c.Lifetime)
 	return tag.RowsAffected() == 1, err
 }
@@ -190,7 +193,8 @@ func judgeCode(ctx context.Context, tx pgx.Tx, tenant string, v Verification) (i
 func verified(ctx context.Context, tx pgx.Tx, tenant, id string) error {
 	_, err := tx.Exec(
 		ctx,
-		`UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), contested = false, updated_at = now() WHERE tenant = $1 AND id = $2`,
+		`UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), contested = false, updated_at = `+
+			`now() WHERE tenant = $1 AND id = $2`,
 		tenant,
 		id,
 	)

@@ -115,22 +115,88 @@ func TestVerifyEmail(t *testing.T) {
 		reason string // in the audit log
 		sent   string // with the code: the password's hash
 	}{
-		"right":                 {func(*testing.T, *people) {}, "111111", true, "", ""},
-		"right, and password":   {func(*testing.T, *people) {}, "111111", true, "", hash},
-		"another password":      {func(*testing.T, *people) {}, "111111", false, notTheLast, "other"},
-		"registered again":      {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, notTheLast, ""},
-		"again, password":       {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", true, "", "second"},
-		"again, the first's":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, notTheLast, hash},
-		"again, then resent":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2"); p.resend(t, "333333") }, "333333", false, notTheLast, ""},
-		"wrong":                 {func(*testing.T, *people) {}, "111112", false, "wrong code", ""},
-		"expired":               {func(t *testing.T, p *people) { p.exec(t, `UPDATE email_codes SET expires_at = now()`) }, "111111", false, "expired", ""},
-		"disabled":              {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) }, "111111", false, "no code is waited for", ""},
-		"used":                  {func(t *testing.T, p *people) { p.verify(t, "111111") }, "111111", false, "no code is waited for", ""},
-		"unknown email":         {func(t *testing.T, p *people) { p.exec(t, `DELETE FROM users`) }, "111111", false, "no code is waited for", ""},
-		"right after four":      {func(t *testing.T, p *people) { wrongs(t, p, 4) }, "111111", true, "", ""},
-		"right after five":      {func(t *testing.T, p *people) { wrongs(t, p, 5) }, "111111", false, "too many tries", ""},
-		"the code before a new": {func(t *testing.T, p *people) { p.resend(t, "222222") }, "111111", false, "wrong code", ""},
-		"a new one after five":  {func(t *testing.T, p *people) { wrongs(t, p, 5); p.resend(t, "222222") }, "222222", true, "", ""},
+		"right":               {func(*testing.T, *people) {}, "111111", true, "", ""},
+		"right, and password": {func(*testing.T, *people) {}, "111111", true, "", hash},
+		"another password":    {func(*testing.T, *people) {}, "111111", false, notTheLast, "other"},
+		"registered again": {
+			func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") },
+			"222222",
+			false,
+			notTheLast,
+			"",
+		},
+		"again, password": {
+			func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") },
+			"222222",
+			true,
+			"",
+			"second",
+		},
+		"again, the first's": {
+			func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") },
+			"222222",
+			false,
+			notTheLast,
+			hash,
+		},
+		"again, then resent": {
+			func(t *testing.T, p *people) { p.register(t, "second", "222222", "2"); p.resend(t, "333333") },
+			"333333",
+			false,
+			notTheLast,
+			"",
+		},
+		"wrong": {func(*testing.T, *people) {}, "111112", false, "wrong code", ""},
+		"expired": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE email_codes SET expires_at = now()`) },
+			"111111",
+			false,
+			"expired",
+			"",
+		},
+		"disabled": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) },
+			"111111",
+			false,
+			"no code is waited for",
+			"",
+		},
+		"used": {
+			func(t *testing.T, p *people) { p.verify(t, "111111") },
+			"111111",
+			false,
+			"no code is waited for",
+			"",
+		},
+		"unknown email": {
+			func(t *testing.T, p *people) { p.exec(t, `DELETE FROM users`) },
+			"111111",
+			false,
+			"no code is waited for",
+			"",
+		},
+		"right after four": {func(t *testing.T, p *people) { wrongs(t, p, 4) }, "111111", true, "", ""},
+		"right after five": {
+			func(t *testing.T, p *people) { wrongs(t, p, 5) },
+			"111111",
+			false,
+			"too many tries",
+			"",
+		},
+		"the code before a new": {
+			func(t *testing.T, p *people) { p.resend(t, "222222") },
+			"111111",
+			false,
+			"wrong code",
+			"",
+		},
+		"a new one after five": {
+			func(t *testing.T, p *people) { wrongs(t, p, 5); p.resend(t, "222222") },
+			"222222",
+			true,
+			"",
+			"",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
@@ -267,14 +333,30 @@ func TestResetPassword(t *testing.T) {
 		token  string
 		want   error
 	}{
-		"good":                 {func(*testing.T, *people) {}, "t1", nil},
-		"unknown":              {func(*testing.T, *people) {}, "t2", store.ErrNotFound},
-		"expired":              {func(t *testing.T, p *people) { p.exec(t, `UPDATE password_reset_tokens SET expires_at = now()`) }, "t1", store.ErrNotFound},
-		"used":                 {func(_ *testing.T, p *people) { _ = p.reset("t1", "first") }, "t1", store.ErrNotFound},
-		"disabled":             {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) }, "t1", store.ErrNotFound},
-		"one of three":         {func(t *testing.T, p *people) { p.request(t, "t2"); p.request(t, "t3") }, "t1", nil},
-		"the oldest of four":   {func(t *testing.T, p *people) { p.request(t, "t2"); p.request(t, "t3"); p.request(t, "t4") }, "t1", store.ErrNotFound},
-		"another was used":     {func(t *testing.T, p *people) { p.request(t, "t2"); _ = p.reset("t2", "first") }, "t1", store.ErrNotFound},
+		"good":    {func(*testing.T, *people) {}, "t1", nil},
+		"unknown": {func(*testing.T, *people) {}, "t2", store.ErrNotFound},
+		"expired": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE password_reset_tokens SET expires_at = now()`) },
+			"t1",
+			store.ErrNotFound,
+		},
+		"used": {func(_ *testing.T, p *people) { _ = p.reset("t1", "first") }, "t1", store.ErrNotFound},
+		"disabled": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) },
+			"t1",
+			store.ErrNotFound,
+		},
+		"one of three": {func(t *testing.T, p *people) { p.request(t, "t2"); p.request(t, "t3") }, "t1", nil},
+		"the oldest of four": {
+			func(t *testing.T, p *people) { p.request(t, "t2"); p.request(t, "t3"); p.request(t, "t4") },
+			"t1",
+			store.ErrNotFound,
+		},
+		"another was used": {
+			func(t *testing.T, p *people) { p.request(t, "t2"); _ = p.reset("t2", "first") },
+			"t1",
+			store.ErrNotFound,
+		},
 		"the password changed": {func(t *testing.T, p *people) { p.change(t) }, "t1", store.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -328,7 +410,9 @@ func TestResetOnceUnderConcurrency(t *testing.T) {
 					switch err := people.reset(tokens[i%len(tokens)], newHash); {
 					case err == nil:
 						won <- newHash
-					case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrUnavailable): // the latter: a deadlock was resolved
+					case !errors.Is(err,
+						store.ErrNotFound) && !errors.Is(err,
+						store.ErrUnavailable): // the latter: a deadlock was resolved
 						t.Error(err)
 					}
 				})
@@ -350,7 +434,11 @@ func TestRequestReset(t *testing.T) {
 		want   string
 		tokens int
 	}{
-		"known":        {func(t *testing.T, p *people) { p.add(t, "jane@acme.example", store.RoleViewer) }, "resett1", 1},
+		"known": {
+			func(t *testing.T, p *people) { p.add(t, "jane@acme.example", store.RoleViewer) },
+			"resett1",
+			1,
+		},
 		"unknown":      {func(*testing.T, *people) {}, "nonet1", 0},
 		"not verified": {func(t *testing.T, p *people) { p.register(t, hash, "111111", "1") }, "resett1", 1},
 		"disabled": {func(t *testing.T, p *people) {
@@ -404,8 +492,10 @@ func TestNothingHalfDone(t *testing.T) {
 			id := p.add(t, "jane@acme.example", store.RoleViewer)
 			p.signIn(t, id)
 			p.request(t, "t1")
-			const rows = `SELECT (SELECT string_agg(u::text, ',') FROM users u) || (SELECT string_agg(s::text, ',') FROM login_sessions s) ||
-				(SELECT string_agg(t::text, ',') FROM password_reset_tokens t) || (SELECT count(*) FROM audit_log) || (SELECT count(*) FROM revocations)`
+			const rows = `SELECT (SELECT string_agg(u::text, ',') FROM users u) || (SELECT string_agg(s::text, ',')
+				FROM login_sessions s) ||
+				(SELECT string_agg(t::text, ',') FROM password_reset_tokens t) || (SELECT count(*) FROM audit_log) ||
+					(SELECT count(*) FROM revocations)`
 			before := p.text(t, rows)
 			if err := change(p, id); err == nil || errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("error %v, want the mail's", err)

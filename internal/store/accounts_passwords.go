@@ -36,7 +36,8 @@ func (d *Dataplane) RequestReset(ctx context.Context, tenant string, r ResetRequ
 // insertResetToken tells whether the email has a user who may have one. Of a user's tokens the newest few stay.
 func insertResetToken(ctx context.Context, tx pgx.Tx, tenant, email string, t ResetToken) (bool, error) {
 	tag, err := tx.Exec(ctx, `INSERT INTO password_reset_tokens (tenant, token_hash, user_id, expires_at)
-		SELECT tenant, $3, id, now() + $4::interval FROM users WHERE tenant = $1 AND email = $2 AND disabled_at IS NULL`, tenant, email, t.Hash, t.Lifetime)
+		SELECT tenant, $3, id, now() + $4::interval FROM users WHERE tenant = $1 AND email = $2
+			AND disabled_at IS NULL`, tenant, email, t.Hash, t.Lifetime)
 	if err != nil {
 		return false, err
 	}

@@ -116,7 +116,8 @@ func (d *Dataplane) CallBySID(ctx context.Context, tenant, sid string) (c CallWi
 		)
 		// A call knows the ids of its recordings, and those are indexed.
 		b.Queue(`WITH k AS (SELECT unnest(recording_ids) AS id FROM calls WHERE tenant = $1 AND call_sid = $2
-			UNION ALL (SELECT id FROM captures WHERE tenant = $1 AND call_sid = $2 ORDER BY created_at DESC LIMIT 16))`+recordingsOf, tenant, sid).
+			UNION ALL (SELECT id FROM captures WHERE tenant = $1 AND call_sid = $2 ORDER BY created_at DESC
+				LIMIT 16))`+recordingsOf, tenant, sid).
 			Query(collect(&c.Recordings, scanRecording))
 	})
 	return c, err

@@ -42,7 +42,8 @@ func (f *fixture) insertCall(
 	t.Helper()
 	f.exec(
 		t,
-		`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, created_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		tenant,
 		sid,
 		state,
@@ -60,7 +61,8 @@ func (f *fixture) insertRecording(t *testing.T, tenant, id, sid string, at time.
 	case store.StatePending:
 		f.exec(
 			t,
-			`INSERT INTO recordings (tenant, id, call_sid, source_url, created_at) VALUES ($1, $2, $3, 'https://x/a.mp3', $4)`,
+			`INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
+				VALUES ($1, $2, $3, 'https://x/a.mp3', $4)`,
 			tenant,
 			id,
 			sid,
@@ -72,8 +74,10 @@ func (f *fixture) insertRecording(t *testing.T, tenant, id, sid string, at time.
 	default:
 		f.exec(
 			t,
-			`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, finished_by, created_at, finished_at)
-			VALUES ($1, $2, $3, 'https://x/a.mp3', $5, 1, 'b', $1 || '/' || $2, 7, repeat('0', 64), 'pod', $4, $4::timestamptz + interval '1 minute')`,
+			`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key,
+				size, sha256, finished_by, created_at, finished_at)
+			VALUES ($1, $2, $3, 'https://x/a.mp3', $5, 1, 'b', $1 || '/' || $2, 7, repeat('0', 64), 'pod', $4,
+				$4::timestamptz + interval '1 minute')`,
 			tenant,
 			id,
 			sid,
@@ -252,7 +256,8 @@ func TestWalkSeesAllOnce(t *testing.T) {
 			at := listed(rapid.IntRange(0, 4).Draw(rt, "age")).Format(time.RFC3339)
 			sql += fmt.Sprintf(
 				`INSERT INTO calls (tenant, call_sid, created_at) VALUES ('%s', 'c%d', '%s'), ('%s', 'c%d', '%s');
-				INSERT INTO recordings (tenant, id, call_sid, source_url, created_at) VALUES ('%s', '%s', 'c%d', 'https://x', '%s');`,
+				INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
+					VALUES ('%s', '%s', 'c%d', 'https://x', '%s');`,
 				acme,
 				i,
 				at,
@@ -300,9 +305,11 @@ func TestWalkSeesAllOnce(t *testing.T) {
 					acme,
 					recordingID(1000+step),
 				),
-				`WITH gone AS (DELETE FROM recordings RETURNING *) INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by,
+				`WITH gone AS (DELETE FROM recordings RETURNING *) INSERT INTO recording_history
+					(tenant, id, call_sid, source_url, state, attempts, finished_by,
 					created_at) SELECT tenant, id, call_sid, source_url, 'failed', 1, 'pod', created_at FROM gone`,
-				`WITH gone AS (DELETE FROM recording_history RETURNING *) INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
+				`WITH gone AS (DELETE FROM recording_history RETURNING *) INSERT INTO recordings
+					(tenant, id, call_sid, source_url, created_at)
 					SELECT tenant, id, call_sid, source_url, created_at FROM gone`,
 			}).Draw(rt, "meanwhile"))
 		}
@@ -533,7 +540,8 @@ func TestUsage(t *testing.T) {
 	}
 	fixture.exec(
 		t,
-		`INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 7000) n`,
+		`INSERT INTO recordings (tenant, id, call_sid, source_url)
+			SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 7000) n`,
 		acme,
 	)
 	if got, err := fixture.dataplane.Usage(
@@ -560,13 +568,18 @@ func TestUsage(t *testing.T) {
 func TestAPageReadsAPage(t *testing.T) {
 	fixture := newFixture(t)
 	for _, sql := range []string{
-		`INSERT INTO calls (tenant, call_sid, created_at) SELECT $1, 'c' || n, now() - n * interval '1 second' FROM generate_series(1, 20000) n`,
-		`INSERT INTO recordings (tenant, id, call_sid, source_url, created_at) SELECT $1, lpad(to_hex(n), 16, '0'), 'c' || n, 'https://x', now() - n * interval '1 second'
+		`INSERT INTO calls (tenant, call_sid, created_at) SELECT $1, 'c' || n, now() - n * interval '1 second'
 			FROM generate_series(1, 20000) n`,
-		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at) SELECT $1, lpad(to_hex(n), 16, '0'), 'c' || n,
+		`INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
+			SELECT $1, lpad(to_hex(n), 16, '0'), 'c' || n, 'https://x', now() - n * interval '1 second'
+			FROM generate_series(1, 20000) n`,
+		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at)
+			SELECT $1, lpad(to_hex(n), 16, '0'), 'c' || n,
 			'https://x', 'failed', 1, 'pod', now() - n * interval '1 second' FROM generate_series(20001, 40000) n`,
-		`INSERT INTO audit_log (tenant, action, outcome, at) SELECT $1, 'login', 'success', now() - n * interval '1 second' FROM generate_series(1, 20000) n`,
-		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, started_at, ended_at, end_reason) SELECT $1, gen_random_uuid(), 'c' || n % 100, 'pod',
+		`INSERT INTO audit_log (tenant, action, outcome, at)
+			SELECT $1, 'login', 'success', now() - n * interval '1 second' FROM generate_series(1, 20000) n`,
+		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, started_at, ended_at, end_reason)
+			SELECT $1, gen_random_uuid(), 'c' || n % 100, 'pod',
 			now() - n * interval '1 second', now(), 'call_ended' FROM generate_series(1, 20000) n`,
 	} {
 		fixture.exec(t, sql, acme)

@@ -19,11 +19,14 @@ const CodeCaptureAbandoned = "Abandoned"
 // CodePodLost says of a capture that its pod was gone before all of it was in the bucket.
 const CodePodLost = "PodLost"
 
-// lostCapturesSQL fails, of the stream sessions that a statement has ended as orphans, the captures that have no row: their pod was gone before
-// it had made one. Should it live after all, BeginCapture takes the row back.
-const lostCapturesSQL = `lost AS (INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
-	SELECT tenant, capture_id, id, call_sid, pod, 'failed', '` + CodePodLost + `', 'the call was captured, and its pod was gone before any of it was kept',
-		started_at, now() FROM ended WHERE capture_id <> '' AND end_reason = '` + EndOrphaned + `' ON CONFLICT (tenant, id) DO NOTHING)`
+// lostCapturesSQL fails, of the stream sessions that a statement has ended as orphans, the captures that have no row:
+// their pod was gone before it had made one. Should it live after all, BeginCapture takes the row back.
+const lostCapturesSQL = `lost AS (INSERT INTO captures
+	(tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
+	SELECT tenant, capture_id, id, call_sid, pod, 'failed', '` + CodePodLost + `',
+		'the call was captured, and its pod was gone before any of it was kept',
+		started_at, now() FROM ended WHERE capture_id <> ''
+			AND end_reason = '` + EndOrphaned + `' ON CONFLICT (tenant, id) DO NOTHING)`
 
 // CaptureRef names a capture.
 type CaptureRef struct{ Tenant, ID string }
@@ -61,13 +64,17 @@ func (e CaptureEnd) state() string {
 	return string(StateUploaded)
 }
 
-// BeginCapture keeps that a capture is being made. Once more is harmless. One that was held for lost while its pod was only silent begins again.
+// BeginCapture keeps that a capture is being made. Once more is harmless. One that was held for lost while its pod was
+// only silent begins again.
 func (d *Dataplane) BeginCapture(ctx context.Context, c Capture) error {
 	return d.oneTrip(ctx, c.Tenant, func(b *pgx.Batch) {
 		b.Queue(`INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, created_at)
-			VALUES ($1, $2, $3::uuid, $4, $5, 'recording', $6, $7, $8) ON CONFLICT (tenant, id) DO UPDATE SET state = excluded.state, call_sid = excluded.call_sid,
-				bucket = excluded.bucket, object_key = excluded.object_key, error_code = '', error = '', last_seen_at = now(), finished_at = NULL
-			WHERE captures.pod = excluded.pod AND captures.state = 'failed' AND captures.error_code = '`+CodePodLost+`' AND captures.bucket = ''`,
+			VALUES ($1, $2, $3::uuid, $4, $5, 'recording', $6, $7, $8)
+			ON CONFLICT (tenant, id) DO UPDATE SET state = excluded.state, call_sid = excluded.call_sid,
+				bucket = excluded.bucket, object_key = excluded.object_key, error_code = '', error = '',
+				last_seen_at = now(), finished_at = NULL
+			WHERE captures.pod = excluded.pod AND captures.state = 'failed'
+				AND captures.error_code = '`+CodePodLost+`' AND captures.bucket = ''`,
 			c.Tenant, c.ID, c.Session, c.CallSID, c.Pod, c.Bucket, c.Key, c.CreatedAt)
 	})
 }
@@ -76,7 +83,8 @@ func (d *Dataplane) BeginCapture(ctx context.Context, c Capture) error {
 func (d *Dataplane) RefuseCapture(ctx context.Context, c Capture, code, message string) error {
 	return d.oneTrip(ctx, c.Tenant, func(b *pgx.Batch) {
 		b.Queue(
-			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
+			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at,
+				finished_at)
 			VALUES ($1, $2, $3::uuid, $4, $5, 'failed', $6, $7, $8, now()) ON CONFLICT (tenant, id) DO NOTHING`,
 			c.Tenant,
 			c.ID,
@@ -158,7 +166,8 @@ func (d *Dataplane) touchCaptures(
 		rows, err := tx.Query(
 			ctx,
 			`UPDATE captures c SET last_seen_at = `+at+` FROM unnest($1::text[], $2::text[]) k (tenant, id)
-			WHERE c.tenant = k.tenant AND c.id = k.id AND c.pod = $3 AND c.state = 'recording' RETURNING c.tenant, c.id`,
+			WHERE c.tenant = k.tenant AND c.id = k.id AND c.pod = $3 AND c.state = 'recording'
+				RETURNING c.tenant, c.id`,
 			tenants,
 			ids,
 			pod,
@@ -173,7 +182,8 @@ func (d *Dataplane) touchCaptures(
 	return held, err
 }
 
-const captureRow = `c.tenant, c.id, c.session::text, c.call_sid, c.pod, c.bucket, c.object_key, c.upload_id, c.created_at`
+const captureRow = `c.tenant, c.id, c.session::text, c.call_sid, c.pod, c.bucket, c.object_key, c.upload_id, ` +
+	`c.created_at`
 
 func scanCapture(row pgx.CollectableRow) (c Capture, err error) {
 	err = row.Scan(&c.Tenant, &c.ID, &c.Session, &c.CallSID, &c.Pod, &c.Bucket, &c.Key, &c.UploadID, &c.CreatedAt)
@@ -225,7 +235,8 @@ func (d *Dataplane) OpenCapture(ctx context.Context, ref CaptureRef, pod string)
 func (d *Operator) HasLiveCaptures(ctx context.Context, tenant string) (has bool, err error) {
 	err = d.pool.QueryRow(
 		ctx,
-		`SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording' AND last_seen_at > now() - interval '2 minutes')`,
+		`SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording'
+			AND last_seen_at > now() - interval '2 minutes')`,
 		tenant,
 	).Scan(
 		&has,
@@ -238,11 +249,13 @@ func (d *Operator) SweepCaptures(ctx context.Context, unseen time.Duration, limi
 	tag, err := d.pool.Exec(
 		ctx,
 		`UPDATE captures SET state = 'failed', error_code = $3, error = $4, finished_at = now() WHERE (tenant, id) IN
-		(SELECT tenant, id FROM captures WHERE state = 'recording' AND greatest(last_seen_at, created_at) < now() - $1::interval LIMIT $2)`,
+		(SELECT tenant, id FROM captures WHERE state = 'recording'
+			AND greatest(last_seen_at, created_at) < now() - $1::interval LIMIT $2)`,
 		unseen,
 		limit,
 		CodeCaptureAbandoned,
-		"no pod could bring it to its end: none has the tenant's bucket any more. A lifecycle rule of the bucket should end uploads in parts that are old",
+		"no pod could bring it to its end: none has the tenant's bucket any more. A lifecycle rule of the bucket "+
+			"should end uploads in parts that are old",
 	)
 	if err != nil {
 		return 0, explain(err)

@@ -90,7 +90,8 @@ func TestCaptureLife(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"an upload of another pod": fixture.dataplane.SetCaptureUpload(t.Context(), capture.CaptureRef, "other", "x"),
-		"an end by another pod":    fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "other", store.CaptureEnd{Failed: true}),
+		"an end by another pod": fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "other",
+			store.CaptureEnd{Failed: true}),
 	} {
 		if !errors.Is(err, store.ErrLeaseLost) {
 			t.Errorf("%s: %v", name, err)
@@ -204,7 +205,11 @@ func TestClaimCaptures(t *testing.T) {
 		tenants []string
 		limit   int
 		want    []store.CaptureRef
-	}{{nil, 10, nil}, {[]string{acme}, 0, nil}, {[]string{acme}, 10, []store.CaptureRef{gone.CaptureRef}}, {[]string{acme, globex}, 10, []store.CaptureRef{foreign.CaptureRef}},
+	}{
+		{nil, 10, nil},
+		{[]string{acme}, 0, nil},
+		{[]string{acme}, 10, []store.CaptureRef{gone.CaptureRef}},
+		{[]string{acme, globex}, 10, []store.CaptureRef{foreign.CaptureRef}},
 		{[]string{acme, globex}, 10, nil}} {
 		list, err := fixture.dataplane.ClaimCaptures(t.Context(), tc.tenants, "other", 90*time.Second, tc.limit)
 		var got []store.CaptureRef
@@ -242,7 +247,8 @@ func TestSweepCaptures(t *testing.T) {
 	fresh := fixture.capture(t, acme, "00000000000000a3", "pod")
 	fixture.exec(
 		t,
-		`UPDATE captures SET last_seen_at = now() - interval '25 hours', created_at = now() - interval '25 hours' WHERE id = $1`,
+		`UPDATE captures SET last_seen_at = now() - interval '25 hours', created_at = now() - interval '25 hours'
+			WHERE id = $1`,
 		old.ID,
 	)
 	fixture.exec(t, `UPDATE captures SET last_seen_at = 'epoch' WHERE id = $1`, released.ID)
@@ -265,8 +271,8 @@ func TestSweepCaptures(t *testing.T) {
 	}
 }
 
-// TestLostCaptures : a captured stream that ends as an orphan before its capture has a row has one then, that says so; whoever ends it. Other ends
-// write none, and a row that is there stays.
+// TestLostCaptures : a captured stream that ends as an orphan before its capture has a row has one then, that says so;
+// whoever ends it. Other ends write none, and a row that is there stays.
 func TestLostCaptures(t *testing.T) {
 	const id = "00000000000000a1"
 	end := func(reason string) func(*fixture, store.StreamRef) error {
@@ -316,7 +322,8 @@ func TestLostCaptures(t *testing.T) {
 				}
 			}
 			got := map[string]int{}
-			for _, row := range query[string](t, f.pg.AdminDSN, `SELECT state || ' ' || error_code FROM captures WHERE tenant = 'acme/support' AND id = '00000000000000a1'`) {
+			for _, row := range query[string](t, f.pg.AdminDSN, `SELECT state || ' ' || error_code FROM captures
+				WHERE tenant = 'acme/support' AND id = '00000000000000a1'`) {
 				got[row]++
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -334,7 +341,8 @@ func TestLostCaptures(t *testing.T) {
 	}
 }
 
-// TestLostCaptureBeginsAgain : a pod that was held for gone, and lives, takes its capture back before anything of it is in the bucket; nobody else does.
+// TestLostCaptureBeginsAgain : a pod that was held for gone, and lives, takes its capture back before anything of it
+// is in the bucket; nobody else does.
 func TestLostCaptureBeginsAgain(t *testing.T) {
 	fixture := newFixture(t)
 	capture := store.Capture{
@@ -378,7 +386,8 @@ func TestLostCaptureBeginsAgain(t *testing.T) {
 	}
 	if n := fixture.one(
 		t,
-		`SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1' AND error_code || error = '' AND object_key = 'k'`,
+		`SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1'
+			AND error_code || error = '' AND object_key = 'k'`,
 	); n != 1 {
 		t.Error("it is not what it would have been")
 	}

@@ -49,7 +49,8 @@ func TestEvents(t *testing.T) {
 	fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)                              // 3
 	fixture.keep(t, deadEvent(acme, "c2", "malformed_body"), store.Dead)                       // 4
 	fixture.exec(t, `WITH n AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM call_events)
-		UPDATE call_events e SET received_at = '2026-01-01 00:00Z'::timestamptz + n.n * interval '1 hour' FROM n WHERE n.id = e.id`)
+		UPDATE call_events e SET received_at = '2026-01-01 00:00Z'::timestamptz + n.n * interval '1 hour' FROM n
+			WHERE n.id = e.id`)
 	first := int64(fixture.one(t, `SELECT min(id) FROM call_events`))
 	hour := func(n int) time.Time { return time.Date(2026, 1, 1, n, 0, 0, 0, time.UTC) }
 	for name, tc := range map[string]struct {
@@ -147,8 +148,10 @@ func TestEvent(t *testing.T) {
 func (f *fixture) many(t *testing.T, n, tenants int) {
 	t.Helper()
 	f.exec(t, `INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at, dead_reason)
-		SELECT 'many/t' || n % $2, 'c' || n, 'status', sha256(n::text::bytea), 'webhook', 'raw', CASE WHEN n % 10 <> 0 THEN now() END,
-			CASE WHEN n % 10 = 0 THEN (ARRAY['stale', 'malformed_body', 'something_new', 'and_another'])[1 + n / 10 % 4] END
+		SELECT 'many/t' || n % $2, 'c' || n, 'status', sha256(n::text::bytea), 'webhook', 'raw',
+			CASE WHEN n % 10 <> 0 THEN now() END,
+			CASE WHEN n % 10 = 0 THEN (ARRAY['stale', 'malformed_body', 'something_new', 'and_another'])[1 + n / 10 %
+				4] END
 		FROM generate_series(1, $1) n`, n, tenants)
 	f.exec(t, `ANALYZE call_events`)
 }
@@ -196,7 +199,8 @@ func TestDeadEvents(t *testing.T) {
 	want := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	fixture.exec(
 		t,
-		`UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`,
+		`UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events
+			WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`,
 		want,
 	)
 	none["stale"], none["malformed_body"], none[store.DeadOther] = 100, 100, 200
@@ -309,7 +313,8 @@ func TestReplay(t *testing.T) {
 			wantDead: store.DeadRefused,
 		},
 		"too many recordings": {
-			before:    `INSERT INTO calls (tenant, call_sid, recording_ids) SELECT 'acme/support', 'c1', array_agg(n::text) FROM generate_series(1, 16) n`,
+			before: `INSERT INTO calls (tenant, call_sid, recording_ids)
+				SELECT 'acme/support', 'c1', array_agg(n::text) FROM generate_series(1, 16) n`,
 			want:      store.Replay{Outcome: store.Applied},
 			wantCalls: 1,
 		},
@@ -436,8 +441,10 @@ func TestReplayOfPartialThatIsDead(t *testing.T) {
 
 // everything is all rows of the tables that an event touches, physical places included: an update that changes nothing moves them.
 const everything = `SELECT md5(coalesce(string_agg(x, '|' ORDER BY x), '')) FROM (
-	SELECT ctid::text || e::text FROM call_events e UNION ALL SELECT c::text FROM calls c UNION ALL SELECT s::text FROM call_streams s
-	UNION ALL SELECT r::text FROM recordings r UNION ALL SELECT h::text FROM recording_history h UNION ALL SELECT t::text FROM tenants t) all_rows(x)`
+	SELECT ctid::text || e::text FROM call_events e UNION ALL SELECT c::text FROM calls c UNION ALL SELECT s::text
+		FROM call_streams s
+	UNION ALL SELECT r::text FROM recordings r UNION ALL SELECT h::text FROM recording_history h UNION ALL
+		SELECT t::text FROM tenants t) all_rows(x)`
 
 func (f *fixture) text(t *testing.T, sql string) (v string) {
 	t.Helper()

@@ -124,8 +124,10 @@ func TestOrderDoesNotMatter(t *testing.T) {
 // rowsOf is all that is kept of a call, but for times of our own.
 func rowsOf(t interface{ Fatal(...any) }, db *pgxpool.Pool, sid string) (rows []string) {
 	for _, sql := range []string{
-		`SELECT (state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field)::text FROM calls WHERE call_sid = $1`,
-		`SELECT (stream_sid, status, duration_seconds, disconnected_by)::text FROM call_streams WHERE call_sid = $1 ORDER BY stream_sid`,
+		`SELECT (state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, ` +
+			`custom_field)::text FROM calls WHERE call_sid = $1`,
+		`SELECT (stream_sid, status, duration_seconds, disconnected_by)::text FROM call_streams WHERE call_sid = $1
+			ORDER BY stream_sid`,
 		`SELECT source_url FROM recordings WHERE call_sid = $1 ORDER BY source_url`,
 		`SELECT event_type FROM call_events WHERE call_sid = $1 ORDER BY event_type`,
 	} {
@@ -161,10 +163,22 @@ func TestTerminalGivesWayToNothingEarlier(t *testing.T) {
 		events []store.Event
 		want   string
 	}{
-		"late answered":       {[]store.Event{call(store.CallCompleted, "0987", ""), call(store.CallInProgress, "9999", "")}, "(4,0987,\"\")"},
-		"late answered fills": {[]store.Event{call(store.CallCompleted, "0987", ""), call(store.CallInProgress, "9999", "x")}, "(4,0987,x)"},
-		"terminal corrects":   {[]store.Event{call(store.CallInProgress, "9999", "x"), call(store.CallCompleted, "0987", "")}, "(4,0987,x)"},
-		"unknown status":      {[]store.Event{call(store.CallUnknown, "0987", "x"), call(store.CallUnknown, "", "")}, "(0,0987,x)"},
+		"late answered": {
+			[]store.Event{call(store.CallCompleted, "0987", ""), call(store.CallInProgress, "9999", "")},
+			"(4,0987,\"\")",
+		},
+		"late answered fills": {
+			[]store.Event{call(store.CallCompleted, "0987", ""), call(store.CallInProgress, "9999", "x")},
+			"(4,0987,x)",
+		},
+		"terminal corrects": {
+			[]store.Event{call(store.CallInProgress, "9999", "x"), call(store.CallCompleted, "0987", "")},
+			"(4,0987,x)",
+		},
+		"unknown status": {
+			[]store.Event{call(store.CallUnknown, "0987", "x"), call(store.CallUnknown, "", "")},
+			"(0,0987,x)",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fixture := newFixture(t)

@@ -32,12 +32,16 @@ var bothHash = []byte(strings.Repeat("h", 32))
 // seed gives a tenant a row of everything, with the word in what it is free to write.
 const seed = `
 	INSERT INTO tenants (tenant) VALUES ($TENANT);
-	INSERT INTO calls (tenant, call_sid, custom_field, recording_ids) VALUES ($TENANT, 'both', $WORD, '{00000000000000ff}');
-	INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at) VALUES ($TENANT, 'both', 'status', repeat('h', 32)::bytea, $WORD, '', now());
+	INSERT INTO calls (tenant, call_sid, custom_field, recording_ids)
+		VALUES ($TENANT, 'both', $WORD, '{00000000000000ff}');
+	INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at)
+		VALUES ($TENANT, 'both', 'status', repeat('h', 32)::bytea, $WORD, '', now());
 	INSERT INTO call_streams (tenant, call_sid, stream_sid, error) VALUES ($TENANT, 'both', 's', $WORD);
 	INSERT INTO signed_repeats (tenant, digest) VALUES ($TENANT, repeat('h', 32)::bytea);
-	INSERT INTO recordings (tenant, id, call_sid, source_url, last_error) VALUES ($TENANT, '00000000000000ff', 'both', 'https://x', $WORD);
-	INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, last_error, finished_by, created_at)
+	INSERT INTO recordings (tenant, id, call_sid, source_url, last_error)
+		VALUES ($TENANT, '00000000000000ff', 'both', 'https://x', $WORD);
+	INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, last_error, finished_by,
+		created_at)
 		VALUES ($TENANT, '00000000000000fe', 'both', 'https://x', 'failed', 1, $WORD, 'pod', now());
 	INSERT INTO retry_statistics (tenant, dependency) VALUES ($TENANT, $WORD);
 	INSERT INTO users (tenant, id, email, role, password_hash, email_verified_at) VALUES
@@ -47,20 +51,25 @@ const seed = `
 	INSERT INTO email_codes (tenant, user_id, code_hash, expires_at)
 		VALUES ($TENANT, '22222222-2222-4222-8222-222222222222', repeat('h', 32)::bytea, now() + interval '1 hour');
 	INSERT INTO login_sessions (tenant, id, user_id, hmac_key, device, expires_at)
-		VALUES ($TENANT, '33333333-3333-4333-8333-333333333333', '11111111-1111-4111-8111-111111111111', repeat('k', 32)::bytea, $WORD, now() + interval '1 hour');
+		VALUES ($TENANT, '33333333-3333-4333-8333-333333333333', '11111111-1111-4111-8111-111111111111',
+			repeat('k', 32)::bytea, $WORD, now() + interval '1 hour');
 	INSERT INTO refresh_token_blacklist (tenant, token_hash, session_id, reason, expires_at)
 		VALUES ($TENANT, repeat('b', 32)::bytea, gen_random_uuid(), $WORD, now() + interval '1 hour');
 	INSERT INTO password_reset_tokens (tenant, token_hash, user_id, expires_at)
 		VALUES ($TENANT, repeat('h', 32)::bytea, '22222222-2222-4222-8222-222222222222', now() + interval '1 hour');
 	INSERT INTO revocations (tenant) VALUES ($TENANT);
 	INSERT INTO url_redactions (tenant, call_sid, source) VALUES ($TENANT, 'both', $WORD);
-	INSERT INTO rate_limits (tenant, key, hits, expires_at) VALUES ($TENANT, repeat('h', 32)::bytea, ARRAY[now(), now(), now()], now() + interval '1 hour');
-	INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at) VALUES ($TENANT, 'both', $WORD, 'x', '', now() + interval '1 hour');
+	INSERT INTO rate_limits (tenant, key, hits, expires_at)
+		VALUES ($TENANT, repeat('h', 32)::bytea, ARRAY[now(), now(), now()], now() + interval '1 hour');
+	INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at)
+		VALUES ($TENANT, 'both', $WORD, 'x', '', now() + interval '1 hour');
 	INSERT INTO audit_log (tenant, action, outcome, subject) VALUES ($TENANT, 'login', 'success', $WORD);
 	INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, error, last_seen_at)
-		VALUES ($TENANT, '00000000000000fd', '44444444-4444-4444-8444-444444444444', 'both', 'pod', 'recording', 'b', 'k', $WORD, now() - interval '1 hour');
+		VALUES ($TENANT, '00000000000000fd', '44444444-4444-4444-8444-444444444444', 'both', 'pod', 'recording', 'b',
+			'k', $WORD, now() - interval '1 hour');
 	INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at, close_requested_at)
-		VALUES ($TENANT, '44444444-4444-4444-8444-444444444444', 'both', 'pod', $WORD, now() - interval '1 hour', now());`
+		VALUES ($TENANT, '44444444-4444-4444-8444-444444444444', 'both', 'pod', $WORD, now() - interval '1 hour',
+			now());`
 
 // reseed empties every table of tenants and fills it anew, the same for both but for a word.
 func (f *fixture) reseed(t *testing.T) {
@@ -83,7 +92,8 @@ func (f *fixture) tables(t *testing.T) []string {
 	return query[string](
 		t,
 		f.pg.AdminDSN,
-		`SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped
+		`SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant'
+			AND NOT a.attisdropped
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`,
 	)
 }
@@ -113,11 +123,14 @@ func TestEveryTableIsSecured(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(t, `SELECT caly_ensure_history_partitions(2)`)
 	insecure := query[string](t, fixture.pg.AdminDSN, `
-		SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped
+		SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant'
+			AND NOT a.attisdropped
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 			AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
-			AND EXISTS (SELECT FROM unnest(ARRAY['caly_dataplane', 'caly_upload', 'public']) role, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) privilege
-				WHERE has_any_column_privilege(role, c.oid, privilege) OR has_table_privilege(role, c.oid, 'DELETE, TRUNCATE'))`)
+			AND EXISTS (SELECT FROM unnest(ARRAY['caly_dataplane', 'caly_upload', 'public']) role,
+				unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) privilege
+				WHERE has_any_column_privilege(role, c.oid, privilege)
+					OR has_table_privilege(role, c.oid, 'DELETE, TRUNCATE'))`)
 	if len(insecure) > 0 {
 		t.Errorf("within reach and not secured: %v", insecure)
 	}
@@ -139,14 +152,16 @@ func TestEveryTableIsSecured(t *testing.T) {
 		t,
 		fixture.pg.AdminDSN,
 		`SELECT tablename || ': ' || policyname FROM pg_policies WHERE 'caly_dataplane' = ANY (roles)
-		AND (qual !~ 'caly\.tenant' OR coalesce(with_check, '') !~ 'caly\.tenant' OR roles <> '{caly_dataplane}' OR cmd <> 'ALL')`,
+		AND (qual !~ 'caly\.tenant' OR coalesce(with_check, '') !~ 'caly\.tenant' OR roles <> '{caly_dataplane}'
+			OR cmd <> 'ALL')`,
 	)
 	if len(loose) > 0 {
 		t.Errorf("policies that bind nothing: %v", loose)
 	}
 }
 
-// TestDataplaneSeesItsTenantAlone looks at every table that the data plane may read, with and without a tenant, and tries to change others' rows.
+// TestDataplaneSeesItsTenantAlone looks at every table that the data plane may read, with and without a tenant, and
+// tries to change others' rows.
 func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
@@ -173,7 +188,8 @@ func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 		return rows, err
 	}
 	may := func(table, privilege string) bool {
-		return query[bool](t, fixture.pg.AdminDSN, `SELECT has_table_privilege('caly_dataplane', $1, $2)`, table, privilege)[0]
+		return query[bool](t, fixture.pg.AdminDSN, `SELECT has_table_privilege('caly_dataplane', $1, $2)`, table,
+			privilege)[0]
 	}
 	seen := 0
 	for _, table := range fixture.tables(t) {
@@ -453,8 +469,8 @@ func writing() map[string]call {
 	}
 }
 
-// TestMethodsKeepToTheirTenant calls each method of the data plane for one tenant with ids that another has too: it returns and changes none
-// of the other's rows. A method that is added must be added here.
+// TestMethodsKeepToTheirTenant calls each method of the data plane for one tenant with ids that another has too: it
+// returns and changes none of the other's rows. A method that is added must be added here.
 func TestMethodsKeepToTheirTenant(t *testing.T) {
 	fixture := newFixture(t)
 	calls := reading()
@@ -552,7 +568,8 @@ func (f *fixture) digests(t *testing.T, tenant string) map[string]string {
 		parts = append(
 			parts,
 			fmt.Sprintf(
-				`SELECT '%s ' || md5(coalesce(string_agg(x::text, '|' ORDER BY x::text), '')) FROM %s x WHERE tenant = '%s'`,
+				`SELECT '%s ' || md5(coalesce(string_agg(x::text, '|' ORDER BY x::text), '')) FROM %s x
+					WHERE tenant = '%s'`,
 				table,
 				table,
 				tenant,
@@ -590,7 +607,10 @@ func TestDeleteTenantLeavesNothing(t *testing.T) {
 func TestTenantIDsAreOne(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	for _, id := range []string{"", "acme", acme + "," + globex, globex + "," + acme, "a/b/c", ",", "acme/support,", hex.EncodeToString(bothHash)} {
+	for _, id := range []string{
+		"", "acme", acme + "," + globex, globex + "," + acme, "a/b/c", ",", "acme/support,",
+		hex.EncodeToString(bothHash),
+	} {
 		if list, _, err := fixture.dataplane.Calls(t.Context(), id, store.CallFilter{}); err == nil || len(list) > 0 {
 			t.Errorf("%q: %d calls, %v", id, len(list), err)
 		}

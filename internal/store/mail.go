@@ -79,7 +79,8 @@ func endMail(ctx context.Context, tx pgx.Tx, state MailState, where, reason stri
 		ctx,
 		`WITH over AS (SELECT id FROM mail_outbox WHERE `+where+` LIMIT 100 FOR UPDATE SKIP LOCKED)
 		UPDATE mail_outbox m SET state = $1, last_error = coalesce(nullif($2, ''), nullif(last_error, ''),
-			'its time ran out before it could be sent'), sealed = '', lease_owner = NULL, lease_until = NULL, finished_at = now()
+			'its time ran out before it could be sent'), sealed = '', lease_owner = NULL, lease_until = NULL,
+				finished_at = now()
 		FROM over WHERE m.id = over.id RETURNING template`,
 		string(state),
 		reason,
@@ -94,10 +95,13 @@ func claimMail(ctx context.Context, tx pgx.Tx, owner string, lease time.Duration
 	// Not id IN (...): that may run the inner query, which locks, once for every row.
 	rows, err := tx.Query(ctx, `
 		WITH due AS (
-			SELECT id FROM mail_outbox WHERE state = 'pending' AND available_at <= now() AND (lease_until IS NULL OR lease_until < now())
+			SELECT id FROM mail_outbox WHERE state = 'pending' AND available_at <= now()
+				AND (lease_until IS NULL OR lease_until < now())
 			ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
-		UPDATE mail_outbox m SET attempts = attempts + 1, lease_owner = $1, lease_until = now() + $2::interval FROM due WHERE m.id = due.id
-		RETURNING m.id, tenant, event_key, template, recipient, sealed, expires_at, attempts, created_at`, owner, lease, limit)
+		UPDATE mail_outbox m SET attempts = attempts + 1, lease_owner = $1, lease_until = now() + $2::interval
+			FROM due WHERE m.id = due.id
+		RETURNING m.id, tenant, event_key, template, recipient, sealed, expires_at, attempts,
+			created_at`, owner, lease, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +176,8 @@ const maxMailCounted = 10_000
 func (d *Dataplane) PendingMail(ctx context.Context, tenants []string) (n int, oldest time.Duration, err error) {
 	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, `SELECT count(*), coalesce(now() - min(created_at), interval '0')
-			FROM (SELECT created_at FROM mail_outbox WHERE state IN ('pending', 'sending') LIMIT $1) AS waiting`, maxMailCounted).Scan(&n, &oldest)
+			FROM (SELECT created_at FROM mail_outbox WHERE state IN ('pending', 'sending') LIMIT $1) AS
+				waiting`, maxMailCounted).Scan(&n, &oldest)
 	})
 	return n, oldest, err
 }
@@ -180,7 +185,8 @@ func (d *Dataplane) PendingMail(ctx context.Context, tenants []string) (n int, o
 // SweepMail removes mail that ended longer ago than that, up to limit, and returns how much. It is the operator's.
 func (d *Operator) SweepMail(ctx context.Context, after time.Duration, limit int) (int64, error) {
 	tag, err := d.pool.Exec(ctx, `
-		WITH old AS (SELECT id FROM mail_outbox WHERE finished_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED)
+		WITH old AS (SELECT id FROM mail_outbox WHERE finished_at < now() - $1::interval
+			LIMIT $2 FOR UPDATE SKIP LOCKED)
 		DELETE FROM mail_outbox m USING old WHERE m.id = old.id`, after, limit)
 	return tag.RowsAffected(), explain(err)
 }

@@ -113,7 +113,8 @@ func TestMailLife(t *testing.T) {
 		"being sent": {func(o *outbox, m *store.QueuedMail) error { return o.db.SendMail(o.Context(), m, time.Minute) },
 			mailRow{State: "sending", Sealed: "sealed", Attempts: 1, Leased: true}, nil},
 		"sent": {func(o *outbox, m *store.QueuedMail) error {
-			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute), o.db.FinishMail(o.Context(), m, store.MailSent, ""))
+			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute),
+				o.db.FinishMail(o.Context(), m, store.MailSent, ""))
 		}, mailRow{State: "sent", Attempts: 1, Finished: true}, nil},
 		"failed": {func(o *outbox, m *store.QueuedMail) error {
 			return o.db.FinishMail(o.Context(), m, store.MailFailed, "550")
@@ -124,7 +125,8 @@ func TestMailLife(t *testing.T) {
 		},
 			mailRow{State: "uncertain", Error: "no answer", Attempts: 1, Finished: true}, nil},
 		"refused for now, after all": {func(o *outbox, m *store.QueuedMail) error {
-			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute), o.db.RetryMail(o.Context(), m, time.Minute, "451"))
+			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute),
+				o.db.RetryMail(o.Context(), m, time.Minute, "451"))
 		}, mailRow{State: "pending", Sealed: "sealed", Error: "451", Attempts: 1}, nil},
 		"not sent twice": {func(o *outbox, m *store.QueuedMail) error {
 			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute), o.db.SendMail(o.Context(), m, time.Minute))
@@ -146,7 +148,8 @@ func TestMailLife(t *testing.T) {
 			return o.db.RetryMail(o.Context(), m, 0, "")
 		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
 		"not changed once it has ended": {func(o *outbox, m *store.QueuedMail) error {
-			return errors.Join(o.db.FinishMail(o.Context(), m, store.MailSent, ""), o.db.RetryMail(o.Context(), m, 0, ""))
+			return errors.Join(o.db.FinishMail(o.Context(), m, store.MailSent, ""),
+				o.db.RetryMail(o.Context(), m, 0, ""))
 		}, mailRow{State: "sent", Attempts: 1, Finished: true}, store.ErrLeaseLost},
 		"not changed by another tenant's": {func(o *outbox, m *store.QueuedMail) error {
 			m.Tenant = globex
@@ -185,21 +188,52 @@ func TestClaimMail(t *testing.T) {
 		wantEnded store.MailClaim
 		want      string // its state then
 	}{
-		"due":                               {"available_at = now()", []string{"e"}, store.MailClaim{}, "pending"},
-		"not yet due":                       {"available_at = now() + interval '1 min'", nil, store.MailClaim{}, "pending"},
-		"held":                              {"lease_owner = 'x', lease_until = now() + interval '1 min'", nil, store.MailClaim{}, "pending"},
-		"let fall before anything was sent": {"lease_owner = 'x', lease_until = now() - interval '1 s'", []string{"e"}, store.MailClaim{}, "pending"},
-		"being sent":                        {"state = 'sending', lease_owner = 'x', lease_until = now() + interval '1 min'", nil, store.MailClaim{}, "sending"},
-		"let fall while it was sent": {"state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 s'", nil,
+		"due": {"available_at = now()", []string{"e"}, store.MailClaim{}, "pending"},
+		"not yet due": {
+			"available_at = now() + interval '1 min'",
+			nil,
+			store.MailClaim{},
+			"pending",
+		},
+		"held": {
+			"lease_owner = 'x', lease_until = now() + interval '1 min'",
+			nil,
+			store.MailClaim{},
+			"pending",
+		},
+		"let fall before anything was sent": {
+			"lease_owner = 'x', lease_until = now() - interval '1 s'",
+			[]string{"e"},
+			store.MailClaim{},
+			"pending",
+		},
+		"being sent": {
+			"state = 'sending', lease_owner = 'x', lease_until = now() + interval '1 min'",
+			nil,
+			store.MailClaim{},
+			"sending",
+		},
+		"let fall while it was sent": {"state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 s'",
+			nil,
 			store.MailClaim{Uncertain: []string{"verify_email"}}, "uncertain"},
 		"too late": {"expires_at = now()", nil, store.MailClaim{Expired: []string{"verify_email"}}, "failed"},
 		"too late, waiting for its next try": {"expires_at = now(), available_at = now() + interval '1 min'", nil,
 			store.MailClaim{Expired: []string{"verify_email"}}, "failed"},
-		"too late, but somebody is at it": {"expires_at = now(), lease_owner = 'x', lease_until = now() + interval '1 min'", nil, store.MailClaim{}, "pending"},
-		"ended":                           {"state = 'sent', sealed = ''", nil, store.MailClaim{}, "sent"},
-		"another's":                       {"tenant = 'globex/sales'", nil, store.MailClaim{}, "pending"},
-		"another's, let fall":             {"tenant = 'globex/sales', state = 'sending', lease_until = now() - interval '1 s'", nil, store.MailClaim{}, "sending"},
-		"another's, too late":             {"tenant = 'globex/sales', expires_at = now()", nil, store.MailClaim{}, "pending"},
+		"too late, but somebody is at it": {
+			"expires_at = now(), lease_owner = 'x', lease_until = now() + interval '1 min'",
+			nil,
+			store.MailClaim{},
+			"pending",
+		},
+		"ended":     {"state = 'sent', sealed = ''", nil, store.MailClaim{}, "sent"},
+		"another's": {"tenant = 'globex/sales'", nil, store.MailClaim{}, "pending"},
+		"another's, let fall": {
+			"tenant = 'globex/sales', state = 'sending', lease_until = now() - interval '1 s'",
+			nil,
+			store.MailClaim{},
+			"sending",
+		},
+		"another's, too late": {"tenant = 'globex/sales', expires_at = now()", nil, store.MailClaim{}, "pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			outbox := shared.emptied(t)
@@ -311,7 +345,8 @@ func TestSweepMail(t *testing.T) {
 		outbox.write(acme, key)
 	}
 	outbox.exec(
-		`UPDATE mail_outbox SET state = 'sent', finished_at = now() - interval '8 days', created_at = now() - interval '8 days' WHERE event_key LIKE 'old%'`,
+		`UPDATE mail_outbox SET state = 'sent', finished_at = now() - interval '8 days', created_at = now() - ` +
+			`interval '8 days' WHERE event_key LIKE 'old%'`,
 	)
 	outbox.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() WHERE event_key = 'new'`)
 	outbox.exec(`UPDATE mail_outbox SET created_at = now() - interval '8 days' WHERE event_key = 'waiting'`)

@@ -16,16 +16,20 @@ type RecordingKey struct {
 
 func queueColumns(alias string) string {
 	a := alias + "."
-	return a + "tenant, " + a + "id, " + a + "call_sid, " + a + "source_url, CASE WHEN " + a + "lease_owner IS NULL THEN 'pending' ELSE 'leased' END, " +
-		a + "attempts, " + a + "max_attempts, " + a + "available_at, " + a + "last_error_code, " + a + "last_error, ''::text, ''::text, 0::bigint, ''::text, " +
+	return a + "tenant, " + a + "id, " + a + "call_sid, " + a + "source_url, " +
+		"CASE WHEN " + a + "lease_owner IS NULL THEN 'pending' ELSE 'leased' END, " +
+		a + "attempts, " + a + "max_attempts, " + a + "available_at, " + a + "last_error_code, " + a + "last_error, " +
+		"''::text, ''::text, 0::bigint, ''::text, " +
 		a + "created_at, NULL::timestamptz, " + a + "upload_started_at IS NOT NULL, " + a + "has_view, false"
 }
 
-const historyColumns = `h.tenant, h.id, h.call_sid, h.source_url, h.state, h.attempts, h.attempts, h.finished_at, h.last_error_code, h.last_error,
+const historyColumns = `h.tenant, h.id, h.call_sid, h.source_url, h.state,
+	h.attempts, h.attempts, h.finished_at, h.last_error_code, h.last_error,
 	h.bucket, h.object_key, h.size, h.sha256, h.created_at, h.finished_at, true, h.has_view, false`
 
 // captureColumns are a capture's, as those of a recording.
-const captureColumns = `c.tenant, c.id, c.call_sid, ''::text, CASE c.state WHEN 'recording' THEN 'leased' ELSE c.state END, 0, 0, c.created_at,
+const captureColumns = `c.tenant, c.id, c.call_sid, ''::text,
+	CASE c.state WHEN 'recording' THEN 'leased' ELSE c.state END, 0, 0, c.created_at,
 	c.error_code, c.error, c.bucket, c.object_key, c.size, c.sha256, c.created_at, c.finished_at, true, true, true`
 
 func scanRecording(row pgx.CollectableRow) (Recording, error) {
@@ -99,7 +103,8 @@ func (d *Operator) Retry(ctx context.Context, tenant, id string) error {
 	var captured bool
 	err := d.pool.QueryRow(ctx, `
 		WITH last AS (
-			SELECT tenant, id, max(finished_at) AS finished_at FROM recording_history WHERE tenant = $1 AND id = $2 GROUP BY 1, 2),
+			SELECT tenant, id, max(finished_at) AS finished_at FROM recording_history WHERE tenant = $1
+				AND id = $2 GROUP BY 1, 2),
 		gone AS (
 			DELETE FROM recording_history h USING last WHERE h.tenant = last.tenant AND h.id = last.id
 				AND h.finished_at = last.finished_at AND h.state = 'failed' RETURNING h.*),
@@ -107,7 +112,8 @@ func (d *Operator) Retry(ctx context.Context, tenant, id string) error {
 			INSERT INTO recordings (tenant, id, call_sid, source_url, upload_started_at, has_view, created_at)
 			SELECT tenant, id, call_sid, source_url, now(), has_view, created_at FROM gone RETURNING 1),
 		due AS (
-			UPDATE recordings SET available_at = least(available_at, now()), attempts = 0 WHERE tenant = $1 AND id = $2 RETURNING 1)
+			UPDATE recordings SET available_at = least(available_at, now()), attempts = 0 WHERE tenant = $1
+				AND id = $2 RETURNING 1)
 		SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM due),
 			EXISTS (SELECT FROM captures WHERE tenant = $1 AND id = $2)`, tenant, id).Scan(&n, &captured)
 	switch {
@@ -133,16 +139,19 @@ type Wanted struct {
 	Limit int
 }
 
-// Unviewed returns those of a tenant's recordings that are wanted and no CallRecording was made of: first the queued ones, then the failed, then the
-// uploaded, each oldest first.
+// Unviewed returns those of a tenant's recordings that are wanted and no CallRecording was made of: first the queued
+// ones, then the failed, then the uploaded, each oldest first.
 func (d *Operator) Unviewed(ctx context.Context, tenant string, w Wanted) ([]Recording, error) {
 	rows, err := d.pool.Query(ctx, `
-		(SELECT `+queueColumns("r")+` FROM recordings r WHERE $2 AND r.tenant = $1 AND NOT r.has_view ORDER BY r.created_at LIMIT $4)
+		(SELECT `+queueColumns("r")+` FROM recordings r WHERE $2 AND r.tenant = $1 AND NOT r.has_view
+			ORDER BY r.created_at LIMIT $4)
 		UNION ALL
-		(SELECT `+historyColumns+` FROM recording_history h WHERE $3 AND h.tenant = $1 AND NOT h.has_view AND h.state = 'failed'
+		(SELECT `+historyColumns+` FROM recording_history h WHERE $3 AND h.tenant = $1 AND NOT h.has_view
+			AND h.state = 'failed'
 			ORDER BY h.finished_at LIMIT $4)
 		UNION ALL
-		(SELECT `+historyColumns+` FROM recording_history h WHERE h.tenant = $1 AND NOT h.has_view AND h.state = 'uploaded'
+		(SELECT `+historyColumns+` FROM recording_history h WHERE h.tenant = $1 AND NOT h.has_view
+			AND h.state = 'uploaded'
 			AND h.finished_at > now() - $6::interval ORDER BY h.finished_at LIMIT $5)
 		LIMIT $4`, tenant, w.Queued, w.Failed, w.Limit, max(w.Uploaded, 0), w.Since)
 	if err != nil {
@@ -157,8 +166,10 @@ func (d *Operator) MarkViewed(ctx context.Context, keys []RecordingKey) error {
 	tenants, ids := split(keys)
 	_, err := d.pool.Exec(ctx, `
 		WITH k AS (SELECT * FROM unnest($1::text[], $2::text[]) AS k(tenant, id)),
-		q AS (UPDATE recordings r SET has_view = true FROM k WHERE r.tenant = k.tenant AND r.id = k.id AND NOT r.has_view)
-		UPDATE recording_history h SET has_view = true FROM k WHERE h.tenant = k.tenant AND h.id = k.id AND NOT h.has_view`, tenants, ids)
+		q AS (UPDATE recordings r SET has_view = true FROM k WHERE r.tenant = k.tenant AND r.id = k.id
+			AND NOT r.has_view)
+		UPDATE recording_history h SET has_view = true FROM k WHERE h.tenant = k.tenant AND h.id = k.id
+			AND NOT h.has_view`, tenants, ids)
 	return explain(err)
 }
 
@@ -169,12 +180,16 @@ func (d *Operator) Backlogs(ctx context.Context, limitPerTenant int) ([]Backlog,
 		WITH RECURSIVE t AS (
 			(SELECT tenant FROM recordings ORDER BY tenant LIMIT 1)
 			UNION ALL
-			SELECT (SELECT r.tenant FROM recordings r WHERE r.tenant > t.tenant ORDER BY r.tenant LIMIT 1) FROM t WHERE t.tenant IS NOT NULL)
+			SELECT (SELECT r.tenant FROM recordings r WHERE r.tenant > t.tenant ORDER BY r.tenant LIMIT 1) FROM t
+				WHERE t.tenant IS NOT NULL)
 		SELECT t.tenant, ready.n, leased.n, next.at, ready.oldest FROM t,
-			LATERAL (SELECT count(*)::int AS n, min(created_at) AS oldest FROM (SELECT created_at FROM recordings r WHERE r.tenant = t.tenant
+			LATERAL (SELECT count(*)::int AS n, min(created_at) AS oldest
+				FROM (SELECT created_at FROM recordings r WHERE r.tenant = t.tenant
 				AND lease_owner IS NULL AND available_at <= now() ORDER BY available_at, id LIMIT $1) x) ready,
-			LATERAL (SELECT count(*)::int AS n FROM (SELECT FROM recordings r WHERE r.tenant = t.tenant AND lease_owner IS NOT NULL LIMIT $1) x) leased,
-			LATERAL (SELECT min(available_at) AS at FROM recordings r WHERE r.tenant = t.tenant AND lease_owner IS NULL AND available_at > now()) next
+			LATERAL (SELECT count(*)::int AS n FROM (SELECT FROM recordings r
+				WHERE r.tenant = t.tenant AND lease_owner IS NOT NULL LIMIT $1) x) leased,
+			LATERAL (SELECT min(available_at) AS at FROM recordings r WHERE r.tenant = t.tenant
+				AND lease_owner IS NULL AND available_at > now()) next
 		WHERE t.tenant IS NOT NULL`, limitPerTenant)
 	if err != nil {
 		return nil, explain(err)
@@ -206,13 +221,17 @@ func (d *Operator) ReapLeases(ctx context.Context) (int, error) {
 			SELECT tenant, id, attempts + 1 >= max_attempts AND created_at < now() - $3::interval AS last
 			FROM recordings WHERE lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED),
 		gone AS (
-			DELETE FROM recordings r USING dead WHERE dead.last AND r.tenant = dead.tenant AND r.id = dead.id RETURNING r.*),
+			DELETE FROM recordings r USING dead WHERE dead.last AND r.tenant = dead.tenant AND r.id = dead.id
+				RETURNING r.*),
 		failed AS (
-			INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, last_error_code, last_error,
+			INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view,
+				last_error_code, last_error,
 				finished_by, created_at)
-			SELECT tenant, id, call_sid, source_url, 'failed', attempts + 1, has_view, $1, $2, 'operator', created_at FROM gone),
+			SELECT tenant, id, call_sid, source_url, 'failed', attempts + 1, has_view, $1, $2, 'operator', created_at
+				FROM gone),
 		again AS (
-			UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1, last_error_code = $1, last_error = $2,
+			UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1,
+				last_error_code = $1, last_error = $2,
 				last_error_at = now(),
 				available_at = now() + CASE WHEN attempts = 0 THEN interval '0'
 					ELSE least($4::interval * 2 ^ least(attempts - 1, 10), $5::interval) END

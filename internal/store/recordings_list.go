@@ -20,8 +20,10 @@ var recordingsOf = `
 	SELECT * FROM (
 		SELECT ` + queueColumns("r") + ` FROM recordings r WHERE r.tenant = $1 AND r.id IN (SELECT id FROM k)
 		UNION ALL
-		SELECT * FROM (SELECT DISTINCT ON (h.id) ` + historyColumns + ` FROM recording_history h WHERE h.tenant = $1 AND h.id IN (SELECT id FROM k)
-			AND NOT EXISTS (SELECT FROM recordings r WHERE r.tenant = $1 AND r.id = h.id) ORDER BY h.id, h.finished_at DESC) newest
+		SELECT * FROM (SELECT DISTINCT ON (h.id) ` + historyColumns + ` FROM recording_history h WHERE h.tenant = $1
+			AND h.id IN (SELECT id FROM k)
+			AND NOT EXISTS (SELECT FROM recordings r WHERE r.tenant = $1 AND r.id = h.id)
+				ORDER BY h.id, h.finished_at DESC) newest
 		UNION ALL
 		SELECT ` + captureColumns + ` FROM captures c WHERE c.tenant = $1 AND c.id IN (SELECT id FROM k)
 	) found ORDER BY created_at DESC, id DESC`

@@ -15,7 +15,8 @@ func (d *Upload) Claim(ctx context.Context, owner string, n int, lease time.Dura
 	rows, err := d.pool.Query(ctx, `
 		WITH due AS (
 			SELECT tenant, id FROM recordings
-			WHERE tenant = caly_upload_tenant() AND available_at <= now() AND (lease_owner IS NULL OR (lease_until < now() AND attempts + 1 < max_attempts))
+			WHERE tenant = caly_upload_tenant() AND available_at <= now()
+				AND (lease_owner IS NULL OR (lease_until < now() AND attempts + 1 < max_attempts))
 				AND NOT EXISTS (SELECT FROM tenants t WHERE t.tenant = caly_upload_tenant() AND t.suspended)
 			ORDER BY available_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
 		UPDATE recordings r SET lease_owner = $1, lease_until = now() + $3::interval,
@@ -58,8 +59,8 @@ func (d *Upload) Complete(ctx context.Context, owner, id string, res Result) err
 		signed AS (INSERT INTO url_redactions (tenant, call_sid, source)
 			SELECT tenant, call_sid, split_part(source_url, '?', 1) FROM gone WHERE source_url LIKE '%?%'
 			ON CONFLICT DO NOTHING)
-		INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, bucket, object_key, size, md5,
-			sha256, finished_by, created_at)
+		INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, bucket,
+			object_key, size, md5, sha256, finished_by, created_at)
 		SELECT tenant, id, call_sid, split_part(source_url, '?', 1), 'uploaded', attempts + 1, has_view,
 			$3, $4, $5, $6, $7, $1, created_at FROM gone`,
 		owner, id, res.Bucket, res.Key, res.Size, res.MD5, res.SHA256)
@@ -118,9 +119,10 @@ func (d *Upload) RetryLater(ctx context.Context, owner, id string, a LaterAttemp
 // Fail moves a recording into the history as failed.
 func (d *Upload) Fail(ctx context.Context, owner, id, code, msg string) error {
 	return d.held(ctx, `
-		WITH gone AS (DELETE FROM recordings WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1 RETURNING *)
-		INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, last_error_code, last_error,
-			finished_by, created_at)
+		WITH gone AS (DELETE FROM recordings WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1
+			RETURNING *)
+		INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view,
+			last_error_code, last_error, finished_by, created_at)
 		SELECT tenant, id, call_sid, source_url, 'failed', attempts + 1, has_view, $3, $4, $1, created_at FROM gone`,
 		owner, id, code, bounded.Text(msg, maxError))
 }

@@ -16,7 +16,8 @@ func (d *Upload) AddRetries(ctx context.Context, tenant string, counts map[strin
 	for _, dependency := range slices.Sorted(maps.Keys(counts)) { // one order, so that two pods do not wait for each other
 		c := counts[dependency]
 		batch.Queue(`INSERT INTO retry_statistics AS s (tenant, dependency, retries, successful, failed, breaker_opened)
-			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, dependency) DO UPDATE SET retries = s.retries + excluded.retries,
+			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, dependency) DO UPDATE
+				SET retries = s.retries + excluded.retries,
 			successful = s.successful + excluded.successful, failed = s.failed + excluded.failed,
 			breaker_opened = s.breaker_opened + excluded.breaker_opened`,
 			tenant, dependency, c.Retries, c.Successful, c.Failed, c.BreakerOpened)
@@ -57,7 +58,9 @@ func (d *Operator) forgetRetries(ctx context.Context, tenant string) error {
 		WITH gone AS (DELETE FROM retry_statistics WHERE tenant = $1 RETURNING *)
 		INSERT INTO retry_statistics AS s (tenant, dependency, retries, successful, failed, breaker_opened)
 		SELECT $2, dependency, retries, successful, failed, breaker_opened FROM gone
-		ON CONFLICT (tenant, dependency) DO UPDATE SET retries = s.retries + excluded.retries, successful = s.successful + excluded.successful,
-			failed = s.failed + excluded.failed, breaker_opened = s.breaker_opened + excluded.breaker_opened`, tenant, deletedTenant)
+		ON CONFLICT (tenant, dependency) DO UPDATE
+			SET retries = s.retries + excluded.retries, successful = s.successful + excluded.successful,
+			failed = s.failed + excluded.failed,
+			breaker_opened = s.breaker_opened + excluded.breaker_opened`, tenant, deletedTenant)
 	return explain(err)
 }

@@ -76,7 +76,8 @@ func (d *Dataplane) StartSession(ctx context.Context, tenant string, n NewSessio
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		st.User, err = scanUser(
 			tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
-			AND password_hash <> '' AND disabled_at IS NULL AND email_verified_at IS NOT NULL FOR NO KEY UPDATE`, tenant, n.UserID, n.SeenHash),
+			AND password_hash <> '' AND disabled_at IS NULL
+				AND email_verified_at IS NOT NULL FOR NO KEY UPDATE`, tenant, n.UserID, n.SeenHash),
 		)
 		if err != nil {
 			return err
@@ -201,8 +202,10 @@ func endSessions(ctx context.Context, tx pgx.Tx, tenant string, of sessionsOf, r
 	rows, err := tx.Query(
 		ctx,
 		`UPDATE login_sessions SET ended_at = now(), end_reason = $6 WHERE tenant = $1 AND id IN (
-			SELECT id FROM login_sessions WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND ($3::uuid IS NULL OR id = $3)
-			AND ($4::uuid IS NULL OR id <> $4) ORDER BY last_seen_at DESC, created_at DESC OFFSET $5) AND ended_at IS NULL
+			SELECT id FROM login_sessions WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL
+				AND ($3::uuid IS NULL OR id = $3)
+			AND ($4::uuid IS NULL OR id <> $4) ORDER BY last_seen_at DESC, created_at DESC OFFSET $5)
+				AND ended_at IS NULL
 		RETURNING id::text, counter, hmac_key, expires_at`,
 		tenant,
 		of.UserID,
@@ -256,7 +259,8 @@ func blacklist(ctx context.Context, tx pgx.Tx, tenant string, dead []deadToken, 
 		expires = append(expires, t.expires)
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO refresh_token_blacklist (tenant, token_hash, session_id, expires_at, reason)
-		SELECT $1, h, s::uuid, e, $5 FROM unnest($2::bytea[], $3::text[], $4::timestamptz[]) AS t(h, s, e) ON CONFLICT DO NOTHING`,
+		SELECT $1, h, s::uuid, e, $5 FROM unnest($2::bytea[], $3::text[], $4::timestamptz[]) AS t(h, s, e)
+			ON CONFLICT DO NOTHING`,
 		tenant, hashes, sessions, expires, reason)
 	return err
 }

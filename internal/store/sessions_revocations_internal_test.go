@@ -9,7 +9,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
-// TestRevocationInALongTransaction : its time is when it was written, not when the transaction began. What was issued between is revoked too.
+// TestRevocationInALongTransaction : its time is when it was written, not when the transaction began. What was issued
+// between is revoked too.
 func TestRevocationInALongTransaction(t *testing.T) {
 	const tenant = "acme/support"
 	db, err := OpenDataplane(t.Context(), pgtest.New(t).DataplaneDSN, Options{})

@@ -19,11 +19,23 @@ func TestStartSession(t *testing.T) {
 		change func(t *testing.T, p *people)
 		want   error
 	}{
-		"good":               {func(*testing.T, *people) {}, nil},
-		"disabled":           {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) }, store.ErrNotFound},
-		"not verified":       {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET email_verified_at = NULL`) }, store.ErrNotFound},
-		"password changed":   {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = 'other'`) }, store.ErrNotFound},
-		"no password at all": {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = ''`) }, store.ErrNotFound},
+		"good": {func(*testing.T, *people) {}, nil},
+		"disabled": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) },
+			store.ErrNotFound,
+		},
+		"not verified": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET email_verified_at = NULL`) },
+			store.ErrNotFound,
+		},
+		"password changed": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = 'other'`) },
+			store.ErrNotFound,
+		},
+		"no password at all": {
+			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = ''`) },
+			store.ErrNotFound,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
@@ -154,8 +166,10 @@ func TestEndSession(t *testing.T) {
 	}
 	got := people.text(
 		t,
-		`SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' || (b.expires_at = s.expires_at)::text
-		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r ON r.session_id = s.id`,
+		`SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' ||
+			(b.expires_at = s.expires_at)::text
+		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r
+			ON r.session_id = s.id`,
 	)
 	if got != "revoked revoked true true" {
 		t.Errorf("session, blacklist and revocation say %q", got)
@@ -229,8 +243,8 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 	}
 }
 
-// TestRevocationIsNotBeforeARefresh : the time that a refresh gives its access token is before that of a revocation which did not see it, whoever
-// began first.
+// TestRevocationIsNotBeforeARefresh : the time that a refresh gives its access token is before that of a revocation
+// which did not see it, whoever began first.
 func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAdmin)

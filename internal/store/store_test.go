@@ -188,7 +188,10 @@ func TestIngestOnceUnderConcurrency(t *testing.T) {
 func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
 	fixture := newFixture(t)
 	url := "https://recordings.exotel.com/x/c1.mp3"
-	for _, e := range []store.Event{newEvent(acme, "c1", "answered", store.CallInProgress, url), newEvent(acme, "c1", "terminal", store.CallCompleted, url)} {
+	for _, e := range []store.Event{
+		newEvent(acme, "c1", "answered", store.CallInProgress, url),
+		newEvent(acme, "c1", "terminal", store.CallCompleted, url),
+	} {
 		if outcome, err := fixture.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
 			t.Fatalf("ingest: %v, %v", outcome, err)
 		}
@@ -478,7 +481,8 @@ func TestReapingEnds(t *testing.T) {
 			id := fixture.enqueue(t, acme, 1)[0]
 			fixture.exec(
 				t,
-				`UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', lease_until = now() - interval '1 s'`,
+				`UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', `+
+					`lease_until = now() - interval '1 s'`,
 				tc.attempts,
 				tc.age,
 			)
@@ -532,7 +536,8 @@ func TestHistoryPartitions(t *testing.T) {
 	fixture.exec(
 		t,
 		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at, finished_at)
-		VALUES ('acme/support', 'x', 'c', 'u', 'failed', 1, 'w', now(), date_trunc('month', now()) + interval '4 months')`,
+		VALUES ('acme/support', 'x', 'c', 'u', 'failed', 1, 'w', now(),
+			date_trunc('month', now()) + interval '4 months')`,
 	)
 	if err := fixture.oper.EnsureHistoryPartitions(t.Context(), 5); err != nil {
 		t.Fatal(err)
@@ -657,7 +662,8 @@ func TestRowLevelSecurity(t *testing.T) {
 			}
 			if _, err := conn.Exec(
 				ctx,
-				`INSERT INTO recordings (tenant, id, call_sid, source_url) VALUES ('globex/sales','00000000000000aa','c','u')`,
+				`INSERT INTO recordings (tenant, id, call_sid, source_url)
+					VALUES ('globex/sales','00000000000000aa','c','u')`,
 			); err == nil {
 				t.Error("a row of globex could be written")
 			}
@@ -668,8 +674,10 @@ func TestRowLevelSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	for _, s := range []string{"SET ROLE caly_operator", "SET ROLE caly_owner", "SELECT caly_ensure_upload_role('globex/sales', 'x')",
-		"INSERT INTO upload_roles VALUES (session_user, 'globex/sales')", "UPDATE recordings SET tenant = 'globex/sales'"} {
+	for _, s := range []string{"SET ROLE caly_operator", "SET ROLE caly_owner",
+		"SELECT caly_ensure_upload_role('globex/sales', 'x')",
+		"INSERT INTO upload_roles VALUES (session_user, 'globex/sales')",
+		"UPDATE recordings SET tenant = 'globex/sales'"} {
 		if _, err := conn.Exec(ctx, s); err == nil {
 			t.Errorf("an upload role may %s", s)
 		}
@@ -750,7 +758,11 @@ func TestOpenRefuses(t *testing.T) {
 		"superuser":        {good.AdminDSN, "upload", "row-level security would not bind it"},
 		"operator as root": {good.AdminDSN, "operator", "row-level security would not bind it"},
 		"another's role":   {good.DataplaneDSN, "operator", "not a member of caly_operator"},
-		"wrong password":   {strings.Replace(good.OperatorDSN, "caly-test", "wrong-secret", 1), "operator", "password authentication failed"},
+		"wrong password": {
+			strings.Replace(good.OperatorDSN, "caly-test", "wrong-secret", 1),
+			"operator",
+			"password authentication failed",
+		},
 		"nobody listening": {"postgres://u:topsecret@127.0.0.1:1/x", "operator", "database unavailable"},
 		"not a URL":        {"host=/nonsense port=x topsecret", "operator", "postgres://user:password@host"},
 	} {

@@ -40,7 +40,8 @@ type NewStream struct {
 // the lock before has committed.
 const admitStreamSQL = `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, address, token_id, capture_id)
 	SELECT $1, $2::uuid, $3, $4, $5, $6, nullif($7, ''), $8
-	WHERE (SELECT count(*) FROM (SELECT FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL LIMIT $9) live) < $9`
+	WHERE (SELECT count(*)
+		FROM (SELECT FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL LIMIT $9) live) < $9`
 
 // lockStreamsSQL serializes the admissions of one tenant, until the transaction ends. Ends need no lock: they only make room.
 const lockStreamsSQL = `SELECT pg_advisory_xact_lock(hashtextextended('caly.streams ' || $1, 0))`
@@ -92,11 +93,15 @@ type StreamBeat struct {
 }
 
 // beatStreamsSQL locks the rows in their order before it changes them, as CloseStreams does: neither waits for what the other waits for.
-const beatStreamsSQL = `UPDATE stream_sessions s SET last_seen_at = clock_timestamp(), stream_sid = coalesce(nullif(b.stream_sid, ''), s.stream_sid),
-		call_sid = coalesce(nullif(b.call_sid, ''), s.call_sid), frames_to_agent = b.n1, bytes_to_agent = b.n2, dropped_to_agent = b.n3,
+const beatStreamsSQL = `UPDATE stream_sessions s
+	SET last_seen_at = clock_timestamp(), stream_sid = coalesce(nullif(b.stream_sid, ''), s.stream_sid),
+		call_sid = coalesce(nullif(b.call_sid, ''), s.call_sid),
+		frames_to_agent = b.n1, bytes_to_agent = b.n2, dropped_to_agent = b.n3,
 		frames_to_exotel = b.n4, bytes_to_exotel = b.n5, dropped_to_exotel = b.n6
-	FROM (SELECT u.* FROM stream_sessions l JOIN unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-			$8::bigint[], $9::bigint[], $10::bigint[]) u (tenant, id, call_sid, stream_sid, n1, n2, n3, n4, n5, n6) ON l.tenant = u.tenant AND l.id = u.id
+	FROM (SELECT u.* FROM stream_sessions l
+		JOIN unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+			$8::bigint[], $9::bigint[], $10::bigint[]) u (tenant, id, call_sid, stream_sid, n1, n2, n3, n4, n5, n6)
+			ON l.tenant = u.tenant AND l.id = u.id
 		WHERE l.ended_at IS NULL ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) b
 	WHERE s.tenant = b.tenant AND s.id = b.id AND s.ended_at IS NULL
 	RETURNING s.tenant, s.id::text, s.close_requested_at IS NOT NULL`
@@ -187,9 +192,11 @@ func (d *Dataplane) ReapStreams(
 		return tx.QueryRow(
 			ctx,
 			`WITH ended AS (UPDATE stream_sessions s SET ended_at = now(), end_reason = '`+EndOrphaned+`'
-				FROM (SELECT tenant, id FROM stream_sessions WHERE ended_at IS NULL AND last_seen_at < now() - $1::interval
+				FROM (SELECT tenant, id FROM stream_sessions WHERE ended_at IS NULL
+					AND last_seen_at < now() - $1::interval
 					LIMIT $2 FOR UPDATE SKIP LOCKED) dead
-				WHERE s.tenant = dead.tenant AND s.id = dead.id RETURNING s.*), `+lostCapturesSQL+` SELECT count(*) FROM ended`,
+				WHERE s.tenant = dead.tenant AND s.id = dead.id RETURNING s.*),
+				`+lostCapturesSQL+` SELECT count(*) FROM ended`,
 			unseen,
 			limit,
 		).Scan(

@@ -63,8 +63,10 @@ func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (cl
 			ctx,
 			`WITH live AS (SELECT id FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL AND close_requested_at IS NULL
 				ORDER BY id FOR NO KEY UPDATE),
-			asked AS (UPDATE stream_sessions s SET close_requested_at = now() FROM live WHERE s.tenant = $1 AND s.id = live.id RETURNING 1)
-			SELECT asked.n, asked.n + (SELECT count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL AND close_requested_at IS NOT NULL)
+			asked AS (UPDATE stream_sessions s SET close_requested_at = now() FROM live WHERE s.tenant = $1
+				AND s.id = live.id RETURNING 1)
+			SELECT asked.n, asked.n + (SELECT count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL
+				AND close_requested_at IS NOT NULL)
 			FROM (SELECT count(*) AS n FROM asked) asked`,
 			tenant,
 		).Scan(

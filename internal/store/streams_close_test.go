@@ -191,7 +191,8 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(
 		t,
-		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 400)`,
+		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
+			FROM generate_series(1, 400)`,
 		acme,
 		globex,
 	)
@@ -220,7 +221,8 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 				}
 				fixture.exec(
 					t,
-					`UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`,
+					`UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id
+						FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`,
 					tenant,
 				)
 			}
@@ -229,13 +231,14 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 	group.Wait()
 }
 
-// TestEndsAtOnce : ends of the same streams, each in another order, as of a pod that comes back and one that closes after it, do not wait for each
-// other in a circle.
+// TestEndsAtOnce : ends of the same streams, each in another order, as of a pod that comes back and one that closes
+// after it, do not wait for each other in a circle.
 func TestEndsAtOnce(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(
 		t,
-		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 200)`,
+		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
+			FROM generate_series(1, 200)`,
 		acme,
 		globex,
 	)

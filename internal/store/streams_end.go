@@ -21,9 +21,9 @@ type StreamEnd struct {
 	ToAgent, ToExotel StreamCounts
 }
 
-// EndStreams ends stream sessions in one statement, whose rows it locks in the order in which HeartbeatStreams does, and returns how many had not
-// ended before. Of one that was ended as an orphan while it was alive, what is known now takes the place of that. An end without counts leaves those
-// of the last heartbeat.
+// EndStreams ends stream sessions in one statement, whose rows it locks in the order in which HeartbeatStreams does,
+// and returns how many had not ended before. Of one that was ended as an orphan while it was alive, what is known now
+// takes the place of that. An end without counts leaves those of the last heartbeat.
 func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err error) {
 	if len(ends) == 0 {
 		return 0, nil
@@ -32,17 +32,26 @@ func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, 
 	err = d.inTenants(ctx, distinct(endColumns.tenants), func(tx pgx.Tx) error {
 		return tx.QueryRow(
 			ctx,
-			`WITH ended AS (UPDATE stream_sessions s SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
-				call_sid = coalesce(nullif(e.call_sid, ''), s.call_sid), stream_sid = coalesce(nullif(e.stream_sid, ''), s.stream_sid), reconnected = e.reconnected,
-				frames_to_agent = greatest(s.frames_to_agent, e.n[1]), bytes_to_agent = greatest(s.bytes_to_agent, e.n[2]),
-				dropped_to_agent = greatest(s.dropped_to_agent, e.n[3]), frames_to_exotel = greatest(s.frames_to_exotel, e.n[4]),
-				bytes_to_exotel = greatest(s.bytes_to_exotel, e.n[5]), dropped_to_exotel = greatest(s.dropped_to_exotel, e.n[6])
-			FROM (SELECT u.tenant, u.id, u.call_sid, u.stream_sid, u.at, u.reason, u.reconnected, ARRAY[n1, n2, n3, n4, n5, n6] AS n
-				FROM stream_sessions l JOIN unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::boolean[],
+			`WITH ended AS (UPDATE stream_sessions s
+				SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
+				call_sid = coalesce(nullif(e.call_sid, ''), s.call_sid),
+				stream_sid = coalesce(nullif(e.stream_sid, ''), s.stream_sid), reconnected = e.reconnected,
+				frames_to_agent = greatest(s.frames_to_agent, e.n[1]),
+				bytes_to_agent = greatest(s.bytes_to_agent, e.n[2]),
+				dropped_to_agent = greatest(s.dropped_to_agent, e.n[3]),
+				frames_to_exotel = greatest(s.frames_to_exotel, e.n[4]),
+				bytes_to_exotel = greatest(s.bytes_to_exotel, e.n[5]),
+				dropped_to_exotel = greatest(s.dropped_to_exotel, e.n[6])
+			FROM (SELECT u.tenant, u.id, u.call_sid, u.stream_sid, u.at, u.reason, u.reconnected,
+					ARRAY[n1, n2, n3, n4, n5, n6] AS n
+				FROM stream_sessions l JOIN unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[],
+					$6::text[], $7::boolean[],
 					$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
-					u (tenant, id, call_sid, stream_sid, at, reason, reconnected, n1, n2, n3, n4, n5, n6) ON l.tenant = u.tenant AND l.id = u.id
+					u (tenant, id, call_sid, stream_sid, at, reason, reconnected, n1, n2, n3, n4, n5, n6)
+						ON l.tenant = u.tenant AND l.id = u.id
 				WHERE l.ended_at IS NULL OR l.end_reason = '`+EndOrphaned+`' ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) e
-			WHERE s.tenant = e.tenant AND s.id = e.id AND (s.ended_at IS NULL OR s.end_reason = '`+EndOrphaned+`') RETURNING s.*), `+lostCapturesSQL+`
+			WHERE s.tenant = e.tenant AND s.id = e.id
+				AND (s.ended_at IS NULL OR s.end_reason = '`+EndOrphaned+`') RETURNING s.*), `+lostCapturesSQL+`
 			SELECT count(*) FROM ended`,
 			endColumns.tenants,
 			endColumns.ids,
@@ -76,7 +85,10 @@ type endColumns struct {
 type countColumns [6][]int64
 
 func (c *countColumns) add(toAgent, toExotel StreamCounts) {
-	for i, v := range []int64{toAgent.Frames, toAgent.Bytes, toAgent.Dropped, toExotel.Frames, toExotel.Bytes, toExotel.Dropped} {
+	for i, v := range []int64{
+		toAgent.Frames, toAgent.Bytes, toAgent.Dropped, toExotel.Frames, toExotel.Bytes,
+		toExotel.Dropped,
+	} {
 		c[i] = append(c[i], v)
 	}
 }

@@ -25,8 +25,9 @@ type StreamSession struct {
 	ToAgent, ToExotel StreamCounts
 }
 
-const streamColumns = `tenant, id::text, call_sid, stream_sid, pod, agent, started_at, last_seen_at, ended_at IS NULL AND close_requested_at IS NOT NULL,
-	ended_at, end_reason, reconnected, frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel`
+const streamColumns = `tenant, id::text, call_sid, stream_sid, pod, agent, started_at, last_seen_at,
+	ended_at IS NULL AND close_requested_at IS NOT NULL, ended_at, end_reason, reconnected,
+	frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel`
 
 func scanStreamSession(row pgx.CollectableRow) (s StreamSession, err error) {
 	var ended *time.Time

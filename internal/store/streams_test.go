@@ -30,7 +30,8 @@ func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
 	return ref
 }
 
-// TestStreamLimitIsExact : 300 at once over three pools, and as many of another tenant beside them, get what they may: neither more nor fewer.
+// TestStreamLimitIsExact : 300 at once over three pools, and as many of another tenant beside them, get what they may:
+// neither more nor fewer.
 func TestStreamLimitIsExact(t *testing.T) {
 	fixture := newFixture(t)
 	pools := []*store.Dataplane{
@@ -70,7 +71,8 @@ func TestStreamLimitIsExact(t *testing.T) {
 	// An end makes room for one, and for one alone.
 	fixture.exec(
 		t,
-		`UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`,
+		`UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'
+			WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`,
 		acme,
 	)
 	for i, want := range []error{nil, store.ErrStreamLimit} {
@@ -217,7 +219,8 @@ func TestStreamHeartbeat(t *testing.T) {
 		t.Errorf("what Exotel told is in %d rows", n)
 	}
 	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND
-		(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`, streamRef.ID); n != 1 {
+		(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) =
+			(1, 2, 3, 4, 5, 6)`, streamRef.ID); n != 1 {
 		t.Error("what the stream has counted is not in its row")
 	}
 	list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "pod")
@@ -283,7 +286,8 @@ func TestStreamEnd(t *testing.T) {
 			}
 			if n := fixture.one(
 				t,
-				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2 AND ended_at BETWEEN started_at AND now()`,
+				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2
+					AND ended_at BETWEEN started_at AND now()`,
 				ref.ID,
 				tc.want,
 			); n != 1 {
@@ -291,8 +295,10 @@ func TestStreamEnd(t *testing.T) {
 			}
 			if n := fixture.one(
 				t,
-				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c' AND reconnected AND
-				(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`,
+				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c'
+					AND reconnected AND
+				(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel,
+					dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`,
 				other.ID,
 			); n != 1 {
 				t.Error("what it counted is not in the row")
@@ -318,7 +324,14 @@ func TestReapStreams(t *testing.T) {
 		tenants []string
 		limit   int
 		want    int
-	}{{nil, 10, 0}, {[]string{acme}, 0, 0}, {[]string{acme}, 2, 2}, {[]string{acme}, 2, 1}, {both, 10, 1}, {both, 10, 0}} {
+	}{
+		{nil, 10, 0},
+		{[]string{acme}, 0, 0},
+		{[]string{acme}, 2, 2},
+		{[]string{acme}, 2, 1},
+		{both, 10, 1},
+		{both, 10, 0},
+	} {
 		n, ran, err := fixture.dataplane.ReapStreams(t.Context(), tc.tenants, 45*time.Second, tc.limit)
 		if n != tc.want || !ran || err != nil {
 			t.Errorf("step %d: %d, %v, %v, want %d", i, n, ran, err, tc.want)
@@ -357,7 +370,8 @@ func TestSweepStreams(t *testing.T) {
 		ref := fixture.admit(t, acme, "pod")
 		fixture.exec(
 			t,
-			`UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`,
+			`UPDATE stream_sessions
+				SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`,
 			ref.ID,
 			age,
 		)

@@ -72,21 +72,45 @@ func TestDecodeRefusesAuth(t *testing.T) {
 		"storage without region":  {func(t *Tenant) { t.Storage.Region = "" }, "lacks bucket, endpoint, region"},
 		"storage without its key": {func(t *Tenant) { t.Storage.SecretAccessKey = "" }, "or credentials"},
 		"no token lifetime":       {func(t *Tenant) { t.Auth.AccessTokenLifetime = 0 }, "auth.accessTokenLifetime 0s"},
-		"token lifetime, less":    {func(t *Tenant) { t.Auth.AccessTokenLifetime = time.Minute - 1 }, "between 1m0s and 1h0m0s"},
-		"token lifetime, more":    {func(t *Tenant) { t.Auth.AccessTokenLifetime = time.Hour + 1 }, "between 1m0s and 1h0m0s"},
-		"session lifetime, less":  {func(t *Tenant) { t.Auth.SessionLifetime = time.Hour - 1 }, "between 1h0m0s and 2160h0m0s"},
-		"session lifetime, more":  {func(t *Tenant) { t.Auth.SessionLifetime = MaxSessionLifetime + 1 }, "between 1h0m0s and 2160h0m0s"},
-		"too many domains":        {func(t *Tenant) { t.Auth.AllowedEmailDomains = make([]string, MaxEmailDomains+1) }, "more than 64"},
-		"too many hosts":          {func(t *Tenant) { t.Auth.Hosts = make([]string, MaxHosts+1) }, "16 hosts"},
-		"too many origins":        {func(t *Tenant) { t.Auth.AllowedOrigins = make([]string, MaxOrigins+1) }, "32 allowedOrigins"},
-		"a domain with an @":      {func(t *Tenant) { t.Auth.AllowedEmailDomains[0] = "@acme.example" }, `auth.allowedEmailDomains: "@acme.example"`},
-		"a host in capitals":      {func(t *Tenant) { t.Auth.Hosts[0] = "Voice.acme.example" }, "auth.hosts"},
-		"an origin of all":        {func(t *Tenant) { t.Auth.AllowedOrigins[0] = "*" }, `auth.allowedOrigins: "*"`},
-		"a limit of no name":      {limit("everything", Limit{1, time.Second}), `"everything" is none of login, register`},
-		"a limit of nothing":      {limit("login", Limit{0, time.Second}), "auth.limits.login: 0 requests"},
-		"a limit without an end":  {limit("login", Limit{1001, time.Second}), "1 to 1000"},
-		"a window too short":      {limit("login", Limit{1, time.Second - 1}), "1s to 24h0m0s"},
-		"a window too long":       {limit("login", Limit{1, 24*time.Hour + 1}), "1s to 24h0m0s"},
+		"token lifetime, less": {
+			func(t *Tenant) { t.Auth.AccessTokenLifetime = time.Minute - 1 },
+			"between 1m0s and 1h0m0s",
+		},
+		"token lifetime, more": {
+			func(t *Tenant) { t.Auth.AccessTokenLifetime = time.Hour + 1 },
+			"between 1m0s and 1h0m0s",
+		},
+		"session lifetime, less": {
+			func(t *Tenant) { t.Auth.SessionLifetime = time.Hour - 1 },
+			"between 1h0m0s and 2160h0m0s",
+		},
+		"session lifetime, more": {
+			func(t *Tenant) { t.Auth.SessionLifetime = MaxSessionLifetime + 1 },
+			"between 1h0m0s and 2160h0m0s",
+		},
+		"too many domains": {
+			func(t *Tenant) { t.Auth.AllowedEmailDomains = make([]string, MaxEmailDomains+1) },
+			"more than 64",
+		},
+		"too many hosts": {func(t *Tenant) { t.Auth.Hosts = make([]string, MaxHosts+1) }, "16 hosts"},
+		"too many origins": {
+			func(t *Tenant) { t.Auth.AllowedOrigins = make([]string, MaxOrigins+1) },
+			"32 allowedOrigins",
+		},
+		"a domain with an @": {
+			func(t *Tenant) { t.Auth.AllowedEmailDomains[0] = "@acme.example" },
+			`auth.allowedEmailDomains: "@acme.example"`,
+		},
+		"a host in capitals": {func(t *Tenant) { t.Auth.Hosts[0] = "Voice.acme.example" }, "auth.hosts"},
+		"an origin of all":   {func(t *Tenant) { t.Auth.AllowedOrigins[0] = "*" }, `auth.allowedOrigins: "*"`},
+		"a limit of no name": {
+			limit("everything", Limit{1, time.Second}),
+			`"everything" is none of login, register`,
+		},
+		"a limit of nothing":     {limit("login", Limit{0, time.Second}), "auth.limits.login: 0 requests"},
+		"a limit without an end": {limit("login", Limit{1001, time.Second}), "1 to 1000"},
+		"a window too short":     {limit("login", Limit{1, time.Second - 1}), "1s to 24h0m0s"},
+		"a window too long":      {limit("login", Limit{1, 24*time.Hour + 1}), "1s to 24h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := withAccounts()

@@ -67,30 +67,51 @@ func TestDecodeRefusesWebhooks(t *testing.T) {
 		change func(*Tenant)
 		want   string
 	}{
-		"freshness of nothing":     {func(t *Tenant) { t.Freshness = 0 }, "freshness 0s"},
-		"freshness too short":      {func(t *Tenant) { t.Freshness = MinFreshness - 1 }, "between 5m0s and 720h0m0s"},
-		"freshness too long":       {func(t *Tenant) { t.Freshness = MaxFreshness + 1 }, "between 5m0s and 720h0m0s"},
-		"no verifier":              {func(t *Tenant) { t.Webhooks = &Webhooks{} }, "without a verifier"},
-		"no verifier, all of them": {func(t *Tenant) { t.Webhooks = &Webhooks{RequireAll: true} }, "without a verifier"},
-		"scheme":                   {func(t *Tenant) { t.Webhooks.Signature.Scheme = "HMACSHA512" }, "HMACSHA512"},
-		"encoding":                 {func(t *Tenant) { t.Webhooks.Signature.Encoding = "Base32" }, "Base32"},
-		"content":                  {func(t *Tenant) { t.Webhooks.Signature.SignedContent = "Header" }, `"Header"`},
-		"no timestamp header":      {func(t *Tenant) { t.Webhooks.Signature.TimestampHeader = "" }, "lacks its header"},
-		"no tolerance":             {func(t *Tenant) { t.Webhooks.Signature.Tolerance = 0 }, "tolerance"},
-		"short signing secret":     {func(t *Tenant) { t.Webhooks.Signature.Secrets[1] = "topsecret short" }, "signing secret 1 is shorter than 16"},
-		"no signing secret":        {func(t *Tenant) { t.Webhooks.Signature.Secrets = nil }, "0 of signing secret"},
-		"too many":                 {func(t *Tenant) { t.Webhooks.Token.Secrets = make([]secret.Sensitive, MaxSecrets+1) }, "may be 1 to 16"},
-		"standard, no tolerance":   {func(t *Tenant) { t.Webhooks.Standard.Tolerance = -1 }, "tolerance"},
-		"standard, short":          {func(t *Tenant) { t.Webhooks.Standard.Secrets[0] = "topsecret" }, "Standard Webhooks secret 0 is shorter"},
-		"standard, none":           {func(t *Tenant) { t.Webhooks.Standard.Secrets = nil }, "0 of Standard"},
-		"token, short":             {func(t *Tenant) { t.Webhooks.Token.Secrets[0] = "topsecret" }, "token 0 is shorter than 16"},
-		"token, none":              {func(t *Tenant) { t.Webhooks.Token.Secrets = nil }, "0 of token"},
-		"no users":                 {func(t *Tenant) { t.Webhooks.Basic.Users = nil }, "0 users"},
-		"too many users":           {func(t *Tenant) { t.Webhooks.Basic.Users = make([]User, MaxSecrets+1) }, "17 users"},
-		"user without a name":      {func(t *Tenant) { t.Webhooks.Basic.Users[1].Name = "" }, "user 1"},
-		"short password":           {func(t *Tenant) { t.Webhooks.Basic.Users[0].Password = "topsecret x" }, "shorter than 12"},
-		"too many ranges":          {func(t *Tenant) { t.Webhooks.AllowedCIDRs = make([]netip.Prefix, MaxCIDRs+1) }, "more than 64"},
-		"an invalid range":         {func(t *Tenant) { t.Webhooks.AllowedCIDRs[0] = netip.Prefix{} }, "one of them is none"},
+		"freshness of nothing": {func(t *Tenant) { t.Freshness = 0 }, "freshness 0s"},
+		"freshness too short":  {func(t *Tenant) { t.Freshness = MinFreshness - 1 }, "between 5m0s and 720h0m0s"},
+		"freshness too long":   {func(t *Tenant) { t.Freshness = MaxFreshness + 1 }, "between 5m0s and 720h0m0s"},
+		"no verifier":          {func(t *Tenant) { t.Webhooks = &Webhooks{} }, "without a verifier"},
+		"no verifier, all of them": {
+			func(t *Tenant) { t.Webhooks = &Webhooks{RequireAll: true} },
+			"without a verifier",
+		},
+		"scheme":              {func(t *Tenant) { t.Webhooks.Signature.Scheme = "HMACSHA512" }, "HMACSHA512"},
+		"encoding":            {func(t *Tenant) { t.Webhooks.Signature.Encoding = "Base32" }, "Base32"},
+		"content":             {func(t *Tenant) { t.Webhooks.Signature.SignedContent = "Header" }, `"Header"`},
+		"no timestamp header": {func(t *Tenant) { t.Webhooks.Signature.TimestampHeader = "" }, "lacks its header"},
+		"no tolerance":        {func(t *Tenant) { t.Webhooks.Signature.Tolerance = 0 }, "tolerance"},
+		"short signing secret": {
+			func(t *Tenant) { t.Webhooks.Signature.Secrets[1] = "topsecret short" },
+			"signing secret 1 is shorter than 16",
+		},
+		"no signing secret": {func(t *Tenant) { t.Webhooks.Signature.Secrets = nil }, "0 of signing secret"},
+		"too many": {
+			func(t *Tenant) { t.Webhooks.Token.Secrets = make([]secret.Sensitive, MaxSecrets+1) },
+			"may be 1 to 16",
+		},
+		"standard, no tolerance": {func(t *Tenant) { t.Webhooks.Standard.Tolerance = -1 }, "tolerance"},
+		"standard, short": {
+			func(t *Tenant) { t.Webhooks.Standard.Secrets[0] = "topsecret" },
+			"Standard Webhooks secret 0 is shorter",
+		},
+		"standard, none": {func(t *Tenant) { t.Webhooks.Standard.Secrets = nil }, "0 of Standard"},
+		"token, short": {
+			func(t *Tenant) { t.Webhooks.Token.Secrets[0] = "topsecret" },
+			"token 0 is shorter than 16",
+		},
+		"token, none":         {func(t *Tenant) { t.Webhooks.Token.Secrets = nil }, "0 of token"},
+		"no users":            {func(t *Tenant) { t.Webhooks.Basic.Users = nil }, "0 users"},
+		"too many users":      {func(t *Tenant) { t.Webhooks.Basic.Users = make([]User, MaxSecrets+1) }, "17 users"},
+		"user without a name": {func(t *Tenant) { t.Webhooks.Basic.Users[1].Name = "" }, "user 1"},
+		"short password": {
+			func(t *Tenant) { t.Webhooks.Basic.Users[0].Password = "topsecret x" },
+			"shorter than 12",
+		},
+		"too many ranges": {
+			func(t *Tenant) { t.Webhooks.AllowedCIDRs = make([]netip.Prefix, MaxCIDRs+1) },
+			"more than 64",
+		},
+		"an invalid range": {func(t *Tenant) { t.Webhooks.AllowedCIDRs[0] = netip.Prefix{} }, "one of them is none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := full()
@@ -139,24 +160,30 @@ func TestDigest(t *testing.T) {
 		t.Errorf("digests of equal configs: %s, %s", same, full().Digest())
 	}
 	for name, change := range map[string]func(*Tenant){
-		"id":                     func(t *Tenant) { t.ID = "acme/other" },
-		"freshness":              func(t *Tenant) { t.Freshness++ },
-		"no verifiers":           func(t *Tenant) { t.Webhooks = nil },
-		"one is enough":          func(t *Tenant) { t.Webhooks.RequireAll = false },
-		"signature":              func(t *Tenant) { t.Webhooks.Signature = nil },
-		"header":                 func(t *Tenant) { t.Webhooks.Signature.Header = "X-Other" },
-		"a signing secret":       func(t *Tenant) { t.Webhooks.Signature.Secrets[1] = "\xff\xfe\x00topsecret\x80bytez" },
-		"a byte that is no text": func(t *Tenant) { t.Webhooks.Signature.Secrets[1] = "\xff\xfd\x00topsecret\x80bytes" },
+		"id":            func(t *Tenant) { t.ID = "acme/other" },
+		"freshness":     func(t *Tenant) { t.Freshness++ },
+		"no verifiers":  func(t *Tenant) { t.Webhooks = nil },
+		"one is enough": func(t *Tenant) { t.Webhooks.RequireAll = false },
+		"signature":     func(t *Tenant) { t.Webhooks.Signature = nil },
+		"header":        func(t *Tenant) { t.Webhooks.Signature.Header = "X-Other" },
+		"a signing secret": func(t *Tenant) {
+			t.Webhooks.Signature.Secrets[1] = "\xff\xfe\x00topsecret\x80bytez"
+		},
+		"a byte that is no text": func(t *Tenant) {
+			t.Webhooks.Signature.Secrets[1] = "\xff\xfd\x00topsecret\x80bytes"
+		},
 		"signing secrets turned": func(t *Tenant) {
 			s := t.Webhooks.Signature.Secrets
 			s[0], s[1] = s[1], s[0]
 		},
 		"a signing secret less": func(t *Tenant) { t.Webhooks.Signature.Secrets = t.Webhooks.Signature.Secrets[:1] },
-		"a standard secret":     func(t *Tenant) { t.Webhooks.Standard.Secrets[0] = "another one of Standard Webhooks" },
-		"a token":               func(t *Tenant) { t.Webhooks.Token.Secrets[0] = "another-token-of-acme" },
-		"a token's parameter":   func(t *Tenant) { t.Webhooks.Token.Query = "token" },
-		"first password":        func(t *Tenant) { t.Webhooks.Basic.Users[0].Password = "another password" },
-		"second password":       func(t *Tenant) { t.Webhooks.Basic.Users[1].Password = "another password" },
+		"a standard secret": func(t *Tenant) {
+			t.Webhooks.Standard.Secrets[0] = "another one of Standard Webhooks"
+		},
+		"a token":             func(t *Tenant) { t.Webhooks.Token.Secrets[0] = "another-token-of-acme" },
+		"a token's parameter": func(t *Tenant) { t.Webhooks.Token.Query = "token" },
+		"first password":      func(t *Tenant) { t.Webhooks.Basic.Users[0].Password = "another password" },
+		"second password":     func(t *Tenant) { t.Webhooks.Basic.Users[1].Password = "another password" },
 		"passwords turned": func(t *Tenant) {
 			u := t.Webhooks.Basic.Users
 			u[0].Password, u[1].Password = u[1].Password, u[0].Password

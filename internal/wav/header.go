@@ -19,7 +19,8 @@ const (
 	extensible = 0xFFFE
 )
 
-// CallHeader of a call's file with so many bytes of audio of both sides. Beyond 4 GiB, half a day at 24 kHz, it says that the size is unknown.
+// CallHeader of a call's file with so many bytes of audio of both sides. Beyond 4 GiB, half a day at 24 kHz, it says
+// that the size is unknown.
 func CallHeader(rate int, data int64) []byte {
 	if data > math.MaxUint32-headerSize {
 		data = unknown

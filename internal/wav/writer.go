@@ -28,7 +28,8 @@ const (
 	ahead = time.Minute
 	// chunk is how much is written at once, in samples of both channels.
 	chunk = 1024
-	// usual is the audio that each file may keep in any case, of both sides together; what is beyond it comes out of the memory that it shares.
+	// usual is the audio that each file may keep in any case, of both sides together; what is beyond it comes out of
+	// the memory that it shares.
 	usual = 2 * time.Second
 )
 
@@ -41,7 +42,8 @@ var ErrClosed = errors.New("wav: the file is finished")
 // the file (size 0xFFFFFFFF). Close puts the right sizes there if the file can be written at a position (io.WriterAt); where it cannot, as
 // in an upload, Header has the right one for whoever can still replace the beginning, and the file is good without it, too.
 //
-// At most a minute of each side is in memory, usually half a second; Within bounds what many keep together. A Writer is not for concurrent use.
+// At most a minute of each side is in memory, usually half a second; Within bounds what many keep together. A Writer
+// is not for concurrent use.
 type Writer struct {
 	w       io.Writer
 	rate    int
@@ -66,8 +68,8 @@ func NewWriter(w io.Writer, rate int) (*Writer, error) {
 	return &Writer{w: w, rate: rate, out: make([]byte, 0, chunk*4)}, nil
 }
 
-// Within has what the writer keeps beyond the usual come out of a budget. Audio for which there is no memory is dropped and counted. Close gives it back,
-// and so does Discard.
+// Within has what the writer keeps beyond the usual come out of a budget. Audio for which there is no memory is
+// dropped and counted. Close gives it back, and so does Discard.
 func (w *Writer) Within(b *budget.Budget) *Writer {
 	w.room = b.Share(int64(4 * w.samples(usual)))
 	return w

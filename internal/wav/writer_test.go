@@ -138,21 +138,63 @@ func TestWriterAligns(t *testing.T) {
 		"nothing": {},
 		"caller alone": {beat(Caller, 1, 0, 2*time.Second), 2 * time.Second,
 			[]run{{1, 2000}}, []run{{0, 2000}}, 0},
-		"agent alone, once": {[]action{{300 * ms, Agent, 2, 400}}, time.Second, []run{{0, 1000}}, []run{{0, 300}, {2, 400}, {0, 300}}, 0},
-		"one after the other": {sorted(beat(Caller, 1, 0, time.Second), beat(Agent, 2, time.Second, 2*time.Second)), 2 * time.Second,
+		"agent alone, once": {
+			[]action{{300 * ms, Agent, 2, 400}},
+			time.Second,
+			[]run{{0, 1000}},
+			[]run{{0, 300}, {2, 400}, {0, 300}},
+			0,
+		},
+		"one after the other": {sorted(beat(Caller, 1, 0, time.Second), beat(Agent, 2, time.Second, 2*time.Second)),
+			2 * time.Second,
 			[]run{{1, 1000}, {0, 1000}}, []run{{0, 1000}, {2, 1000}}, 0},
-		"both at once": {sorted(beat(Caller, 1, 0, time.Second), beat(Agent, 2, 0, time.Second)), time.Second, []run{{1, 1000}}, []run{{2, 1000}}, 0},
-		"agent says all at once, and again": {sorted(beat(Caller, 1, 0, 3*time.Second), []action{{500 * ms, Agent, 2, 1000}, {600 * ms, Agent, 3, 500}}), 3 * time.Second,
+		"both at once": {
+			sorted(beat(Caller, 1, 0, time.Second), beat(Agent, 2, 0, time.Second)),
+			time.Second,
+			[]run{{1, 1000}},
+			[]run{{2, 1000}},
+			0,
+		},
+		"agent says all at once, and again": {sorted(beat(Caller, 1, 0, 3*time.Second), []action{
+			{500 * ms, Agent, 2, 1000},
+			{600 * ms, Agent, 3, 500},
+		}), 3 * time.Second,
 			[]run{{1, 3000}}, []run{{0, 500}, {2, 1000}, {3, 500}, {0, 1000}}, 0},
-		"a clear drops what was not heard": {sorted(beat(Caller, 1, 0, 3*time.Second), []action{{0, Agent, 2, 2000}, {700 * ms, Agent, 0, 0}, {900 * ms, Agent, 3, 100}}),
+		"a clear drops what was not heard": {sorted(beat(Caller, 1, 0, 3*time.Second), []action{
+			{0, Agent, 2, 2000},
+			{700 * ms, Agent, 0, 0},
+			{900 * ms, Agent, 3, 100},
+		}),
 			3 * time.Second, []run{{1, 3000}}, []run{{2, 700}, {0, 200}, {3, 100}, {0, 2000}}, 0},
-		"the end drops what was not heard": {sorted(beat(Caller, 1, 0, time.Second), []action{{500 * ms, Agent, 2, 2000}}), time.Second,
+		"the end drops what was not heard": {sorted(beat(Caller, 1, 0, time.Second),
+			[]action{{500 * ms, Agent, 2, 2000}}),
+			time.Second,
 			[]run{{1, 1000}}, []run{{0, 500}, {2, 500}}, 0},
-		"jitter is no silence": {[]action{{0, Caller, 1, 20}, {90 * ms, Caller, 1, 20}, {95 * ms, Caller, 1, 60}, {100 * ms, Caller, 1, 20}}, 120 * ms,
+		"jitter is no silence": {
+			[]action{{0, Caller, 1, 20}, {90 * ms, Caller, 1, 20}, {95 * ms, Caller, 1, 60}, {100 * ms, Caller, 1, 20}},
+			120 * ms,
 			[]run{{1, 120}}, []run{{0, 120}}, 0},
-		"a pause is":                 {[]action{{0, Caller, 1, 20}, {220 * ms, Caller, 1, 20}}, 240 * ms, []run{{1, 20}, {0, 200}, {1, 20}}, []run{{0, 240}}, 0},
-		"a long pause":               {[]action{{0, Caller, 1, 20}, {time.Minute, Caller, 1, 20}}, time.Minute + 20*ms, []run{{1, 20}, {0, 60_000 - 20}, {1, 20}}, []run{{0, 60_020}}, 0},
-		"a clock that runs backward": {[]action{{time.Second, Caller, 1, 20}, {0, Agent, 2, 20}}, time.Second + 20*ms, []run{{0, 1000}, {1, 20}}, []run{{0, 500}, {2, 20}, {0, 500}}, 0},
+		"a pause is": {
+			[]action{{0, Caller, 1, 20}, {220 * ms, Caller, 1, 20}},
+			240 * ms,
+			[]run{{1, 20}, {0, 200}, {1, 20}},
+			[]run{{0, 240}},
+			0,
+		},
+		"a long pause": {
+			[]action{{0, Caller, 1, 20}, {time.Minute, Caller, 1, 20}},
+			time.Minute + 20*ms,
+			[]run{{1, 20}, {0, 60_000 - 20}, {1, 20}},
+			[]run{{0, 60_020}},
+			0,
+		},
+		"a clock that runs backward": {
+			[]action{{time.Second, Caller, 1, 20}, {0, Agent, 2, 20}},
+			time.Second + 20*ms,
+			[]run{{0, 1000}, {1, 20}},
+			[]run{{0, 500}, {2, 20}, {0, 500}},
+			0,
+		},
 		"more than a minute ahead": {[]action{{0, Agent, 2, 59_000}, {10 * ms, Agent, 3, 3000}}, 70 * time.Second,
 			[]run{{0, 70_000}}, []run{{2, 59_000}, {3, 1000}, {0, 10_000}}, 16000},
 	} {
@@ -276,7 +318,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestMemoryIsShared: files whose agents speak far ahead keep no more together than they may, and what is dropped is counted; each has its usual room.
+// TestMemoryIsShared: files whose agents speak far ahead keep no more together than they may, and what is dropped is
+// counted; each has its usual room.
 func TestMemoryIsShared(t *testing.T) {
 	memory := budget.New(160_000) // ten seconds of one side
 	for name, end := range map[string]func(*Writer) error{

@@ -171,7 +171,8 @@ func (m *mailbox) find(t *testing.T, to, pattern string) (found string) {
 	return found
 }
 
-// TestPeopleOfATenant : somebody registers, verifies, signs in on pods that share nothing but the database, and is out at once when the tenant is.
+// TestPeopleOfATenant : somebody registers, verifies, signs in on pods that share nothing but the database, and is out
+// at once when the tenant is.
 func TestPeopleOfATenant(t *testing.T) {
 	box := newMailbox(t)
 	x := withAccounts(t, newSource(t).url)

@@ -46,7 +46,8 @@ func (x *line) captures(ctx context.Context, t *testing.T) map[string]int {
 	t.Helper()
 	rows, err := x.db.Query(
 		ctx,
-		`SELECT CASE state WHEN 'failed' THEN state || ' ' || error_code ELSE state END, count(*) FROM captures WHERE tenant = $1 GROUP BY 1`,
+		`SELECT CASE state WHEN 'failed' THEN state || ' ' || error_code ELSE state END, count(*) FROM captures
+			WHERE tenant = $1 GROUP BY 1`,
 		x.id(),
 	)
 	if err != nil {
@@ -75,7 +76,8 @@ func (x *line) settled(t *testing.T, within time.Duration) (counts map[string]in
 	return counts
 }
 
-// TestCapture : every call of a Tenant that wants it is a file in its bucket, as long as the call, with both sides in it; nothing else is there.
+// TestCapture : every call of a Tenant that wants it is a file in its bucket, as long as the call, with both sides in
+// it; nothing else is there.
 func TestCapture(t *testing.T) {
 	line := newLine(t, 100)
 	line.capture(t)

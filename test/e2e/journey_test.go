@@ -62,9 +62,24 @@ func TestRefusals(t *testing.T) {
 	}{
 		"bad signature":     {tenant.statusURL(), "not the secret", body, http.StatusUnauthorized},
 		"missing signature": {tenant.statusURL(), "", body, http.StatusUnauthorized},
-		"unknown tenant":    {strings.Replace(tenant.statusURL(), "/support/", "/nobody/", 1), tenant.secret, body, http.StatusUnauthorized},
-		"oversized body":    {tenant.statusURL(), tenant.secret, strings.Repeat("a", 2<<20), http.StatusRequestEntityTooLarge},
-		"unknown event":     {strings.Replace(tenant.statusURL(), "/status", "/nonsense", 1), tenant.secret, body, http.StatusNotFound},
+		"unknown tenant": {
+			strings.Replace(tenant.statusURL(), "/support/", "/nobody/", 1),
+			tenant.secret,
+			body,
+			http.StatusUnauthorized,
+		},
+		"oversized body": {
+			tenant.statusURL(),
+			tenant.secret,
+			strings.Repeat("a", 2<<20),
+			http.StatusRequestEntityTooLarge,
+		},
+		"unknown event": {
+			strings.Replace(tenant.statusURL(), "/status", "/nonsense", 1),
+			tenant.secret,
+			body,
+			http.StatusNotFound,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := tenant.post(t.Context(), tc.url, tc.secret, tc.body)
@@ -115,10 +130,20 @@ func TestApply(t *testing.T) {
 		condition   string
 		reason      string
 	}{
-		"good":            {"support", good[0].sourceURL, v1alpha1.ConditionReady, v1alpha1.ReasonUploaded},
-		"unknown tenant":  {"nobody", good[0].sourceURL, v1alpha1.ConditionStalled, v1alpha1.ReasonTenantNotFound},
-		"host off list":   {"support", "https://evil.example/a.mp3", v1alpha1.ConditionStalled, v1alpha1.ReasonSourceRefused},
-		"private address": {"support", "http://169.254.169.254/latest", v1alpha1.ConditionStalled, v1alpha1.ReasonSourceRefused},
+		"good":           {"support", good[0].sourceURL, v1alpha1.ConditionReady, v1alpha1.ReasonUploaded},
+		"unknown tenant": {"nobody", good[0].sourceURL, v1alpha1.ConditionStalled, v1alpha1.ReasonTenantNotFound},
+		"host off list": {
+			"support",
+			"https://evil.example/a.mp3",
+			v1alpha1.ConditionStalled,
+			v1alpha1.ReasonSourceRefused,
+		},
+		"private address": {
+			"support",
+			"http://169.254.169.254/latest",
+			v1alpha1.ConditionStalled,
+			v1alpha1.ReasonSourceRefused,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			obj := &v1alpha1.CallRecording{

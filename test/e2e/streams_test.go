@@ -182,7 +182,8 @@ func TestStreams(t *testing.T) {
 	var calls, sent, back, dropped int
 	if err := line.db.QueryRow(
 		t.Context(),
-		`SELECT count(*), sum(frames_to_agent), sum(frames_to_exotel), sum(dropped_to_agent + dropped_to_exotel) FROM stream_sessions
+		`SELECT count(*), sum(frames_to_agent), sum(frames_to_exotel), sum(dropped_to_agent + dropped_to_exotel)
+			FROM stream_sessions
 		WHERE tenant = $1 AND end_reason = 'call_ended' AND frames_to_agent > 10`,
 		line.id(),
 	).Scan(
@@ -266,9 +267,10 @@ func (x *line) callUntil(ctx context.Context, t *testing.T) (n int) {
 	return n
 }
 
-// TestDataPlanePodCrashes kills a pod in the midst of 300 calls: the other pods end its sessions within a minute, its calls' sockets are gone
-// on both sides, and the Tenant may have exactly as many new calls as it lost. The calls of other pods notice nothing. What the pod captured
-// has failed with a reason in the end, since its disk is gone and the calls were short; what the others captured is whole.
+// TestDataPlanePodCrashes kills a pod in the midst of 300 calls: the other pods end its sessions within a minute, its
+// calls' sockets are gone on both sides, and the Tenant may have exactly as many new calls as it lost. The calls of
+// other pods notice nothing. What the pod captured has failed with a reason in the end, since its disk is gone and the
+// calls were short; what the others captured is whole.
 func TestDataPlanePodCrashes(t *testing.T) {
 	const limit = 300
 	line := newLine(t, limit)
@@ -341,7 +343,8 @@ func (x *line) busiest(t *testing.T) (*corev1.Pod, int) {
 	var n int
 	if err := x.db.QueryRow(
 		t.Context(),
-		`SELECT pod, count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 1`,
+		`SELECT pod, count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL GROUP BY 1
+			ORDER BY 2 DESC LIMIT 1`,
 		x.id(),
 	).Scan(
 		&name,

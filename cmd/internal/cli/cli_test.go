@@ -235,10 +235,27 @@ func TestUploadStatus(t *testing.T) {
 		want int
 		says string
 	}{
-		"no config":         {[]string{"--config=/nowhere/config.json"}, nil, 64, "the pod must mount the tenant's Secret there"},
-		"garbage":           {[]string{"--config=" + garbage}, nil, 64, "not the JSON"},
-		"another version":   {[]string{"--config=" + writeConfig(t, func(u *tenantconfig.Upload) { u.Version++ })}, nil, 64, "must be of one release"},
-		"no database URL":   {[]string{"--config=" + writeConfig(t, func(u *tenantconfig.Upload) { u.DatabaseURL = "postgres://u:topsecret@%zz" })}, nil, 64, "cannot be read"},
+		"no config": {
+			[]string{"--config=/nowhere/config.json"},
+			nil,
+			64,
+			"the pod must mount the tenant's Secret there",
+		},
+		"garbage": {[]string{"--config=" + garbage}, nil, 64, "not the JSON"},
+		"another version": {
+			[]string{"--config=" + writeConfig(t, func(u *tenantconfig.Upload) { u.Version++ })},
+			nil,
+			64,
+			"must be of one release",
+		},
+		"no database URL": {
+			[]string{"--config=" + writeConfig(t, func(u *tenantconfig.Upload) {
+				u.DatabaseURL = "postgres://u:topsecret@%zz"
+			})},
+			nil,
+			64,
+			"cannot be read",
+		},
 		"database away":     {[]string{"--config=" + writeConfig(t, asIs)}, nil, 1, "database unavailable"},
 		"bad range":         {[]string{"--allowed-source-cidrs=everything"}, nil, 64, "is not an address range"},
 		"unknown flag":      {[]string{"--nonsense"}, nil, 64, "unknown flag: --nonsense"},
@@ -246,8 +263,13 @@ func TestUploadStatus(t *testing.T) {
 		"argument":          {[]string{"nonsense"}, nil, 64, `unknown command "nonsense" for "upload"`},
 		"environment":       {nil, map[string]string{"CALY_CONCURRENCY": "many"}, 64, "CALY_CONCURRENCY"},
 		"config in the env": {nil, map[string]string{"CALY_CONFIG": "/nowhere/from-env"}, 64, "/nowhere/from-env"},
-		"address taken":     {[]string{"--metrics-listen=" + taken.Addr().String()}, nil, 64, "choose another --metrics-listen"},
-		"help":              {[]string{"--help"}, nil, 0, ""},
+		"address taken": {
+			[]string{"--metrics-listen=" + taken.Addr().String()},
+			nil,
+			64,
+			"choose another --metrics-listen",
+		},
+		"help": {[]string{"--help"}, nil, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range tc.env {

@@ -13,8 +13,9 @@ const (
 	maxLocal = 64
 )
 
-// emailForm is a dot-atom, an @, and a domain of at least two labels: what every mail server delivers. Quoted and commented forms, addresses
-// in brackets and letters beyond ASCII are left out; a domain beyond ASCII is written in its xn-- form.
+// emailForm is a dot-atom, an @, and a domain of at least two labels: what every mail server delivers. Quoted and
+// commented forms, addresses in brackets and letters beyond ASCII are left out; a domain beyond ASCII is written in
+// its xn-- form.
 var emailForm = regexp.MustCompile(`^[a-z0-9!#$%&'*+/=?^_{|}~\x60-]+(\.[a-z0-9!#$%&'*+/=?^_{|}~\x60-]+)*@` +
 	`([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 

@@ -60,7 +60,10 @@ func TestNormalizeEmail(t *testing.T) {
 
 // FuzzNormalizeEmail : what is taken is its own normal form, and mail can be addressed to it.
 func FuzzNormalizeEmail(f *testing.F) {
-	for _, s := range []string{"jane@acme.example", " JANE@ACME.EXAMPLE ", "a@b", "\"x\"@y.z", "a@b.c\r\nBcc: d@e.f", "mi\u212ae@acme.example"} {
+	for _, s := range []string{
+		"jane@acme.example", " JANE@ACME.EXAMPLE ", "a@b", "\"x\"@y.z", "a@b.c\r\nBcc: d@e.f",
+		"mi\u212ae@acme.example",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -98,21 +98,25 @@ func auth(path string, body fields) request { return request{path: "/api/auth/" 
 func (r *rig) rows(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, table := range []string{"users", "email_codes", "login_sessions", "refresh_token_blacklist", "password_reset_tokens", "revocations", "mail_outbox", "audit_log"} {
+	for _, table := range []string{
+		"users", "email_codes", "login_sessions", "refresh_token_blacklist", "password_reset_tokens",
+		"revocations", "mail_outbox", "audit_log",
+	} {
 		all[table] = r.text(t, `SELECT string_agg(t::text, E'\n' ORDER BY t::text) FROM `+table+` t`)
 	}
 	return all
 }
 
-// TestDatabaseGoesMidFlow : the last statement of each flow finds the database gone. It is answered as that, and nothing has changed; sent again
-// it succeeds.
+// TestDatabaseGoesMidFlow : the last statement of each flow finds the database gone. It is answered as that, and
+// nothing has changed; sent again it succeeds.
 func TestDatabaseGoesMidFlow(t *testing.T) {
 	for name, flow := range flows {
 		t.Run(name, func(t *testing.T) {
 			stage := newStage(t)
 			stage.pg.Exec(
 				t,
-				`CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$`,
+				`CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating `+
+					`connection' USING ERRCODE = '57P01'; END $$`,
 			)
 			stage.pg.Exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
 			before := stage.rows(t)

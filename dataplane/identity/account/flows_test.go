@@ -74,7 +74,8 @@ func (r *rig) noSecrets(t *testing.T, secrets ...string) {
 	rows := r.text(
 		t,
 		`SELECT (SELECT string_agg(a::text, ' ') FROM audit_log a) || (SELECT string_agg(u::text, ' ') FROM users u) ||
-		coalesce((SELECT string_agg(s::text, ' ') FROM login_sessions s), '') || (SELECT string_agg(encode(m.sealed, 'escape') || m.event_key, ' ') FROM mail_outbox m)`,
+		coalesce((SELECT string_agg(s::text, ' ') FROM login_sessions s), '') ||
+			(SELECT string_agg(encode(m.sealed, 'escape') || m.event_key, ' ') FROM mail_outbox m)`,
 	)
 	for _, s := range secrets {
 		if strings.Contains(r.log.String(), s) {
@@ -358,12 +359,36 @@ func TestRegistration(t *testing.T) {
 		status          int
 		want            []string // in the body
 	}{
-		"good":           {email: jane, password: good, status: 202},
-		"closed":         {func(r *rig) { r.acme.Auth.OpenRegistration = false }, jane, good, 403, []string{`"forbidden"`}},
-		"another domain": {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test"} }, jane, good, 400, []string{`"validation"`, `"/email"`}},
-		"a domain below": {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"example"} }, jane, good, 400, []string{`"validation"`, `"/email"`}},
-		"an allowed one": {func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test", "acme.example"} }, jane, good, 202, nil},
-		"no email":       {email: "jane", password: good, status: 400, want: []string{`"validation"`, `"/email"`}},
+		"good": {email: jane, password: good, status: 202},
+		"closed": {
+			func(r *rig) { r.acme.Auth.OpenRegistration = false },
+			jane,
+			good,
+			403,
+			[]string{`"forbidden"`},
+		},
+		"another domain": {
+			func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test"} },
+			jane,
+			good,
+			400,
+			[]string{`"validation"`, `"/email"`},
+		},
+		"a domain below": {
+			func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"example"} },
+			jane,
+			good,
+			400,
+			[]string{`"validation"`, `"/email"`},
+		},
+		"an allowed one": {
+			func(r *rig) { r.acme.Auth.AllowedEmailDomains = []string{"acme.test", "acme.example"} },
+			jane,
+			good,
+			202,
+			nil,
+		},
+		"no email": {email: "jane", password: good, status: 400, want: []string{`"validation"`, `"/email"`}},
 		"short password": {
 			email:    jane,
 			password: "short",

@@ -60,7 +60,7 @@ type codeBody struct {
 		Email string `json:"email" maxLength:"320"`
 		Code  string `json:"code" pattern:"^[0-9]{6}$" doc:"The six digits that were mailed."`
 		// Needed where somebody else may have registered the email too.
-		Password string `json:"password,omitempty" maxLength:"1024" doc:"The password that was registered. Needed where the email was registered more than once."`
+		Password string `json:"password,omitempty" maxLength:"1024" doc:"Needed if the email was registered repeatedly."`
 	}
 }
 
@@ -123,15 +123,16 @@ func tokensOf(t session.Tokens, err error) (*tokensOut, error) {
 
 func (h handlers) registration(a *api.API) {
 	api.Register(a, api.Operation{
-		Method:      http.MethodPost,
-		Path:        "/api/auth/register",
-		ID:          "register",
-		Tag:         tag,
-		Access:      api.Public,
-		Status:      http.StatusAccepted,
-		Summary:     "Register",
-		Description: "Makes an account and mails a code that verifies its email. Whoever has an account is mailed that instead; the answer is the same.",
-		Errors:      []problem.Code{problem.Forbidden, problem.RateLimited, problem.Unavailable},
+		Method:  http.MethodPost,
+		Path:    "/api/auth/register",
+		ID:      "register",
+		Tag:     tag,
+		Access:  api.Public,
+		Status:  http.StatusAccepted,
+		Summary: "Register",
+		Description: "Makes an account and mails a code that verifies its email. Whoever has an account is mailed " +
+			"that instead; the answer is the same.",
+		Errors: []problem.Code{problem.Forbidden, problem.RateLimited, problem.Unavailable},
 	},
 		func(ctx context.Context, in *emailPasswordBody) (*accepted, error) {
 			return accept(
@@ -146,7 +147,8 @@ func (h handlers) registration(a *api.API) {
 		Tag:     tag,
 		Access:  api.Public,
 		Summary: "Verify an email",
-		Description: "Takes the code that was mailed. It is good for ten minutes and five tries. An email that was registered more than once also needs the password, " +
+		Description: "Takes the code that was mailed. It is good for ten minutes and five tries. An email that was " +
+			"registered more than once also needs the password, " +
 			"so that nobody verifies somebody else's.",
 		Errors: []problem.Code{problem.RateLimited},
 	},
@@ -177,14 +179,15 @@ func (h handlers) registration(a *api.API) {
 
 func (h handlers) signingIn(a *api.API) {
 	api.Register(a, api.Operation{
-		Method:      http.MethodPost,
-		Path:        "/api/auth/login",
-		ID:          "login",
-		Tag:         tag,
-		Access:      api.Public,
-		Summary:     "Sign in",
-		Description: "Begins a session. A wrong email, a wrong password, an email that is not verified and a disabled account are answered alike.",
-		Errors:      []problem.Code{problem.Authentication, problem.RateLimited, problem.Unavailable},
+		Method:  http.MethodPost,
+		Path:    "/api/auth/login",
+		ID:      "login",
+		Tag:     tag,
+		Access:  api.Public,
+		Summary: "Sign in",
+		Description: "Begins a session. A wrong email, a wrong password, an email that is not verified and a " +
+			"disabled account are answered alike.",
+		Errors: []problem.Code{problem.Authentication, problem.RateLimited, problem.Unavailable},
 	},
 		func(ctx context.Context, in *emailPasswordBody) (*tokensOut, error) {
 			return tokensOf(h.s.Login(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Password))
@@ -247,15 +250,16 @@ func (h handlers) passwords(a *api.API) {
 			)
 		})
 	api.Register(a, api.Operation{
-		Method:      http.MethodPost,
-		Path:        "/api/auth/reset-password",
-		ID:          "resetPassword",
-		Tag:         tag,
-		Access:      api.Public,
-		Status:      http.StatusNoContent,
-		Summary:     "Set a new password",
-		Description: "Sets the password by the token that was mailed, once. All sessions end. An invitation is accepted in the same way.",
-		Errors:      []problem.Code{problem.RateLimited, problem.Unavailable},
+		Method:  http.MethodPost,
+		Path:    "/api/auth/reset-password",
+		ID:      "resetPassword",
+		Tag:     tag,
+		Access:  api.Public,
+		Status:  http.StatusNoContent,
+		Summary: "Set a new password",
+		Description: "Sets the password by the token that was mailed, once. All sessions end. An invitation is " +
+			"accepted in the same way.",
+		Errors: []problem.Code{problem.RateLimited, problem.Unavailable},
 	},
 		func(ctx context.Context, in *resetBody) (*none, error) {
 			return nil, h.s.ResetPassword(ctx, api.TenantOf(ctx), in.Body.Token, in.Body.Password)

@@ -52,8 +52,8 @@ func (a answer) seen() seen {
 	return seen{a.Status, header, a.raw}
 }
 
-// TestAccountsAreHidden : whatever is asked about an email, the answer is the same for accounts of every kind and for none; and what happens
-// in the database is as much.
+// TestAccountsAreHidden : whatever is asked about an email, the answer is the same for accounts of every kind and for
+// none; and what happens in the database is as much.
 func TestAccountsAreHidden(t *testing.T) {
 	emails := []string{unknown, verified, unverified, disabled, invited}
 	for name, tc := range map[string]struct {
@@ -81,7 +81,8 @@ func TestAccountsAreHidden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newCast(t)
-			const rows = `SELECT (SELECT count(*) FROM mail_outbox) || ' mails ' || (SELECT count(*) FROM audit_log) || ' audited'`
+			const rows = `SELECT (SELECT count(*) FROM mail_outbox) || ' mails ' || (SELECT count(*)
+				FROM audit_log) || ' audited'`
 			var first seen
 			for i, email := range tc.of {
 				before := [2]string{

@@ -71,8 +71,8 @@ func (s *Service) failed(ctx context.Context, t *tenantconfig.Tenant, action, em
 	return s.audit(ctx, t, action, email, why)
 }
 
-// admitLogin counts the try, once there is a place for it: one that nobody will hash costs the database nothing. The failures of an address are
-// looked at, and counted only once it has failed.
+// admitLogin counts the try, once there is a place for it: one that nobody will hash costs the database nothing. The
+// failures of an address are looked at, and counted only once it has failed.
 func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email string, by store.Origin) (
 	tries []counted, leave func(), err error,
 ) {

@@ -121,7 +121,8 @@ func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, 
 	case !good:
 		return invalid(
 			"code",
-			"is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up; who registered more than once "+
+			"is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up; who "+
+				"registered more than once "+
 				"must send the password that was given last, too",
 		)
 	}
@@ -196,8 +197,8 @@ func (s *Service) ResendCode(ctx context.Context, t *tenantconfig.Tenant, raw st
 	}))
 }
 
-// Invite makes an account without a password, for an admin, and mails the token that sets one. The role is one of the store's. The email is as
-// it was typed.
+// Invite makes an account without a password, for an admin, and mails the token that sets one. The role is one of the
+// store's. The email is as it was typed.
 func (s *Service) Invite(ctx context.Context, t *tenantconfig.Tenant, raw, role string) (store.User, error) {
 	if err := s.canMail(); err != nil {
 		return store.User{}, err

@@ -58,8 +58,8 @@ type Options struct {
 	Mail Mail
 	// SessionIdle ends sessions that were not used for so long; 0 means session.DefaultIdle.
 	SessionIdle time.Duration
-	// Settle is how long after its question an answer comes that must not tell how much work it was; 0 means 100 ms. It has to be longer than
-	// the work.
+	// Settle is how long after its question an answer comes that must not tell how much work it was; 0 means 100 ms.
+	// It has to be longer than the work.
 	Settle time.Duration
 	Log    *slog.Logger
 }
@@ -89,8 +89,8 @@ func New(o Options) *Service {
 	}
 }
 
-// settle waits until an answer is due to a question that came at start. A few statements more or less for an account that exists would show in
-// the median of many answers.
+// settle waits until an answer is due to a question that came at start. A few statements more or less for an account
+// that exists would show in the median of many answers.
 func (s *Service) settle(ctx context.Context, start time.Time) {
 	timer := time.NewTimer(s.Settle - time.Since(start))
 	defer timer.Stop()

@@ -44,7 +44,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Namespace: "caly",
 		Subsystem: "mail",
 		Name:      "sent_total",
-		Help: "Tries to send mail, by template and outcome: sent, retried (it will be tried again), failed (refused for good), expired (its time " +
+		Help: "Tries to send mail, by template and outcome: sent, retried (it will be tried again), failed (refused " +
+			"for good), expired (its time " +
 			"ran out), uncertain (given to the server without an answer; not sent again).",
 	}, []string{"template", "outcome"})}
 	for _, t := range mail.Templates() {
@@ -56,7 +57,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Namespace: "caly",
 		Subsystem: "mail",
 		Name:      "server_failures_total",
-		Help:      "Times that the SMTP server accepted no mail from this pod, by step: connect, tls, greet, sign_in, other.",
+		Help: "Times that the SMTP server accepted no mail from this pod, by step: connect, tls, greet, " +
+			"sign_in, other.",
 	}, []string{"step"})
 	for _, step := range steps {
 		m.failures.WithLabelValues(step)

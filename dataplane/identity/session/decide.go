@@ -1,8 +1,8 @@
 // Package session begins login sessions and rotates their refresh tokens.
 //
-// Each refresh uses its token up and gives the next generation. The token before the current one is good for as long as a client with several
-// tabs needs to come to rest, and, once, after that: the answer may have been lost. Whatever else comes again was stolen, or is from whom
-// it was stolen, and ends the session.
+// Each refresh uses its token up and gives the next generation. The token before the current one is good for as long
+// as a client with several tabs needs to come to rest, and, once, after that: the answer may have been lost. Whatever
+// else comes again was stolen, or is from whom it was stolen, and ends the session.
 package session
 
 import (

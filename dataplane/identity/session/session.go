@@ -90,8 +90,8 @@ func newKey() []byte {
 	return key
 }
 
-// Refresh takes a refresh token and gives new ones. ErrInvalid when it is good for nothing. The mail tells of a session that was ended because
-// its token had been used before.
+// Refresh takes a refresh token and gives new ones. ErrInvalid when it is good for nothing. The mail tells of a
+// session that was ended because its token had been used before.
 func (m *Manager) Refresh(
 	ctx context.Context, t *tenantconfig.Tenant, raw string, mail store.MailFor, by store.Origin,
 ) (Tokens, error) {
@@ -120,7 +120,8 @@ func (m *Manager) Refresh(
 	return m.answer(t, st.User, st.Session, st.Now, st.RefreshToken(t.ID))
 }
 
-// answer mints the access token. It says that it was issued at the database's time, which revocations are told by, and ends with the session.
+// answer mints the access token. It says that it was issued at the database's time, which revocations are told by, and
+// ends with the session.
 func (m *Manager) answer(
 	t *tenantconfig.Tenant, u store.User, s store.LoginSession, now time.Time, refresh string,
 ) (Tokens, error) {

@@ -31,9 +31,8 @@ const SharedMemory = 64 << 20
 //
 // What is dropped: the oldest media, once more than the budget of audio waits and the oldest has waited for as long. (An agent that
 // speaks faster than real time into a healthy network is not slow: its audio may be in our hands for a moment.) Beyond maxQueuedAudio
-// bytes, or where the calls together have used up their memory, the oldest goes whatever its age. A single frame is never too much, as long as
-// there is memory.
-// Control frames are never dropped; too many of them end the call.
+// bytes, or where the calls together have used up their memory, the oldest goes whatever its age. A single frame is
+// never too much, as long as there is memory. Control frames are never dropped; too many of them end the call.
 //
 // Clear drops all media that waits, and every mark behind such media: it would tell that audio was played which never was. Marks with
 // no media in front stay, since their audio is in the peer's hands; so do all other frames. Clear itself goes behind what stays, which

@@ -56,7 +56,10 @@ func TestLane(t *testing.T) {
 			want: []string{"a", "b", "c", "d"},
 		},
 		"all at once, and later": {
-			give:        []arrival{media("a", 0), media("b", 0), media("c", 0), media("d", 0), media("e", 199*ms), media("f", 200*ms)},
+			give: []arrival{
+				media("a", 0), media("b", 0), media("c", 0), media("d", 0), media("e", 199*ms),
+				media("f", 200*ms),
+			},
 			want:        []string{"e", "f"},
 			wantDropped: 4,
 		},
@@ -76,7 +79,8 @@ func TestLane(t *testing.T) {
 			wantDropped: 1,
 		},
 		"control frames stay where they are": {
-			give: []arrival{control(agentstream.DTMF, "1"), media("a", 0), control(agentstream.Mark, "m"), media("b", time.Second),
+			give: []arrival{control(agentstream.DTMF, "1"), media("a", 0), control(agentstream.Mark, "m"),
+				media("b", time.Second),
 				media("c", 2*time.Second), control(agentstream.DTMF, "2"), media("d", 3*time.Second)},
 			want:        []string{"1", "m", "c", "2", "d"},
 			wantDropped: 2,
@@ -99,7 +103,10 @@ func TestLane(t *testing.T) {
 			want: []string{"clear"},
 		},
 		"clear": {
-			give:        []arrival{media("a", 0), control(agentstream.Mark, "m"), media("b", 0), control(agentstream.Clear, "clear"), media("c", 0)},
+			give: []arrival{
+				media("a", 0), control(agentstream.Mark, "m"), media("b", 0),
+				control(agentstream.Clear, "clear"), media("c", 0),
+			},
 			want:        []string{"clear", "c"},
 			wantDropped: 2,
 			wantStale:   1,
@@ -112,19 +119,26 @@ func TestLane(t *testing.T) {
 			wantStale:   1,
 		},
 		"clear keeps all else": {
-			give: []arrival{media("a", 0), control(agentstream.Start, "start"), control(agentstream.Other, "other"), control(agentstream.DTMF, "1"),
+			give: []arrival{media("a", 0), control(agentstream.Start, "start"), control(agentstream.Other, "other"),
+				control(agentstream.DTMF, "1"),
 				control(agentstream.Clear, "clear"), control(agentstream.Stop, "stop")},
 			want:        []string{"start", "other", "1", "clear", "stop"},
 			wantDropped: 1,
 		},
 		"clear upon clear is one": {
-			give:        []arrival{control(agentstream.Clear, "clear"), media("a", 0), control(agentstream.Mark, "m"), control(agentstream.Clear, "again")},
+			give: []arrival{
+				control(agentstream.Clear, "clear"), media("a", 0), control(agentstream.Mark, "m"),
+				control(agentstream.Clear, "again"),
+			},
 			want:        []string{"clear"},
 			wantDropped: 1,
 			wantStale:   1,
 		},
 		"clear behind something else is another": {
-			give: []arrival{control(agentstream.Clear, "clear"), control(agentstream.DTMF, "1"), control(agentstream.Clear, "again")},
+			give: []arrival{
+				control(agentstream.Clear, "clear"), control(agentstream.DTMF, "1"),
+				control(agentstream.Clear, "again"),
+			},
 			want: []string{"clear", "1", "again"},
 		},
 		"control frames without end": {
@@ -294,7 +308,8 @@ func TestUpgradeRefuses(t *testing.T) {
 	}
 }
 
-// TestLaneMemory : what the calls share runs out, and the lanes drop their oldest audio; each keeps what is its own, and gives the rest back.
+// TestLaneMemory : what the calls share runs out, and the lanes drop their oldest audio; each keeps what is its own,
+// and gives the rest back.
 func TestLaneMemory(t *testing.T) {
 	const frame = 16 << 10
 	shared := budget.New(3 * frame)

@@ -16,7 +16,8 @@ func redialing(r *rig, o *Options) {
 	o.Redial = func(ctx context.Context) (*Conn, error) { return r.dial(ctx, ConnOptions{}) }
 }
 
-// TestReconnect : an agent whose connection breaks gets a second one, which begins with start; audio of the meantime waits within its budget.
+// TestReconnect : an agent whose connection breaks gets a second one, which begins with start; audio of the meantime
+// waits within its budget.
 func TestReconnect(t *testing.T) {
 	for name, lose := range map[string]func(*raw){
 		"gone":     func(a *raw) { _ = a.Close() },

@@ -199,8 +199,8 @@ func TestClear(t *testing.T) {
 	}
 }
 
-// TestSlowGoodbye : a side that was slow and then ends the call still has its close answered, behind what is on its way. Nothing follows it, and the
-// call has ended then.
+// TestSlowGoodbye : a side that was slow and then ends the call still has its close answered, behind what is on its
+// way. Nothing follows it, and the call has ended then.
 func TestSlowGoodbye(t *testing.T) {
 	for name, toAgent := range map[string]bool{"the agent": true, "Exotel": false} {
 		t.Run(name, func(t *testing.T) {
@@ -396,8 +396,8 @@ func tcpPair(t *testing.T) (client, server net.Conn) {
 	return client, server
 }
 
-// TestMemoryIsShared : many calls whose agents flood them while Exotel does not read hold no more together than they may, a call beside them
-// loses nothing, and all of it is given back.
+// TestMemoryIsShared : many calls whose agents flood them while Exotel does not read hold no more together than they
+// may, a call beside them loses nothing, and all of it is given back.
 func TestMemoryIsShared(t *testing.T) {
 	const most = 256 << 10
 	memory := budget.New(most)

@@ -87,7 +87,11 @@ func (o *Options) setDefaults() {
 	for _, d := range []struct {
 		option *time.Duration
 		value  time.Duration
-	}{{&o.HeartbeatEvery, 10 * time.Second}, {&o.SweepEvery, 15 * time.Second}, {&o.Unseen, 90 * time.Second}, {&o.RequestWithin, 2 * time.Minute},
+	}{
+		{&o.HeartbeatEvery, 10 * time.Second},
+		{&o.SweepEvery, 15 * time.Second},
+		{&o.Unseen, 90 * time.Second},
+		{&o.RequestWithin, 2 * time.Minute},
 		{&o.FinishWithin, 30 * time.Second}, {&o.StopWithin, 15 * time.Second}, {&o.GiveUpAfter, 6 * time.Hour}} {
 		if *d.option <= 0 {
 			*d.option = d.value
@@ -276,7 +280,8 @@ func (s *Capture) refuse() {
 		ctx,
 		row,
 		CodeNoRoom,
-		"the call was not captured: its pod had as many captures as it may, in all or of one namespace (--max-captures)",
+		"the call was not captured: its pod had as many captures as it may, in all or of one namespace "+
+			"(--max-captures)",
 	)
 	if err != nil {
 		s.c.o.Log.Warn("a call was not captured, and no row tells of it",

@@ -171,7 +171,8 @@ func TestBucketAway(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestBreaker : a bucket that has failed several times in a row is left alone for a while, by all captures of its tenant; another tenant's is not.
+// TestBreaker : a bucket that has failed several times in a row is left alone for a while, by all captures of its
+// tenant; another tenant's is not.
 func TestBreaker(t *testing.T) {
 	rig := newRig(t)
 	var asked atomic.Int64

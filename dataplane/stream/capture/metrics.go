@@ -41,7 +41,8 @@ func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 			Namespace: "caly",
 			Subsystem: "captures",
 			Name:      "dropped_frames_total",
-			Help:      "Frames of audio that captures lack, because the disk was too slow, the frame no audio, or there was no memory for it. The calls had them.",
+			Help: "Frames of audio that captures lack, because the disk was too slow, the frame no audio, or " +
+				"there was no memory for it. The calls had them.",
 		}),
 	}
 	for _, o := range []string{

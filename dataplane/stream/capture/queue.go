@@ -16,7 +16,8 @@ const (
 	wakeAt = 64 << 10
 	// roomToKeep between two looks; more is given back.
 	roomToKeep = 64 << 10
-	// sharedMemory is what all captures of a pod share for audio that waits, in bytes: for the disk, or for its time. Each has a little for itself.
+	// sharedMemory is what all captures of a pod share for audio that waits, in bytes: for the disk, or for its time.
+	// Each has a little for itself.
 	sharedMemory = 64 << 20
 )
 

@@ -44,7 +44,8 @@ func TestQueueBounds(t *testing.T) {
 	}
 }
 
-// TestQueuesShare : queues that are behind hold no more together than they may, what the recorder has taken included; each has its own besides.
+// TestQueuesShare : queues that are behind hold no more together than they may, what the recorder has taken included;
+// each has its own besides.
 func TestQueuesShare(t *testing.T) {
 	const free, most = 10_000, 20_000
 	memory := budget.New(most)
@@ -135,7 +136,14 @@ func TestBudget(t *testing.T) {
 		tenant string
 		n      int64
 		want   bool
-	}{{acme, 50, true}, {acme, 1, false}, {globex, 40, true}, {globex, 11, false}, {"third/one", 10, true}, {"third/one", 1, false}} {
+	}{
+		{acme, 50, true},
+		{acme, 1, false},
+		{globex, 40, true},
+		{globex, 11, false},
+		{"third/one", 10, true},
+		{"third/one", 1, false},
+	} {
 		if got := b.take(tc.tenant, tc.n); got != tc.want {
 			t.Errorf("step %d: %v", i, got)
 		}

@@ -138,7 +138,9 @@ func TestCuts(t *testing.T) {
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
 		"deleted": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(globex)) },
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
-		"deleted and created again": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&again, globex)) },
+		"deleted and created again": {func(r *rig, _ *registry.Live) {
+			r.tenants.Store(tenantconfig.NewSnapshot(&again, globex))
+		},
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
 		"closed by a person": {func(r *rig, l *registry.Live) {
 			r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
@@ -241,7 +243,8 @@ func TestEnd(t *testing.T) {
 	live.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
 	soon.Holds(t, "the heartbeat tells what Exotel told", func() bool {
 		return rig.one(
-			`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`,
+			`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127)
+				AND stream_sid = E's\uFFFD' AND ended_at IS NULL`,
 		) == 1
 	})
 	live.End(t.Context(), &bridge.End{
@@ -254,8 +257,10 @@ func TestEnd(t *testing.T) {
 	live.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	live.End(t.Context(), nil)
 	if n := rig.one(
-		`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1' AND stream_sid = 's1' AND pod = 'a'
-		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`,
+		`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1'
+			AND stream_sid = 's1' AND pod = 'a'
+		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel,
+			bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`,
 	); n != 1 {
 		t.Errorf("the row says %q, or less", rig.reason(live))
 	}
@@ -298,7 +303,8 @@ func TestCountsInHeartbeats(t *testing.T) {
 	)
 	has := func(l *registry.Live, counts ...int64) bool {
 		return rig.one(
-			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
+			`SELECT count(*)::int FROM stream_sessions WHERE id = $1
+				AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
 			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`,
 			l.ID(),
 			counts,
@@ -594,7 +600,8 @@ func TestChurn(t *testing.T) {
 	}
 	group.Wait()
 	if n := rig.one(
-		`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`,
+		`SELECT count(*)::int FROM stream_sessions
+			WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`,
 	); n != 0 ||
 		pod.Live() != 0 {
 		t.Errorf("%d rows are wrong, %d live", n, pod.Live())

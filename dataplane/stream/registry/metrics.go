@@ -30,13 +30,15 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 		Namespace: "caly",
 		Subsystem: "stream_sessions",
 		Name:      "admissions_total",
-		Help:      "Streams that wanted in, by outcome: admitted, tenant_limit, pod_limit, draining, token_used, error (of the database).",
+		Help: "Streams that wanted in, by outcome: admitted, tenant_limit, pod_limit, draining, token_used, " +
+			"error (of the database).",
 	}, []string{"outcome"})
 	cuts := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caly",
 		Subsystem: "stream_sessions",
 		Name:      "cuts_total",
-		Help:      "Streams that were cut off, by reason: suspended (the tenant, or gone), closed (by a person), orphaned (the row had ended), drained, limit (of age).",
+		Help: "Streams that were cut off, by reason: suspended (the tenant, or gone), closed (by a person), " +
+			"orphaned (the row had ended), drained, limit (of age).",
 	},
 		[]string{"reason"})
 	m := &metrics{
@@ -46,19 +48,26 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 			Namespace: "caly",
 			Subsystem: "stream_sessions",
 			Name:      "ends_lost_total",
-			Help:      "Ends that could not be written, and were too many to keep. A janitor ends their sessions as orphans.",
+			Help: "Ends that could not be written, and were too many to keep. A janitor ends their sessions as " +
+				"orphans.",
 		}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "caly",
 			Subsystem: "stream_sessions",
 			Name:      "heartbeat_failures_total",
-			Help:      "Heartbeats that the database did not take. After 45 s of them the pod's sessions are ended as orphans.",
+			Help: "Heartbeats that the database did not take. After 45 s of them the pod's sessions are ended " +
+				"as orphans.",
 		}),
 	}
-	for _, o := range []string{outcomeAdmitted, outcomeTenantLimit, outcomePodLimit, outcomeDraining, outcomeTokenUsed, outcomeError} {
+	for _, o := range []string{
+		outcomeAdmitted, outcomeTenantLimit, outcomePodLimit, outcomeDraining, outcomeTokenUsed,
+		outcomeError,
+	} {
 		m.admissions[o] = admissions.WithLabelValues(o)
 	}
-	for _, reason := range []bridge.Reason{bridge.Suspended, bridge.Drained, bridge.Closed, bridge.Orphaned, bridge.Limit} {
+	for _, reason := range []bridge.Reason{
+		bridge.Suspended, bridge.Drained, bridge.Closed, bridge.Orphaned, bridge.Limit,
+	} {
 		m.cuts[reason] = cuts.WithLabelValues(string(reason))
 	}
 	if reg != nil {

@@ -94,8 +94,8 @@ func (r *Registry) endInherited(ctx context.Context) (done bool) {
 	return err == nil && complete // the heartbeat reports that the database is unreachable
 }
 
-// beatStarted has the rows of streams that have started since the last look know their calls: people look for them by those, and of a pod that is
-// gone before its next heartbeat nobody else could tell.
+// beatStarted has the rows of streams that have started since the last look know their calls: people look for them by
+// those, and of a pod that is gone before its next heartbeat nobody else could tell.
 func (r *Registry) beatStarted(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.o.LookEvery)
 	defer cancel()

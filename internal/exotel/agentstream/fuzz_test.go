@@ -35,7 +35,10 @@ func refer(frame []byte) (reference, bool) {
 	}
 	start, _ := object(message["start"])
 	r := reference{kind: kindOf([]byte(text(message["event"])))}
-	for _, sid := range []string{text(message["stream_sid"]), text(message["streamSid"]), text(start["stream_sid"]), text(start["streamSid"])} {
+	for _, sid := range []string{
+		text(message["stream_sid"]), text(message["streamSid"]), text(start["stream_sid"]),
+		text(start["streamSid"]),
+	} {
 		if r.sid == "" {
 			r.sid = sid
 		}
@@ -71,11 +74,15 @@ func depth(doc []byte) (deepest int) {
 func FuzzScan(f *testing.F) {
 	for _, seed := range []string{
 		`{"event":"connected"}`,
-		`{"event":"start","sequence_number":1,"stream_sid":"s","start":{"stream_sid":"s","call_sid":"c","custom_parameters":{"k":"v"},"media_format":{"sample_rate":"8000"}}}`,
-		`{"event":"media","sequence_number":"3","streamSid":"s","media":{"chunk":2,"timestamp":-1.5e+3,"payload":"AAAA\/\u002f"}}`,
-		`{"event":"media","media":{"payload":"AAAABBBBCCCCDDDDEEEEFFFF"},"media":{"payload":null},"x":[[],{},[1,{"a":[true,false,null]}]]}`,
+		`{"event":"start","sequence_number":1,"stream_sid":"s","start":{"stream_sid":"s","call_sid":"c",` +
+			`"custom_parameters":{"k":"v"},"media_format":{"sample_rate":"8000"}}}`,
+		`{"event":"media","sequence_number":"3","streamSid":"s","media":{"chunk":2,"timestamp":-1.5e+3,` +
+			`"payload":"AAAA\/\u002f"}}`,
+		`{"event":"media","media":{"payload":"AAAABBBBCCCCDDDDEEEEFFFF"},"media":{"payload":null},"x":[[],{},[1,` +
+			`{"a":[true,false,null]}]]}`,
 		`{"\u0065vent":"\ud83d\ude42\ud83d","stream_sid":"नम"}`,
-		`{"event":"dtmf","digit":"5"}`, `{"event":"stop","stop":{"reason":"callended"}}`, `[]`, `{"a":01}`, "{\"a\":\"\xff\"}",
+		`{"event":"dtmf","digit":"5"}`, `{"event":"stop","stop":{"reason":"callended"}}`, `[]`, `{"a":01}`,
+		"{\"a\":\"\xff\"}",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -102,12 +109,14 @@ func FuzzScan(f *testing.F) {
 func FuzzParseStart(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"event":"start","streamSid":"s","start":{"callSid":"c","customParameters":{"k":1},"mediaFormat":{"sampleRate":"16000 Hz"}}}`,
+			`{"event":"start","streamSid":"s","start":{"callSid":"c","customParameters":{"k":1},` +
+				`"mediaFormat":{"sampleRate":"16000 Hz"}}}`,
 		),
 	)
 	f.Add(
 		[]byte(
-			`{"event":"start","start":{"stream_sid":"s","media_format":{"encoding":"raw","sample_rate":8000,"bit_rate":128}}}`,
+			`{"event":"start","start":{"stream_sid":"s","media_format":{"encoding":"raw","sample_rate":8000,` +
+				`"bit_rate":128}}}`,
 		),
 	)
 	f.Fuzz(func(t *testing.T, data []byte) {

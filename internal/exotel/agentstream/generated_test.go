@@ -148,7 +148,8 @@ func TestScanDamaged(t *testing.T) {
 			"QUJD",
 			40,
 		) + `"}}`,
-		`{"event":"start","start":{"streamSid":"s1","media_format":{"sample_rate":"8000"},"custom_parameters":{"k":[1,-2.5e3,null,true,{}]}}}`,
+		`{"event":"start","start":{"streamSid":"s1","media_format":{"sample_rate":"8000"},` +
+			`"custom_parameters":{"k":[1,-2.5e3,null,true,{}]}}}`,
 	}
 	const damage = "\"\\{}[]:,0e-.nul \x00\x1f\x7f\x80\xc3\xff"
 	var s Scanner
@@ -225,10 +226,13 @@ func TestPlain(t *testing.T) {
 func TestAppend(t *testing.T) {
 	dst := []byte("before ")
 	for want, got := range map[string][]byte{
-		`before {"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`:          AppendMedia(dst, []byte("s1"), []byte("AAAA")),
-		`before {"event":"mark","stream_sid":"s1","mark":{"name":"label"}}`:              AppendMark(dst, []byte("s1"), []byte("label")),
-		`before {"event":"mark","stream_sid":"s\"1","mark":{"name":"a\\b\u000a\u001f"}}`: AppendMark(dst, []byte(`s"1`), []byte("a\\b\n\x1f")),
-		`before {"event":"clear","stream_sid":"s1"}`:                                     AppendClear(dst, []byte("s1")),
+		`before {"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`: AppendMedia(dst, []byte("s1"),
+			[]byte("AAAA")),
+		`before {"event":"mark","stream_sid":"s1","mark":{"name":"label"}}`: AppendMark(dst, []byte("s1"),
+			[]byte("label")),
+		`before {"event":"mark","stream_sid":"s\"1","mark":{"name":"a\\b\u000a\u001f"}}`: AppendMark(dst, []byte(`s"1`),
+			[]byte("a\\b\n\x1f")),
+		`before {"event":"clear","stream_sid":"s1"}`: AppendClear(dst, []byte("s1")),
 	} {
 		if string(got) != want {
 			t.Errorf("got  %s\nwant %s", got, want)

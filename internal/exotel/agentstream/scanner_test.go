@@ -34,28 +34,40 @@ func TestScanExotel(t *testing.T) {
 		frame string
 		want  scanned
 	}{
-		"connected":                {`{"event":"connected"}`, scanned{Kind: Connected}},
-		"connected with a version": {`{"event":"connected","protocol":"Call","version":"1.0.0"}`, scanned{Kind: Connected}},
-		"start": {`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":"c","account_sid":"a","from":"1",` +
-			`"to":"2","custom_parameters":{"k":"v"},"media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`,
+		"connected": {`{"event":"connected"}`, scanned{Kind: Connected}},
+		"connected with a version": {
+			`{"event":"connected","protocol":"Call","version":"1.0.0"}`,
+			scanned{Kind: Connected},
+		},
+		"start": {`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":"c",` +
+			`"account_sid":"a","from":"1",` +
+			`"to":"2","custom_parameters":{"k":"v"},"media_format":{"encoding":"raw","sample_rate":"8000",` +
+			`"bit_rate":"128"}}}`,
 			scanned{Kind: Start, SID: "s1"}},
 		"start that names itself inside": {`{"event":"start","start":{"stream_sid":"s1","call_sid":"c"}}`, scanned{
 			Kind: Start,
 			SID:  "s1",
 		}},
-		"start in camel case": {`{"event":"start","sequenceNumber":"1","start":{"streamSid":"s1","callSid":"c","mediaFormat":{}}}`,
+		"start in camel case": {`{"event":"start","sequenceNumber":"1","start":{"streamSid":"s1","callSid":"c",` +
+			`"mediaFormat":{}}}`,
 			scanned{Kind: Start, SID: "s1", Oddities: []string{"camel_case"}}},
-		"start with more": {`{"event":"start","stream_sid":"s1","start":{"call_sid":"c","tracks":["inbound",{"a":[]}]}}`,
+		"start with more": {`{"event":"start","stream_sid":"s1","start":{"call_sid":"c","tracks":["inbound",` +
+			`{"a":[]}]}}`,
 			scanned{Kind: Start, SID: "s1", Oddities: []string{"extra_keys"}}},
-		"media": {`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10","payload":"` + frame20ms + `"}}`,
+		"media": {`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10",` +
+			`"payload":"` + frame20ms + `"}}`,
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms}},
-		"media with every number quoted": {`{"event":"media","sequence_number":"3","stream_sid":"s1","media":{"chunk":"2","timestamp":"10","payload":"` + frame20ms + `"}}`,
+		"media with every number quoted": {`{"event":"media","sequence_number":"3","stream_sid":"s1",` +
+			`"media":{"chunk":"2","timestamp":"10","payload":"` + frame20ms + `"}}`,
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms, Oddities: []string{"quoted_number"}}},
-		"media with no number quoted": {`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":-1.5e3,"payload":"` + frame20ms + `"}}`,
+		"media with no number quoted": {`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,` +
+			`"timestamp":-1.5e3,"payload":"` + frame20ms + `"}}`,
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms, Oddities: []string{"bare_number"}}},
-		"media back to front": {`{"media":{"payload":"` + frame20ms + `","timestamp":"10","chunk":2},"stream_sid":"s1","sequence_number":3,"event":"media"}`,
+		"media back to front": {`{"media":{"payload":"` + frame20ms + `","timestamp":"10","chunk":2},` +
+			`"stream_sid":"s1","sequence_number":3,"event":"media"}`,
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms}},
-		"media with space everywhere": {" {\t\"event\" : \"media\" ,\r\n \"stream_sid\" : \"s1\" , \"media\" : { \"payload\" : \"" + frame20ms + "\" } } \n",
+		"media with space everywhere": {" {\t\"event\" : \"media\" ,\r\n \"stream_sid\" : \"s1\" , \"media\" : { " +
+			"\"payload\" : \"" + frame20ms + "\" } } \n",
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms}},
 		"media in camel case": {`{"event":"media","streamSid":"s1","media":{"payload":"` + frame20ms + `"}}`,
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms, Oddities: []string{"camel_case"}}},
@@ -83,10 +95,11 @@ func TestScanExotel(t *testing.T) {
 			Kind: Mark,
 			SID:  "s1",
 		}},
-		"dtmf": {`{"event":"dtmf","sequence_number":1,"stream_sid":"s1","dtmf":{"duration":"200","digit":"5"}}`, scanned{
-			Kind: DTMF,
-			SID:  "s1",
-		}},
+		"dtmf": {`{"event":"dtmf","sequence_number":1,"stream_sid":"s1","dtmf":{"duration":"200","digit":"5"}}`,
+			scanned{
+				Kind: DTMF,
+				SID:  "s1",
+			}},
 		"flat dtmf": {`{"event":"dtmf","stream_sid":"s1","digit":"5"}`, scanned{
 			Kind:     DTMF,
 			SID:      "s1",
@@ -118,7 +131,8 @@ func TestScanExotel(t *testing.T) {
 			Kind: Mark,
 			SID:  "s1",
 		}},
-		"deep but bounded": {`{"event":"mark","stream_sid":"s1","x":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`,
+		"deep but bounded": {`{"event":"mark","stream_sid":"s1","x":` + strings.Repeat("[",
+			64) + strings.Repeat("]", 64) + `}`,
 			scanned{Kind: Mark, SID: "s1", Oddities: []string{"extra_keys"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -163,21 +177,23 @@ func TestScanMalformed(t *testing.T) {
 		"an escaped quote at the end": `{"event":"\"`,
 		"a line break in a string":    "{\"event\":\"me\ndia\"}",
 		"a NUL in a long string":      "{\"event\":\"" + strings.Repeat("a", 64) + "\x00\"}",
-		"a NUL deep in a payload":     "{\"media\":{\"payload\":\"" + strings.Repeat("a", 27) + "\x00" + strings.Repeat("a", 64) + "\"}}",
-		"a number with a zero":        `{"x":01}`,
-		"a number without digits":     `{"x":-}`,
-		"a fraction without digits":   `{"x":1.}`,
-		"an exponent without":         `{"x":1e+}`,
-		"a plus":                      `{"x":+1}`,
-		"not a number":                `{"x":NaN}`,
-		"half a literal":              `{"x":tru}`,
-		"a literal with a tail":       `{"x":nullx}`,
-		"audio, not text":             "\x00\x01\xfe\xff",
-		"bad UTF-8 in a value":        "{\"event\":\"mark\",\"mark\":{\"name\":\"\xff\"}}",
-		"bad UTF-8 in a payload":      "{\"event\":\"media\",\"media\":{\"payload\":\"" + strings.Repeat("A", 640) + "\xc3\"}}",
-		"half a surrogate in UTF-8":   "{\"event\":\"\xed\xa0\x80\"}",
-		"too deep":                    `{"x":` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `}`,
-		"very deep":                   `{"x":` + strings.Repeat(`{"a":`, 100_000),
+		"a NUL deep in a payload": "{\"media\":{\"payload\":\"" + strings.Repeat("a",
+			27) + "\x00" + strings.Repeat("a", 64) + "\"}}",
+		"a number with a zero":      `{"x":01}`,
+		"a number without digits":   `{"x":-}`,
+		"a fraction without digits": `{"x":1.}`,
+		"an exponent without":       `{"x":1e+}`,
+		"a plus":                    `{"x":+1}`,
+		"not a number":              `{"x":NaN}`,
+		"half a literal":            `{"x":tru}`,
+		"a literal with a tail":     `{"x":nullx}`,
+		"audio, not text":           "\x00\x01\xfe\xff",
+		"bad UTF-8 in a value":      "{\"event\":\"mark\",\"mark\":{\"name\":\"\xff\"}}",
+		"bad UTF-8 in a payload": "{\"event\":\"media\",\"media\":{\"payload\":\"" + strings.Repeat("A",
+			640) + "\xc3\"}}",
+		"half a surrogate in UTF-8": "{\"event\":\"\xed\xa0\x80\"}",
+		"too deep":                  `{"x":` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `}`,
+		"very deep":                 `{"x":` + strings.Repeat(`{"a":`, 100_000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s Scanner
@@ -225,7 +241,8 @@ func TestScanStream(t *testing.T) {
 // TestScanAllocatesNothing : not even for a message whose sender escapes every slash, once the Scanner has room.
 func TestScanAllocatesNothing(t *testing.T) {
 	for name, frame := range map[string]string{
-		"media":   `{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10","payload":"` + audio(1600) + `"}}`,
+		"media": `{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10",` +
+			`"payload":"` + audio(1600) + `"}}`,
 		"escaped": `{"event":"media","stream_sid":"s1","media":{"payload":"` + strings.Repeat(`\/`, 800) + `"}}`,
 		"mark":    `{"event":"mark","stream_sid":"s1","mark":{"name":"label"}}`,
 	} {
@@ -302,7 +319,8 @@ func BenchmarkScan(b *testing.B) {
 	for _, n := range []int{320, 1600} {
 		frame := fmt.Appendf(
 			nil,
-			`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10","payload":"%s"}}`,
+			`{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10",`+
+				`"payload":"%s"}}`,
 			audio(n),
 		)
 		b.Run(fmt.Sprint(len(frame)), func(b *testing.B) {

@@ -27,12 +27,14 @@ func TestParseStart(t *testing.T) {
 	}{
 		"as documented": {
 			raw: `{"event":"start","sequence_number":1,"stream_sid":"s","start":{"stream_sid":"s","call_sid":"c","account_sid":"a",
-			"from":"+919876543210","to":"+911234567890","custom_parameters":{"k":"v","n":5},"media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`,
+			"from":"+919876543210","to":"+911234567890","custom_parameters":{"k":"v","n":5},
+			"media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`,
 			want: whole,
 		},
 		"in camel case, unquoted": {
 			raw: `{"event":"start","streamSid":"s","start":{"callSid":"c","accountSid":"a",
-			"from":"+919876543210","to":"+911234567890","customParameters":{"k":"v","n":5},"mediaFormat":{"encoding":"raw","sampleRate":8000,"bitRate":128}}}`,
+			"from":"+919876543210","to":"+911234567890","customParameters":{"k":"v","n":5},
+			"mediaFormat":{"encoding":"raw","sampleRate":8000,"bitRate":128}}}`,
 			want: whole,
 		},
 		"named inside only": {raw: `{"event":"start","start":{"streamSid":"s"}}`, want: StartInfo{StreamSID: "s"}},

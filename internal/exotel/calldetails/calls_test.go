@@ -58,14 +58,44 @@ func TestCalls(t *testing.T) {
 			CreatedFrom: today.Add(time.Minute),
 			CreatedTo:   today.Add(3 * time.Minute),
 		}, exotelsim.DetailQuirks{}, []string{"c2", "c3", "c4"}, 1},
-		"from":                 {Filter{CreatedFrom: today.Add(4 * time.Minute)}, exotelsim.DetailQuirks{}, []string{"c5", "c6"}, 1},
-		"until":                {Filter{CreatedTo: today.Add(time.Minute)}, exotelsim.DetailQuirks{}, []string{"c1", "c2"}, 1},
-		"long ago":             {Filter{CreatedFrom: today.AddDate(0, 0, -41)}, exotelsim.DetailQuirks{}, []string{"old"}, 1},
-		"ids":                  {Filter{SIDs: []string{"c3", "c5", "c9"}}, exotelsim.DetailQuirks{}, []string{"c3", "c5"}, 1},
-		"a state":              {Filter{State: "no-answer"}, exotelsim.DetailQuirks{}, []string{"c2"}, 1},
-		"a direction":          {Filter{Direction: "inbound"}, exotelsim.DetailQuirks{}, []string{"c4"}, 1},
-		"an ExoPhone":          {Filter{PhoneNumbers: []string{"+918055555555"}}, exotelsim.DetailQuirks{}, []string{"c5"}, 1},
-		"in another zone":      {Filter{CreatedFrom: today.UTC().Add(4 * time.Minute)}, exotelsim.DetailQuirks{}, []string{"c5", "c6"}, 1},
+		"from": {
+			Filter{CreatedFrom: today.Add(4 * time.Minute)},
+			exotelsim.DetailQuirks{},
+			[]string{"c5", "c6"},
+			1,
+		},
+		"until": {
+			Filter{CreatedTo: today.Add(time.Minute)},
+			exotelsim.DetailQuirks{},
+			[]string{"c1", "c2"},
+			1,
+		},
+		"long ago": {
+			Filter{CreatedFrom: today.AddDate(0, 0, -41)},
+			exotelsim.DetailQuirks{},
+			[]string{"old"},
+			1,
+		},
+		"ids": {
+			Filter{SIDs: []string{"c3", "c5", "c9"}},
+			exotelsim.DetailQuirks{},
+			[]string{"c3", "c5"},
+			1,
+		},
+		"a state":     {Filter{State: "no-answer"}, exotelsim.DetailQuirks{}, []string{"c2"}, 1},
+		"a direction": {Filter{Direction: "inbound"}, exotelsim.DetailQuirks{}, []string{"c4"}, 1},
+		"an ExoPhone": {
+			Filter{PhoneNumbers: []string{"+918055555555"}},
+			exotelsim.DetailQuirks{},
+			[]string{"c5"},
+			1,
+		},
+		"in another zone": {
+			Filter{CreatedFrom: today.UTC().Add(4 * time.Minute)},
+			exotelsim.DetailQuirks{},
+			[]string{"c5", "c6"},
+			1,
+		},
 		"nothing in that time": {Filter{CreatedFrom: today.Add(time.Hour)}, exotelsim.DetailQuirks{}, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +159,14 @@ func TestCallsStop(t *testing.T) {
 			Kind:   ErrUnreadable,
 			Status: 200,
 		}, "in a circle", 1},
-		"too many pages": {exotelsim.DetailQuirks{}, 2, []string{"c1", "c2", "c3", "c4"}, Error{Kind: ErrRefused}, "ask for a shorter window", 2},
+		"too many pages": {
+			exotelsim.DetailQuirks{},
+			2,
+			[]string{"c1", "c2", "c3", "c4"},
+			Error{Kind: ErrRefused},
+			"ask for a shorter window",
+			2,
+		},
 		"down": {exotelsim.DetailQuirks{Status: 500}, 0, nil, Error{
 			Kind:   ErrUnavailable,
 			Status: 500,
@@ -303,12 +340,15 @@ func TestQuery(t *testing.T) {
 			PageSize:     7,
 			NewestFirst:  true,
 		}, IST,
-			"DateCreated=gte%3A2026-03-02%2000%3A00%3A00%3Blte%3A2026-03-02%2001%3A00%3A00&Direction=inbound&PageSize=7&PhoneNumber=%2B911%2C%2B912" +
+			"DateCreated=gte%3A2026-03-02%2000%3A00%3A00%3Blte%3A2026-03-02%2001%3A00%3A00&Direction=inbound" +
+				"&PageSize=7&PhoneNumber=%2B911%2C%2B912" +
 				"&Sid=c1%2Cc2&SortBy=DateCreated%3Adesc&Status=busy"},
 		"from": {Filter{CreatedFrom: from}, IST,
-			"DateCreated=gte%3A2026-03-02%2000%3A00%3A00%3Blte%3A2026-03-31%2017%3A30%3A00&PageSize=100&SortBy=DateCreated%3Aasc"},
+			"DateCreated=gte%3A2026-03-02%2000%3A00%3A00%3Blte%3A2026-03-31%2017%3A30%3A00&PageSize=100" +
+				"&SortBy=DateCreated%3Aasc"},
 		"another zone": {Filter{CreatedTo: now}, time.FixedZone("SGT", 8*3600),
-			"DateCreated=gte%3A2026-02-28%2020%3A00%3A00%3Blte%3A2026-03-31%2020%3A00%3A00&PageSize=100&SortBy=DateCreated%3Aasc"},
+			"DateCreated=gte%3A2026-02-28%2020%3A00%3A00%3Blte%3A2026-03-31%2020%3A00%3A00&PageSize=100" +
+				"&SortBy=DateCreated%3Aasc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := tc.filter.query(now, tc.zone)

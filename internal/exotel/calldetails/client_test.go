@@ -71,15 +71,25 @@ func TestCall(t *testing.T) {
 		want         Call
 		wantRequests int
 	}{
-		"plain":               {placed("c1", today), exotelsim.DetailQuirks{}, withDetails(wantCall("c1", today)), 1},
-		"numbers and strings": {placed("c1", today), exotelsim.DetailQuirks{Swapped: true}, withDetails(wantCall("c1", today)), 1},
+		"plain": {placed("c1", today), exotelsim.DetailQuirks{}, withDetails(wantCall("c1", today)), 1},
+		"numbers and strings": {
+			placed("c1", today),
+			exotelsim.DetailQuirks{Swapped: true},
+			withDetails(wantCall("c1", today)),
+			1,
+		},
 		"going on":            {ongoing, exotelsim.DetailQuirks{}, wantOngoing, 1},
 		"going on since 1970": {ongoing, exotelsim.DetailQuirks{EpochEnd: true}, wantOngoing, 1},
 		"unavailable twice": {placed("c1", today), exotelsim.DetailQuirks{
 			Status:   503,
 			Failures: 2,
 		}, withDetails(wantCall("c1", today)), 3},
-		"broken off": {placed("c1", today), exotelsim.DetailQuirks{Truncations: 1}, withDetails(wantCall("c1", today)), 2},
+		"broken off": {
+			placed("c1", today),
+			exotelsim.DetailQuirks{Truncations: 1},
+			withDetails(wantCall("c1", today)),
+			2,
+		},
 		"asked to wait": {placed("c1", today), exotelsim.DetailQuirks{
 			TooMany:    1,
 			RetryAfter: time.Second,
@@ -113,7 +123,8 @@ func TestCall(t *testing.T) {
 
 // TestCallErrors holds every failure to its kind, its number of tries and its sentence.
 func TestCallErrors(t *testing.T) {
-	const region = "check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is HOST), the API key and token"
+	const region = "check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this " +
+		"is HOST), the API key and token"
 	for name, tc := range map[string]struct {
 		sid          string
 		quirks       exotelsim.DetailQuirks
@@ -159,7 +170,13 @@ func TestCallErrors(t *testing.T) {
 			Kind:   ErrUnavailable,
 			Status: 503,
 		}, 3, []string{"HOST answered 503", "asked again later"}},
-		"always broken off": {"c1", exotelsim.DetailQuirks{Truncations: 9}, Error{Kind: ErrUnavailable}, 3, []string{"broke off"}},
+		"always broken off": {
+			"c1",
+			exotelsim.DetailQuirks{Truncations: 9},
+			Error{Kind: ErrUnavailable},
+			3,
+			[]string{"broke off"},
+		},
 		"bad request": {"c1", exotelsim.DetailQuirks{Status: 400}, Error{
 			Kind:   ErrRefused,
 			Status: 400,
@@ -176,8 +193,20 @@ func TestCallErrors(t *testing.T) {
 			Kind:   ErrUnreadable,
 			Status: 200,
 		}, 1, []string{"a page or XML instead of JSON", "proxy"}},
-		"slow":        {"c1", exotelsim.DetailQuirks{Delay: time.Second}, Error{Kind: ErrUnavailable}, 3, []string{"context deadline exceeded"}},
-		"no id":       {"../../x", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, []string{`call "../../x"`, "nothing was asked"}},
+		"slow": {
+			"c1",
+			exotelsim.DetailQuirks{Delay: time.Second},
+			Error{Kind: ErrUnavailable},
+			3,
+			[]string{"context deadline exceeded"},
+		},
+		"no id": {
+			"../../x",
+			exotelsim.DetailQuirks{},
+			Error{Kind: ErrRefused},
+			0,
+			[]string{`call "../../x"`, "nothing was asked"},
+		},
 		"an empty id": {"", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, nil},
 		"a message with secrets": {"c1", exotelsim.DetailQuirks{
 			Status:  400,
@@ -377,9 +406,15 @@ func TestNew(t *testing.T) {
 			c.BaseURL = "file://host/x"
 			c.AllowHTTP = true
 		}, "must begin with https://"},
-		"no address":        {func(c *Config) { c.BaseURL = "" }, "use https://api.in.exotel.com or https://api.exotel.com"},
-		"no URL":            {func(c *Config) { c.BaseURL = "https://" + testToken + "\x00" }, "is not a URL"},
-		"credentials in it": {func(c *Config) { c.BaseURL = "https://" + testKey + ":" + testToken + "@api.exotel.com" }, "must hold no credentials"},
+		"no address": {
+			func(c *Config) { c.BaseURL = "" },
+			"use https://api.in.exotel.com or https://api.exotel.com",
+		},
+		"no URL": {func(c *Config) { c.BaseURL = "https://" + testToken + "\x00" }, "is not a URL"},
+		"credentials in it": {
+			func(c *Config) { c.BaseURL = "https://" + testKey + ":" + testToken + "@api.exotel.com" },
+			"must hold no credentials",
+		},
 		"a path":            {func(c *Config) { c.BaseURL += "/v1" }, "scheme and host alone"},
 		"a query":           {func(c *Config) { c.BaseURL += "?a=" + testToken }, "scheme and host alone"},
 		"no account":        {func(c *Config) { c.Account = "" }, "account SID is missing"},

@@ -84,7 +84,8 @@ func TestDecodeFields(t *testing.T) {
 		"nothing, as PHP does": {`"Details":[],"AnsweredBy":[],"ForwardedFrom":{},"RecordingUrl":[]`, Call{}},
 		"details are null":     {`"Details":null`, Call{}},
 		"empty details":        {`"Details":{}`, Call{Details: &Details{}}},
-		"details as words": {`"Details":{"ConversationDuration":"8","Leg1Status":"CANCELLED","Leg2Status":"null","Legs":null}`,
+		"details as words": {`"Details":{"ConversationDuration":"8","Leg1Status":"CANCELLED","Leg2Status":"null",` +
+			`"Legs":null}`,
 			Call{Details: &Details{
 				ConversationSeconds: 8,
 				Legs:                []exotel.Leg{exotel.WholeLeg(0, "", exotel.StateCanceled, 0)},
@@ -110,18 +111,27 @@ func TestDecodeFields(t *testing.T) {
 			State:     exotel.StateNoAnswer,
 			Direction: "inbound",
 		}},
-		"a new status":          {`"Status":"teleported","Direction":"sideways"`, Call{Status: "teleported"}},
-		"a boolean":             {`"AnsweredBy":true`, Call{AnsweredBy: "true"}},
-		"the other ExoPhone":    {`"PhoneNumber":"0804"`, Call{PhoneNumber: "0804"}},
-		"both ExoPhones":        {`"PhoneNumber":"0804","PhoneNumberSid":"0805"`, Call{PhoneNumber: "0805"}},
-		"presigned":             {`"PreSignedRecordingUrl":"https://s3/x?y=z"`, Call{PreSignedRecordingURL: "https://s3/x?y=z"}},
-		"a browser's leg":       {`"From":"sip:bob"`, Call{From: "sip:bob"}},
-		"epoch":                 {`"EndTime":"1970-01-01 05:30:00"`, Call{}},
-		"epoch with a zone":     {`"EndTime":"1970-01-01 05:30:00+05:30"`, Call{}},
-		"year nought":           {`"EndTime":"0000-00-00 00:00:00","StartTime":"0001-01-01T00:00:00Z"`, Call{}},
-		"no time":               {`"EndTime":"soon","StartTime":12`, Call{}},
-		"a time with a zone":    {`"EndTime":"2017-03-03 10:49:50+00:00"`, Call{EndedAt: time.Date(2017, 3, 3, 10, 49, 50, 0, time.UTC)}},
-		"RFC 3339":              {`"EndTime":"2017-03-03T10:49:50.529Z"`, Call{EndedAt: time.Date(2017, 3, 3, 10, 49, 50, 529e6, time.UTC)}},
+		"a new status":       {`"Status":"teleported","Direction":"sideways"`, Call{Status: "teleported"}},
+		"a boolean":          {`"AnsweredBy":true`, Call{AnsweredBy: "true"}},
+		"the other ExoPhone": {`"PhoneNumber":"0804"`, Call{PhoneNumber: "0804"}},
+		"both ExoPhones":     {`"PhoneNumber":"0804","PhoneNumberSid":"0805"`, Call{PhoneNumber: "0805"}},
+		"presigned": {
+			`"PreSignedRecordingUrl":"https://s3/x?y=z"`,
+			Call{PreSignedRecordingURL: "https://s3/x?y=z"},
+		},
+		"a browser's leg":   {`"From":"sip:bob"`, Call{From: "sip:bob"}},
+		"epoch":             {`"EndTime":"1970-01-01 05:30:00"`, Call{}},
+		"epoch with a zone": {`"EndTime":"1970-01-01 05:30:00+05:30"`, Call{}},
+		"year nought":       {`"EndTime":"0000-00-00 00:00:00","StartTime":"0001-01-01T00:00:00Z"`, Call{}},
+		"no time":           {`"EndTime":"soon","StartTime":12`, Call{}},
+		"a time with a zone": {
+			`"EndTime":"2017-03-03 10:49:50+00:00"`,
+			Call{EndedAt: time.Date(2017, 3, 3, 10, 49, 50, 0, time.UTC)},
+		},
+		"RFC 3339": {
+			`"EndTime":"2017-03-03T10:49:50.529Z"`,
+			Call{EndedAt: time.Date(2017, 3, 3, 10, 49, 50, 529e6, time.UTC)},
+		},
 		"RFC 3339 without zone": {`"EndTime":"2017-03-03T10:49:50"`, Call{EndedAt: ist(10, 49, 50)}},
 		"RFC 1123":              {`"EndTime":"Fri, 03 Mar 2017 10:49:50 +0530"`, Call{EndedAt: ist(10, 49, 50)}},
 		"too long":              {`"From":"` + strings.Repeat("1", maxText) + `"`, Call{}},
@@ -190,14 +200,24 @@ func TestDecodePage(t *testing.T) {
 		wantRecords    int
 		wantErr        string
 	}{
-		"documented":     {`{"Metadata":{"Total":1027,"PageSize":20,"NextPageUri":"/v1/x?After=xyz"},"Calls":[{},{}]}`, "/v1/x?After=xyz", 2, ""},
-		"the end":        {`{"Metadata":{"NextPageUri":""},"Calls":[{}]}`, "", 1, ""},
-		"the end, null":  {`{"Metadata":{"NextPageUri":null},"Calls":[]}`, "", 0, ""},
-		"null calls":     {`{"Metadata":{},"Calls":null}`, "", 0, ""},
-		"no metadata":    {`{"Calls":[{}]}`, "", 0, "the answer has no Metadata"},
-		"calls a record": {`{"Metadata":{},"Calls":{"Sid":"c1"}}`, "", 0, `the answer is not the documented JSON: field "Calls" has another type`},
-		"HTML":           {"\n <html>", "", 0, "the answer is a page or XML instead of JSON"},
-		"a word":         {"moment", "", 0, "the answer is not the documented JSON: broken at byte 1"},
+		"documented": {
+			`{"Metadata":{"Total":1027,"PageSize":20,"NextPageUri":"/v1/x?After=xyz"},"Calls":[{},{}]}`,
+			"/v1/x?After=xyz",
+			2,
+			"",
+		},
+		"the end":       {`{"Metadata":{"NextPageUri":""},"Calls":[{}]}`, "", 1, ""},
+		"the end, null": {`{"Metadata":{"NextPageUri":null},"Calls":[]}`, "", 0, ""},
+		"null calls":    {`{"Metadata":{},"Calls":null}`, "", 0, ""},
+		"no metadata":   {`{"Calls":[{}]}`, "", 0, "the answer has no Metadata"},
+		"calls a record": {
+			`{"Metadata":{},"Calls":{"Sid":"c1"}}`,
+			"",
+			0,
+			`the answer is not the documented JSON: field "Calls" has another type`,
+		},
+		"HTML":   {"\n <html>", "", 0, "the answer is a page or XML instead of JSON"},
+		"a word": {"moment", "", 0, "the answer is not the documented JSON: broken at byte 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			page, err := decodePage([]byte(tc.body))
@@ -268,8 +288,11 @@ func TestOutcomeAndSettled(t *testing.T) {
 
 // FuzzDecode : whatever is answered, the decoder neither panics nor lets anything out of its bounds through.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{documented, `{"Metadata":{"NextPageUri":"/x"},"Calls":[{"Sid":"c1","Duration":"1e9"},null]}`, `{"Call":{"Sid":"c1","Details":[]}}`,
-		`{"Call":{"Sid":"c1","Details":{"Legs":[{"Leg":{"Id":-1}}]}}}`, "<TwilioResponse/>", `{"Call":{"Sid":"c1","EndTime":"9999-12-31 23:59:59"}}`} {
+	for _, seed := range []string{documented,
+		`{"Metadata":{"NextPageUri":"/x"},"Calls":[{"Sid":"c1","Duration":"1e9"},null]}`,
+		`{"Call":{"Sid":"c1","Details":[]}}`,
+		`{"Call":{"Sid":"c1","Details":{"Legs":[{"Leg":{"Id":-1}}]}}}`, "<TwilioResponse/>",
+		`{"Call":{"Sid":"c1","EndTime":"9999-12-31 23:59:59"}}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

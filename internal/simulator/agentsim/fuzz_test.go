@@ -9,8 +9,10 @@ import (
 
 // FuzzPayload: what is found without reading the whole message is what a JSON parser finds.
 func FuzzPayload(f *testing.F) {
-	for _, m := range []string{`{"event":"media","stream_sid":"s1","media":{"chunk":1,"payload":"AAEC"}}`, `{"event":"media","media":{"payload":"\u0041"}}`,
-		`{"event":"media","x":{"payload":"AAAA"},"media":{"payload":"BBBB"}}`, `{"event":"media","x":"\"payload\":\"AAAA\"","media":{}}`,
+	for _, m := range []string{`{"event":"media","stream_sid":"s1","media":{"chunk":1,"payload":"AAEC"}}`,
+		`{"event":"media","media":{"payload":"\u0041"}}`,
+		`{"event":"media","x":{"payload":"AAAA"},"media":{"payload":"BBBB"}}`,
+		`{"event":"media","x":"\"payload\":\"AAAA\"","media":{}}`,
 		`{"event":"media","media":{"payload":""}}`, `{"event":"media-x","media":{"payload":"AAAA"}}`} {
 		f.Add([]byte(m))
 	}

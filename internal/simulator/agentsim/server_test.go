@@ -92,11 +92,15 @@ func hangUp(t *testing.T, s *Server, ws *websocket.Conn) Call {
 }
 
 const (
-	exotelStart = `{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":"c1","account_sid":"a1","from":"+91987",` +
-		`"to":"+91123","custom_parameters":{"k":"v"},"media_format":{"encoding":"raw","sample_rate":"16000","bit_rate":"128"}}}`
-	camelStart = `{"event":"start","sequenceNumber":"1","streamSid":"s1","start":{"streamSid":"s1","callSid":"c1","accountSid":"a1","from":"+91987",` +
+	exotelStart = `{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1",` +
+		`"call_sid":"c1","account_sid":"a1","from":"+91987",` +
+		`"to":"+91123","custom_parameters":{"k":"v"},"media_format":{"encoding":"raw","sample_rate":"16000",` +
+		`"bit_rate":"128"}}}`
+	camelStart = `{"event":"start","sequenceNumber":"1","streamSid":"s1","start":{"streamSid":"s1","callSid":"c1",` +
+		`"accountSid":"a1","from":"+91987",` +
 		`"to":"+91123","customParameters":{"k":"v"},"mediaFormat":{"encoding":"raw","sampleRate":16000}}}`
-	pcmStart = `{"event":"start","streamId":"s1","callId":"c1","from":"+91987","to":"+91123","sampleRate":16000,"encoding":"pcm_s16le","channels":1,"custom":{"k":"v"}}`
+	pcmStart = `{"event":"start","streamId":"s1","callId":"c1","from":"+91987","to":"+91123","sampleRate":16000,` +
+		`"encoding":"pcm_s16le","channels":1,"custom":{"k":"v"}}`
 )
 
 // TestEcho in every protocol: what is said comes back, in its own form; and the agent knows what it was told.
@@ -122,8 +126,10 @@ func TestEcho(t *testing.T) {
 		wantCall Call
 	}{
 		"exotel": {agent.Exotel, []string{`{"event":"connected"}`, exotelStart,
-			`{"event":"media","sequence_number":2,"stream_sid":"s1","media":{"chunk":1,"timestamp":"0","payload":"AAECAw=="}}`,
-			`{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`, `{"event":"dtmf","dtmf":{"duration":"200","digit":"5"}}`,
+			`{"event":"media","sequence_number":2,"stream_sid":"s1","media":{"chunk":1,"timestamp":"0",` +
+				`"payload":"AAECAw=="}}`,
+			`{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`,
+			`{"event":"dtmf","dtmf":{"duration":"200","digit":"5"}}`,
 			`{"event":"stop","stop":{"reason":"callended"}}`},
 			[]string{`{"event":"media","stream_sid":"s1","media":{"payload":"AAECAw=="}}`},
 			Call{
@@ -136,20 +142,29 @@ func TestEcho(t *testing.T) {
 				Stopped:    true,
 				StopReason: "callended",
 			}},
-		"exotel in its other casing, escaped, in binary frames, with traps": {agent.Exotel, []string{"bin:" + camelStart,
-			`bin:{"event":"media","x":{"payload":"AAAA"},"media":{"payload":"\u0041AEC"}}`,
-			`bin:{"media":{"payload":"AAAA"},"event":"media"}`, `{"event":"media","media":{"payload":"AAAA"},"x":{"payload":"BBBB"}}`},
-			[]string{`{"event":"media","stream_sid":"s1","media":{"payload":"AAEC"}}`, `{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`,
+		"exotel in its other casing, escaped, in binary frames, with traps": {agent.Exotel,
+			[]string{"bin:" + camelStart,
+				`bin:{"event":"media","x":{"payload":"AAAA"},"media":{"payload":"\u0041AEC"}}`,
+				`bin:{"media":{"payload":"AAAA"},"event":"media"}`,
+				`{"event":"media","media":{"payload":"AAAA"},"x":{"payload":"BBBB"}}`},
+			[]string{`{"event":"media","stream_sid":"s1","media":{"payload":"AAEC"}}`,
+				`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`,
 				`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`},
 			Call{Start: told, Pieces: 3, Bytes: 9, Events: []string{"start", "media"}}},
-		"twilio": {agent.Twilio, []string{camelStart, `{"event":"media","sequenceNumber":"2","streamSid":"s1","media":{"track":"inbound","payload":"//8="}}`},
+		"twilio": {agent.Twilio, []string{
+			camelStart,
+			`{"event":"media","sequenceNumber":"2","streamSid":"s1","media":{"track":"inbound","payload":"//8="}}`,
+		},
 			[]string{`{"event":"media","streamSid":"s1","media":{"payload":"//8="}}`}, Call{
 				Start:  told,
 				Pieces: 1,
 				Bytes:  2,
 				Events: []string{"start"},
 			}},
-		"pcm": {agent.PCM, []string{pcmStart, "bin:abc", `{"event":"mark","name":"m"}`, `{"event":"dtmf","digit":"#"}`, `{"event":"stop","reason":"callended"}`},
+		"pcm": {agent.PCM, []string{
+			pcmStart, "bin:abc", `{"event":"mark","name":"m"}`, `{"event":"dtmf","digit":"#"}`,
+			`{"event":"stop","reason":"callended"}`,
+		},
 			[]string{"bin:abc"}, Call{
 				Start:      toldPCM,
 				Pieces:     1,
@@ -164,7 +179,12 @@ func TestEcho(t *testing.T) {
 			Call{Pieces: 1, Bytes: 3, Problem: "audio before start"}},
 		"no base64": {agent.Exotel, []string{exotelStart, `{"event":"media","media":{"payload":"A\"}"}}`}, nil,
 			Call{Start: told, Events: []string{"start", "media"}, Problem: "media without base64"}},
-		"no JSON": {agent.PCM, []string{"hello"}, nil, Call{Problem: "no JSON: invalid character 'h' looking for beginning of value"}},
+		"no JSON": {
+			agent.PCM,
+			[]string{"hello"},
+			nil,
+			Call{Problem: "no JSON: invalid character 'h' looking for beginning of value"},
+		},
 		"unknown event": {agent.Exotel, []string{`{"event":"silence"}`}, nil, Call{
 			Events:  []string{"silence"},
 			Problem: `an event "silence"`,
@@ -192,7 +212,8 @@ func TestEcho(t *testing.T) {
 
 // TestMisbehaviour is everything that an agent may do wrong. Each says what it hears until then.
 func TestMisbehaviour(t *testing.T) {
-	const piece, echoed = `{"event":"media","media":{"payload":"AAAA"}}`, `{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`
+	const piece, echoed = `{"event":"media","media":{"payload":"AAAA"}}`, `{"event":"media","stream_sid":"s1",` +
+		`"media":{"payload":"AAAA"}}`
 	for name, tc := range map[string]struct {
 		o        Options
 		want     []string
@@ -207,7 +228,8 @@ func TestMisbehaviour(t *testing.T) {
 			BurstMarks: 2,
 			DropAfter:  4,
 		}, []string{echoed, echoed, `{"event":"clear","stream_sid":"s1"}`,
-			`{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-0"}}`, `{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-1"}}`, echoed}, 0},
+			`{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-0"}}`,
+			`{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-1"}}`, echoed}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, tc.o)

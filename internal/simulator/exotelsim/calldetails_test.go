@@ -43,9 +43,11 @@ func placed(sid string, created time.Time, change ...func(*PlacedCall)) PlacedCa
 // atNoon is a server whose clock stands two hours after base.
 func atNoon() Options { return Options{Now: func() time.Time { return base.Add(2 * time.Hour) }} }
 
-const wantSingle = `{"Call":{"Sid":"c1","ParentCallSid":null,"DateCreated":"2026-03-01 10:00:00","DateUpdated":"2026-03-01 10:01:17",` +
+const wantSingle = `{"Call":{"Sid":"c1","ParentCallSid":null,"DateCreated":"2026-03-01 10:00:00",` +
+	`"DateUpdated":"2026-03-01 10:01:17",` +
 	`"AccountSid":"acme1","To":"09123456789","From":"09876543210","PhoneNumberSid":"08044444890","Status":"completed",` +
-	`"StartTime":"2026-03-01 10:00:00","EndTime":"2026-03-01 10:01:17","Duration":"77","Price":"1.500","Direction":"outbound-api",` +
+	`"StartTime":"2026-03-01 10:00:00","EndTime":"2026-03-01 10:01:17","Duration":"77","Price":"1.500",` +
+	`"Direction":"outbound-api",` +
 	`"AnsweredBy":null,"ForwardedFrom":null,"CallerName":null,"Uri":"/v1/Accounts/acme1/Calls.json/c1",` +
 	`"RecordingUrl":"https://recordings.exotel.com/exotelrecordings/acme1/c1.mp3"`
 
@@ -65,25 +67,79 @@ func TestSingle(t *testing.T) {
 		wantStatus int
 		want       string // the whole body, or a part if it begins with "..."
 	}{
-		"plain":         {placed("c1", base), DetailQuirks{}, acme + "/c1.json", 200, wantSingle + "}}"},
-		"with details":  {placed("c1", base), DetailQuirks{}, acme + "/c1.json?details=true", 200, wantSingle + wantDetails + "}}"},
+		"plain": {placed("c1", base), DetailQuirks{}, acme + "/c1.json", 200, wantSingle + "}}"},
+		"with details": {
+			placed("c1", base),
+			DetailQuirks{},
+			acme + "/c1.json?details=true",
+			200,
+			wantSingle + wantDetails + "}}",
+		},
 		"details=false": {placed("c1", base), DetailQuirks{}, acme + "/c1.json?details=false", 200, wantSingle + "}}"},
-		"going on":      {placed("c1", base, noEnd), DetailQuirks{}, acme + "/c1.json", 200, `..."EndTime":null,"Duration":null,"Price":null,`},
-		"no recording":  {placed("c1", base, noEnd), DetailQuirks{}, acme + "/c1.json", 200, `..."RecordingUrl":null}}`},
-		"epoch":         {placed("c1", base, noEnd), DetailQuirks{EpochEnd: true}, acme + "/c1.json", 200, `..."EndTime":"1970-01-01 05:30:00",`},
+		"going on": {
+			placed("c1", base, noEnd),
+			DetailQuirks{},
+			acme + "/c1.json",
+			200,
+			`..."EndTime":null,"Duration":null,"Price":null,`,
+		},
+		"no recording": {placed("c1", base, noEnd), DetailQuirks{}, acme + "/c1.json", 200, `..."RecordingUrl":null}}`},
+		"epoch": {
+			placed("c1", base, noEnd),
+			DetailQuirks{EpochEnd: true},
+			acme + "/c1.json",
+			200,
+			`..."EndTime":"1970-01-01 05:30:00",`,
+		},
 		"numbers": {placed("c1", base), DetailQuirks{Swapped: true}, acme + "/c1.json?details=true", 200,
 			`..."Duration":77,"Price":1.500,`},
-		"numbers in details": {placed("c1", base), DetailQuirks{Swapped: true}, acme + "/c1.json?details=true", 200, `..."ConversationDuration":"8"`},
-		"XML":                {placed("c1", base), DetailQuirks{}, acme + "/c1", 200, "...<TwilioResponse><Call><Sid>c1</Sid><ParentCallSid></ParentCallSid>"},
-		"XML with legs":      {placed("c1", base), DetailQuirks{}, acme + "/c1?details=true", 200, "...<Legs><Leg><Id>1</Id><OnCallDuration>77</OnCallDuration></Leg>"},
-		"unknown":            {placed("c2", base), DetailQuirks{}, acme + "/c1.json", 404, notFound},
-		"unknown in XML":     {placed("c2", base), DetailQuirks{}, acme + "/c1", 404, "...<TwilioResponse><RestException><Status>404</Status>"},
-		"another account":    {placed("c1", base), DetailQuirks{}, "/v1/Accounts/acme2/Calls/c1.json", 404, notFound},
-		"no resource":        {placed("c1", base), DetailQuirks{}, "/v1/Accounts/acme1/Sms.json", 404, notFound},
-		"below a call":       {placed("c1", base), DetailQuirks{}, acme + "/c1/Legs.json", 404, notFound},
-		"no id":              {placed("c1", base), DetailQuirks{}, acme + "/", 404, "...<Status>404</Status>"},
-		"validity":           {placed("c1", base), DetailQuirks{}, acme + "/c1.json?RecordingUrlValidity=60", 200, wantSingle + "}}"},
-		"validity too long":  {placed("c1", base), DetailQuirks{}, acme + "/c1.json?RecordingUrlValidity=61", 400, `..."Status":400`},
+		"numbers in details": {
+			placed("c1", base),
+			DetailQuirks{Swapped: true},
+			acme + "/c1.json?details=true",
+			200,
+			`..."ConversationDuration":"8"`,
+		},
+		"XML": {
+			placed("c1", base),
+			DetailQuirks{},
+			acme + "/c1",
+			200,
+			"...<TwilioResponse><Call><Sid>c1</Sid><ParentCallSid></ParentCallSid>",
+		},
+		"XML with legs": {
+			placed("c1", base),
+			DetailQuirks{},
+			acme + "/c1?details=true",
+			200,
+			"...<Legs><Leg><Id>1</Id><OnCallDuration>77</OnCallDuration></Leg>",
+		},
+		"unknown": {placed("c2", base), DetailQuirks{}, acme + "/c1.json", 404, notFound},
+		"unknown in XML": {
+			placed("c2", base),
+			DetailQuirks{},
+			acme + "/c1",
+			404,
+			"...<TwilioResponse><RestException><Status>404</Status>",
+		},
+		"another account": {placed("c1", base), DetailQuirks{}, "/v1/Accounts/acme2/Calls/c1.json", 404, notFound},
+		"no resource":     {placed("c1", base), DetailQuirks{}, "/v1/Accounts/acme1/Sms.json", 404, notFound},
+		"below a call":    {placed("c1", base), DetailQuirks{}, acme + "/c1/Legs.json", 404, notFound},
+		"no id":           {placed("c1", base), DetailQuirks{}, acme + "/", 404, "...<Status>404</Status>"},
+		"validity": {
+			placed("c1", base),
+			DetailQuirks{},
+			acme + "/c1.json?RecordingUrlValidity=60",
+			200,
+			wantSingle + "}}",
+		},
+		"validity too long": {
+			placed("c1", base),
+			DetailQuirks{},
+			acme + "/c1.json?RecordingUrlValidity=61",
+			400,
+			`..."Status":400`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := start(t, atNoon())
@@ -128,13 +184,23 @@ func TestDetailFaults(t *testing.T) {
 		wantAfter string
 		wantBody  string
 	}{
-		"none":              {DetailQuirks{}, []int{200, 200}, "", ""},
-		"not found yet":     {DetailQuirks{NotFound: 2}, []int{404, 404, 200}, "", notFound},
-		"too many":          {DetailQuirks{TooMany: 1}, []int{429, 200}, "30", `{"RestException":{"Status":429,"Message":"Rate limit exceeded","Code":429}}`},
+		"none":          {DetailQuirks{}, []int{200, 200}, "", ""},
+		"not found yet": {DetailQuirks{NotFound: 2}, []int{404, 404, 200}, "", notFound},
+		"too many": {
+			DetailQuirks{TooMany: 1},
+			[]int{429, 200},
+			"30",
+			`{"RestException":{"Status":429,"Message":"Rate limit exceeded","Code":429}}`,
+		},
 		"too many, 2 s":     {DetailQuirks{TooMany: 1, RetryAfter: 2 * time.Second}, []int{429, 200}, "2", ""},
 		"too many, no time": {DetailQuirks{TooMany: 1, RetryAfter: -1}, []int{429, 200}, "", ""},
-		"a status stays":    {DetailQuirks{Status: 503}, []int{503, 503, 503}, "", `{"RestException":{"Status":503,"Message":"Service Unavailable","Code":503}}`},
-		"fails twice":       {DetailQuirks{Status: 500, Failures: 2}, []int{500, 500, 200}, "", ""},
+		"a status stays": {
+			DetailQuirks{Status: 503},
+			[]int{503, 503, 503},
+			"",
+			`{"RestException":{"Status":503,"Message":"Service Unavailable","Code":503}}`,
+		},
+		"fails twice": {DetailQuirks{Status: 500, Failures: 2}, []int{500, 500, 200}, "", ""},
 		"in its own words": {DetailQuirks{
 			Status:  403,
 			Message: "not KYC compliant",
@@ -149,7 +215,8 @@ func TestDetailFaults(t *testing.T) {
 				answer := rig.get(t, acme+"/c1.json")
 				got = append(got, answer.status)
 				if i == 0 &&
-					(answer.header.Get("Retry-After") != tc.wantAfter || tc.wantBody != "" && strings.TrimSpace(string(answer.body)) != tc.wantBody) {
+					(answer.header.Get("Retry-After") != tc.wantAfter ||
+						tc.wantBody != "" && strings.TrimSpace(string(answer.body)) != tc.wantBody) {
 					t.Errorf(
 						"Retry-After %q, body %s; want %q, %s",
 						answer.header.Get("Retry-After"),
@@ -249,22 +316,28 @@ func TestFilters(t *testing.T) {
 		query url.Values
 		want  []string
 	}{
-		"nothing":         {nil, []string{"c4", "c3", "c2", "c1"}},
-		"newest first":    {url.Values{"SortBy": {"DateCreated:desc"}}, []string{"c4", "c3", "c2", "c1"}},
-		"oldest first":    {url.Values{"SortBy": {"DateCreated:asc"}}, []string{"c1", "c2", "c3", "c4"}},
-		"other order":     {url.Values{"SortBy": {"Price:asc"}}, bad},
-		"a window":        {url.Values{"DateCreated": {"gte:2026-03-01 10:01:00;lte:2026-03-01 10:02:00"}}, []string{"c3", "c2"}},
+		"nothing":      {nil, []string{"c4", "c3", "c2", "c1"}},
+		"newest first": {url.Values{"SortBy": {"DateCreated:desc"}}, []string{"c4", "c3", "c2", "c1"}},
+		"oldest first": {url.Values{"SortBy": {"DateCreated:asc"}}, []string{"c1", "c2", "c3", "c4"}},
+		"other order":  {url.Values{"SortBy": {"Price:asc"}}, bad},
+		"a window": {
+			url.Values{"DateCreated": {"gte:2026-03-01 10:01:00;lte:2026-03-01 10:02:00"}},
+			[]string{"c3", "c2"},
+		},
 		"a window in UTC": {url.Values{"DateCreated": {"gte:2026-03-01 04:29:00;lte:2026-03-01 04:35:00"}}, nil},
 		"from":            {url.Values{"DateCreated": {"gte:2026-03-01 10:02:00"}}, []string{"c4", "c3"}},
 		"until":           {url.Values{"DateCreated": {"lte:2026-03-01 10:00:00"}}, []string{"c1"}},
-		"a month ago":     {url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-01-31 23:59:59"}}, []string{"old"}},
-		"too long":        {url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-02-02 00:00:00"}}, bad},
-		"too old":         {url.Values{"DateCreated": {"gte:2025-08-31 00:00:00;lte:2025-09-02 00:00:00"}}, bad},
-		"other operator":  {url.Values{"DateCreated": {"eq:2026-03-01 10:02:00"}}, bad},
-		"no time":         {url.Values{"DateCreated": {"gte:yesterday"}}, bad},
-		"ISO time":        {url.Values{"DateCreated": {"gte:2026-03-01T10:02:00Z"}}, bad},
-		"ids":             {url.Values{"Sid": {"c1,c3,nobody"}}, []string{"c3", "c1"}},
-		"an old id":       {url.Values{"Sid": {"old"}}, nil},
+		"a month ago": {
+			url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-01-31 23:59:59"}},
+			[]string{"old"},
+		},
+		"too long":       {url.Values{"DateCreated": {"gte:2026-01-01 00:00:00;lte:2026-02-02 00:00:00"}}, bad},
+		"too old":        {url.Values{"DateCreated": {"gte:2025-08-31 00:00:00;lte:2025-09-02 00:00:00"}}, bad},
+		"other operator": {url.Values{"DateCreated": {"eq:2026-03-01 10:02:00"}}, bad},
+		"no time":        {url.Values{"DateCreated": {"gte:yesterday"}}, bad},
+		"ISO time":       {url.Values{"DateCreated": {"gte:2026-03-01T10:02:00Z"}}, bad},
+		"ids":            {url.Values{"Sid": {"c1,c3,nobody"}}, []string{"c3", "c1"}},
+		"an old id":      {url.Values{"Sid": {"old"}}, nil},
 		"an old id, dated": {url.Values{
 			"Sid":         {"old"},
 			"DateCreated": {"gte:2026-01-15 00:00:00;lte:2026-01-31 23:59:59"},
@@ -312,8 +385,16 @@ func TestPages(t *testing.T) {
 		wantThere, wantAgain [][]string
 	}{
 		// A call that is added at the front of an order is on none of the pages that follow, and shifts none of them.
-		"newest first": {"desc", [][]string{{"c7", "c6", "c5"}, {"c4", "c3", "c2"}, {"c1"}}, [][]string{{"c4", "c3", "c2"}, {"c7", "c6", "c5"}, {"c8"}}},
-		"oldest first": {"asc", [][]string{{"c1", "c2", "c3"}, {"c4", "c5", "c6"}, {"c7", "c8"}}, [][]string{{"c4", "c5", "c6"}, {"c1", "c2", "c3"}}},
+		"newest first": {
+			"desc",
+			[][]string{{"c7", "c6", "c5"}, {"c4", "c3", "c2"}, {"c1"}},
+			[][]string{{"c4", "c3", "c2"}, {"c7", "c6", "c5"}, {"c8"}},
+		},
+		"oldest first": {
+			"asc",
+			[][]string{{"c1", "c2", "c3"}, {"c4", "c5", "c6"}, {"c7", "c8"}},
+			[][]string{{"c4", "c5", "c6"}, {"c1", "c2", "c3"}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := start(t, atNoon())
@@ -356,11 +437,23 @@ func TestPageQuirks(t *testing.T) {
 		calls  int
 		want   string
 	}{
-		"the end":          {DetailQuirks{}, 1, ""},
-		"the end is null":  {DetailQuirks{NullNext: true}, 1, "null"},
-		"relative":         {DetailQuirks{}, 2, acme + ".json?After=YzI&DateCreated=gte%3A2026-03-01+00%3A00%3A00&PageSize=1"},
-		"another host":     {DetailQuirks{NextHost: "evil.example"}, 2, "http://evil.example" + acme + ".json?After=YzI&DateCreated=gte%3A2026-03-01+00%3A00%3A00&PageSize=1"},
-		"unescaped":        {DetailQuirks{RawNext: true}, 2, acme + ".json?After=YzI&DateCreated=gte:2026-03-01 00:00:00&PageSize=1"},
+		"the end":         {DetailQuirks{}, 1, ""},
+		"the end is null": {DetailQuirks{NullNext: true}, 1, "null"},
+		"relative": {
+			DetailQuirks{},
+			2,
+			acme + ".json?After=YzI&DateCreated=gte%3A2026-03-01+00%3A00%3A00&PageSize=1",
+		},
+		"another host": {
+			DetailQuirks{NextHost: "evil.example"},
+			2,
+			"http://evil.example" + acme + ".json?After=YzI&DateCreated=gte%3A2026-03-01+00%3A00%3A00&PageSize=1",
+		},
+		"unescaped": {
+			DetailQuirks{RawNext: true},
+			2,
+			acme + ".json?After=YzI&DateCreated=gte:2026-03-01 00:00:00&PageSize=1",
+		},
 		"always this page": {DetailQuirks{SamePage: true}, 1, path},
 	} {
 		t.Run(name, func(t *testing.T) {

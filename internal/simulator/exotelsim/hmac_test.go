@@ -29,7 +29,11 @@ func hmacSHA1(key, message string) string {
 func TestHMAC(t *testing.T) {
 	for name, tc := range map[string]struct{ key, message, want string }{
 		"case 2": {"Jefe", "what do ya want for nothing?", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"},
-		"case 6": {string(fill(80, 0xaa)), "Test Using Larger Than Block-Size Key - Hash Key First", "aa4ae5e15272d00e95705637ce8a3b55ed402112"},
+		"case 6": {
+			string(fill(80, 0xaa)),
+			"Test Using Larger Than Block-Size Key - Hash Key First",
+			"aa4ae5e15272d00e95705637ce8a3b55ed402112",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := hmacSHA1(tc.key, tc.message); got != tc.want {

@@ -113,15 +113,45 @@ func TestRange(t *testing.T) {
 		wantFrom   int
 		wantRange  string
 	}{
-		"all":                  {Quirks{}, nil, 200, 0, ""},
-		"from the middle":      {Quirks{}, []func(*http.Request){with("Range", "bytes=400-")}, 206, 400, "bytes 400-999/1000"},
-		"the last byte":        {Quirks{}, []func(*http.Request){with("Range", "bytes=999-")}, 206, 999, "bytes 999-999/1000"},
-		"beyond the end":       {Quirks{}, []func(*http.Request){with("Range", "bytes=1000-")}, 200, 0, ""},
-		"another unit":         {Quirks{}, []func(*http.Request){with("Range", "items=4-")}, 200, 0, ""},
-		"both ends":            {Quirks{}, []func(*http.Request){with("Range", "bytes=4-8")}, 200, 0, ""},
-		"If-Range holds":       {Quirks{}, []func(*http.Request){with("Range", "bytes=400-"), with("If-Range", tag)}, 206, 400, "bytes 400-999/1000"},
-		"If-Range is old":      {Quirks{}, []func(*http.Request){with("Range", "bytes=400-"), with("If-Range", `"old"`)}, 200, 0, ""},
-		"the tag changes":      {Quirks{ChangeETag: true}, []func(*http.Request){with("Range", "bytes=400-"), with("If-Range", tag)}, 200, 0, ""},
+		"all": {Quirks{}, nil, 200, 0, ""},
+		"from the middle": {
+			Quirks{},
+			[]func(*http.Request){with("Range", "bytes=400-")},
+			206,
+			400,
+			"bytes 400-999/1000",
+		},
+		"the last byte": {
+			Quirks{},
+			[]func(*http.Request){with("Range", "bytes=999-")},
+			206,
+			999,
+			"bytes 999-999/1000",
+		},
+		"beyond the end": {Quirks{}, []func(*http.Request){with("Range", "bytes=1000-")}, 200, 0, ""},
+		"another unit":   {Quirks{}, []func(*http.Request){with("Range", "items=4-")}, 200, 0, ""},
+		"both ends":      {Quirks{}, []func(*http.Request){with("Range", "bytes=4-8")}, 200, 0, ""},
+		"If-Range holds": {
+			Quirks{},
+			[]func(*http.Request){with("Range", "bytes=400-"), with("If-Range", tag)},
+			206,
+			400,
+			"bytes 400-999/1000",
+		},
+		"If-Range is old": {
+			Quirks{},
+			[]func(*http.Request){with("Range", "bytes=400-"), with("If-Range", `"old"`)},
+			200,
+			0,
+			"",
+		},
+		"the tag changes": {
+			Quirks{ChangeETag: true},
+			[]func(*http.Request){with("Range", "bytes=400-"), with("If-Range", tag)},
+			200,
+			0,
+			"",
+		},
 		"ranges not supported": {Quirks{NoRange: true}, []func(*http.Request){with("Range", "bytes=400-")}, 200, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

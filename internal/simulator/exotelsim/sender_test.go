@@ -100,21 +100,33 @@ func TestSpellings(t *testing.T) {
 		"RecordingUrl":    {"https://h/a b.mp3?x=1&y=2"},
 	}
 	passthru := url.Values{"CallSid": {"c1"}, "CallFrom": {"09876543210"}, "digits": {`"1234"`}}
-	const spelled = "CallSid=c1&Legs%5B0%5D%5BStatus%5D=no-answer&RecordingUrl=https%3A%2F%2Fh%2Fa+b.mp3%3Fx%3D1%26y%3D2&Status=completed"
+	const spelled = "CallSid=c1&Legs%5B0%5D%5BStatus%5D=no-answer" +
+		"&RecordingUrl=https%3A%2F%2Fh%2Fa+b.mp3%3Fx%3D1%26y%3D2&Status=completed"
 	for name, tc := range map[string]struct {
 		fields                             url.Values
 		how                                Spelling
 		wantMethod, wantMedia              string
 		wantQuery, wantBody, wantSignature string
 	}{
-		"status as a form": {status, Form, "POST", "application/x-www-form-urlencoded", "", spelled, "1842c54201873bea8a7b8b56cb8c9966f8dcb5cf"},
+		"status as a form": {
+			status,
+			Form,
+			"POST",
+			"application/x-www-form-urlencoded",
+			"",
+			spelled,
+			"1842c54201873bea8a7b8b56cb8c9966f8dcb5cf",
+		},
 		"status as JSON": {status, JSON, "POST", "application/json", "",
-			`{"CallSid":"c1","Legs[0][Status]":"no-answer","RecordingUrl":"https://h/a b.mp3?x=1\u0026y=2","Status":"completed"}`, "19f56f5b03ad062de38fcae26e0db5b6c382ce02"},
+			`{"CallSid":"c1","Legs[0][Status]":"no-answer","RecordingUrl":"https://h/a b.mp3?x=1\u0026y=2",` +
+				`"Status":"completed"}`,
+			"19f56f5b03ad062de38fcae26e0db5b6c382ce02"},
 		"status as multipart": {status, Multipart, "POST", "multipart/form-data", "", "", ""}, // its boundary is another each time
 		"status as GET":       {status, Query, "GET", "", spelled, "", "1842c54201873bea8a7b8b56cb8c9966f8dcb5cf"},
 		"passthru": {passthru, Query, "GET", "", "CallFrom=09876543210&CallSid=c1&digits=%221234%22", "",
 			"636ee81991ee3b48581bf8f473ef89e6e29bd1e6"},
-		"passthru as POST": {passthru, Form, "POST", "application/x-www-form-urlencoded", "", "CallFrom=09876543210&CallSid=c1&digits=%221234%22",
+		"passthru as POST": {passthru, Form, "POST", "application/x-www-form-urlencoded", "",
+			"CallFrom=09876543210&CallSid=c1&digits=%221234%22",
 			"636ee81991ee3b48581bf8f473ef89e6e29bd1e6"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,8 +254,12 @@ func TestSenderRefused(t *testing.T) {
 		how     Spelling
 		wantErr string
 	}{
-		"nobody there":       {"http://127.0.0.1:1/", Form, "refused"},
-		"no spelling":        {"http://127.0.0.1:1/", "xml", `"xml" is no spelling of a body: use multipart, form or json`},
+		"nobody there": {"http://127.0.0.1:1/", Form, "refused"},
+		"no spelling": {
+			"http://127.0.0.1:1/",
+			"xml",
+			`"xml" is no spelling of a body: use multipart, form or json`,
+		},
 		"no address":         {"http://\x00/", JSON, "invalid control character"},
 		"no address for GET": {"http://\x00/", Query, "invalid control character"},
 	} {

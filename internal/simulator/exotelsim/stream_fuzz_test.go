@@ -10,8 +10,10 @@ import (
 
 // FuzzStreamMessage: whatever an agent sends is counted once, as what it is; and what counts as audio is JSON.
 func FuzzStreamMessage(f *testing.F) {
-	for _, m := range []string{say(320), `{"event":"media","stream_sid":"s1","media":{"payload":"AA\nAA"}}`, `{"event":"media","media":{"payload":"AAAA"}} `,
-		`{"event":"mark","mark":{"name":"x"}}`, `{"event":"clear"}`, `{"event":"media","stream_sid":"s1","media":{"payload":""}}`, "{", "", "null", "[]",
+	for _, m := range []string{say(320), `{"event":"media","stream_sid":"s1","media":{"payload":"AA\nAA"}}`,
+		`{"event":"media","media":{"payload":"AAAA"}} `,
+		`{"event":"mark","mark":{"name":"x"}}`, `{"event":"clear"}`,
+		`{"event":"media","stream_sid":"s1","media":{"payload":""}}`, "{", "", "null", "[]",
 		`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"},"media":{"payload":"!"}}`, `{"event":7}`} {
 		f.Add([]byte(m), true)
 	}

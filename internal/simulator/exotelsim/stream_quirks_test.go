@@ -23,10 +23,25 @@ func TestStreamMarks(t *testing.T) {
 		want    []string
 		atLeast time.Duration // until the last one
 	}{
-		"nothing before it":        {[]string{mark("a")}, StreamQuirks{}, []string{"a"}, 0},
-		"behind audio":             {[]string{say(1600), mark("a"), say(1600), mark("b")}, StreamQuirks{}, []string{"a", "b"}, 200 * ms},
-		"behind a clear":           {[]string{say(160000), mark("a"), clear, mark("b")}, StreamQuirks{}, []string{"b"}, 0},
-		"behind a clear, as asked": {[]string{say(160000), mark("a"), clear, mark("b")}, StreamQuirks{MarksOnClear: true}, []string{"a", "b"}, 0},
+		"nothing before it": {[]string{mark("a")}, StreamQuirks{}, []string{"a"}, 0},
+		"behind audio": {
+			[]string{say(1600), mark("a"), say(1600), mark("b")},
+			StreamQuirks{},
+			[]string{"a", "b"},
+			200 * ms,
+		},
+		"behind a clear": {
+			[]string{say(160000), mark("a"), clear, mark("b")},
+			StreamQuirks{},
+			[]string{"b"},
+			0,
+		},
+		"behind a clear, as asked": {
+			[]string{say(160000), mark("a"), clear, mark("b")},
+			StreamQuirks{MarksOnClear: true},
+			[]string{"a", "b"},
+			0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -66,24 +81,45 @@ func TestStreamReportsWhatExotelWouldNotTake(t *testing.T) {
 		want    Report
 		problem string
 	}{
-		"documented":    {websocket.TextMessage, say(3200), Report{Received: Traffic{1, 3200}}, ""},
-		"without an id": {websocket.TextMessage, strings.Replace(say(3200), `"stream_sid":"s1",`, "", 1), Report{Received: Traffic{1, 3200}}, ""},
-		"small":         {websocket.TextMessage, say(320), Report{Received: Traffic{1, 320}, Small: 1}, ""},
-		"uneven":        {websocket.TextMessage, say(3300), Report{Received: Traffic{1, 3300}, Uneven: 1}, ""},
-		"large":         {websocket.TextMessage, say(102400), Report{Received: Traffic{1, 102400}, Large: 1}, ""},
+		"documented": {websocket.TextMessage, say(3200), Report{Received: Traffic{1, 3200}}, ""},
+		"without an id": {
+			websocket.TextMessage,
+			strings.Replace(say(3200), `"stream_sid":"s1",`, "", 1),
+			Report{Received: Traffic{1, 3200}},
+			"",
+		},
+		"small":  {websocket.TextMessage, say(320), Report{Received: Traffic{1, 320}, Small: 1}, ""},
+		"uneven": {websocket.TextMessage, say(3300), Report{Received: Traffic{1, 3300}, Uneven: 1}, ""},
+		"large":  {websocket.TextMessage, say(102400), Report{Received: Traffic{1, 102400}, Large: 1}, ""},
 		"other casing": {websocket.TextMessage, strings.Replace(say(3200), "stream_sid", "streamSid", 1), Report{
 			Received: Traffic{1, 3200},
 			Unusual:  1,
 		}, ""},
-		"more keys": {websocket.TextMessage, strings.Replace(say(3200), `"media":{`, `"media":{"chunk":"1",`, 1), Report{
-			Received: Traffic{1, 3200},
-			Unusual:  1,
-		}, ""},
-		"binary":         {websocket.BinaryMessage, say(3200), Report{Invalid: 1}, "a binary message"},
-		"another stream": {websocket.TextMessage, strings.Replace(say(3200), "s1", "s2", 1), Report{Invalid: 1}, "a message for another stream"},
-		"no base64":      {websocket.TextMessage, `{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`, Report{Invalid: 1}, "media without base64"},
-		"no payload":     {websocket.TextMessage, `{"event":"media","stream_sid":"s1"}`, Report{Invalid: 1}, "media without base64"},
-		"unknown event":  {websocket.TextMessage, `{"event":"hello"}`, Report{Invalid: 1}, `an event "hello"`},
+		"more keys": {websocket.TextMessage, strings.Replace(say(3200), `"media":{`, `"media":{"chunk":"1",`, 1),
+			Report{
+				Received: Traffic{1, 3200},
+				Unusual:  1,
+			}, ""},
+		"binary": {websocket.BinaryMessage, say(3200), Report{Invalid: 1}, "a binary message"},
+		"another stream": {
+			websocket.TextMessage,
+			strings.Replace(say(3200), "s1", "s2", 1),
+			Report{Invalid: 1},
+			"a message for another stream",
+		},
+		"no base64": {
+			websocket.TextMessage,
+			`{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`,
+			Report{Invalid: 1},
+			"media without base64",
+		},
+		"no payload": {
+			websocket.TextMessage,
+			`{"event":"media","stream_sid":"s1"}`,
+			Report{Invalid: 1},
+			"media without base64",
+		},
+		"unknown event": {websocket.TextMessage, `{"event":"hello"}`, Report{Invalid: 1}, `an event "hello"`},
 		"no JSON": {websocket.TextMessage, `hello`, Report{
 			Invalid: 1,
 			Unusual: 1,

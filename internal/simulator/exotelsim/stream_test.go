@@ -114,23 +114,32 @@ func TestStreamMessages(t *testing.T) {
 		want     []string
 	}{
 		"numbers": {func(*Stream) {}, "?k=v", websocket.TextMessage, []string{connected,
-			`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"account_sid":"a1","call_sid":"c1","custom_parameters":{"k":"v"},"from":"+91987",` +
-				`"media_format":{"bit_rate":"128","encoding":"raw","sample_rate":"8000"},"stream_sid":"s1","to":"+91123"}}`,
+			`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"account_sid":"a1","call_sid":"c1",` +
+				`"custom_parameters":{"k":"v"},"from":"+91987",` +
+				`"media_format":{"bit_rate":"128","encoding":"raw","sample_rate":"8000"},"stream_sid":"s1",` +
+				`"to":"+91123"}}`,
 			`{"event":"media","sequence_number":2,"stream_sid":"s1","media":{"chunk":1,"timestamp":"0","payload":"` + media + `"}}`,
-			`{"event":"stop","sequence_number":3,"stream_sid":"s1","stop":{"call_sid":"c1","account_sid":"a1","reason":"callended"}}`}},
+			`{"event":"stop","sequence_number":3,"stream_sid":"s1","stop":{"call_sid":"c1","account_sid":"a1",` +
+				`"reason":"callended"}}`}},
 		"strings": {func(s *Stream) { s.Quoting = Strings }, "", websocket.TextMessage, []string{connected,
-			`{"event":"start","sequence_number":"1","stream_sid":"s1","start":{"account_sid":"a1","call_sid":"c1","custom_parameters":{},"from":"+91987",` +
-				`"media_format":{"bit_rate":"16","encoding":"audio/x-raw","sample_rate":"8000"},"stream_sid":"s1","to":"+91123"}}`,
+			`{"event":"start","sequence_number":"1","stream_sid":"s1","start":{"account_sid":"a1","call_sid":"c1",` +
+				`"custom_parameters":{},"from":"+91987",` +
+				`"media_format":{"bit_rate":"16","encoding":"audio/x-raw","sample_rate":"8000"},"stream_sid":"s1",` +
+				`"to":"+91123"}}`,
 			`{"event":"media","sequence_number":"2","stream_sid":"s1","media":{"chunk":"1","timestamp":"0","payload":"` + media + `"}}`,
-			`{"event":"stop","sequence_number":"3","stream_sid":"s1","stop":{"call_sid":"c1","account_sid":"a1","reason":"callended"}}`}},
+			`{"event":"stop","sequence_number":"3","stream_sid":"s1","stop":{"call_sid":"c1","account_sid":"a1",` +
+				`"reason":"callended"}}`}},
 		"camel case, binary, not connected, 16 kHz": {func(s *Stream) {
 			s.Rate = 16000
 			s.Quirks = StreamQuirks{CamelCase: true, Binary: true, NoConnected: true}
 		}, "?k=v", websocket.BinaryMessage, []string{
-			`{"event":"start","sequenceNumber":1,"streamSid":"s1","start":{"accountSid":"a1","callSid":"c1","customParameters":{"k":"v"},"from":"+91987",` +
-				`"mediaFormat":{"bitRate":"128","encoding":"raw","sampleRate":"16000"},"streamSid":"s1","to":"+91123"}}`,
+			`{"event":"start","sequenceNumber":1,"streamSid":"s1","start":{"accountSid":"a1","callSid":"c1",` +
+				`"customParameters":{"k":"v"},"from":"+91987",` +
+				`"mediaFormat":{"bitRate":"128","encoding":"raw","sampleRate":"16000"},"streamSid":"s1",` +
+				`"to":"+91123"}}`,
 			`{"event":"media","sequenceNumber":2,"streamSid":"s1","media":{"chunk":1,"timestamp":"0","payload":"` + media + `"}}`,
-			`{"event":"stop","sequenceNumber":3,"streamSid":"s1","stop":{"callSid":"c1","accountSid":"a1","reason":"callended"}}`}},
+			`{"event":"stop","sequenceNumber":3,"streamSid":"s1","stop":{"callSid":"c1","accountSid":"a1",` +
+				`"reason":"callended"}}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -364,17 +373,35 @@ func TestStreamThatCannotBegin(t *testing.T) {
 		s    Stream
 		says string
 	}{
-		"no URL":                 {Stream{URL: "ws://topsecret@%zz"}, "the stream's URL is no URL"},
-		"no scheme":              {Stream{URL: "topsecret.example.com"}, "must begin with ws://"},
-		"no host":                {Stream{URL: "ws:///topsecret"}, "and name a host"},
-		"nobody there":           {Stream{URL: "ws://key:topsecret@127.0.0.1:1/topsecret"}, "open the stream's socket: dial tcp 127.0.0.1:1: connect: connection refused"},
-		"nobody to ask":          {Stream{URL: "http://key:topsecret@127.0.0.1:1/topsecret"}, "ask for the stream's URL: dial tcp 127.0.0.1:1: connect: connection refused"},
-		"refused twice":          {Stream{URL: refusing.URL()}, "the handshake was answered 503"},
-		"no WebSocket":           {Stream{URL: strings.Replace(answer(200, ""), "http", "ws", 1)}, "the handshake was answered 200"},
-		"asked, 401":             {Stream{URL: answer(401, "")}, "the question for the stream's URL was answered 401"},
-		"asked, no JSON":         {Stream{URL: answer(200, "wss://topsecret")}, "answered with something else than JSON"},
-		"asked, no URL":          {Stream{URL: answer(200, `{"uri":"topsecret"}`)}, `was not answered {"url": "wss://..."}`},
-		"asked, another http":    {Stream{URL: answer(200, `{"url":"https://topsecret"}`)}, `was not answered {"url": "wss://..."}`},
+		"no URL":    {Stream{URL: "ws://topsecret@%zz"}, "the stream's URL is no URL"},
+		"no scheme": {Stream{URL: "topsecret.example.com"}, "must begin with ws://"},
+		"no host":   {Stream{URL: "ws:///topsecret"}, "and name a host"},
+		"nobody there": {
+			Stream{URL: "ws://key:topsecret@127.0.0.1:1/topsecret"},
+			"open the stream's socket: dial tcp 127.0.0.1:1: connect: connection refused",
+		},
+		"nobody to ask": {
+			Stream{URL: "http://key:topsecret@127.0.0.1:1/topsecret"},
+			"ask for the stream's URL: dial tcp 127.0.0.1:1: connect: connection refused",
+		},
+		"refused twice": {Stream{URL: refusing.URL()}, "the handshake was answered 503"},
+		"no WebSocket": {
+			Stream{URL: strings.Replace(answer(200, ""), "http", "ws", 1)},
+			"the handshake was answered 200",
+		},
+		"asked, 401": {Stream{URL: answer(401, "")}, "the question for the stream's URL was answered 401"},
+		"asked, no JSON": {
+			Stream{URL: answer(200, "wss://topsecret")},
+			"answered with something else than JSON",
+		},
+		"asked, no URL": {
+			Stream{URL: answer(200, `{"uri":"topsecret"}`)},
+			`was not answered {"url": "wss://..."}`,
+		},
+		"asked, another http": {
+			Stream{URL: answer(200, `{"url":"https://topsecret"}`)},
+			`was not answered {"url": "wss://..."}`,
+		},
 		"strange rate":           {Stream{Rate: 44100}, "44100 samples a second are none"},
 		"no audio":               {Stream{Audio: []byte{}}, "at least one"},
 		"half a sample":          {Stream{Audio: make([]byte, 3)}, "whole samples"},

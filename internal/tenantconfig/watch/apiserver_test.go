@@ -242,10 +242,12 @@ func TestBadConfigs(t *testing.T) {
 		}
 	}
 	for name, data := range map[string]func(workspace) []byte{
-		"another version":  changed(func(m map[string]any) { m["version"] = tenantconfig.Version + 1 }),
-		"another tenant":   changed(func(m map[string]any) { m["id"] = "globex/sales" }),
-		"no tenant":        changed(func(m map[string]any) { delete(m, "id") }),
-		"another scheme":   changed(func(m map[string]any) { m["webhooks"] = map[string]any{"signature": map[string]any{"scheme": "NONE"}} }),
+		"another version": changed(func(m map[string]any) { m["version"] = tenantconfig.Version + 1 }),
+		"another tenant":  changed(func(m map[string]any) { m["id"] = "globex/sales" }),
+		"no tenant":       changed(func(m map[string]any) { delete(m, "id") }),
+		"another scheme": changed(func(m map[string]any) {
+			m["webhooks"] = map[string]any{"signature": map[string]any{"scheme": "NONE"}}
+		}),
 		"garbage":          func(workspace) []byte { return []byte("\x00garbage") },
 		"nothing":          func(workspace) []byte { return nil },
 		"half of a config": func(w workspace) []byte { return w.encode(config("acme/support", secondSecret))[:40] },

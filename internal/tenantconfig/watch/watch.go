@@ -1,5 +1,5 @@
-// Package watch keeps a data-plane pod's tenant configs and its keyring current. It is apart from package tenantconfig, so that upload pods,
-// which read one file, carry no Kubernetes client.
+// Package watch keeps a data-plane pod's tenant configs and its keyring current. It is apart from package
+// tenantconfig, so that upload pods, which read one file, carry no Kubernetes client.
 package watch
 
 import (

@@ -26,8 +26,8 @@ func (r *rig) source() string {
 	return fmt.Sprintf("127.0.%d.%d", 1+r.floods/250, 1+r.floods%250)
 }
 
-// measureFlood compares authenticated calls during a flood with those without. A flood begins with each run: what it costs until its source is
-// known is in it.
+// measureFlood compares authenticated calls during a flood with those without. A flood begins with each run: what it
+// costs until its source is known is in it.
 func (r *rig) measureFlood(ctx context.Context) ([]ratio, error) {
 	idle, own := r.server.memory(), r.server.mostOwn()
 	var calm []time.Duration
@@ -56,7 +56,8 @@ func (r *rig) measureFlood(ctx context.Context) ([]ratio, error) {
 	ownPeak := own()
 	time.Sleep(r.o.duration())
 	fmt.Printf(
-		"resident memory: idle %s; peak without a flood %.0f MB (%.0f its own), under it %.0f MB (%.0f its own); %s after: %s\n",
+		"resident memory: idle %s; peak without a flood %.0f MB (%.0f its own), under it %.0f MB (%.0f its own); %s "+
+			"after: %s\n",
 		idle,
 		before,
 		ownBefore,

@@ -15,14 +15,16 @@ import (
 // selectCalls is the statement of internal/store/calls.go for a page of a tenant's calls. One row more tells whether
 // there are others.
 var selectCalls = fmt.Sprintf(
-	`SELECT call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at, updated_at
+	`SELECT call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds,
+		custom_field, created_at, updated_at
 FROM %%s WHERE tenant = '%s' ORDER BY created_at DESC, call_sid DESC LIMIT %d;
 `,
 	tenantID,
 	pageSize+1,
 )
 
-// scripts of pgbench: the statement alone, on a copy of the table that no policy guards, and bound to its tenant as the data plane sends it.
+// scripts of pgbench: the statement alone, on a copy of the table that no policy guards, and bound to its tenant as
+// the data plane sends it.
 func scripts() map[string]string {
 	return map[string]string{
 		"plain": fmt.Sprintf(strings.ReplaceAll(selectCalls, "\n", " ")+"\n", "bench_calls"),
@@ -53,7 +55,8 @@ func (r *rig) measureList(ctx context.Context) ([]ratio, error) {
 			return nil, err
 		}
 		fmt.Printf(
-			"round %d, %d clients     lists of %d calls %6.0f/s   pgbench SELECT %6.0f/s, with set_config and row-level security %6.0f/s\n",
+			"round %d, %d clients     lists of %d calls %6.0f/s   pgbench SELECT %6.0f/s, with set_config and "+
+				"row-level security %6.0f/s\n",
 			round,
 			len(r.tokens),
 			pageSize,

@@ -24,8 +24,8 @@ type calls struct {
 	failed    outcomes
 }
 
-// steady calls the API at a rate, whether or not the calls before were answered: what waits for those is late by as much. Latencies count from
-// when a call was due. One that fails counts as long as the whole run.
+// steady calls the API at a rate, whether or not the calls before were answered: what waits for those is late by as
+// much. Latencies count from when a call was due. One that fails counts as long as the whole run.
 func (r *rig) steady(ctx context.Context, d time.Duration) calls {
 	var (
 		mu  sync.Mutex

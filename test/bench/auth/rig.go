@@ -60,7 +60,11 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
-	}{{"start a kube-apiserver", r.startKube}, {"fill the database", r.seed}, {"add users", r.addUsers}, {"start the data plane", r.startServer},
+	}{
+		{"start a kube-apiserver", r.startKube},
+		{"fill the database", r.seed},
+		{"add users", r.addUsers},
+		{"start the data plane", r.startServer},
 		{"sign in", r.signIn}} {
 		if err := step.do(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)
@@ -110,7 +114,8 @@ func (r *rig) startKube(ctx context.Context) error {
 		return err
 	}
 	for _, s := range []*corev1.Secret{
-		secret(tenantconfig.SecretName(tenantconfig.PrefixTenant, tenantID), v1alpha1.SecretTypeTenantConfig, tenantconfig.Key, config),
+		secret(tenantconfig.SecretName(tenantconfig.PrefixTenant, tenantID), v1alpha1.SecretTypeTenantConfig,
+			tenantconfig.Key, config),
 		secret(keyring.SecretName, v1alpha1.SecretTypeKeyring, keyring.DataKey, ring),
 		secret(tenantconfig.ListSecretName, v1alpha1.SecretTypeTenantConfigList, tenantconfig.ListKey, []byte{}),
 	} {
@@ -138,8 +143,10 @@ func (r *rig) seed(ctx context.Context) error {
 		r.o.dsnDataplane,
 		fmt.Sprintf(`SELECT set_config('caly.tenant', '%s', false)`, tenantID),
 		fmt.Sprintf(
-			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at)
-			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at, at + interval '5 minutes', 280, 'order_' || n, at
+			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at,
+				conversation_seconds, custom_field, created_at)
+			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at,
+				at + interval '5 minutes', 280, 'order_' || n, at
 			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`,
 			tenantID,
 			seededCalls,
@@ -153,8 +160,10 @@ func (r *rig) seed(ctx context.Context) error {
 		r.o.dsnOwner,
 		`CREATE TABLE bench_calls (LIKE calls INCLUDING ALL)`,
 		fmt.Sprintf(
-			`INSERT INTO bench_calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at)
-			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at, at + interval '5 minutes', 280, 'order_' || n, at
+			`INSERT INTO bench_calls (tenant, call_sid, state, direction, from_number, to_number, started_at,
+				ended_at, conversation_seconds, custom_field, created_at)
+			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at,
+				at + interval '5 minutes', 280, 'order_' || n, at
 			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`,
 			tenantID,
 			seededCalls,

@@ -103,7 +103,8 @@ func frameSize(b []byte) int {
 
 // message is a media message with so many bytes of audio.
 func message(audio int) string {
-	return `{"event":"media","sequence_number":3,"stream_sid":"6a0f1b2c3d4e5f60718293a4b5c6d7e8","media":{"chunk":2,"timestamp":"10","payload":"` +
+	return `{"event":"media","sequence_number":3,"stream_sid":"6a0f1b2c3d4e5f60718293a4b5c6d7e8","media":{"chunk":2,` +
+		`"timestamp":"10","payload":"` +
 		base64.StdEncoding.EncodeToString(
 			bytes.Repeat([]byte{1, 2, 3, 4}, audio/4),
 		) + `"}}`

@@ -108,7 +108,8 @@ func (r *rig) accept() {
 			}
 			_, _ = io.WriteString(
 				c,
-				"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
+				"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+					"Sec-WebSocket-Accept: "+
 					accept(
 						req.Header.Get("Sec-WebSocket-Key"),
 					)+"\r\n\r\n",
@@ -156,7 +157,10 @@ func newCall(exotel, agent net.Conn) *call {
 		agent:  &end{conn: agent, pong: []byte{0x8a, 0}},
 	}
 	c.exotel.other, c.agent.other = c.agent, c.exotel
-	for _, m := range []string{`{"event":"connected"}`, `{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":"c1"}}`} {
+	for _, m := range []string{
+		`{"event":"connected"}`,
+		`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":"c1"}}`,
+	} {
 		c.exotel.write(frame(m, true))
 	}
 	return c

@@ -17,9 +17,12 @@ import (
 )
 
 // body of a terminal StatusCallback as Exotel sends it, with place for the call's id in front.
-const body = "&EventType=terminal&Status=completed&DateCreated=2026-01-15+14%3A25%3A10&DateUpdated=2026-01-15+14%3A30%3A45&To=09123456789" +
-	"&From=09876543210&PhoneNumberSid=08047491899&StartTime=2026-01-15+14%3A25%3A12&EndTime=2026-01-15+14%3A30%3A45&ConversationDuration=320" +
-	"&Direction=outbound-api&CustomField=order_12345&Legs%5B0%5D%5BOnCallDuration%5D=335&Legs%5B0%5D%5BStatus%5D=completed" +
+const body = "&EventType=terminal&Status=completed&DateCreated=2026-01-15+14%3A25%3A10" +
+	"&DateUpdated=2026-01-15+14%3A30%3A45&To=09123456789" +
+	"&From=09876543210&PhoneNumberSid=08047491899&StartTime=2026-01-15+14%3A25%3A12&EndTime=2026-01-15+14%3A30%3A45" +
+	"&ConversationDuration=320" +
+	"&Direction=outbound-api&CustomField=order_12345&Legs%5B0%5D%5BOnCallDuration%5D=335" +
+	"&Legs%5B0%5D%5BStatus%5D=completed" +
 	"&Legs%5B1%5D%5BOnCallDuration%5D=320&Legs%5B1%5D%5BStatus%5D=completed"
 
 // load sends events over so many connections, each the next one once the last is answered, until the time is up.
@@ -78,7 +81,8 @@ func sendUntil(ctx context.Context, addr string, end time.Time, recordings bool)
 		mac.Write([]byte(event))
 		request = append(
 			request[:0],
-			"POST /webhooks/exotel/"+tenantID+"/status HTTP/1.1\r\nHost: caly\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Exotel-Signature: "...)
+			"POST /webhooks/exotel/"+tenantID+"/status HTTP/1.1\r\nHost: caly\r\nContent-Type: "+
+				"application/x-www-form-urlencoded\r\nX-Exotel-Signature: "...)
 		request = hex.AppendEncode(request, mac.Sum(nil))
 		request = append(request, "\r\nContent-Length: "...)
 		request = strconv.AppendInt(request, int64(len(event)), 10)

@@ -22,13 +22,14 @@ import (
 // bodies that are wrong, each with a secret where it does not belong.
 func bodies(secret string) map[string]string {
 	return map[string]string{
-		"cut off":            `{"email":"a@b.example","password":"` + secret,
-		"no object":          `"` + secret + `"`,
-		"a list":             `["` + secret + `"]`,
-		"no JSON":            secret,
-		"more behind it":     `{"email":"a@b.example","password":"x"} ` + secret,
-		"given twice":        `{"password":"` + secret + `","password":"` + secret + `","token":"` + secret + `"}`,
-		"in another type":    `{"email":["` + secret + `"],"password":{"a":"` + secret + `"},"token":["` + secret + `"],"code":["` + secret + `"]}`,
+		"cut off":        `{"email":"a@b.example","password":"` + secret,
+		"no object":      `"` + secret + `"`,
+		"a list":         `["` + secret + `"]`,
+		"no JSON":        secret,
+		"more behind it": `{"email":"a@b.example","password":"x"} ` + secret,
+		"given twice":    `{"password":"` + secret + `","password":"` + secret + `","token":"` + secret + `"}`,
+		"in another type": `{"email":["` + secret + `"],"password":{"a":"` + secret + `"},` +
+			`"token":["` + secret + `"],"code":["` + secret + `"]}`,
 		"as the email":       `{"email":"` + secret + `","password":"` + secret + `"}`,
 		"as the code":        `{"email":"a@b.example","code":"` + secret + `"}`,
 		"as the role":        `{"email":"a@b.example","role":"` + secret + `","disabled":"` + secret + `"}`,
@@ -82,7 +83,10 @@ func (c *canaries) badBodies(t *testing.T) {
 			q.body = body
 			refused(what, c.p.do(t, q))
 		}
-		for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; secret=" + secret, secret} {
+		for _, kind := range []string{
+			"", "text/plain", "application/x-www-form-urlencoded", "application/json; secret=" + secret,
+			secret,
+		} {
 			q.body = "password=" + secret
 			q.header = map[string]string{"Content-Type": kind}
 			refused("the type "+kind, c.send(t, q))
@@ -103,8 +107,12 @@ func (c *canaries) oddPlaces(t *testing.T) {
 		for _, r := range c.p.routes(t) {
 			path := strings.NewReplacer("{id}", secret, "{callSid}", secret, "{code}", secret).Replace(r.path)
 			for _, q := range []request{
-				{path: path + "?token=" + secret}, {path: path + "?limit=" + secret + "&cursor=" + secret + "&since=" + secret + "&state=" + secret},
-				{path: path + "/" + secret}, {path: "/" + secret}, {path: "/t/" + secret + "/" + secret + path}, {path: "//" + secret + "/.." + path},
+				{path: path + "?token=" + secret},
+				{path: path + "?limit=" + secret + "&cursor=" + secret + "&since=" + secret + "&state=" + secret},
+				{path: path + "/" + secret},
+				{path: "/" + secret},
+				{path: "/t/" + secret + "/" + secret + path},
+				{path: "//" + secret + "/.." + path},
 				{
 					path:   path,
 					header: map[string]string{"Authorization": "Basic " + secret},
@@ -139,7 +147,9 @@ func (c *canaries) oddPlaces(t *testing.T) {
 				}
 			}
 		}
-		for _, path := range []string{"/api/monitoring/status", "/.well-known/jwks.json", "/webhooks/exotel/acme/support/status"} {
+		for _, path := range []string{
+			"/api/monitoring/status", "/.well-known/jwks.json", "/webhooks/exotel/acme/support/status",
+		} {
 			c.send(t, request{method: "GET", path: path + "?token=" + secret, bearer: secret})
 			c.send(t, request{path: path, bearer: secret, body: fields{"password": secret}})
 		}
@@ -253,7 +263,10 @@ func (c *canaries) brokenConfig(t *testing.T, s3 *s3test.Server) {
 	}
 	base := secret.DeepCopy()
 	text := string(secret.Data[tenantconfig.Key])
-	for _, broken := range []string{text[:len(text)-1], strings.Replace(text, `"version":2`, `"version":"`+s3.SecretKey+`"`, 1), fmt.Sprintf(`{%q:1}`, s3.SecretKey)} {
+	for _, broken := range []string{
+		text[:len(text)-1], strings.Replace(text, `"version":2`, `"version":"`+s3.SecretKey+`"`, 1),
+		fmt.Sprintf(`{%q:1}`, s3.SecretKey),
+	} {
 		secret.Data[tenantconfig.Key] = []byte(broken)
 		if err := kube.Patch(t.Context(), secret, client.MergeFrom(base)); err != nil {
 			t.Fatal(err)

@@ -37,8 +37,8 @@ type canaries struct {
 // said is a text, and where it stands.
 type said struct{ where, text string }
 
-// TestNoSecretIsTold : passwords, codes, tokens and keys, sent through every flow and every way to fail, are in no log line, metric, answer, row
-// of the audit log or column of the database.
+// TestNoSecretIsTold : passwords, codes, tokens and keys, sent through every flow and every way to fail, are in no log
+// line, metric, answer, row of the audit log or column of the database.
 func TestNoSecretIsTold(t *testing.T) {
 	t.Parallel()
 	c := &canaries{t: t, secrets: map[string]string{}, told: map[string]bool{}}
@@ -57,7 +57,10 @@ func TestNoSecretIsTold(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
-		{"flows", c.flows}, {"bodies", c.badBodies}, {"places", c.oddPlaces}, {"test routes", func(t *testing.T) { c.testRoutes(t, tester) }},
+		{"flows", c.flows},
+		{"bodies", c.badBodies},
+		{"places", c.oddPlaces},
+		{"test routes", func(t *testing.T) { c.testRoutes(t, tester) }},
 		{"mail", c.badMail}, {"database", c.databaseAway}, {"config", func(t *testing.T) { c.brokenConfig(t, s3) }},
 	} {
 		t.Run(step.name, step.run)

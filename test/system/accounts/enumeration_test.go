@@ -36,8 +36,8 @@ type guessing struct {
 	with  func(email string) request
 }
 
-// TestEnumeration : whether an email has an account, and of what kind, neither the answer tells nor its time. It does not run beside others,
-// for the sake of the times.
+// TestEnumeration : whether an email has an account, and of what kind, neither the answer tells nor its time. It does
+// not run beside others, for the sake of the times.
 func TestEnumeration(t *testing.T) {
 	platform := newPlatform(t, setup{args: wideLimits()})
 	platform.populate(t)
@@ -91,7 +91,8 @@ func (p *platform) populate(t *testing.T) {
 		}
 	}
 	p.exec(t, `INSERT INTO email_codes (tenant, user_id, code_hash, expires_at)
-		SELECT tenant, id, decode(repeat('ab', 32), 'hex'), now() + interval '1 hour' FROM users WHERE email LIKE 'unverified-%'`)
+		SELECT tenant, id, decode(repeat('ab', 32), 'hex'), now() + interval '1 hour' FROM users
+			WHERE email LIKE 'unverified-%'`)
 }
 
 // guessed is what there was to see, by kind.

@@ -30,10 +30,19 @@ func TestAccountFlows(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
-		{"a life", platform.testLife}, {"logout everywhere", platform.testLogoutAll}, {"an account twice", platform.testTwoTenants}, {"register again", platform.testRegisterAgain},
-		{"an admin and a colleague", platform.testInvitation}, {"disabled", platform.testDisabled}, {"suspended", platform.testSuspended}, {"SMTP away", platform.testMailLater},
+		{"a life", platform.testLife},
+		{"logout everywhere", platform.testLogoutAll},
+		{"an account twice", platform.testTwoTenants},
+		{"register again", platform.testRegisterAgain},
+		{"an admin and a colleague", platform.testInvitation},
+		{"disabled", platform.testDisabled},
+		{"suspended", platform.testSuspended},
+		{"SMTP away", platform.testMailLater},
 		{"SMTP silent", platform.testMailNeverWaitedFor},
-		{"fifty at once", platform.testFiftyRefreshes}, {"reuse", platform.testReuse}, {"lost answers", platform.testLostAnswers}, {"kill -9", platform.testKilledWhileRotating},
+		{"fifty at once", platform.testFiftyRefreshes},
+		{"reuse", platform.testReuse},
+		{"lost answers", platform.testLostAnswers},
+		{"kill -9", platform.testKilledWhileRotating},
 	} {
 		t.Run(flow.name, flow.run)
 	}
@@ -340,7 +349,8 @@ func (p *platform) testMailLater(t *testing.T) {
 	eventually.Holds(t, "the mail is tried", func() bool {
 		return p.count(
 			t,
-			"SELECT count(*) FROM mail_outbox WHERE recipient = $1 AND attempts > 0 AND state = 'pending' AND last_error <> ''",
+			"SELECT count(*) FROM mail_outbox WHERE recipient = $1 AND attempts > 0 AND state = 'pending' AND "+
+				"last_error <> ''",
 			email,
 		) == 1
 	})

@@ -15,8 +15,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
-// TestTestRoutes : what tries the frame itself is not there in production, whatever the token, and in development is for whoever has the one
-// token, if there is one.
+// TestTestRoutes : what tries the frame itself is not there in production, whatever the token, and in development is
+// for whoever has the one token, if there is one.
 func TestTestRoutes(t *testing.T) {
 	t.Parallel()
 	const token = "the-testers-token"

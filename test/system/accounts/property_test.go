@@ -105,14 +105,16 @@ func (p *platform) endow(t *testing.T, s *s3test.Server, tenant string, storage 
 	for _, id := range []string{o.stream, store.NewID()} { // no janitor ends them meanwhile
 		p.exec(
 			t,
-			`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at) VALUES ($1, $2, $3, 'pod', 'bot', now() + interval '1 hour')`,
+			`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at)
+				VALUES ($1, $2, $3, 'pod', 'bot', now() + interval '1 hour')`,
 			o.tenant,
 			id,
 			o.callSID,
 		)
 	}
 	for _, path := range []string{"/api/calls", "/api/recordings", "/api/streams", "/api/audit", "/api/users"} {
-		o.cursors[path], _ = jsonAt(p.as(t, o.owner.AccessToken, "GET", path+"?limit=1", nil).want(t, 200).body, "nextCursor").(string)
+		o.cursors[path], _ = jsonAt(p.as(t, o.owner.AccessToken, "GET", path+"?limit=1", nil).want(t, 200).body,
+			"nextCursor").(string)
 		if o.cursors[path] == "" {
 			t.Fatalf("%s has no second page", path)
 		}
@@ -152,23 +154,27 @@ func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage f
 	for _, sid := range []string{o.callSID, o.callSID + "-2"} {
 		p.exec(
 			t,
-			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number) VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000')`,
+			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number)
+				VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000')`,
 			o.tenant,
 			sid,
 		)
 	}
 	p.exec(
 		t,
-		`INSERT INTO recordings (tenant, id, call_sid, source_url, available_at) VALUES ($1, $2, $3, 'https://recordings.exotel.com/a.mp3', now())`,
+		`INSERT INTO recordings (tenant, id, call_sid, source_url, available_at)
+			VALUES ($1, $2, $3, 'https://recordings.exotel.com/a.mp3', now())`,
 		o.tenant,
 		o.queuedRecording,
 		o.callSID,
 	)
 	p.exec(
 		t,
-		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, last_error_code, last_error,
+		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size,
+			sha256, last_error_code, last_error,
 			finished_by, created_at, finished_at)
-		VALUES ($1, $2, $3, 'https://recordings.exotel.com/b.mp3', 'uploaded', 1, $4, $5, $6, repeat('a', 64), '', '', 'pod', now(), now())`,
+		VALUES ($1, $2, $3, 'https://recordings.exotel.com/b.mp3', 'uploaded', 1, $4, $5, $6, repeat('a', 64), '', '',
+			'pod', now(), now())`,
 		o.tenant,
 		o.keptOne,
 		o.callSID,
@@ -205,7 +211,8 @@ func (p *platform) tables(t *testing.T) (names []string) {
 	}
 	rows, _ := p.admin.Query(
 		t.Context(),
-		`SELECT c.table_name::text FROM information_schema.columns c JOIN information_schema.tables USING (table_schema, table_name)
+		`SELECT c.table_name::text FROM information_schema.columns c
+			JOIN information_schema.tables USING (table_schema, table_name)
 		WHERE c.table_schema = 'public' AND c.column_name = 'tenant' AND table_type = 'BASE TABLE' ORDER BY 1`,
 	)
 	all, err := pgx.CollectRows(rows, pgx.RowTo[string])

@@ -84,7 +84,8 @@ func (p *platform) testReuse(t *testing.T) {
 	}
 }
 
-// testLostAnswers : whose answer was lost comes again with the old token, and gets what was lost. Whoever does so twice in a row is two people.
+// testLostAnswers : whose answer was lost comes again with the old token, and gets what was lost. Whoever does so
+// twice in a row is two people.
 func (p *platform) testLostAnswers(t *testing.T) {
 	jane := p.enroll(t, acme, "lost@acme.example", firstPassword)
 	lost := p.refreshed(t, acme, jane.RefreshToken) // nobody sees this

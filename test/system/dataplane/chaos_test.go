@@ -28,7 +28,8 @@ const (
 )
 
 // TestChaos : whatever was answered 2xx is kept, once, and applied, though the data plane is killed every second and PostgreSQL goes
-// away twice. It takes most of a minute; alone: go test -race -run '^TestChaos$' -v ./test/system/dataplane, and with -short less of everything.
+// away twice. It takes most of a minute; alone: go test -race -run '^TestChaos$' -v ./test/system/dataplane, and with
+// -short less of everything.
 func TestChaos(t *testing.T) {
 	plan := chaos{events: 20_000, senders: 64, lasts: 30 * time.Second, kills: 12, fastAfter: 3, crashAfter: 7}
 	if testing.Short() {

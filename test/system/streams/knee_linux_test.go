@@ -38,7 +38,8 @@ func TestStreamsKnee(t *testing.T) {
 	for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
 		t.Logf("frames of %s", pace)
 		t.Log(
-			"calls frames/s   p50    p99  straight to the agent: p50 p99   cores of data plane, agent, callers   us/frame  KiB/call  calls/core",
+			"calls frames/s   p50    p99  straight to the agent: p50 p99   cores of data plane, agent, callers   " +
+				"us/frame  KiB/call  calls/core",
 		)
 		for _, calls := range k.sizes {
 			if !k.measure(t, pod, echo, address, calls, pace) {

@@ -52,7 +52,8 @@ func TestStreamsUnderLoad(t *testing.T) {
 	spent := pod.CPU() - before
 	took := time.Since(begin)
 	t.Logf(
-		"%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
+		"%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round "+
+			"trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
 			"sent at most %s late",
 		calls,
 		pace,
@@ -69,7 +70,8 @@ func TestStreamsUnderLoad(t *testing.T) {
 		report.Late,
 	)
 	t.Logf(
-		"the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call beside %d KiB; the agent %.2f of a core",
+		"the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call "+
+			"beside %d KiB; the agent %.2f of a core",
 		spent.Seconds()/took.Seconds(),
 		spent.Seconds()*1e6/took.Seconds()/float64(calls),
 		float64(pod.residentKiB()-empty)/float64(calls),
@@ -88,7 +90,8 @@ func TestStreamsUnderLoad(t *testing.T) {
 		t,
 		[]any{&got.Rows, &got.Calls, &got.Ended, &got.ToAgent, &got.ToExotel, &got.Dropped},
 		`SELECT count(*), count(DISTINCT call_sid),
-		count(*) FILTER (WHERE end_reason = 'call_ended' AND pod = 'loaded' AND stream_sid = call_sid), sum(frames_to_agent)::bigint,
+		count(*) FILTER (WHERE end_reason = 'call_ended' AND pod = 'loaded' AND stream_sid = call_sid),
+			sum(frames_to_agent)::bigint,
 		sum(frames_to_exotel)::bigint, sum(dropped_to_agent + dropped_to_exotel)::bigint FROM stream_sessions`,
 	)
 	n := int64(calls) // of each, connected, start and stop besides
