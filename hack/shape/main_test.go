@@ -11,6 +11,7 @@ func TestShape(t *testing.T) {
 	source := `package p
 
 // Documented has a comment.
+// +kubebuilder:` + strings.Repeat("-", 141) + `
 func Documented(a, b, c, d, e, f int) {
 	x := 1
 	y, name := 2, 3
