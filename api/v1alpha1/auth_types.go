@@ -15,7 +15,7 @@ const (
 	RegistrationClosed RegistrationPolicy = "Closed"
 )
 
-// RateLimitSpec lets so many requests through in any window of that length.
+// RateLimitSpec allows a number of requests in any window of a length.
 type RateLimitSpec struct {
 	// requests that are let through in any window, 1 to 1000.
 	// +required

@@ -154,7 +154,7 @@ const (
 	ReasonQueued = "Queued"
 	// ReasonUploading : an upload pod holds the recording's lease.
 	ReasonUploading = "Uploading"
-	// ReasonWaiting : an attempt failed in a way that time may mend; the next attempt is scheduled.
+	// ReasonWaiting says that an attempt failed in a way that may pass; the next attempt is scheduled.
 	ReasonWaiting = "WaitingForRetry"
 	// ReasonUploaded : the object is in the bucket and was verified against the source.
 	ReasonUploaded = "Uploaded"

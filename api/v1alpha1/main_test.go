@@ -83,7 +83,7 @@ func (want refusal) check(t *testing.T, err error) {
 	t.Errorf("the refusal does not say %q of %s: %v", want.message, want.field, err)
 }
 
-// create makes the object, and removes it again when the test ends, since the name is used once more.
+// create makes the object, and deletes it when the test ends, since the name is used again.
 func create(t *testing.T, o client.Object) error {
 	t.Helper()
 	c := strict(t)

@@ -155,7 +155,7 @@ func TestRulesNameTheirField(t *testing.T) {
 			walk("", v.Schema.OpenAPIV3Schema, func(path string, s *schema) {
 				field := strings.TrimSuffix(path[strings.LastIndexByte(path, '.')+1:], "[]")
 				if path == "" {
-					field = "metadata.name" // all that a rule at the root can see besides spec and status
+					field = "metadata.name" // the only other field that a rule at the root can see
 				}
 				for _, r := range s.Rules {
 					rules++

@@ -206,7 +206,7 @@ const (
 	AudioProtocolExotel AudioProtocol = "exotel"
 	// AudioProtocolTwilio is that of Twilio Media Streams: mu-law at 8 kHz.
 	AudioProtocolTwilio AudioProtocol = "twilio"
-	// AudioProtocolPCM is binary frames of 16-bit samples, beside small JSON messages.
+	// AudioProtocolPCM is binary frames of 16-bit samples, with small JSON messages between them.
 	AudioProtocolPCM AudioProtocol = "pcm"
 )
 

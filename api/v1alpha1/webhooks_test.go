@@ -10,7 +10,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
-// secretRef is a verifier of which no more is said than its Secret; more may be said in pairs.
+// secretRef returns a verifier with its Secret and the other fields that are given in pairs.
 func secretRef(more ...any) map[string]any {
 	m := map[string]any{"secretRef": map[string]any{"name": "acme-verifier"}}
 	for i := 0; i < len(more); i += 2 {

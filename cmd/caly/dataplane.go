@@ -273,7 +273,7 @@ func pingDatabase(ctx context.Context, db database) error {
 	return db.Writable(ctx)
 }
 
-// internalHandler answers whoever reaches the pod itself. A heap profile is for nobody else.
+// internalHandler answers clients inside the cluster. Only this handler serves heap profiles.
 func internalHandler(registry *prometheus.Registry, status, heapProfile http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(monitoring.PathPrefix, status)

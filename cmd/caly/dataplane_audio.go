@@ -182,8 +182,9 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 	return s, nil
 }
 
-// run keeps the sessions, and cleans up after those of others, until ctx is done and the streams have ended. Their captures then have a
-// while to reach the buckets, beside the janitor, which stops last of the sessions: what it leaves is left for good.
+// run keeps the sessions, and cleans up after those of other pods, until ctx is done and the streams have ended. The
+// captures then have a while to reach the buckets. The janitor stops last: what it leaves is not cleaned up by this
+// pod.
 func (s *streams) run(ctx context.Context) error {
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	cleaning, stopCleaning := context.WithCancel(context.WithoutCancel(ctx))

@@ -157,7 +157,7 @@ func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 	return nil
 }
 
-// notVerified marks a part of the request that nobody proved to be Exotel's, and of which nothing is read.
+// notVerified marks a part of the request that no verifier covers. Caly reads nothing from that part.
 func notVerified(covered bool, part string) string {
 	if covered || part == "" {
 		return ""

@@ -340,7 +340,7 @@ func TestEventsReplay(t *testing.T) {
 	}
 }
 
-// TestEventsReplayMany goes through more than a page, part of which stays dead.
+// TestEventsReplayMany replays more than one page of events. Some of them stay dead.
 func TestEventsReplayMany(t *testing.T) {
 	deadLetters := newDeadLetters(t)
 	const good = 1050

@@ -15,7 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 )
 
-var updateOpenAPI = flag.Bool("update", false, "write docs/openapi.json anew")
+var updateOpenAPI = flag.Bool("update", false, "write docs/openapi.json again")
 
 // document is the OpenAPI document that a data plane serves.
 func document(t *testing.T) []byte {

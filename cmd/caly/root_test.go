@@ -68,7 +68,7 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 		case "caly user disable", "caly user enable", "caly user revoke":
 			argument = "the email must be an email address"
 		case "caly sessions close":
-			argument = `"nonsense" is no id of a stream`
+			argument = `"nonsense" is not a stream id`
 		}
 		for word, says := range map[string]string{"--nonsense": "unknown flag: --nonsense", "nonsense": argument} {
 			result := execute(t, append(append([]string{}, path...), word)...)

@@ -200,7 +200,7 @@ func checkClose(tenant string, all bool, ids []string) error {
 	}
 	for _, id := range ids {
 		if !store.ValidID(id) {
-			return cli.UsageError(nil, fmt.Errorf("%.64q is no id of a stream: caly sessions list shows them", id))
+			return cli.UsageError(nil, fmt.Errorf("%.64q is not a stream id: caly sessions list shows them", id))
 		}
 	}
 	return nil

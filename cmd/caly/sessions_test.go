@@ -217,7 +217,7 @@ func TestSessionsClose(t *testing.T) {
 	}
 }
 
-// TestSessionsUsage : what is no wish is refused before a database is looked for.
+// TestSessionsUsage checks that wrong arguments are refused before the command connects to a database.
 func TestSessionsUsage(t *testing.T) {
 	id := store.NewID()
 	for name, tc := range map[string]struct {
@@ -228,7 +228,7 @@ func TestSessionsUsage(t *testing.T) {
 		"no ids of a tenant":  {[]string{"close", "--tenant=a/b"}, "--tenant and --all"},
 		"all of nobody":       {[]string{"close", "--all"}, "--all needs --tenant"},
 		"all and some":        {[]string{"close", "--all", "--tenant=a/b", id}, "not both"},
-		"no id":               {[]string{"close", id, "topless"}, `"topless" is no id of a stream`},
+		"no id":               {[]string{"close", id, "topless"}, `"topless" is not a stream id`},
 		"no tenant's id":      {[]string{"close", "--tenant=acme", id}, "acme"},
 		"list: an output":     {[]string{"list", "-o", "yaml"}, "yaml"},
 		"list: no limit":      {[]string{"list", "--limit=0"}, "--limit must be between 1 and 10000"},

@@ -144,7 +144,7 @@ func findTarget(ctx context.Context, o callOptions) (target, error) {
 		return target{}, errors.New("nowhere to send to: give --tenant, or --webhook-url and --secret-file")
 	}
 	if _, err := url.Parse(o.webhookURL); err != nil {
-		return target{}, errors.New("--webhook-url is no URL")
+		return target{}, errors.New("--webhook-url is not a URL")
 	}
 	secret, err := readLine(o.secretFile)
 	return target{url: o.webhookURL, proofs: []exotelsim.Proof{exotelsim.Signature{Secret: secret}.Proof()}}, err
@@ -223,7 +223,7 @@ func eventsOf(name string, call exotelsim.Call, how exotelsim.Spelling) ([]event
 	case eventLeg:
 		return []event{{"leg event", call.Leg(), exotelsim.LegJSON}}, nil
 	}
-	return nil, fmt.Errorf("--event %q is none of status, passthru, leg, stream", name)
+	return nil, fmt.Errorf("--event %q is not one of status, passthru, leg, stream", name)
 }
 
 func spellingOf(name string, i int) (exotelsim.Spelling, error) {
@@ -235,7 +235,7 @@ func spellingOf(name string, i int) (exotelsim.Spelling, error) {
 			return s, nil
 		}
 	}
-	return "", fmt.Errorf("--spelling %q is none of mixed, multipart, form, json, query", name)
+	return "", fmt.Errorf("--spelling %q is not one of mixed, multipart, form, json, query", name)
 }
 
 func writeLedger(file string, entries []ledgerEntry) error {

@@ -74,7 +74,7 @@ func signature(spec *v1alpha1.SignatureSpec, secret string) exotelsim.Signature 
 	return s
 }
 
-// firstSecret is the first key of a verifier's Secret, each of which is active, and its value.
+// firstSecret returns the first key of a verifier's Secret and its value. Every key of such a Secret is active.
 func firstSecret(
 	ctx context.Context,
 	c client.Reader,

@@ -53,7 +53,7 @@ func newSimulateStreamCommand() *cobra.Command {
 			"back is missing.\n" +
 			"With --tenant the address and the first secrets that let streams in are read from the cluster of the " +
 			"current kubeconfig;\n" +
-			"with --server besides, the address is made without one, and --secret-file has the Tenant's token.\n" +
+			"with --server, the address is made without one, and --secret-file has the Tenant's token.\n" +
 			"Another address with credentials or a token belongs into --url-file, or CALY_URL: others can see " +
 			"arguments.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return stream(cmd, o) },
@@ -157,7 +157,7 @@ func (o streamOptions) stream(ctx context.Context) (exotelsim.Stream, error) {
 		return s, errors.New("--pace must be between 10ms and 1s; Exotel's are 20ms and 100ms")
 	}
 	if !slices.Contains([]int{0, 8000, 16000, 24000}, o.rate) {
-		return s, fmt.Errorf("--rate %d is none of 8000, 16000, 24000", o.rate)
+		return s, fmt.Errorf("--rate %d is not one of 8000, 16000, 24000", o.rate)
 	}
 	if o.quoting != string(exotelsim.Numbers) && o.quoting != string(exotelsim.Strings) {
 		return s, fmt.Errorf("--quoting %q is neither numbers nor strings", o.quoting)
@@ -221,7 +221,8 @@ func quirksOf(names []string) (q exotelsim.StreamQuirks, err error) {
 		case "odd-sizes":
 			q.OddSizes = true
 		default:
-			return q, fmt.Errorf("--quirks %q is none of camel-case, no-connected, binary, extra-keys, odd-sizes", name)
+			return q, fmt.Errorf("--quirks %q is not one of camel-case, no-connected, binary, extra-keys, odd-sizes",
+				name)
 		}
 	}
 	return q, nil

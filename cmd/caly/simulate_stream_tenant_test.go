@@ -78,7 +78,7 @@ func TestSimulateStreamToTenantFails(t *testing.T) {
 		says string
 	}{
 		"no namespace": {[]string{"--tenant=support", server}, `--tenant "support" is not namespace/name`},
-		"an address besides": {
+		"an address too": {
 			[]string{"--tenant=acme/support", server, "--url=ws://example.com"},
 			"--url, --url-file or --tenant, one of them",
 		},

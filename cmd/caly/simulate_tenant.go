@@ -81,7 +81,7 @@ func lookUpTenant(ctx context.Context, id, event string) (target, error) {
 	return to, err
 }
 
-// webhookURL is the address for an event. Leg events have one beside that of StatusCallbacks.
+// webhookURL returns the address for an event. Leg events have an address of their own.
 func webhookURL(t *v1alpha1.Tenant, event string) string {
 	listed := event
 	switch event {

@@ -211,12 +211,12 @@ func TestSimulateCallFails(t *testing.T) {
 		},
 		"unknown event": {
 			[]string{send, good, "--event=nonsense"},
-			`--event "nonsense" is none of status, passthru, leg, stream`,
+			`--event "nonsense" is not one of status, passthru, leg, stream`,
 		},
 		"sent not even once": {[]string{send, good, "--replay=0"}, "--replay must be at least 1"},
 		"unknown spelling": {
 			[]string{send, good, "--spelling=nonsense"},
-			`--spelling "nonsense" is none of mixed, multipart, form, json, query`,
+			`--spelling "nonsense" is not one of mixed, multipart, form, json, query`,
 		},
 		"fewer than no calls": {[]string{send, good, "--calls=-1"}, "cannot be negative"},
 		"less than no bytes":  {[]string{send, good, "--size=-1"}, "cannot be negative"},
@@ -353,7 +353,7 @@ func TestSimulateVerify(t *testing.T) {
 		"extra": {
 			func(v verification) { v.put("acme/support/c9-0123456789abcdef.mp3", []byte("x")) },
 			"2 of 3 recordings verified\n",
-			"is no recording of the ledger",
+			"is not a recording of the ledger",
 			true,
 		},
 		"twice": {

@@ -69,7 +69,7 @@ func verify(cmd *cobra.Command, o verifyOptions) error {
 		}
 		entry, ok := want[recordingOf(obj.Key)]
 		if !ok {
-			problems = append(problems, obj.Key+" is no recording of the ledger, or is there twice")
+			problems = append(problems, obj.Key+" is not a recording of the ledger, or is there twice")
 			continue
 		}
 		delete(want, recordingOf(obj.Key))

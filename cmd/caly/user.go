@@ -136,7 +136,7 @@ func newUserListCommand(o *userOptions) *cobra.Command {
 
 const maxUsers = 10_000
 
-// printUsers prints a page, of which list may have one too many.
+// printUsers prints a page. list may have one more than limit, which shows that there is a next page.
 func printUsers(cmd *cobra.Command, list []store.User, limit int, output string) error {
 	views := []userView{}
 	next := ""

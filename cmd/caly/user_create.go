@@ -58,7 +58,7 @@ func (c *createOptions) check() (err error) {
 		return cli.UsageError(nil, errors.New("give --password-stdin or --invite, not both"))
 	}
 	if !slices.Contains([]string{store.RoleAdmin, store.RoleAgent, store.RoleViewer}, c.role) {
-		return cli.UsageError(nil, fmt.Errorf("--role %q is none of admin, agent and viewer", c.role))
+		return cli.UsageError(nil, fmt.Errorf("--role %q is not one of admin, agent and viewer", c.role))
 	}
 	if err := c.userOptions.check(); err != nil {
 		return err
@@ -91,13 +91,13 @@ func (c *createOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	if !known {
-		return fmt.Errorf("the operator knows no Tenant %s: apply it first, or mend --tenant", c.tenant)
+		return fmt.Errorf("the operator knows no Tenant %s: apply it first, or correct --tenant", c.tenant)
 	}
 	return c.create(cmd, db, hash)
 }
 
-// piped tells whether somebody hands over a password. A terminal and /dev/null are devices of characters; whoever starts a command without
-// standard input has the latter.
+// piped reports whether standard input carries a password. Terminals and /dev/null are character devices. A command
+// that is started without standard input has /dev/null.
 func piped(in io.Reader) bool {
 	file, ok := in.(*os.File)
 	if !ok {

@@ -240,17 +240,17 @@ func TestUserCreateRefuses(t *testing.T) {
 		"no role": {
 			goodPassword,
 			"--email=a@b.example",
-			`--role "" is none of admin, agent and viewer`,
+			`--role "" is not one of admin, agent and viewer`,
 			cli.ExitUsage,
 		},
 		"an unknown role": {
 			goodPassword,
 			"--email=a@b.example --role=owner",
-			`--role "owner" is none`,
+			`--role "owner" is not one of`,
 			cli.ExitUsage,
 		},
 		"no email": {goodPassword, "--role=admin", "the email must be an email address", cli.ExitUsage},
-		"an email that is none": {
+		"an invalid email": {
 			goodPassword,
 			"--role=admin --email=topsecret",
 			"the email must be an email address",

@@ -125,7 +125,7 @@ func (r *Reconciler) newClient(
 	return made, nil
 }
 
-// location is the account's zone. The Tenant's own controller refuses what is none.
+// location returns the account's time zone. The Tenant's own controller refuses invalid names.
 func location(t *v1alpha1.Tenant) *time.Location {
 	if loc, err := time.LoadLocation(t.Spec.Exotel.TimeZone); err == nil && t.Spec.Exotel.TimeZone != "" {
 		return loc

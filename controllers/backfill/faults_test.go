@@ -198,7 +198,8 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// TestUnavailable : what time may mend is tried again at the next interval, or once the spec changes, from where it was.
+// TestUnavailable checks that a failure that may pass is tried again at the next interval, or once the spec changes,
+// from the place where it stopped.
 func TestUnavailable(t *testing.T) {
 	for name, quirks := range map[string]exotelsim.DetailQuirks{
 		"an outage":                   {Status: 503},

@@ -213,7 +213,8 @@ func TestZones(t *testing.T) {
 	}
 }
 
-// TestSuspectsTakeTurns : those of which Exotel knows nothing do not keep the younger ones waiting for ever, and come again.
+// TestSuspectsTakeTurns checks that calls that Exotel does not know do not block the younger ones, and are asked about
+// again.
 func TestSuspectsTakeTurns(t *testing.T) {
 	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")

@@ -12,8 +12,8 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// owner tells which of an account's calls are a Tenant's. Where the Tenant shares the account with others, their calls are none
-// of its business: the ExoPhone decides, and what no Tenant's number tells stays where a webhook put it.
+// owner decides which of an account's calls belong to a Tenant. Where Tenants share the account, the ExoPhone decides.
+// A call that matches no Tenant's number stays with the Tenant that received its webhook.
 type owner struct {
 	shared bool
 	mine   []string // phone numbers that the Tenant holds

@@ -19,7 +19,7 @@ import (
 const (
 	// settleAfter is how long after its start a call may be without an end, and that nobody asks for it.
 	settleAfter = 15 * time.Minute
-	// suspectFor is how long a call is asked about of whose end nobody knows.
+	// suspectFor is how long the end of a call is asked about, if no event reports the end.
 	suspectFor = 7 * 24 * time.Hour
 	// pageSize is Exotel's, and how many calls are looked up and applied at once.
 	pageSize = 100
@@ -86,8 +86,8 @@ func (n *run) do(ctx context.Context) error {
 	return nil
 }
 
-// suspects asks about calls of whose end no webhook told, oldest first. Each run goes on where the last one stopped, so that those
-// about which Exotel knows nothing do not keep the others waiting.
+// suspects asks about calls whose end no webhook reported, oldest first. Each run goes on where the last one stopped.
+// Otherwise calls that Exotel does not know would keep the others waiting.
 func (n *run) suspects(ctx context.Context) error {
 	list, err := n.r.Store.Suspects(ctx, n.tenant.ID(), store.SuspectQuery{
 		From:  n.now.Add(-suspectFor),
@@ -197,7 +197,8 @@ func (n *run) take(ctx context.Context, calls []calldetails.Call) error {
 	return ended
 }
 
-// collect makes events of the calls of which something is missing, until an error ends it. done of them were looked at.
+// collect makes events of the calls that are incomplete, until an error ends it. done is the number of calls that it
+// looked at.
 func (n *run) collect(
 	ctx context.Context,
 	calls []calldetails.Call,

@@ -216,7 +216,7 @@ func TestAccounts(t *testing.T) {
 	}
 	a.release("acme1")
 	if again := a.take("acme1", time.Hour); again != first {
-		t.Error("the account's pace began anew")
+		t.Error("the account's pace started from the beginning")
 	}
 	a.release("acme1")
 	a.release("globex1")

@@ -22,11 +22,11 @@ var (
 	sha256 = strings.Repeat("a", 64)
 )
 
-// shown is what mirror makes of a row, beside the conditions' messages.
+// shown is what mirror makes of a row, without the conditions' messages.
 type shown struct {
 	Phase             v1alpha1.RecordingPhase
 	Reason            string
-	Kind              string // the condition beside Ready, if any
+	Kind              string // the condition next to Ready, if any
 	Message           string // of Ready
 	Attempts          int32
 	LastError         string

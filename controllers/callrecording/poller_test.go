@@ -91,7 +91,7 @@ func TestPollWakesWhoseRowChanged(t *testing.T) {
 		},
 		{"claimed and done between two polls", func() { pods.upload(t) }, []string{"waits"}},
 		{"done, and not shown yet", func() {}, nil},
-		{"made anew under its name", func() { items[0].UID = "another" }, []string{"waits"}},
+		{"replaced under its name", func() { items[0].UID = "another" }, []string{"waits"}},
 		{"shown", func() { items[0].Status.FinishedTime = &metav1.Time{Time: noon} }, nil},
 		{"all gone", func() { items = nil }, nil},
 	}

@@ -36,8 +36,8 @@ const (
 	tenantsPerRound   = 50 // of one namespace that are looked at
 )
 
-// uploadedSince is how long ago an upload may have ended of which a CallRecording is made still: a quick one ends
-// between two rounds, and many do while another operator takes over.
+// uploadedSince is how long after its upload a recording can still get a CallRecording. A quick upload ends between
+// two rounds, and many do while another operator takes over.
 const uploadedSince = 10 * time.Minute
 
 // Store is what intake needs of PostgreSQL.

@@ -435,8 +435,8 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 	}
 }
 
-// What the API server refuses for now, as over a quota, is tried again, keeps no other tenant waiting, and what was made
-// before it is not made once more.
+// TestRefusedForNow checks that a CallRecording that the API server refuses for now, as over a quota, is tried again
+// and keeps no other tenant waiting. Those made before are not made again.
 func TestRefusedForNow(t *testing.T) {
 	rig := controllertest.New(t)
 	in, api := newIntake(rig)

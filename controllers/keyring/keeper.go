@@ -1,4 +1,4 @@
-// Package keyring makes, rotates and mends the keyring that the data plane mints and checks access tokens with.
+// Package keyring makes, rotates and corrects the keyring that the data plane mints and checks access tokens with.
 package keyring
 
 import (
@@ -19,8 +19,8 @@ import (
 
 // +kubebuilder:rbac:groups="",namespace=caly-work,resources=secrets,verbs=get;list;watch;create;patch;delete
 
-// lookEvery is how often the Secret is read: one that was deleted is made anew within that time. It is read past the cache and without
-// a watch, since the operator may be told to watch the tenants' namespaces alone.
+// lookEvery is how often the Secret is read. A deleted Secret is replaced within that time. The controller reads past
+// the cache and without a watch, since the operator may watch the tenants' namespaces only.
 const lookEvery = 10 * time.Second
 
 // Keeper keeps the Secret with the keyring in the work namespace.
@@ -158,7 +158,7 @@ func (k *Keeper) tell(ctx context.Context, f found, ring *keyring.Ring, next tim
 		cause = missing
 	}
 	k.Metrics.made.WithLabelValues(cause).Inc()
-	log.Info("a new keyring was made: whoever was logged in must log in again", "why", f.fault.Error())
+	log.Info("a new keyring was made: all users must log in again", "why", f.fault.Error())
 }
 
 // write fails where somebody else wrote meanwhile: another operator, which was the leader until now. It is then looked at again.

@@ -37,8 +37,8 @@ func agentSecrets(t *testing.T) map[string]map[string]string {
 	}
 }
 
-// TestAudioStalls : a Secret of the audio's that goes bad stalls the Tenant with what to do about it; the last good config stays in force,
-// and what was mended is live without anything else being touched.
+// TestAudioStalls checks that a bad audio Secret stalls the Tenant with a message that says what to do. The last good
+// config stays in force. A corrected Secret is live without another change.
 func TestAudioStalls(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// wantAuth is what accounts compile to of which the spec says nothing.
+// wantAuth is what accounts compile to if the spec sets no field.
 func wantAuth() *tenantconfig.Auth {
 	return &tenantconfig.Auth{AccessTokenLifetime: 15 * time.Minute, SessionLifetime: 720 * time.Hour}
 }

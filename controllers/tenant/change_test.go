@@ -64,7 +64,8 @@ func (r *subject) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
 	})
 }
 
-// TestSuspendWhileStalled : whoever suspends a Tenant wants its webhooks refused now, whatever else is wrong with it.
+// TestSuspendWhileStalled checks that the webhooks of a suspended Tenant are refused now, even if the Tenant has other
+// faults.
 func TestSuspendWhileStalled(t *testing.T) {
 	t.Parallel()
 	for name, breaks := range map[string]func(*testing.T, *subject, *v1alpha1.Tenant){
@@ -110,7 +111,7 @@ func TestRotation(t *testing.T) {
 		data map[string]string
 		want []secret.Sensitive
 	}{
-		{"a second secret beside it", map[string]string{
+		{"a second secret next to it", map[string]string{
 			"current": current,
 			"next":    next,
 		}, []secret.Sensitive{current, next}},
@@ -145,7 +146,7 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// TestRestart : an operator that comes after another changes nothing of what is good, and makes anew what is not.
+// TestRestart checks that a restarted operator leaves good objects unchanged and replaces bad ones.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -296,7 +297,7 @@ func TestDatabaseAway(t *testing.T) {
 	rig.loginWorks(t, tenant)
 }
 
-// TestGoneMeanwhile : a Tenant that is deleted before its turn comes is no error.
+// TestGoneMeanwhile checks that it is not an error if a Tenant is deleted before its turn comes.
 func TestGoneMeanwhile(t *testing.T) {
 	rig := newSubject(t)
 	res, err := rig.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{
@@ -322,7 +323,8 @@ func (c *oldClient) Get(ctx context.Context, key client.ObjectKey, o client.Obje
 	return c.Client.Get(ctx, key, o, opts...)
 }
 
-// TestReadTooEarly : what was decided on an old Tenant is not written, is no error, and is decided once more.
+// TestReadTooEarly checks that a decision on an old Tenant is not written, is not reported as an error, and is made
+// again.
 func TestReadTooEarly(t *testing.T) {
 	rig := newSubject(t)
 	for name, read := range map[string]func(*testing.T, *v1alpha1.Tenant){

@@ -184,8 +184,8 @@ func (r *Reconciler) storeFinding(ctx context.Context, s *scope, found objectsto
 	return r.apply(ctx, s)
 }
 
-// unreachable tells what the probe found. An answer that only a person can change stalls the Tenant, and is asked again all
-// the same, slowly, since the mend may lie on the store's side where no watch sees it.
+// unreachable reports what the probe found. An answer that only a person can change stalls the Tenant. The probe still
+// runs again, slowly, because the correction may happen in the store, where no watch sees it.
 func (r *Reconciler) unreachable(s *scope, err error) error {
 	stop := reconcile.Retry(30*time.Second, v1alpha1.ReasonEndpointUnreachable, "%v", err)
 	var p *objectstore.ProbeError

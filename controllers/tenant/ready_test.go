@@ -164,7 +164,7 @@ func TestWorkSecrets(t *testing.T) {
 			rig.Delete(t, secret)
 			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				if again := rig.secret(t, prefix, tenant); again == nil || again.UID == secret.UID {
-					return fmt.Errorf("it is not made anew")
+					return fmt.Errorf("it is not made again")
 				}
 				return nil
 			})
@@ -173,7 +173,7 @@ func TestWorkSecrets(t *testing.T) {
 	}
 }
 
-// TestSecretFaults gives each Secret each fault, reads the verdict, and mends it: no more than the Secret need change.
+// TestSecretFaults gives each Secret each fault, reads the condition, and corrects only the Secret.
 func TestSecretFaults(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)
@@ -490,7 +490,7 @@ func (r *subject) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
 	}
 }
 
-// TestReadyIsQuiet : a Tenant that is ready is neither probed nor written again, whoever touches its status.
+// TestReadyIsQuiet checks that a ready Tenant is neither probed nor written again when a client changes its status.
 func TestReadyIsQuiet(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)

@@ -24,8 +24,8 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 	if !controllerutil.ContainsFinalizer(s.tenant, v1alpha1.FinalizerTenant) {
 		return reconcile.Abandon(0)
 	}
-	// The cache may be behind, and what was released once must not be released again: a Tenant that was made anew under this
-	// name would lose what is its own.
+	// The cache may be old, and a Tenant must be released only once: a second release would delete what belongs to a
+	// new Tenant of this name.
 	var live v1alpha1.Tenant
 	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.tenant), &live)
 	if client.IgnoreNotFound(err) != nil {

@@ -519,7 +519,7 @@ func TestReleaseOfAnOldReading(t *testing.T) {
 	}
 	tenant = rig.ready(t, "support")
 	rig.fill(t, tenant)
-	stop() // so that nothing is mended behind the test's back
+	stop() // so that the controller corrects nothing meanwhile
 	release()
 	if rows, objects := rig.countRows(t, tenant.ID()), rig.countObjects(t, tenant.ID()); rows != 7 || objects != 3 {
 		t.Errorf("%d rows and %d objects are left of the new Tenant, want 7 and 3", rows, objects)

@@ -269,7 +269,7 @@ func TestCompile(t *testing.T) {
 	}
 }
 
-// signedWith is what a signature compiles to of which the spec says nothing but its Secret.
+// signedWith is what a signature compiles to if the spec sets only its Secret.
 func signedWith(secrets ...secret.Sensitive) *tenantconfig.Webhooks {
 	return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
 		Scheme:        "HMACSHA1",

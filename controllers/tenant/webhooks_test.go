@@ -136,7 +136,8 @@ func TestVerifiers(t *testing.T) {
 	}
 }
 
-// TestVerifierStalls : a verifier's Secret that goes bad stalls the Tenant, leaves the last good config in force, and once mended is live.
+// TestVerifierStalls checks that a bad Secret of a verifier stalls the Tenant and leaves the last good config in
+// force. A corrected Secret is live.
 func TestVerifierStalls(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// ExitUsage is the status of a process that was started wrongly; starting it again does not mend that. It is EX_USAGE of
-// sysexits.h, and what an upload Job ends on.
+// ExitUsage is the status of a process that was started wrongly. Starting it again does not help. The value is
+// EX_USAGE of sysexits.h, and upload Jobs end on it.
 const ExitUsage = 64
 
 // UsageError makes err one that ends the process with ExitUsage. It suits cobra's SetFlagErrorFunc.

@@ -217,7 +217,7 @@ func nobody(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// TestUploadStatus : 64 where only a person can mend it, 1 where another pod may do better.
+// TestUploadStatus expects 64 where a person must correct something, and 1 where another pod may succeed.
 func TestUploadStatus(t *testing.T) {
 	asIs := func(*tenantconfig.Upload) {}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

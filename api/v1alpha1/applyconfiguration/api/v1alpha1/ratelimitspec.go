@@ -9,7 +9,7 @@ import (
 // RateLimitSpecApplyConfiguration represents a declarative configuration of the RateLimitSpec type for use
 // with apply.
 //
-// RateLimitSpec lets so many requests through in any window of that length.
+// RateLimitSpec allows a number of requests in any window of a length.
 type RateLimitSpecApplyConfiguration struct {
 	// requests that are let through in any window, 1 to 1000.
 	Requests *int32 `json:"requests,omitempty"`
