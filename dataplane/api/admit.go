@@ -26,7 +26,7 @@ type visit struct {
 	r         *http.Request
 }
 
-// admit is what stands before every operation: steps in order, each of which may refuse.
+// admit returns the middleware of every operation: steps in order. Each step can refuse the request.
 func (a *API) admit(op Operation, takesBody bool) func(huma.Context, func(huma.Context)) {
 	return func(c huma.Context, next func(huma.Context)) {
 		req, responseWriter := humago.Unwrap(c)
@@ -53,7 +53,7 @@ func (a *API) open(v *visit) *problem.Problem {
 	return v.facts.findTenant(a.o.Tenants())
 }
 
-// authenticate finds out who asks, and by the token of which tenant. Whatever is wrong with a token is answered alike.
+// authenticate identifies the caller and the tenant of the token. The answer is the same for every fault of a token.
 func (a *API) authenticate(v *visit) *problem.Problem {
 	switch v.op.Access.kind {
 	case public:

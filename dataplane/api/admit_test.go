@@ -189,7 +189,8 @@ func (c *counter) Take(_ context.Context, t *tenantconfig.Tenant, name ratelimit
 	return decision
 }
 
-// TestThrottle : whoever is signed in is counted, by who it is; a refused request reaches no handler, and is told when to come again.
+// TestThrottle checks that requests count against the signed-in user. A refused request reaches no handler, and its
+// answer says when to retry.
 func TestThrottle(t *testing.T) {
 	limiter := &counter{allow: 2}
 	rig := newRig(func(o *api.Options) { o.Limiter = limiter })

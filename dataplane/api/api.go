@@ -51,7 +51,7 @@ func New(o Options) *API {
 	return api
 }
 
-// rawRoute is a handler beside the operations.
+// rawRoute is a handler for paths that are not operations.
 type rawRoute struct {
 	prefix  string
 	handler http.Handler
@@ -63,7 +63,7 @@ func (a *API) Handle(path string, h http.Handler) { a.raw = append(a.raw, rawRou
 
 // ServeHTTP answers. It never redirects.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if handler := a.beside(r); handler != nil {
+	if handler := a.rawHandler(r); handler != nil {
 		handler.ServeHTTP(w, r)
 		return
 	}
@@ -108,7 +108,7 @@ func (a *answer) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-func (a *API) beside(r *http.Request) http.Handler {
+func (a *API) rawHandler(r *http.Request) http.Handler {
 	for _, route := range a.raw {
 		if below(r.URL.Path, route.prefix) {
 			r.Pattern = route.prefix

@@ -78,7 +78,7 @@ func explainBody(err error, limit int64) *problem.Problem {
 	return problem.New(problem.Validation, "the request body was truncated")
 }
 
-// checkJSON refuses what decoders disagree about: names given twice, text that is no UTF-8, data after the end, and great depth.
+// checkJSON refuses what decoders disagree about: duplicate names, invalid UTF-8, data after the end, and great depth.
 func checkJSON(body []byte) *problem.Problem {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	for tokens := 0; ; tokens++ {

@@ -157,7 +157,7 @@ func TestMediaType(t *testing.T) {
 	}
 }
 
-// TestQuery : parameters are held to their bounds as bodies are, and an unknown one is no typing error that goes unseen.
+// TestQuery checks that query parameters have bounds as bodies have, and that an unknown parameter is refused.
 func TestQuery(t *testing.T) {
 	for name, tc := range map[string]struct {
 		target     string

@@ -285,7 +285,7 @@ func TestOptionsCheck(t *testing.T) {
 	}
 }
 
-// TestMetrics : each problem is counted once, whoever found it, and nothing that a client chooses is a label.
+// TestMetrics checks that each problem is counted once, and that nothing that a client chooses is a label.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	rig := failing(errSecret, func(o *api.Options) { o.Metrics = registry })

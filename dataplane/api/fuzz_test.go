@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzCheckJSON : what passes is read alike by the decoder that everybody else has, and is no deeper than it may be.
+// FuzzCheckJSON checks that accepted JSON means the same to encoding/json, and is not deeper than the bound.
 func FuzzCheckJSON(f *testing.F) {
 	for _, s := range []string{`{"a":1}`, `[]`, `"a"`, `{"a":1,"a":2}`, `{"a":{"b":[{}]}} `, "{\"a\":\"\xff\"}",
 		`{"a":"\ud800"}`, `1 2`, ``, `{`, `nul`,

@@ -31,7 +31,7 @@ A request without an access token names its tenant: by /t/{namespace}/{tenant} b
 	tenantHeader + `. An access token is good for its own tenant alone. A browser names the tenant by path or host, since it asks for ` +
 	`permission without the header; the origin must be one of the tenant's spec.auth.allowedOrigins.
 
-Every error is a problem (RFC 9457) with a code from a closed set. Requests of whoever is signed in are counted; RateLimit and ` +
+Every error is a problem (RFC 9457) with a code from a closed set. Requests of signed-in users count; RateLimit and ` +
 	`RateLimit-Policy tell what is left.`
 
 // config is huma's, without what it would serve by itself.

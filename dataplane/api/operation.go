@@ -27,11 +27,11 @@ const (
 var (
 	// Public operations are for anybody who names a tenant with accounts.
 	Public = Access{kind: public}
-	// SignedIn operations are for whoever has an access token, whatever the role.
+	// SignedIn operations need an access token, with any role.
 	SignedIn = Access{kind: signedIn}
 )
 
-// Roles is for whoever has an access token and one of the roles.
+// Roles is the access of callers with an access token and one of the roles.
 func Roles(roles ...string) Access { return Access{kind: signedIn, roles: roles} }
 
 // DefaultMaxBody is the largest body of an operation that says nothing else, in bytes.
@@ -48,7 +48,7 @@ type Operation struct {
 	Status int
 	// MaxBody in bytes; 0 means DefaultMaxBody.
 	MaxBody int64
-	// Errors beside those that the frame answers.
+	// Errors are those that the operation adds to the frame's.
 	Errors []problem.Code
 }
 
@@ -77,7 +77,7 @@ func (op Operation) check() {
 	}
 	for _, code := range op.Errors {
 		if problem.Of(code).Code != code {
-			panic("api: operation " + op.ID + " answers with " + string(code) + ", which is none of the codes")
+			panic("api: operation " + op.ID + " answers with " + string(code) + ", which is not one of the codes")
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/verify"
 )
 
-// serve answers what is not beside the operations.
+// serve answers requests for operations and for paths that do not exist.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, f *facts) {
 	inner := r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
 	inner.URL, f.naming = a.names(r)
@@ -59,7 +59,7 @@ func (a *API) allowed(r *http.Request) string {
 	return http.Header(probe).Get("Allow")
 }
 
-// headerOnly is a ResponseWriter of which only the header is of interest: a ServeMux tells the methods of a path in no other way.
+// headerOnly is a ResponseWriter that keeps only the header. A ServeMux reports the methods of a path only there.
 type headerOnly http.Header
 
 // Header implements http.ResponseWriter.

@@ -80,7 +80,7 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-// TestHandle : what is beside the operations sees requests as they came.
+// TestHandle checks that raw handlers receive requests unchanged.
 func TestHandle(t *testing.T) {
 	rig := newRig()
 	echo := http.HandlerFunc(

@@ -49,7 +49,7 @@ func (a *API) registerTestRoutes() {
 	}, func(context.Context, *struct{}) (*struct{}, error) { panic("asked for by a test") })
 }
 
-// admitTester lets in whoever has the one test token, and nobody where none is set.
+// admitTester accepts only requests with the test token. Without a configured token it refuses all.
 func (a *API) admitTester(r *http.Request) *problem.Problem {
 	if a.o.TestToken == "" {
 		return problem.New(problem.Forbidden, "the test routes are disabled; set DEV_TEST_TOKEN to enable them")

@@ -30,7 +30,7 @@ type Options struct {
 	Registry Registry
 	// Tenants are the ids of those that the pod knows now.
 	Tenants func() []string
-	// Every is between two full cleanups; 30 min by default. There is one at the start and one at the end besides.
+	// Every is the time between two full cleanups; 30 min by default. The start and the end have one each in addition.
 	Every time.Duration
 	// ReapEvery is how often the sessions of pods that are gone are looked for; 15 s by default.
 	ReapEvery time.Duration
@@ -81,7 +81,8 @@ func New(o Options) *Janitor {
 	return j
 }
 
-// Run cleans up until ctx is over, and once more then. It belongs to be stopped after the registry, so that what is left is left for good.
+// Run cleans up until ctx is done, and then a last time. Stop the registry first, so that the last cleanup sees all
+// ended streams.
 func (j *Janitor) Run(ctx context.Context) error {
 	j.running(true)
 	defer j.running(false)

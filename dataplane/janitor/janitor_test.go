@@ -212,8 +212,8 @@ func TestReapAfterOutage(t *testing.T) {
 	step("in the end", 10)
 }
 
-// TestKilledPod : the sessions of a pod that is gone are ended by another, and none of those that live. Of two
-// janitors each row is ended once.
+// TestKilledPod checks that another pod ends the sessions of a killed pod, and no live session. Two janitors end each
+// row once.
 func TestKilledPod(t *testing.T) {
 	pg := pgtest.New(t)
 	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})

@@ -103,7 +103,7 @@ func newMemory(o MemoryOptions) *memory {
 // growth is what a trend was found to be.
 type growth struct {
 	what     string
-	from, to int64 // beside what streams explain
+	from, to int64 // without what streams explain
 }
 
 // sample takes one, and returns what grew, once for each time that it does.

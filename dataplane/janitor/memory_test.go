@@ -14,7 +14,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
-// TestLeak : what is one, and what is not. A step is so many samples of so much; heap in MiB.
+// TestLeak checks which series count as a leak. A step is a number of samples of one value; heap is in MiB.
 func TestLeak(t *testing.T) {
 	type step struct{ samples, heap, goroutines, streams int }
 	steady := step{20, 100, 200, 0}
@@ -145,10 +145,10 @@ func TestProfile(t *testing.T) {
 		}
 		reader, err := gzip.NewReader(recorder.Body)
 		if err != nil {
-			t.Fatalf("%q is no profile: %v", query, err)
+			t.Fatalf("%q is not a profile: %v", query, err)
 		}
 		if data, err := io.ReadAll(reader); err != nil || !bytes.Contains(data, []byte("inuse_space")) {
-			t.Errorf("%q is no profile of the heap: %v", query, err)
+			t.Errorf("%q is not a heap profile: %v", query, err)
 		}
 	}
 	if recorder := get("POST", ""); recorder.Code != 405 || recorder.Header().Get("Allow") != "GET, HEAD" {
@@ -156,7 +156,7 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// TestTop : what there is most of is named, and little besides.
+// TestTop checks that the report names the largest consumers and little else.
 func TestTop(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)

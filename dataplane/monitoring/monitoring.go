@@ -67,7 +67,7 @@ func (h *Handler) Handle(name string, further http.Handler) {
 	h.further[PathPrefix+name] = further
 }
 
-// ServeHTTP answers whoever reaches it: it is for the internal listener. Public is for the other.
+// ServeHTTP answers without authentication: it is for the internal listener. Public is for the other.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := w.Header().Get("X-Request-Id")
 	further := h.further[r.URL.Path]

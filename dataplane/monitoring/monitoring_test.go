@@ -111,10 +111,10 @@ func TestPaths(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		"another path":    {"GET", "/api/monitoring/", 404},
-		"a slash more":    {"GET", "/api/monitoring/status/", 404},
-		"another method":  {"POST", "/api/monitoring/status", 405},
-		"what is no JSON": {"GET", "/api/monitoring/status", 500},
+		"another path":   {"GET", "/api/monitoring/", 404},
+		"a slash more":   {"GET", "/api/monitoring/status/", 404},
+		"another method": {"POST", "/api/monitoring/status", 405},
+		"not JSON":       {"GET", "/api/monitoring/status", 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if recorder := get(
@@ -230,7 +230,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestFurtherPaths : they are behind the same methods and the same token as the status, and nothing under or beside them is.
+// TestFurtherPaths checks that further paths need the same methods and token as the status, and that nothing near them
+// is served.
 func TestFurtherPaths(t *testing.T) {
 	h := New(0, fixed("build", "v1"))
 	h.Handle(

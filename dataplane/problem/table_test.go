@@ -64,7 +64,7 @@ func TestTable(t *testing.T) {
 			r.Type(),
 		); err != nil || !address.IsAbs() ||
 			!strings.HasSuffix(address.Path, "/"+string(r.Code)) {
-			t.Errorf("%s: the type %s is no URI of its own", r.Code, r.Type())
+			t.Errorf("%s: the type %s is not a URI of its own", r.Code, r.Type())
 		}
 		if r.Title == "" || r.Means == "" || r.Do == "" || strings.HasSuffix(r.Do, ".") ||
 			strings.ContainsAny(r.Means+r.Do, "|\n") {

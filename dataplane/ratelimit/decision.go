@@ -35,5 +35,5 @@ func (d Decision) SetHeaders(h http.Header) {
 	}
 }
 
-// seconds are rounded up: who comes back after so many is not too early.
+// seconds rounds up, so that a client that waits this long is not too early.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

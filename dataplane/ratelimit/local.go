@@ -11,7 +11,7 @@ import (
 const (
 	blockedKeys = 64 << 10
 	localHits   = 1 << 20
-	// keyWeight is what a key of the local log costs beside its hits, in hits.
+	// keyWeight is what a key of the local log costs in addition to its hits, in hits.
 	keyWeight = 24
 )
 

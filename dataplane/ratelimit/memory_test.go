@@ -15,7 +15,7 @@ import (
 
 func key(n int) hash { return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n))) }
 
-// TestMemoryIsBounded : whoever tries under ever new keys makes a pod forget, and not grow.
+// TestMemoryIsBounded checks that a client that tries under ever new keys makes a pod forget keys, and not grow.
 func TestMemoryIsBounded(t *testing.T) {
 	local := newLocal(time.Now())
 	now := time.Now()

@@ -11,7 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// Limit lets so many tries through in any window of that length.
+// Limit allows a number of tries in any window of a length.
 type Limit = tenantconfig.Limit
 
 // Name of a limit. The set is closed: names are labels of metrics, and what a tenant may override.

@@ -34,7 +34,7 @@ func TestTakenConnectionsDoNotCount(t *testing.T) {
 	}
 	for range 2 * room {
 		if err := b.answered(b.dial(quick)); err != nil {
-			t.Fatalf("beside %d streams a webhook: %v", len(streams), err)
+			t.Fatalf("a webhook next to %d streams: %v", len(streams), err)
 		}
 	}
 	for _, c := range streams { // must free no slot a second time
@@ -49,7 +49,8 @@ func TestTakenConnectionsDoNotCount(t *testing.T) {
 	}
 }
 
-// TestTakenConnectionIsTheSystems : whoever takes one over reaches its descriptor, without which each frame of a stream costs a goroutine.
+// TestTakenConnectionIsTheSystems checks that a hijacked connection gives access to its descriptor. Without it each
+// frame of a stream costs a goroutine.
 func TestTakenConnectionIsTheSystems(t *testing.T) {
 	b := newBounded(t, 1)
 	peer := b.dial(take)
@@ -74,6 +75,6 @@ func TestTakenConnectionIsTheSystems(t *testing.T) {
 		t.Errorf("wrote %d bytes to it, %v", wrote, err)
 	}
 	if _, err := (&slotConn{Conn: struct{ net.Conn }{conn}}).SyscallConn(); err == nil {
-		t.Error("a connection that is none of the system's has a descriptor")
+		t.Error("a connection that is not the system's has a descriptor")
 	}
 }

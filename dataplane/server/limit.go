@@ -158,7 +158,7 @@ type slotConn struct {
 	since  time.Time
 }
 
-// move puts it at the end of a list; nil is none.
+// move puts the connection at the end of a list; nil takes it out of its list.
 func (c *slotConn) move(to *list.List) {
 	if c.in != nil {
 		c.in.Remove(c.place)
@@ -180,7 +180,8 @@ func (c *slotConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SyscallConn lets whoever takes the connection over read and write its descriptor directly, as an audio stream does.
+// SyscallConn lets a handler that hijacked the connection read and write its descriptor directly, as an audio stream
+// does.
 func (c *slotConn) SyscallConn() (syscall.RawConn, error) {
 	if system, ok := c.Conn.(syscall.Conn); ok {
 		return system.SyscallConn()

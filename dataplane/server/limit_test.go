@@ -13,7 +13,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// bounded is a server with room for so many connections. It answers /slow once finish is closed, and takes over those that ask for /take.
+// bounded is a server with room for a number of connections. It answers /slow once finish is closed, and hijacks those
+// that ask for /take.
 type bounded struct {
 	t      *testing.T
 	addr   string
@@ -79,7 +80,7 @@ func (b *bounded) answered(c net.Conn) error {
 	return err
 }
 
-// idle waits until so many connections are idle: an answer is there a moment before its connection is.
+// idle waits until n connections are idle: an answer arrives a moment before its connection is idle.
 func (b *bounded) idle(n int) error {
 	b.t.Helper()
 	soon.Holds(b.t, fmt.Sprintf("%d connections are idle", n), func() bool {

@@ -22,7 +22,7 @@ import (
 type Options struct {
 	// Listen and InternalListen are addresses such as :8080.
 	Listen, InternalListen string
-	// Public answers Exotel and the tenants' people; Internal answers metrics and monitoring, beside the probes.
+	// Public answers Exotel and the tenants' users. Internal answers metrics and monitoring, next to the probes.
 	Public, Internal http.Handler
 	// Ready returns why the pod is not ready, nil when it is.
 	Ready func(context.Context) error

@@ -28,10 +28,11 @@ type certificates struct {
 	seen    [sha256.Size]byte // of both files as they were read last, good or not; watch alone changes it
 }
 
-// certificates are nil without TLS. A pair that is no good at the start is an error, since nothing could be served with it.
+// certificates returns nil without TLS. An unusable pair is an error at the start, since the server could serve
+// nothing with it.
 func (o Options) certificates() (*certificates, error) {
 	if o.TLSCertFile == "" && o.TLSKeyFile == "" {
-		return nil, nil //nolint:nilnil // no TLS is no error
+		return nil, nil //nolint:nilnil // no TLS is not an error
 	}
 	if o.TLSCertFile == "" || o.TLSKeyFile == "" {
 		return nil, errors.New("TLS needs both a certificate and a key: name both files, or neither")
@@ -75,7 +76,7 @@ func (c *certificates) load() (changed bool, err error) {
 	c.seen = seen
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return false, fmt.Errorf("certificate %s and key %s are no pair: %w", c.certFile, c.keyFile, err)
+		return false, fmt.Errorf("certificate %s and key %s do not match: %w", c.certFile, c.keyFile, err)
 	}
 	c.current.Store(&pair)
 	return true, nil

@@ -51,9 +51,9 @@ func TestTLSFilesAtStart(t *testing.T) {
 		"no certificate":         {"", keyFile, "name both files, or neither"},
 		"a missing one":          {filepath.Join(dir, "none"), keyFile, "read the certificate"},
 		"a missing key":          {certFile, filepath.Join(dir, "none"), "read the key"},
-		"another's key":          {certFile, path("other", other), "are no pair"},
-		"no PEM":                 {path("text", []byte("text")), keyFile, "are no pair"},
-		"one for the other":      {keyFile, certFile, "are no pair"},
+		"another's key":          {certFile, path("other", other), "do not match"},
+		"no PEM":                 {path("text", []byte("text")), keyFile, "do not match"},
+		"one for the other":      {keyFile, certFile, "do not match"},
 		"neither, which is good": {"", "", ""},
 		"good":                   {certFile, keyFile, ""},
 	} {

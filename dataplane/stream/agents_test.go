@@ -116,8 +116,8 @@ func (r *wireRig) answerWith(answer string, stay bool) {
 	}
 }
 
-// TestReconnect : an agent that falls over is dialled once more, is told of the stream again, and goes on with it; the
-// second time is the last.
+// TestReconnect checks that an agent that breaks off is dialled a second time, gets the start of the stream again, and
+// goes on. The second time is the last.
 func TestReconnect(t *testing.T) {
 	for name, tc := range map[string]struct {
 		breaks    func(*wstest.Peer)
@@ -181,7 +181,7 @@ func TestReconnectInVain(t *testing.T) {
 	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
 	wireRig.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })
 	exotel, agent := wireRig.begin("call")
-	agent.Reset() // and whoever dials is not answered
+	agent.Reset() // and new connections are not answered
 	if got := closedWith(exotel); got != (closed{1000, string(bridge.AgentLost)}) {
 		t.Errorf("Exotel was told %+v", got)
 	}

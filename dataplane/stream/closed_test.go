@@ -82,7 +82,7 @@ func TestEndedFromOutside(t *testing.T) {
 	}
 }
 
-// counted is a call's session once its row has so many frames.
+// counted returns a call's session once its row has these numbers of frames.
 func (r *wireRig) counted(db *store.Dataplane, callSID string, toAgent, toExotel int64) (s store.StreamSession) {
 	r.t.Helper()
 	soon.Holds(r.t, "the frames are in the row", func() bool {

@@ -123,10 +123,10 @@ func New(o Options) *Handler {
 	return handler
 }
 
-// Drain sends away whatever comes from now on. Streams that live go on.
+// Drain refuses new streams from now on. Live streams go on.
 func (h *Handler) Drain() { h.draining.Store(true) }
 
-// Wait waits for the bridges; whoever calls it has ended the streams, and Drain before.
+// Wait waits for the bridges. Call Drain and end the streams first.
 func (h *Handler) Wait() { h.bridges.Wait() }
 
 // ServeHTTP answers a handshake, or a question for a stream's URL.

@@ -82,7 +82,8 @@ func (r *wireRig) untouched() {
 	}
 }
 
-// TestHandshakesOfAllKinds : what RFC 6455 and 7692 let a client add is no hindrance, and nothing is agreed to that we do not do.
+// TestHandshakesOfAllKinds checks that additions that RFC 6455 and 7692 allow are accepted, and that the answer agrees
+// to nothing that is not implemented.
 func TestHandshakesOfAllKinds(t *testing.T) {
 	wireRig := newWireRig(t, nil)
 	good := wstest.Request(wireRig.path)
@@ -123,7 +124,8 @@ func TestHandshakesOfAllKinds(t *testing.T) {
 	}
 }
 
-// TestPipelined : bytes behind the handshake are no WebSocket's; the agent, which was there already, is let go.
+// TestPipelined checks that bytes right after the handshake request are refused, and that the agent's connection is
+// closed.
 func TestPipelined(t *testing.T) {
 	wireRig := newWireRig(t, nil)
 	exotel := wstest.Connect(t, wireRig.address)

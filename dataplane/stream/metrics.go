@@ -8,7 +8,7 @@ import (
 	"github.com/caly-dev/caly/internal/budget"
 )
 
-// Reasons of a refusal, besides those of package auth: a closed set, for log and metric.
+// Reasons of a refusal, in addition to those of package verify: a closed set, for log and metric.
 const (
 	reasonPath           = "path"
 	reasonMethod         = "method"
@@ -70,7 +70,7 @@ func reasons() []string {
 const (
 	dialTimeout     = "timeout"
 	dialRefused     = "refused"   // it answered, but with something else than a WebSocket
-	dialForbidden   = "forbidden" // its address is none that agents may have
+	dialForbidden   = "forbidden" // its address is not allowed for agents
 	dialTLS         = "tls"
 	dialUnreachable = "unreachable"
 )

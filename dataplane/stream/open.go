@@ -80,7 +80,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	return nil
 }
 
-// partWithin is how long a stream that is turned away has to answer.
+// partWithin is how long a rejected stream has to answer the close.
 const partWithin = 2 * time.Second
 
 // turnAway tells a stream beyond its tenant's limit so with a close code: a refused handshake is tried again at once, perhaps at another

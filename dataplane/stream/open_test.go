@@ -246,7 +246,7 @@ func TestTenantLimit(t *testing.T) {
 	}
 }
 
-// TestHostile : what is no handshake of a stream is answered, and nothing is redirected.
+// TestHostile checks that invalid handshakes are answered, and that nothing is redirected.
 func TestHostile(t *testing.T) {
 	rig := newRig(t, agentsim.Options{}, nil)
 	base := strings.TrimSuffix(rig.url, "acme/support")

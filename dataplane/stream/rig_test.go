@@ -150,7 +150,7 @@ func (r *rig) clock() time.Time {
 	return time.Now()
 }
 
-// set puts a tenant in force, beside another one with the same secrets.
+// set puts a tenant in force, next to another one with the same secrets.
 func (r *rig) set(t tenantconfig.Tenant) {
 	r.tenant = t
 	other := t

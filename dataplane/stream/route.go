@@ -18,7 +18,7 @@ type destination struct {
 // urlPart is the last element but a token of the path that answers a stream's URL. It is too short to be a token.
 const urlPart = "url"
 
-// route takes the path apart by hand: a mux would redirect, and answer apart what is no path of a tenant.
+// route parses the path by hand: a mux would redirect, and would answer differently for paths that are not a tenant's.
 func route(r *http.Request) (destination, error) {
 	path, ours := strings.CutPrefix(r.URL.Path, PathPrefix)
 	to, ok := parsePath(strings.Split(path, "/"))

@@ -33,7 +33,7 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 	default:
 		if verdict := verify.Verify(verifiers, g.request); !verdict.OK {
 			fault = verdict.Reason
-		} else if !to.url && g.tenant.Audio.OneTimeToken { // whoever has verifiers has audio
+		} else if !to.url && g.tenant.Audio.OneTimeToken { // a tenant with verifiers has audio
 			fault = reasonNoOneTimeToken
 		}
 	}

@@ -46,7 +46,7 @@ func TestBadParameters(t *testing.T) {
 		"live, neither yes nor no": {[]string{"/api/streams"}, "live=maybe", "live"},
 		"action unknown":           {[]string{"/api/audit"}, "action=everything", "action"},
 		"outcome unknown":          {[]string{"/api/audit"}, "outcome=maybe", "outcome"},
-		"actor is no id":           {[]string{"/api/audit"}, "actor=jane", "actor"},
+		"actor is not an id":       {[]string{"/api/audit"}, "actor=jane", "actor"},
 		"path: callSid":            {[]string{"/api/calls/a.b"}, "", "callSid"},
 		"path: callSid too long":   {[]string{"/api/calls/" + strings.Repeat("a", 65)}, "", "callSid"},
 		"path: callSid with NUL":   {[]string{"/api/calls/%00"}, "", "callSid"},

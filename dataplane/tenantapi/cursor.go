@@ -12,8 +12,8 @@ import (
 // maxMicros is the end of the year 9999, as far as times can be written in JSON.
 const maxMicros = 253402300799_999999
 
-// formatCursor writes a place in a list: microseconds, which is what PostgreSQL keeps, and the id. It is no secret,
-// and whoever makes one up gets a page of the own tenant.
+// formatCursor writes a place in a list: microseconds, which is PostgreSQL's precision, and the id. A cursor is not a
+// secret: an invented one returns a page of the caller's own tenant.
 func formatCursor(p store.Position) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(p.At.UnixMicro(), 10) + "|" + p.ID))
 }

@@ -98,7 +98,7 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 			slices.ContainsFunc(theirs, func(s string) bool { return strings.Contains(string(answer.Body), s) }) {
 			t.Errorf("%s: %d %s", id, answer.Status, answer.Body)
 		}
-		// A tenant that the request names beside the token changes nothing but that it is refused.
+		// A tenant that the request names in addition to the token's only makes it refused.
 		named := strings.Replace(c.path, "/api/", "/t/"+globex+"/api/", 1)
 		if answer := rig.ask(
 			c.method,

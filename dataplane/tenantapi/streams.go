@@ -123,7 +123,7 @@ func (h handlers) streams(a *api.API) {
 		Status:  http.StatusAccepted,
 		Summary: "Close a live stream",
 		Description: "Its pod closes it within a second or two. Exotel is told of a normal end, so its flow goes " +
-			"on. Asking once more is answered the same.",
+			"on. A repeated request has the same answer.",
 		Errors: []problem.Code{problem.NotFound, problem.Conflict},
 	}, h.closeStream)
 	api.Register(a, api.Operation{

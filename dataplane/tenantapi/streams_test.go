@@ -134,7 +134,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestCloseStream : what admins ask of which stream is answered how, and that the audit log tells of it, once.
+// TestCloseStream checks the answer for each role and kind of stream, and that the audit log has one row.
 func TestCloseStream(t *testing.T) {
 	rig := newRig(t)
 	rig.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))

@@ -91,7 +91,7 @@ func (h handlers) users(a *api.API) {
 		Tag:         usersTag,
 		Access:      admins,
 		Summary:     "Change somebody's role, or disable an account",
-		Description: "Access tokens of before are good no more. The last admin who can sign in stays one.",
+		Description: "Earlier access tokens are no longer valid. The last admin who can sign in stays one.",
 		Errors:      []problem.Code{problem.NotFound, problem.Conflict},
 	}, h.changeUser)
 	api.Register(a, api.Operation{

@@ -31,7 +31,7 @@ func TestUsers(t *testing.T) {
 		status             int
 		code, field        string
 	}{
-		"invite an email that is none": {
+		"invite an invalid email": {
 			"POST",
 			"/api/users",
 			`{"email":"jane","role":"agent"}`,
@@ -74,7 +74,7 @@ func TestUsers(t *testing.T) {
 			"/role",
 		},
 		"change somebody unknown": {"PATCH", "/api/users/" + store.NewID(), `{"role":"agent"}`, 404, "not_found", ""},
-		"change what is no id":    {"PATCH", "/api/users/jane", `{"role":"agent"}`, 400, "validation", "id"},
+		"change an invalid id":    {"PATCH", "/api/users/jane", `{"role":"agent"}`, 400, "validation", "id"},
 		"the last admin's role": {
 			"PATCH",
 			"/api/users/" + rig.people[admin],

@@ -31,7 +31,7 @@ func unb64(t testing.TB, s string) []byte {
 	return b
 }
 
-// forge writes tokens with the standard library alone, as whoever had the key might.
+// forge writes tokens with the standard library alone, as an attacker with the key might.
 type forge struct {
 	r       *service
 	private ed25519.PrivateKey
@@ -202,7 +202,7 @@ func TestAlgorithmAttacks(t *testing.T) {
 			forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"EdDSA",`, 1), forge.payload(nil)),
 			Malformed,
 		},
-		"Alg beside alg": {
+		"Alg and alg": {
 			forge.sign(strings.Replace(forge.header(nil), "{", `{"Alg":"none",`, 1), forge.payload(nil)),
 			Malformed,
 		},
@@ -226,7 +226,7 @@ func TestHeaderAttacks(t *testing.T) {
 	forge := newForge(t)
 	attacker, private, _ := ed25519.GenerateKey(rand.Reader)
 	own := *forge
-	own.private = private // whoever has no key of ours names another's
+	own.private = private // an attacker without a key of ours names another's
 	bring := func(change map[string]any) string { return own.sign(forge.header(change), forge.payload(nil)) }
 	attacks := map[string]attack{
 		"jku": {bring(map[string]any{"jku": "https://evil.example/jwks.json"}), Malformed},
@@ -563,7 +563,7 @@ func (f *forge) prehashed(t *testing.T) string {
 	return f.resigned(func([]byte) []byte { return sig })
 }
 
-// TestRFC8037 : the example of the RFC verifies by the key that it gives, and is no access token.
+// TestRFC8037 checks that the example of the RFC verifies by its key, and is refused as an access token.
 func TestRFC8037(t *testing.T) {
 	const raw = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc." +
 		"hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
@@ -575,7 +575,7 @@ func TestRFC8037(t *testing.T) {
 	newService(t).wantReason(t, raw, Type)
 }
 
-// TestOfAnotherTenant : what a token is for is what it says, whoever asks; who serves a tenant compares.
+// TestOfAnotherTenant checks that a token is for the tenant that it names. The server of a tenant compares.
 func TestOfAnotherTenant(t *testing.T) {
 	forge := newForge(t)
 	claims, err := forge.r.Check(forge.claiming("tenant", globex))

@@ -12,7 +12,7 @@ import (
 // entry is a token whose signature and claims were found good.
 type entry struct {
 	claims Claims
-	// ring that it was verified under. Under another it is verified anew.
+	// ring that it was verified under. Under another ring it is verified again.
 	ring *keyring.Ring
 	// until is when the token or its key ends.
 	until time.Time

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Results of a check that are no Reason.
+// Results of a check that are not a Reason.
 const (
 	resultValid    = "valid"
 	resultNotReady = "not_ready"

@@ -161,7 +161,7 @@ func TestEveryPodSeesARevocation(t *testing.T) {
 	two.stop()
 	three := fleet.start()
 	if !fleet.refused(three, bySession)() || !fleet.refused(three, byUser)() || fleet.refused(three, again)() {
-		t.Error("a pod that was started anew judges otherwise")
+		t.Error("a restarted pod judges otherwise")
 	}
 }
 

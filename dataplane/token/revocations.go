@@ -17,8 +17,8 @@ import (
 const (
 	// remembered is how long a revocation matters: the longest life of a token, and clocks that differ.
 	remembered = MaxLifetime + 10*time.Minute
-	// overlap is read again each time: a revocation may be committed, and so seen, after one that was written later. PostgreSQL ends
-	// transactions that dawdle long before.
+	// overlap is read again each time: a revocation may be committed, and so seen, after one that was written later.
+	// PostgreSQL ends transactions that dawdle long before.
 	overlap = time.Minute
 	// page of one read.
 	page = 5000
@@ -54,15 +54,15 @@ type RevocationOptions struct {
 	Metrics prometheus.Registerer
 }
 
-// Revocations are the sessions, users and tenants whose access tokens were taken back, as far as such a token may still live. While the
-// database is away they stay what they are, and tokens end by their lives.
+// Revocations are the sessions, users and tenants whose access tokens were taken back, as far as such a token may
+// still live. While the database is away they stay what they are, and tokens end by their lives.
 type Revocations struct {
 	o RevocationOptions
 	// epoch rises whenever a token that was good may be so no more.
 	epoch   atomic.Uint64
 	last    atomic.Pointer[time.Time] // when the last read that succeeded began
 	wake    chan struct{}
-	arrived chan struct{} // closed, and made anew, when a tenant's revocations have been read for the first time
+	arrived chan struct{} // closed, and replaced, when a tenant's revocations have been read for the first time
 
 	mu      sync.RWMutex
 	tenants map[string]*tenantSet // those whose revocations have been read
@@ -133,7 +133,7 @@ func (r *Revocations) Run(ctx context.Context) error {
 		failing = err != nil
 		wake := r.wake
 		if failing {
-			wake = nil // whoever asks must not make it try without a pause
+			wake = nil // callers must not make it try without a pause
 		}
 		select {
 		case <-ctx.Done():
@@ -171,7 +171,8 @@ func (r *Revocations) poll(ctx context.Context) error {
 	return nil
 }
 
-// split tells the tenants whose revocations have been read from the others, and forgets those that the pod knows no more.
+// split tells the tenants whose revocations have been read from the others, and forgets those that the pod knows no
+// more.
 func (r *Revocations) split(tenants []string) (known, fresh []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -217,7 +218,8 @@ func (r *Revocations) apply(list []store.Revocation, now time.Time) {
 	}
 }
 
-// install makes tenants known whose revocations have been read, and ends what this pod only took for the database's word.
+// install makes tenants known whose revocations have been read, and ends what this pod only took for the database's
+// word.
 func (r *Revocations) install(sets map[string]*tenantSet, began time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -242,8 +244,8 @@ func (r *Revocations) install(sets map[string]*tenantSet, began time.Time) {
 	}
 }
 
-// Revoke applies at once, on this pod, what was committed to the database just now: a session or, without one, a user or, without either,
-// a tenant. The other pods read it within a second or so.
+// Revoke applies at once, on this pod, what was committed to the database just now: a session or, without one, a user
+// or, without either, a tenant. The other pods read it within a second or so.
 func (r *Revocations) Revoke(tenant, userID, sessionID string) {
 	now := r.o.Now()
 	r.mu.Lock()
@@ -280,7 +282,8 @@ func (r *Revocations) judge(c *Claims) error {
 	return nil
 }
 
-// look tells whether a token was revoked, if that is known; otherwise read is closed once more is.
+// look reports whether a token was revoked, if that is known. Otherwise read is closed when the next revocations have
+// been read.
 func (r *Revocations) look(c *Claims) (revoked, known bool, read <-chan struct{}) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -317,7 +317,7 @@ func TestTooManyRevoked(t *testing.T) {
 	rig.wantReason(t, elsewhere, "")
 	rig.clock.pass(time.Second)
 	refreshed := rig.mint(t, func(c *Claims) { c.SessionID = session2 })
-	db.poll(t, rig) // the same rows once more
+	db.poll(t, rig) // the same rows again
 	rig.wantReason(t, refreshed, "")
 	if set := rig.o.Revocations.tenants[acme]; len(set.sessions)+len(set.users) > 1 {
 		t.Errorf("%d sessions are remembered", len(set.sessions))
@@ -370,7 +370,7 @@ func TestForgets(t *testing.T) {
 	rig.wantReason(t, raw, Expired)
 }
 
-// TestEpoch : what changes nothing makes no token be judged anew.
+// TestEpoch checks that a change without effect does not make tokens be judged again.
 func TestEpoch(t *testing.T) {
 	db := newFakeStore()
 	rig := newRevoking(t, db, acme)

@@ -74,7 +74,7 @@ func (r *service) mint(t testing.TB, change ...func(*Claims)) string {
 	return raw
 }
 
-// reason of an error of Check: "" for nil, the text of what is no *Error.
+// reason returns the reason of an error of Check: "" for nil, and the text of other errors than *Error.
 func reason(err error) Reason {
 	var refused *Error
 	if errors.As(err, &refused) {

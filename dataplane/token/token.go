@@ -20,8 +20,8 @@ const (
 
 // Claims are what a token says. Those that Check returns are shared: they must not be changed.
 type Claims struct {
-	// Tenant is namespace/name, TenantUID its UID in Kubernetes: a Tenant that was made anew under the name is another. Whoever serves
-	// a tenant compares both.
+	// Tenant is namespace/name, TenantUID its UID in Kubernetes: a Tenant that was deleted and made again under the
+	// name is another one. The server of a tenant compares both.
 	Tenant, TenantUID string
 	// UserID and SessionID are UUIDs.
 	UserID, SessionID string

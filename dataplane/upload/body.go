@@ -41,7 +41,7 @@ type body struct {
 	err     error // sticky
 }
 
-// open starts to fetch a recording and looks at its beginning: a body that is empty or a page is no recording yet.
+// open starts to fetch a recording and looks at its beginning. An empty body or an HTML page is not a recording yet.
 func (s *source) open(ctx context.Context, rawURL string) (*body, error) {
 	b := &body{src: s, url: rawURL}
 	b.ctx, b.stop = context.WithCancelCause(ctx)

@@ -49,7 +49,7 @@ const (
 	never
 	// tenantWide : no recording of the tenant can be uploaded now; waiting may help.
 	tenantWide
-	// misconfigured : as tenantWide, and somebody must mend the Tenant.
+	// misconfigured is as tenantWide, and a person must correct the Tenant.
 	misconfigured
 )
 
@@ -183,7 +183,7 @@ func lostConnection(err error) string {
 	return "the connection was lost"
 }
 
-// statusFault is for an answer that is no recording. head is the beginning of its body.
+// statusFault returns the fault for an answer that is not a recording. head is the beginning of its body.
 func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 	f := &fault{kind: later, code: CodeSourceUnavailable, cause: answer, wait: answer.RetryAfter}
 	switch status := answer.Status; {

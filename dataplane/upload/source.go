@@ -212,7 +212,7 @@ func newWatched(ctx context.Context, after time.Duration) *watched {
 	return w
 }
 
-// Read lets the clock run only while it waits: a slow reader of this body is no stall of the source.
+// Read lets the clock run only while it waits: a slow reader of this body is not a stall of the source.
 func (w *watched) Read(p []byte) (int, error) {
 	w.timer.Reset(w.after)
 	n, err := w.ReadCloser.Read(p)

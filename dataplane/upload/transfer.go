@@ -73,8 +73,8 @@ func (m *mover) move(ctx context.Context, rec *store.Recording) (*store.Result, 
 	return nil, asFault(err)
 }
 
-// try fetches the recording once and sees it into the bucket. Errors that are not the bucket's are marked with
-// resilience.Abort: another try of the bucket would not mend them.
+// try fetches the recording once and sends it to the bucket. Errors that are not the bucket's are marked with
+// resilience.Abort: another try of the bucket would not help.
 func (t *transfer) try(ctx context.Context) (*store.Result, error) {
 	b, err := t.open(ctx)
 	if err != nil {
@@ -86,7 +86,7 @@ func (t *transfer) try(ctx context.Context) (*store.Result, error) {
 		if result != nil || err != nil {
 			return result, err
 		}
-		if used { // the source was read to compare: once more, to send
+		if used { // the source was read to compare: read again, to send
 			b.close()
 			if b, err = t.open(ctx); err != nil {
 				return nil, resilience.Abort(err)
@@ -252,8 +252,8 @@ func orIncomplete(err error) error {
 	return resilience.Retryable(mismatch("the object store reported success before it had read the recording"))
 }
 
-// verify looks at the object where the PUT's answer does not settle it: it reported an error and may have been lost on the
-// way, or its ETag is no digest. etag is the PUT's, empty if it gave none.
+// verify reads the object's metadata where the PUT's answer is not enough: it reported an error and may have been lost
+// on the way, or its ETag is not a digest. etag is the PUT's, empty if it gave none.
 func (t *transfer) verify(ctx context.Context, s sums, etag string) (*store.Result, error) {
 	info, err := t.bucket.Stat(ctx, t.key)
 	if errors.Is(err, objectstore.ErrNotFound) {
@@ -271,7 +271,7 @@ func (t *transfer) verify(ctx context.Context, s sums, etag string) (*store.Resu
 	return t.readBack(ctx, s)
 }
 
-// readBack is for a store whose ETags are no digests: only the object itself tells.
+// readBack is for a store whose ETags are not digests: only the object itself proves its contents.
 func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) {
 	buf := copyBuffers.Get().(*[]byte) // the pool makes nothing else
 	defer copyBuffers.Put(buf)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// trouble counts faults of the whole tenant. Transfers run beside one another and meet the same fault together, so what
-// counts is episodes: after a fault the worker pauses, and only what was begun after the pause can be the next one.
+// trouble counts faults of the whole tenant. Concurrent transfers meet the same fault together, so it counts episodes:
+// after a fault the worker pauses, and only a transfer that began after the pause can be the next episode.
 type trouble struct {
 	tries int
 
@@ -51,7 +51,7 @@ func (t *trouble) pausedUntil() time.Time {
 	return t.until
 }
 
-// err is set once the tries are used up: a *ConfigError when somebody must mend something.
+// err is set once the tries are used up: a *ConfigError when a person must correct something.
 func (t *trouble) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

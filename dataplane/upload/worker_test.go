@@ -188,7 +188,7 @@ func TestStorageFaults(t *testing.T) {
 			}
 			return s3test.Pass
 		}, 3},
-		"ETags that are no MD5": {100_000, func(int32, *http.Request) s3test.Fault { return s3test.WrongETag }, 1},
+		"ETags that are not MD5": {100_000, func(int32, *http.Request) s3test.Fault { return s3test.WrongETag }, 1},
 		"bytes changed on the way": {100_000, func(n int32, req *http.Request) s3test.Fault {
 			if isPut(req) && n == 1 {
 				return s3test.Corrupt

@@ -75,8 +75,8 @@ type Verdict struct {
 	// Missing tells that a refused request carries nothing that any verifier of any tenant would look at. It depends on the request
 	// alone: an answer that is made from it tells nobody which tenants exist, nor which verifiers they have.
 	Missing bool
-	// CoversQuery and CoversBody tell which parts of an accepted request may be believed. Whoever has seen one signed body
-	// can put another query beside it.
+	// CoversQuery and CoversBody report which parts of an accepted request are authenticated. An attacker who has seen
+	// one signed body can send another query with it.
 	CoversQuery, CoversBody bool
 	// SignedDigest is a SHA-256 of the bytes that the accepted signature covers, or of the id that is signed with them.
 	// It depends on nothing that a sender without the secret can change. Nil: no signature was accepted.
@@ -98,8 +98,8 @@ func lacks(reason string) finding  { return finding{refusal: reason, missing: tr
 // bearer is the finding of a verifier that looks at the sender, not at what is sent.
 func bearer() finding { return finding{query: true, body: true} }
 
-// decoy takes as long as a tenant's usual verifier, so that the time of a refusal tells less of which tenants exist. Nobody knows its
-// secret, and its finding does not count.
+// decoy takes as long as a tenant's usual verifier, so that the time of a refusal does not show which tenants exist.
+// Nobody knows its secret, and its result is ignored.
 var decoy = &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
 	Scheme:  tenantconfig.SchemeHMACSHA1,
 	Secrets: []secret.Sensitive{secret.Sensitive(rand.Text())},

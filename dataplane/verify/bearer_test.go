@@ -25,10 +25,10 @@ func TestStandardWebhooks(t *testing.T) {
 		change func(*tenantconfig.Webhooks, *verify.Request)
 		want   verify.Verdict
 	}{
-		"second of two":          {signature(wrong + " " + good), accepted(false, true)},
-		"first of two":           {signature(good + " " + wrong), accepted(false, true)},
-		"beside another version": {signature("v1a,AAAA " + good), accepted(false, true)},
-		"sixteen":                {signature(strings.Repeat(wrong+" ", 15) + good), accepted(false, true)},
+		"second of two":           {signature(wrong + " " + good), accepted(false, true)},
+		"first of two":            {signature(good + " " + wrong), accepted(false, true)},
+		"next to another version": {signature("v1a,AAAA " + good), accepted(false, true)},
+		"sixteen":                 {signature(strings.Repeat(wrong+" ", 15) + good), accepted(false, true)},
 		"seventeen": {
 			signature(strings.Repeat(wrong+" ", 16) + good),
 			refused(verify.ReasonWrongStandard),
@@ -118,8 +118,8 @@ func TestToken(t *testing.T) {
 		"in both":                  {"", "token=" + secondToken, secondToken, accepted(true, true)},
 		"twice the same":           {"", "token=" + secondToken + "&token=" + secondToken, "", accepted(true, true)},
 		"in both, another":         {"", "token=" + escaped, secondToken, refused(verify.ReasonWrongToken)},
-		"a wrong one beside it":    {"", "token=" + secondToken + "&token=x", "", refused(verify.ReasonWrongToken)},
-		"an empty one beside it":   {"", "token=&token=" + secondToken, "", accepted(true, true)},
+		"a wrong one next to it":   {"", "token=" + secondToken + "&token=x", "", refused(verify.ReasonWrongToken)},
+		"an empty one next to it":  {"", "token=&token=" + secondToken, "", accepted(true, true)},
 		"another parameter":        {"key", "key=" + secondToken, "", accepted(true, true)},
 		"under the default's name": {"key", "token=" + secondToken, "", refused(verify.ReasonMissingToken)},
 		"in upper case":            {"", "token=" + strings.ToUpper(secondToken), "", refused(verify.ReasonWrongToken)},
@@ -236,8 +236,8 @@ func TestAddress(t *testing.T) {
 		"in the second":      {"198.51.100.7", true},
 		"v6":                 {"2001:db8:1::1", true},
 		"v4 in v6":           {"::ffff:203.0.113.1", true},
-		"beside the first":   {"203.0.114.0", false},
-		"beside the second":  {"198.51.100.6", false},
+		"next to the first":  {"203.0.114.0", false},
+		"next to the second": {"198.51.100.6", false},
 		"another v6":         {"2001:db9::1", false},
 		"v4 as v6 with zero": {"::203.0.113.1", false},
 	} {

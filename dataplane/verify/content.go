@@ -92,8 +92,9 @@ func payload(r *Request) content {
 	return content{parts: [][]byte{r.Body}, body: true, whole: r.Body}
 }
 
-// urlAndParameters is what Twilio signs: the URL with its query, then name and value of each of the form's parameters in the
-// order of their names. A body that is no form is covered only by its digest in the signed URL, in the parameter bodySHA256.
+// urlAndParameters returns what Twilio signs: the URL with its query, then name and value of each of the form's
+// parameters in the order of their names. Any other body is covered only by its digest in the signed URL, in the
+// parameter bodySHA256.
 func urlAndParameters(r *Request) content {
 	if r.URL == nil {
 		return content{refusal: ReasonWrongSignature}
@@ -130,7 +131,8 @@ func hasBodyDigest(r *Request) bool {
 		subtle.ConstantTimeCompare([]byte(strings.ToLower(named)), []byte(hex.EncodeToString(sum[:]))) == 1
 }
 
-// formPairs are the parameters of a form, in their order; false if the body is no form, or not one that reads in one way only.
+// formPairs returns the parameters of a form, in their order; false if the body is not a form, or can be read in
+// several ways.
 func formPairs(r *Request) ([][2]string, bool) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {

@@ -227,7 +227,7 @@ func FuzzClientAddress(f *testing.F) {
 			t.Fatalf("%q in front of %q makes %s of %s", forged, line, again, got)
 		}
 		if !trusted(peer.Addr().Unmap().WithZone("")) && got != peer.Addr().Unmap().WithZone("") {
-			t.Fatalf("a peer that is no proxy is taken for %s", got)
+			t.Fatalf("a peer that is not a proxy is taken for %s", got)
 		}
 		if got.Is4In6() || got.Zone() != "" {
 			t.Fatalf("%s is not in its plain form", got)

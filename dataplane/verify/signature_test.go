@@ -25,7 +25,7 @@ const (
 	statusBody   = "CallSid=c1&Status=completed"
 )
 
-// mac is an HMAC made beside the package, which the tests hold its own against.
+// mac computes an HMAC independently of the package. The tests compare the package's results with it.
 func mac(scheme, key, data string) []byte {
 	newHash := sha1.New
 	if scheme == sha256Scheme {
@@ -50,7 +50,7 @@ func wantVerdict(t *testing.T, want, got verify.Verdict) {
 	}
 }
 
-// TestSignatureSpellings holds one true sum, in every spelling, against each encoding; then what is no spelling of it.
+// TestSignatureSpellings tries one true sum, in every spelling, with each encoding, and then wrong spellings.
 func TestSignatureSpellings(t *testing.T) {
 	for _, scheme := range []string{sha1Scheme, sha256Scheme} {
 		sum := mac(scheme, firstSecret, statusBody)
@@ -210,7 +210,7 @@ func TestSignatureRequests(t *testing.T) {
 			func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Signature.Scheme = sha256Scheme },
 			refused(verify.ReasonWrongSignature),
 		},
-		"a query beside it": {
+		"a query next to it": {
 			func(_ *tenantconfig.Webhooks, r *verify.Request) { r.URL.RawQuery = "Status=failed" },
 			accepted(false, true),
 		},
@@ -231,7 +231,7 @@ func TestSignatureRequests(t *testing.T) {
 			r.Body = nil
 			r.URL.RawQuery = statusBody
 		}, accepted(true, false)},
-		"GET, a body beside": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
+		"GET, with a body": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
 			r.Method, r.Body, r.URL.RawQuery = http.MethodGet, []byte("CallSid=c2"), statusBody
 		}, accepted(true, false)},
 		"GET, its body signed": {

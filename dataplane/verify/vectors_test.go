@@ -113,7 +113,7 @@ func TestHMACVectors(t *testing.T) {
 				verdict.CoversQuery {
 				t.Errorf("the vector was judged %+v", verdict)
 			}
-			// RFC 4231, 5 and RFC 2202, 5 have sums cut to 128 and 96 bits. Here a cut sum is none.
+			// RFC 4231, 5 and RFC 2202, 5 have sums cut to 128 and 96 bits. The package refuses a cut sum.
 			if verdict := verify.Verify(
 				signatureOf(tc.scheme, tc.key),
 				post(tc.data, "X-Exotel-Signature", tc.want[:32]),

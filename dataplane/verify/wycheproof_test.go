@@ -10,8 +10,9 @@ import (
 	"github.com/caly-dev/caly/dataplane/verify"
 )
 
-// A few of Project Wycheproof's vectors for HMAC (testvectors_v1/hmac_sha1_test.json and hmac_sha256_test.json), by their tcId; each
-// sum was made again from its key and message. Wycheproof takes those that are cut, here they are none.
+// A few of Project Wycheproof's vectors for HMAC (testvectors_v1/hmac_sha1_test.json and hmac_sha256_test.json), by
+// their tcId; each sum was computed again from its key and message. Wycheproof accepts cut sums, this package refuses
+// them.
 func TestWycheproofVectors(t *testing.T) {
 	const (
 		sha1Key    = "000102030405060708090a0b0c0d0e0f10111213"

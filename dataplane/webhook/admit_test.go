@@ -48,7 +48,7 @@ func (h *heldUp) IngestBatch(_ context.Context, events []store.Event) ([]store.O
 	return outcomes, nil
 }
 
-// serveBounded serves webhooks of which so many may be in work.
+// serveBounded serves at most room webhooks at a time.
 func serveBounded(t *testing.T, s webhook.Ingester, room int) *httptest.Server {
 	t.Helper()
 	handler := handlerWith(t, webhook.Options{Store: s, MaxInFlight: room})
@@ -89,7 +89,7 @@ func answer(t *testing.T, c net.Conn) (status int, retryAfter string) {
 	return resp.StatusCode, resp.Header.Get("Retry-After")
 }
 
-// TestFull : one webhook too many is sent away before its body is there; those in work get their 200.
+// TestFull checks that one webhook too many is rejected before its body arrives; those in work get their 200.
 func TestFull(t *testing.T) {
 	heldUp := newHeldUp(t)
 	srv := serveBounded(t, heldUp, 1)

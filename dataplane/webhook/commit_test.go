@@ -89,7 +89,7 @@ func (c *committing) send(ctx context.Context, e store.Event) {
 	}()
 }
 
-// sendMany commits so many events, after it has let one go ahead that keeps the one worker busy.
+// sendMany submits n events, after a first one that keeps the only worker busy.
 func (c *committing) sendMany(ctx context.Context, n int) {
 	c.send(ctx, store.Event{CallSID: "first"})
 	synctest.Wait()
@@ -360,7 +360,7 @@ func TestClose(t *testing.T) {
 		if err := c.results["late"].err; !errors.Is(err, errClosed) {
 			t.Errorf("after the end: %v", err)
 		}
-		c.close() // once more does no harm
+		c.close() // a second call does no harm
 	})
 }
 

@@ -177,7 +177,7 @@ func checkProblem(t *testing.T, status int, answer string, header http.Header, c
 		Status       int
 	}
 	if err := json.Unmarshal([]byte(answer), &p); err != nil {
-		t.Fatalf("the body is no problem: %v: %s", err, answer)
+		t.Fatalf("the body is not a problem: %v: %s", err, answer)
 	}
 	if p.Code != code || p.Status != status || !strings.Contains(p.Detail, says) ||
 		header.Get("Content-Type") != "application/problem+json" {

@@ -129,7 +129,7 @@ func TestOneFlippedBit(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatIsSignedIsRead : whoever has seen a signed request cannot add fields to it.
+// TestOnlyWhatIsSignedIsRead checks that an attacker who has seen a signed request cannot add fields to it.
 func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 	const query = "CallSid=c2&RecordingUrl=https://recordings.exotel.com/forged.mp3&Status=failed"
 	for name, tc := range map[string]struct {
@@ -137,7 +137,7 @@ func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 		want                        int
 		wantCall                    string
 	}{
-		"query beside a body": {
+		"query next to a body": {
 			"POST",
 			query,
 			"CallSid=c1&Status=completed",
@@ -145,7 +145,7 @@ func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 			200,
 			"c1",
 		},
-		"body beside a GET": {
+		"body of a GET": {
 			"GET",
 			"CallSid=c1&Status=completed",
 			query,

@@ -30,7 +30,7 @@ func TestSplitQuery(t *testing.T) {
 		"a mail address, escaped twice": {"a=a%2540example.com", "a=a%2540example.com", "a=a%2540example.com"},
 		"agent's address, in JSON": {`Stream={"StreamUrl":"wss://KEY:WORD@bot"}`, `Stream={"StreamUrl":"wss://KEY:WORD@bot"}`,
 			"Stream=%7B%22StreamUrl%22%3A%22wss%3A%2F%2Fredacted%40bot%22%7D"},
-		"mail address is no secret": {"AgentEmail=a@example.com", "AgentEmail=a@example.com", "AgentEmail=a%40example.com"},
+		"mail address": {"AgentEmail=a@example.com", "AgentEmail=a@example.com", "AgentEmail=a%40example.com"},
 	} {
 		read, kept := splitQuery(tc.raw, "magic+word")
 		if read != tc.wantRead || kept != tc.wantKept {

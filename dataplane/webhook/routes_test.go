@@ -197,7 +197,7 @@ func TestRoutes(t *testing.T) {
 			body: "CallSid=c1&AccountSid=globex1&To=08047490001",
 			want: want{401, "", "", "wrong_signature"},
 		},
-		"account beside what is signed": {
+		"account outside of what is signed": {
 			path:  "status",
 			query: "AccountSid=acme1",
 			body:  "CallSid=c1",
@@ -218,7 +218,7 @@ func TestRoutes(t *testing.T) {
 			query: "AccountSid=initech1&CallSid=c1&token=" + token,
 			want:  want{200, "initech/it", "passthru", ""},
 		},
-		"query beside a body, by token": {
+		"query next to a body, by token": {
 			path:  "initech/it/status",
 			query: "CallSid=c1&token=" + token,
 			body:  "Status=busy",

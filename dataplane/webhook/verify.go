@@ -65,8 +65,8 @@ func (h *Handler) verified(
 	return tenant, delivery, nil
 }
 
-// believed is the part of a request that the verdict covers. Nothing else of it is read for its fields, since whoever has seen one
-// signed request could add to it.
+// believed returns the part of a request that the verdict covers. Fields are read from that part only, since an
+// attacker who has seen one signed request could add to it.
 func believed(v verify.Verdict, all exotel.Request, query string) exotel.Request {
 	part := exotel.Request{Method: all.Method}
 	if v.CoversQuery {

@@ -139,14 +139,14 @@ type Answer struct {
 func (a Answer) JSON(t testing.TB, v any) {
 	t.Helper()
 	if err := json.Unmarshal(a.Body, v); err != nil {
-		t.Fatalf("the answer is no JSON: %v: %s", err, a.Body)
+		t.Fatalf("the answer is not JSON: %v: %s", err, a.Body)
 	}
 }
 
 // Code is the problem's code; empty where there is none.
 func (a Answer) Code() string {
 	var p struct{ Code string }
-	_ = json.Unmarshal(a.Body, &p) // what is no JSON has no code
+	_ = json.Unmarshal(a.Body, &p) // an answer that is not JSON has no code
 	return p.Code
 }
 

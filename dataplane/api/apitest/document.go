@@ -21,7 +21,7 @@ var everywhere = []string{"400", "500", "503", "504"}
 func Faults(document []byte) []string {
 	c := &checker{ids: map[string]bool{}}
 	if err := json.Unmarshal(document, &c.doc); err != nil {
-		return []string{"it is no JSON: " + err.Error()}
+		return []string{"it is not JSON: " + err.Error()}
 	}
 	if version, _ := c.doc["openapi"].(string); !strings.HasPrefix(version, "3.1.") {
 		c.fault("it is of version %q", version)
@@ -176,7 +176,7 @@ func (c *checker) responses(name string, all object) {
 		if success = success ||
 			status < "300"; status >= "400" &&
 			child(response, "content")["application/problem+json"] == nil {
-			c.fault("%s has the response %s, which is no problem", name, status)
+			c.fault("%s has the response %s, which is not a problem", name, status)
 		}
 	}
 	if !success {

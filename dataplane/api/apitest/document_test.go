@@ -64,10 +64,10 @@ func TestFaults(t *testing.T) {
 		"an error of its own": {
 			`"400":{"$ref":"#/components/responses/p"}`,
 			`"400":{"description":"d"}`,
-			[]string{"GET /a/{id} has the response 400, which is no problem"},
+			[]string{"GET /a/{id} has the response 400, which is not a problem"},
 		},
 		"no paths": {`"paths"`, `"pahts"`, []string{"it has no paths"}},
-		"no JSON":  {`{"openapi"`, `"openapi"`, []string{"it is no JSON"}},
+		"no JSON":  {`{"openapi"`, `"openapi"`, []string{"it is not JSON"}},
 		"an id twice": {`"paths":{`,
 			`"paths":{"/b":{"get":{"operationId":"one","summary":"s","tags":["t"],"security":[],` +
 				`"responses":{"200":{"description":"d"},` +

@@ -109,7 +109,7 @@ func TestSessions(t *testing.T) {
 	end("00000000-0000-4000-8000-000000000000", mine.AccessToken).want(t, "nobody's", 404, "not_found")
 	end("me", mine.AccessToken).want(t, "no id", 404, "not_found")
 	end(otherID, mine.AccessToken).must(t, http.StatusNoContent)
-	end(otherID, mine.AccessToken).want(t, "once more", 404, "not_found")
+	end(otherID, mine.AccessToken).want(t, "again", 404, "not_found")
 	rig.refresh(t, other.RefreshToken).want(t, "its refresh", 401, "invalid_token")
 	soon.Holds(t, "its access ends", func() bool {
 		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: other.AccessToken}).Status == 401

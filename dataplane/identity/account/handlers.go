@@ -60,7 +60,7 @@ type codeBody struct {
 		Email string `json:"email" maxLength:"320"`
 		Code  string `json:"code" pattern:"^[0-9]{6}$" doc:"The six digits that were mailed."`
 		// Needed where somebody else may have registered the email too.
-		Password string `json:"password,omitempty" maxLength:"1024" doc:"Needed if the email was registered repeatedly."`
+		Password string `json:"password,omitempty" maxLength:"1024" doc:"Needed if the email was registered twice."`
 	}
 }
 
@@ -166,7 +166,7 @@ func (h handlers) registration(a *api.API) {
 		Access:      api.Public,
 		Status:      http.StatusAccepted,
 		Summary:     "Ask for a new code",
-		Description: "Mails a new code to an email that waits for one. The one before is good no more.",
+		Description: "Mails a new code to an email that waits for one. The previous code is no longer valid.",
 		Errors:      []problem.Code{problem.RateLimited},
 	},
 		func(ctx context.Context, in *emailBody) (*accepted, error) {

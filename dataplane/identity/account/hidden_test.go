@@ -143,7 +143,7 @@ func TestMailOfHiddenAccounts(t *testing.T) {
 	}
 }
 
-// TestInvitationIsNotTakenOver : whoever registers with an invited email gets neither the account nor its role.
+// TestInvitationIsNotTakenOver checks that a registration with an invited email gets neither the account nor its role.
 func TestInvitationIsNotTakenOver(t *testing.T) {
 	rig := newCast(t)
 	raw := rig.mail(t, invited, mail.Invitation).Data.Code.Reveal()
@@ -180,7 +180,7 @@ func TestRegistrationIsNotTakenOver(t *testing.T) {
 			if verify(fields{}) == 200 {
 				t.Fatal("a code alone verifies, whosever password it is")
 			}
-			if verify(fields{"password": good}) != 200 { // somebody came in between: once more
+			if verify(fields{"password": good}) != 200 { // another request came in between: try again
 				rig.post(t, "register", fields{"email": jane, "password": good}).must(t, 202)
 				if verify(fields{"password": good}) != 200 {
 					t.Fatal("the owner of the email cannot verify it")
@@ -195,7 +195,8 @@ func TestRegistrationIsNotTakenOver(t *testing.T) {
 	}
 }
 
-// TestAnswersSettle : where the work differs by a statement or two, the answer waits until it is due, whoever is asked about.
+// TestAnswersSettle checks that answers wait until they are due, for every kind of account, where the work differs by
+// a statement or two.
 func TestAnswersSettle(t *testing.T) {
 	const due = 300 * time.Millisecond
 	rig := newRig(t, func(o *account.Options) { o.Settle = due })

@@ -62,8 +62,8 @@ func (s *Service) begin(
 	return tokens, err
 }
 
-// failed counts a wrong password against the address, and writes it down. Beyond what an address may get wrong it is refused as one try too
-// many, and not written down: so many rows, and no more, can anybody make.
+// failed counts a wrong password against the address, and writes an audit row. Beyond the address's limit the answer
+// is too_many_attempts, without a row. So the limit also bounds the number of rows.
 func (s *Service) failed(ctx context.Context, t *tenantconfig.Tenant, action, email, why string) error {
 	if err := s.take(ctx, t, byAddress(ratelimit.LoginFailures, "", originOf(ctx).Address)...); err != nil {
 		return err
@@ -91,7 +91,8 @@ func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email 
 	return tries, leave, nil
 }
 
-// authenticate checks a password, and says for the audit log why it fails. newHash is set when the stored one should be made anew.
+// authenticate checks a password, and returns the audit log's reason if it fails. newHash is set if the stored hash
+// should be replaced.
 func (s *Service) authenticate(
 	ctx context.Context,
 	t *tenantconfig.Tenant,

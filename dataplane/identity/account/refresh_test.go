@@ -198,7 +198,7 @@ func TestRefreshRefuses(t *testing.T) {
 				raw = tc.raw(tk)
 			}
 			r.refresh(t, raw).want(t, name, 401, "invalid_token")
-			if tc.raw != nil { // what is no token of the session does it no harm
+			if tc.raw != nil { // a foreign token does the session no harm
 				r.refresh(t, tk.RefreshToken).must(t, 200)
 			}
 		})

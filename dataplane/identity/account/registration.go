@@ -14,7 +14,8 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// Register makes an account and mails the code that verifies its email; whoever has an account is mailed that instead.
+// Register makes an account and mails the code that verifies its email. The owner of an existing account gets a mail
+// about the attempt instead.
 func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, pw string) error {
 	by := originOf(ctx)
 	if !t.Auth.OpenRegistration {

@@ -341,7 +341,7 @@ func (r *rig) mail(t *testing.T, to string, template mail.Template) mail.Message
 	t.Helper()
 	list := r.mails(t, to)
 	if len(list) == 0 || list[len(list)-1].Template != template {
-		t.Fatalf("of %d mails the last is no %s", len(list), template)
+		t.Fatalf("the last of %d mails is not a %s", len(list), template)
 	}
 	return list[len(list)-1]
 }

@@ -90,7 +90,7 @@ func (m *metrics) waiting(n int, oldest time.Duration) {
 	m.oldest.Store(math.Float64bits(oldest.Seconds()))
 }
 
-// count takes the template from the database: what this release does not know is no label.
+// count takes the template from the database. A template that this release does not know does not become a label.
 func (m *metrics) count(template, outcome string) {
 	for _, t := range mail.Templates() {
 		if string(t) == template {

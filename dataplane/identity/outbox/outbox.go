@@ -1,8 +1,9 @@
 // Package outbox sends the mail that waits in the database.
 //
-// For one event mail is sent once at most. It is leased, and noted as being sent just before the server is given it; after that it is
-// tried again only if the server is known to have refused it. A pod that dies before that note delays mail, one that dies after it
-// leaves it uncertain, and uncertain mail is not sent again: whoever waits for a code asks for another.
+// Mail for one event is sent at most once. A pod leases the row, and marks it as being sent just before the server
+// receives the message. After that mark the mail is tried again only if the server is known to have refused it. A pod
+// that dies before the mark delays mail. A pod that dies after the mark leaves the mail uncertain. Uncertain mail is
+// not sent again: a person who waits for a code requests another one.
 package outbox
 
 import (

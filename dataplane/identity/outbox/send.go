@@ -91,7 +91,7 @@ func (d *Dispatcher) retry(ctx context.Context, m *store.QueuedMail, err error) 
 	d.note(ctx, m, func() error { return d.Store.RetryMail(ctx, m, after, reason(err.Error())) })
 }
 
-// wait before the next try, after so many.
+// wait returns the time until the next try, after a number of attempts.
 func wait(attempts int) time.Duration {
 	return min(firstWait<<min(max(attempts-1, 0), 16), lastWait)
 }

@@ -119,7 +119,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestForgedTokenEndsNothing : whoever knows a session's id, which is no secret, can neither refresh nor end it.
+// TestForgedTokenEndsNothing checks that a client that knows only a session's id can neither refresh nor end the
+// session. The id is not a secret.
 func TestForgedTokenEndsNothing(t *testing.T) {
 	other := bytes.Repeat([]byte{8}, refreshtoken.KeySize)
 	for name, tok := range map[string]refreshtoken.Token{
@@ -220,7 +221,7 @@ func apply(st *store.RefreshState, r store.Rotation) {
 	}
 }
 
-// TestThiefAndOwnerEnd : when two hold one session's token and both go on using it at times of their own, it ends soon, whoever began.
+// TestThiefAndOwnerEnd checks that a session ends soon when two clients keep using its token, in either order.
 func TestThiefAndOwnerEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		st := store.RefreshState{

@@ -26,7 +26,7 @@ type Options struct {
 	SampleRate int
 	// Codec translates for the agent. Nil relays as it comes, without a look at the audio.
 	Codec agent.Codec
-	// Redial connects to the agent once more after its connection broke; nil if the tenant does not want it.
+	// Redial connects to the agent again after its connection broke; nil if the tenant does not want it.
 	Redial func(context.Context) (*Conn, error)
 	// RedialWithin bounds that; 3 s by default.
 	RedialWithin time.Duration

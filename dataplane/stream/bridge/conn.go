@@ -213,7 +213,7 @@ func (c *Conn) header() (header, error) {
 	}
 }
 
-// want waits until so many bytes are there.
+// want waits until n bytes are buffered.
 func (c *Conn) want(n int) error {
 	for c.w-c.r < n {
 		if err := c.fill(n); err != nil {

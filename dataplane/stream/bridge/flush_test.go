@@ -16,7 +16,7 @@ func (l opaque) Accept() (net.Conn, error) {
 	return struct{ net.Conn }{conn}, err
 }
 
-// TestCloseIsAnswered : whoever closes gets its code back, also where it is not written at once.
+// TestCloseIsAnswered checks that a closing peer gets its code back, also where it is not written at once.
 func TestCloseIsAnswered(t *testing.T) {
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
 		"descriptor": func(l net.Listener) net.Listener { return l },

@@ -156,7 +156,7 @@ func FuzzSeal(f *testing.F) {
 	})
 }
 
-// TestMasksDiffer : the masks of a client are no pattern.
+// TestMasksDiffer checks that the masks of a client follow no pattern.
 func TestMasksDiffer(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {

@@ -12,7 +12,7 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
-// Bounds of what waits for a slow side. Audio has its budget beside them.
+// Bounds of what waits for a slow side. Audio has a budget of its own.
 const (
 	maxQueuedAudio    = 1 << 20 // bytes of media frames
 	maxQueuedMedia    = 2048
@@ -29,14 +29,15 @@ const SharedMemory = 64 << 20
 // lane carries one direction to its destination, in order. A frame is written directly while nothing waits; else it waits in the queue,
 // which the link's goroutine empties.
 //
-// What is dropped: the oldest media, once more than the budget of audio waits and the oldest has waited for as long. (An agent that
-// speaks faster than real time into a healthy network is not slow: its audio may be in our hands for a moment.) Beyond maxQueuedAudio
-// bytes, or where the calls together have used up their memory, the oldest goes whatever its age. A single frame is
-// never too much, as long as there is memory. Control frames are never dropped; too many of them end the call.
+// What is dropped: the oldest media, if more audio waits than the budget allows and the oldest has waited for as long.
+// (An agent that speaks faster than real time into a healthy network is not slow: its audio may be queued for a
+// moment.) Beyond maxQueuedAudio bytes, or where the calls together have used up their memory, the oldest goes
+// whatever its age. A single frame always fits, as long as there is memory. Control frames are never dropped; too many
+// of them end the call.
 //
-// Clear drops all media that waits, and every mark behind such media: it would tell that audio was played which never was. Marks with
-// no media in front stay, since their audio is in the peer's hands; so do all other frames. Clear itself goes behind what stays, which
-// is no audio, and a clear directly behind a clear is one.
+// Clear drops all queued media, and every mark after such media: the mark would say that dropped audio was played.
+// Marks without media in front stay, since the peer already has their audio. All other frames stay. The clear itself
+// is queued after what stays. A clear directly after a clear is sent once.
 type lane struct {
 	budget time.Duration
 	sink   sink

@@ -287,7 +287,7 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// TestUpgradeRefuses : what is no handshake is answered, and not taken over.
+// TestUpgradeRefuses checks that an invalid handshake is answered, and that the connection is not hijacked.
 func TestUpgradeRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header, value string

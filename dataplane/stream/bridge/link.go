@@ -21,7 +21,7 @@ var errSlow = errors.New("audio: the peer does not read: its network is down or 
 // It is below TLS, where there is TLS.
 type link struct {
 	net.Conn
-	raw     syscall.RawConn // nil if the connection is none of the system's: the goroutine writes everything
+	raw     syscall.RawConn // nil if the connection is not the system's: the goroutine writes everything
 	timeout time.Duration
 	attempt attempt
 
@@ -145,7 +145,7 @@ func (l *link) drain() {
 	}
 }
 
-// rest ends the goroutine if nothing is pending; whoever sees the link at rest may write to it directly.
+// rest ends the goroutine if nothing is pending. A writer that sees the link at rest may write to it directly.
 func (l *link) rest() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

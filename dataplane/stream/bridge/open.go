@@ -49,9 +49,9 @@ const gorillaBuffer = 125
 // writeBuffers are gorilla's, which needs one only while it writes a message; we have it write none.
 var writeBuffers sync.Pool
 
-// Upgrade answers a WebSocket handshake. The handler returns soon after and leaves the Conn to a goroutine of its own: so net/http's
-// buffers and the handler's stack are free while the call lasts. Origins are not checked: telephony systems send none, and the
-// endpoint authenticates by other means. A request that is no handshake is answered here.
+// Upgrade answers a WebSocket handshake. The handler returns soon after and leaves the Conn to a goroutine of its own:
+// so net/http's buffers and the handler's stack are free while the call lasts. Origins are not checked: telephony
+// systems send none, and the endpoint authenticates by other means. Upgrade answers an invalid handshake itself.
 func Upgrade(w http.ResponseWriter, r *http.Request, o ConnOptions) (*Conn, error) {
 	h := &hijacker{ResponseWriter: w, o: o.withDefaults()}
 	upgrader := websocket.Upgrader{

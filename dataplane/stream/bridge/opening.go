@@ -15,7 +15,7 @@ const maxOpening = 16 << 10
 
 // opening is how the stream began, which a second agent must be told.
 type opening struct {
-	mu       sync.Mutex // the codec's too: it begins anew for a second connection, while Exotel's frames come
+	mu       sync.Mutex // the codec's too: it starts again for a second connection, while Exotel's frames come
 	info     agentstream.StartInfo
 	messages [][]byte
 	started  bool
@@ -119,7 +119,8 @@ func (b *Bridge) first() ([][]byte, error) {
 	return sealAll(frames), nil
 }
 
-// redial connects to the agent once more, if the connection broke and the tenant wants it. Meanwhile audio waits, within its budget.
+// redial connects to the agent again, if the connection broke and the tenant wants it. Meanwhile audio waits, within
+// its budget.
 func (b *Bridge) redial(ctx context.Context, v verdict) *Conn {
 	if v.reason != AgentLost || b.o.Redial == nil || b.opening.cannotRepeat() {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/agent"
 )
 
-// redialing lets the bridges of a rig dial once more.
+// redialing lets the bridges of a rig dial a second time.
 func redialing(r *rig, o *Options) {
 	o.Redial = func(ctx context.Context) (*Conn, error) { return r.dial(ctx, ConnOptions{}) }
 }
@@ -175,7 +175,8 @@ func TestLateRedial(t *testing.T) {
 	}
 }
 
-// TestCodec : a bridge with a codec begins with its messages, translates both ways, and begins anew for a second connection.
+// TestCodec checks that a bridge with a codec begins with the codec's messages, translates both ways, and starts again
+// for a second connection.
 func TestCodec(t *testing.T) {
 	r := newRig(t, quick(), ConnOptions{}, func(r *rig, o *Options) {
 		redialing(r, o)

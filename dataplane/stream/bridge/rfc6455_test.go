@@ -166,7 +166,7 @@ func TestAgentSpeaksWithItsHandshake(t *testing.T) {
 	<-answered
 }
 
-// TestEagerClient : data before the handshake is answered is no WebSocket's.
+// TestEagerClient checks that data before the handshake's answer is refused.
 func TestEagerClient(t *testing.T) {
 	refused := make(chan error, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

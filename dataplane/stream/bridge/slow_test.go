@@ -48,8 +48,8 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 	return s
 }
 
-// fill sends audio until the bridge has to drop some, and the destination has taken none of it for a while: a machine that is busy with
-// something else looks the same at first.
+// fill sends audio until the bridge has to drop some, and the destination has not taken any for a while. A machine
+// that is busy with something else looks the same at first.
 func (s *stalled) fill(t *testing.T) {
 	t.Helper()
 	quiet := 0
@@ -396,8 +396,8 @@ func tcpPair(t *testing.T) (client, server net.Conn) {
 	return client, server
 }
 
-// TestMemoryIsShared : many calls whose agents flood them while Exotel does not read hold no more together than they
-// may, a call beside them loses nothing, and all of it is given back.
+// TestMemoryIsShared checks that many calls whose agents flood them while Exotel does not read stay within their
+// common bound. A call next to them loses nothing, and all memory is given back.
 func TestMemoryIsShared(t *testing.T) {
 	const most = 256 << 10
 	memory := budget.New(most)

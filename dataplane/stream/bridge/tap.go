@@ -6,9 +6,10 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
-// Tap is told of a call's audio as it passes: what came from Exotel, and what was passed on to Exotel. What waited in a queue and was
-// dropped or cleared is not told. Its methods are called on the audio's way, beside each other: they must not wait. A payload is the
-// base64 text of a media message and lives until the method returns; times are those of Now.
+// Tap receives a call's audio as it passes: what came from Exotel, and what was passed on to Exotel. Audio that was
+// dropped or cleared from a queue is left out. The bridge calls the methods concurrently and on the audio's way: they
+// must not wait. A payload is the base64 text of a media message and lives until the method returns; times are those
+// of Now.
 type Tap interface {
 	Caller(payload []byte, at time.Duration)
 	Agent(payload []byte, at time.Duration)

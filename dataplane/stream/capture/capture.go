@@ -1,10 +1,11 @@
 // Package capture records audio streams, both directions, into WAV files that go to the tenants' buckets while the calls run.
 //
-// A capture never holds its call up. The bridge leaves copies of the audio in a bounded queue; a goroutine writes them to a spool on
-// disk, in segments that are an upload's parts; another one sends those that are full. The first part goes out with a header that says
-// that the file's size is unknown, which players read to the end, and once more at the call's end, with the right size: whatever dies in
-// between, what the bucket has can be made a file that plays. A row in PostgreSQL names the bucket and the key before the first request,
-// so that another pod can do that: see rescue.go.
+// A capture never holds its call up. The bridge leaves copies of the audio in a bounded queue. A goroutine writes them
+// to a spool on disk, in segments that are an upload's parts. Another goroutine sends full segments. The first part is
+// sent with a header that says that the file's size is unknown; players read such a file to its end. At the call's end
+// the first part is sent again, with the right size. If a process dies in between, the parts in the bucket can still
+// become a playable file. A row in PostgreSQL names the bucket and the key before the first request, so that another
+// pod can do that: see rescue.go.
 package capture
 
 import (

@@ -23,7 +23,7 @@ import (
 // childEnv has what a process that is to be killed does.
 const childEnv = "CALY_TEST_CAPTURE_CHILD"
 
-// killed is a pod in a process of its own, with a call of so many seconds.
+// killed is a pod in a process of its own, with a call of a number of seconds.
 type killed struct {
 	Config  storageConfig
 	DSN     string
@@ -126,7 +126,8 @@ func (r *rig) moments() map[string]killed {
 	}
 }
 
-// TestProcessEnds : a container that starts anew in its pod brings what is on the disk to the bucket, header and all.
+// TestProcessEnds checks that a container that restarts in its pod brings what is on the disk to the bucket, with the
+// right header.
 func TestProcessEnds(t *testing.T) {
 	rig := newRig(t)
 	for name, k := range rig.moments() {

@@ -46,8 +46,8 @@ func isPut(q *http.Request) bool {
 
 func isAny(*http.Request) bool { return true }
 
-// TestBucketFaults : whatever the bucket does to the first requests of a kind, the file is whole in the end, and nothing hangs. The call
-// notices none of it.
+// TestBucketFaults checks that the file is whole in the end, and that nothing hangs, for each fault of the first
+// requests of a kind. The call is not affected.
 func TestBucketFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault   s3test.Fault

@@ -97,7 +97,7 @@ func (t *tape) seal(ctx context.Context) error {
 		t.m.Code = code
 		t.m.Message = message
 	}
-	_ = t.save() // a disk may be full: then the next process finds the size once more
+	_ = t.save() // a disk may be full: then the next process finds the size again
 	return nil
 }
 
@@ -198,7 +198,8 @@ func (t *tape) readBack(ctx context.Context, b *objectstore.Bucket, want string)
 	})
 }
 
-// putParts sends the parts that the bucket has not, the first once more with its header, and makes a file of them.
+// putParts sends the parts that the bucket does not have, sends the first part again with its header, and completes
+// the upload.
 func (t *tape) putParts(ctx context.Context, b *objectstore.Bucket) error {
 	if err := t.ensureUpload(ctx, b); err != nil {
 		return err
@@ -238,8 +239,9 @@ func sizeOf(parts []objectstore.Part) (size int64) {
 	return size
 }
 
-// sendRest sends what the bucket does not have. The first part goes before the others if it was never sent, and once more behind them, with
-// the size: so whatever the bucket has at any moment plays, and a header with a size is right.
+// sendRest sends what the bucket does not have. A first part that was never sent goes before the others. The first
+// part is sent again after them, with the size. So the parts in the bucket always form a playable file, and a header
+// with a size is right.
 func (t *tape) sendRest(ctx context.Context, b *objectstore.Bucket, there []objectstore.Part) error {
 	sizes := make(map[int]int64, len(there))
 	for _, p := range there {
@@ -277,7 +279,7 @@ func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
 			"parts with what had been sent; let rules keep uploads in parts for longer than the longest call")
 	}
 	t.m.UploadID = "" // all is here still: from the start
-	return errors.New("the upload in parts was ended by somebody else; it is begun anew")
+	return errors.New("the upload in parts was ended by somebody else; it starts again")
 }
 
 // uploaded ends the capture, if the object is what was sent.

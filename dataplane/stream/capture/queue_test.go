@@ -44,8 +44,8 @@ func TestQueueBounds(t *testing.T) {
 	}
 }
 
-// TestQueuesShare : queues that are behind hold no more together than they may, what the recorder has taken included;
-// each has its own besides.
+// TestQueuesShare checks that slow queues together stay within the shared bound, including what the recorder has
+// taken. Each also has a reserve of its own.
 func TestQueuesShare(t *testing.T) {
 	const free, most = 10_000, 20_000
 	memory := budget.New(most)

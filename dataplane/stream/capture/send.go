@@ -76,7 +76,7 @@ func (s *Capture) sendFull() {
 	}
 }
 
-// lose ends the capture of which another pod has the row.
+// lose ends a capture whose row another pod has taken.
 func (s *Capture) lose() { s.cutOnce.Do(func() { close(s.cut) }) }
 
 // closed tells whether a channel is.
@@ -162,7 +162,7 @@ func (t *tape) ensureUpload(ctx context.Context, b *objectstore.Bucket) error {
 	}
 	err := t.c.o.Store.SetCaptureUpload(ctx, t.m.ref(), t.c.o.Pod, t.m.UploadID)
 	if errors.Is(err, store.ErrLeaseLost) {
-		_ = b.AbortUpload(ctx, t.m.Key, t.m.UploadID) // whoever has the row looks for it by its key too
+		_ = b.AbortUpload(ctx, t.m.Key, t.m.UploadID) // the pod that has the row looks for it by its key too
 		return errLost
 	}
 	t.noted = err == nil

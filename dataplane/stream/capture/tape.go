@@ -19,7 +19,7 @@ import (
 	"github.com/caly-dev/caly/internal/wav"
 )
 
-// Codes of rows, besides those of the bucket's faults.
+// Codes of rows, in addition to those of the bucket's faults.
 const (
 	// CodeNoRoom : the pod had as many captures as it may.
 	CodeNoRoom = "NoRoom"
@@ -272,7 +272,7 @@ func (t *tape) ensureRow(ctx context.Context) error {
 			return fmt.Errorf("keep the capture's row: %w", err)
 		}
 		t.m.Rowed = true
-		_ = t.save() // without it the row is asked for once more
+		_ = t.save() // without it the row is asked for again
 	}
 	// Of a process before this one: another pod may have it by now.
 	if _, err := t.c.o.Store.OpenCapture(ctx, t.m.ref(), t.c.o.Pod); errors.Is(err, store.ErrNotFound) {

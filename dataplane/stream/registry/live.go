@@ -15,7 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// Errors of Admit, besides those of the store.
+// Errors of Admit, in addition to those of the store.
 var (
 	// ErrTenantLimit : the tenant has as many streams as it may, over all pods.
 	ErrTenantLimit = errors.New("the tenant has as many streams as it may")
@@ -73,8 +73,8 @@ type Live struct {
 // ID of the session.
 func (l *Live) ID() string { return l.ref.ID }
 
-// Context is cancelled, with an *audio.Cut as its cause, when the stream must end: its tenant is suspended or gone, somebody closed it,
-// its row is no more, or the pod drains beyond its grace.
+// Context is cancelled, with an *audio.Cut as its cause, when the stream must end: its tenant is suspended or deleted,
+// a person closed it, its row is deleted, or the pod drains beyond its grace.
 func (l *Live) Context() context.Context { return l.ctx }
 
 // Started notes what Exotel told of the stream, for its row. It does not wait.

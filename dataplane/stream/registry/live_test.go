@@ -226,7 +226,7 @@ func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
 		t.Errorf("of two rows %d were not written again", n)
 	}
-	// Of a row that is no more it hears as early.
+	// A stream whose row is deleted ends as early.
 	gone := rig.admit(pod, acme)
 	rig.change(`DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
 	gone.Started(agentstream.StartInfo{CallSID: "c2", StreamSID: "s2"})
@@ -273,8 +273,8 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// TestCountsInHeartbeats : the row tells while it lives what the stream has counted, of each direction, and an end without counts takes
-// none of it back. Streams beside it have their own.
+// TestCountsInHeartbeats checks that the row of a live stream shows its counts of each direction, and that an end
+// without counts keeps them. Other streams have counts of their own.
 func TestCountsInHeartbeats(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("a", registry.Options{})

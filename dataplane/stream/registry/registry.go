@@ -85,7 +85,7 @@ type Registry struct {
 	used     map[string]int // streams by namespace
 	draining bool
 	kept     []store.StreamEnd // the database has not taken them yet
-	changed  chan struct{}     // closed and made anew whenever a stream ends
+	changed  chan struct{}     // closed and replaced whenever a stream ends
 }
 
 // New makes a registry. Run keeps it.
@@ -108,7 +108,8 @@ func (r *Registry) Live() int {
 	return len(r.streams)
 }
 
-// Admit lets a stream of a tenant in that may have so many over all pods. What it returns must be ended.
+// Admit accepts a stream of a tenant that may have at most limit streams over all pods. The caller must end the
+// returned Live.
 func (r *Registry) Admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s Stream) (*Live, error) {
 	live, err := r.admit(ctx, t, limit, s)
 	r.m.admitted(err)

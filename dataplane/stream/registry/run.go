@@ -112,7 +112,7 @@ func (r *Registry) cut(ref store.StreamRef, c *bridge.Cut) {
 	}
 }
 
-// cutSuspended ends the streams of tenants that are suspended, gone, or made anew.
+// cutSuspended ends the streams of tenants that are suspended, deleted or replaced under their name.
 func (r *Registry) cutSuspended() {
 	tenants := r.o.Tenants()
 	for _, l := range r.all() {
