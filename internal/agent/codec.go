@@ -17,7 +17,8 @@ const (
 	Exotel Protocol = "exotel"
 	// Twilio is that of Twilio Media Streams: mu-law at 8 kHz in JSON.
 	Twilio Protocol = "twilio"
-	// PCM is binary frames of 16-bit little-endian samples at the call's own rate, with small JSON text frames beside them.
+	// PCM is binary frames of 16-bit little-endian samples at the call's own rate, with small JSON text frames between
+	// them.
 	PCM Protocol = "pcm"
 )
 
@@ -47,9 +48,10 @@ type Out struct {
 	Send bool
 }
 
-// Codec translates one stream between Exotel and an agent. FromExotel and FromAgent may run beside each other, each in one goroutine
-// at a time; Open runs before both, and again before a second connection to the agent, for which it starts anew.
-// Nothing that they return outlives the next call of the same method, except through dst. In steady state nothing is allocated.
+// Codec translates one stream between Exotel and an agent. FromExotel and FromAgent may run concurrently, each in one
+// goroutine at a time. Open runs before both, and again before a second connection to the agent, for which the codec
+// starts again. Results are valid until the next call of the same method, except through dst. In steady state nothing
+// is allocated.
 type Codec interface {
 	// Open returns what the agent gets first.
 	Open(start agentstream.StartInfo) ([]Frame, error)

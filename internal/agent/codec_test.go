@@ -510,7 +510,7 @@ func TestClearForgetsHalves(t *testing.T) {
 	}
 }
 
-// TestOpenAgain is a second connection to the agent: numbers begin anew, and nothing is left over of the first.
+// TestOpenAgain opens a second connection to the agent: numbers start again, and nothing is left over of the first.
 func TestOpenAgain(t *testing.T) {
 	codec := open(t, Twilio, startInfo(8000))
 	first, _, _, err := codec.FromExotel(nil, mediaOf([]byte{1, 2, 3}))

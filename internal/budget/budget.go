@@ -10,7 +10,7 @@ type Budget struct {
 	of   *Budget // the larger budget that this one is a part of; nil: none
 }
 
-// New makes a budget of so many bytes.
+// New returns a budget of most bytes.
 func New(most int64) *Budget { return &Budget{most: most} }
 
 // Part returns a budget of at most this many bytes. Every byte of it also counts against b, so that the users of a part
@@ -53,11 +53,11 @@ type Share struct {
 	free, held int64
 }
 
-// Share of which so many bytes are free: they are nobody else's, and not counted.
+// Share returns a share with free bytes of its own, which the budget does not count.
 func (b *Budget) Share(free int64) Share { return Share{budget: b, free: free} }
 
-// Resize makes room for so many bytes in all. It reports false, and changes nothing, when the budget has no room; to
-// shrink is always possible.
+// Resize sets the share to bytes in all. It reports false, and changes nothing, when the budget has no room. Shrinking
+// always succeeds.
 func (s *Share) Resize(bytes int64) bool {
 	need := max(0, bytes-s.free)
 	switch {

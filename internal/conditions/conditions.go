@@ -86,7 +86,7 @@ func Check(o Object) error {
 	for _, c := range []*metav1.Condition{reconciling, stalled} {
 		if c != nil && (c.Status != metav1.ConditionTrue || ready.Status == metav1.ConditionTrue) {
 			return fmt.Errorf(
-				"%s is %s beside Ready %s: it must be True or absent, and absent when Ready",
+				"%s is %s next to Ready %s: it must be True or absent, and absent when Ready",
 				c.Type,
 				c.Status,
 				ready.Status,

@@ -154,7 +154,7 @@ func TestMessageIsBounded(t *testing.T) {
 		"one more":                  {strings.Repeat("x", bound+1), bound},
 		"cut before a character":    {strings.Repeat("x", bound) + "é", bound},
 		"cut within a character":    {"x" + strings.Repeat("é", bound), bound - 1},
-		"bytes that are no text":    {"a\xffb", 2},
+		"bytes that are not text":   {"a\xffb", 2},
 		"characters of three bytes": {strings.Repeat("あ", bound), bound - 1},
 		"an escape sequence":        {"\x1b[31mred", 8},
 	} {

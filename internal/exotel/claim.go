@@ -11,7 +11,7 @@ import (
 // Claim is whom a request says that it is about. Nothing of it is proven.
 type Claim struct {
 	AccountSID string
-	// PhoneNumbers that may be the ExoPhone, in groups: the first group of which one number is known decides.
+	// PhoneNumbers that may be the ExoPhone, in groups. The first group with a known number decides.
 	PhoneNumbers [][]string
 }
 

@@ -61,7 +61,7 @@ const usualFields = 24
 type Request struct {
 	Method, ContentType, RawQuery string
 	Body                          []byte
-	// EventSID is the header X-Exotel-Event-Sid, which leg events carry beside the same id in the body.
+	// EventSID is the header X-Exotel-Event-Sid. Leg events carry it in addition to the same id in the body.
 	EventSID string
 }
 

@@ -431,7 +431,7 @@ func FuzzParseEvent(f *testing.F) {
 		if err != nil {
 			var p *ParseError
 			if !errors.As(err, &p) {
-				t.Fatalf("%v is no ParseError", err)
+				t.Fatalf("%v is not a ParseError", err)
 			}
 			return
 		}

@@ -174,7 +174,7 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestAgainOfBackfill : what Call Details told is no webhook, and is read as what it is.
+// TestAgainOfBackfill checks that an event from Call Details is not read as a webhook.
 func TestAgainOfBackfill(t *testing.T) {
 	const record = `{"Sid":"c1","AccountSid":"acme1","Status":"completed","StartTime":"2026-03-01 17:00:00","EndTime":"2026-03-01 17:20:00",
 		"RecordingUrl":"https://media.example.com/c1.mp3"}`

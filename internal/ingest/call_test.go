@@ -225,7 +225,8 @@ func TestFromCallOfAnotherAccount(t *testing.T) {
 	}
 }
 
-// TestFromCallTwice : what was told before is a duplicate, whatever of it has no meaning here; what is new is none.
+// TestFromCallTwice checks that a repeated record is a duplicate, also if it has fields without a meaning here, and
+// that a new record is not.
 func TestFromCallTwice(t *testing.T) {
 	first := fromCall(t, details())
 	for name, tc := range map[string]struct {

@@ -134,7 +134,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a short seed":            {func(m fields) { key(m, 0)["seed"] = b64(31) }, "seed has 31"},
 		"another seed":            {func(m fields) { key(m, 0)["seed"] = b64(32) }, "id is not"},
 		"another id":              {func(m fields) { key(m, 0)["id"] = "../../etc/passwd" }, "id is not"},
-		"a time that is none":     {func(m fields) { key(m, 0)["signsFrom"] = "soon" }, "not the JSON"},
+		"an invalid time":         {func(m fields) { key(m, 0)["signsFrom"] = "soon" }, "not the JSON"},
 		"no time":                 {func(m fields) { delete(key(m, 0), "signsFrom") }, "lacks a time"},
 		"a time long ago":         {func(m fields) { key(m, 0)["createdAt"] = "1970-01-01T00:00:00Z" }, "year 1970"},
 		"out of order":            {func(m fields) { key(m, 1)["signsFrom"] = "2026-01-01T00:00:00Z" }, "signs before"},

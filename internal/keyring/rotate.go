@@ -77,8 +77,8 @@ func Rotate(r *Ring, now time.Time, p Policy) (ring *Ring, changed bool, next ti
 	return out, changed, out.nextChange(now, p)
 }
 
-// bringNear mends keys that would sign later than any plan has them: the clock was ahead when they were made. The keys before them
-// verify for as long as they would have, or until there are too many.
+// bringNear corrects keys that would sign later than any plan has them: the clock was ahead when they were made. The
+// keys before them verify for as long as they would have, or until there are too many.
 func (r *Ring) bringNear(now time.Time, p Policy) (changed bool) {
 	for i := 1; i < len(r.Keys); i++ {
 		before := &r.Keys[i-1]

@@ -162,7 +162,7 @@ func TestRotationLosesNoToken(t *testing.T) {
 		secret := ring.Secret
 		skew := func() time.Duration { return time.Duration(rapid.IntRange(-30, 30).Draw(t, "skew")) * time.Second }
 		var tokens []minted
-		var trusted time.Time // until when the clock does not jump ahead once more: what it made must have taken over
+		var trusted time.Time // until when the clock does not jump ahead again: what it made must have taken over
 		turn := func(at time.Time) {
 			next, changed, _ := Rotate(ring, at, Policy{})
 			if !changed {

@@ -52,8 +52,8 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}`)
 
-// serverTrouble is an error of a step that says nothing of the message: even a refusal for good may end once the server or these
-// settings are mended, and the message waits for that as long as it is worth sending.
+// serverTrouble is an error of a step that does not depend on the message. Even a permanent refusal may end once the
+// server or these settings are corrected. The message waits for that until it expires.
 func serverTrouble(doing string, err error) *Error {
 	e := answered(doing, err)
 	e.Kind = Temporary

@@ -16,7 +16,7 @@ import (
 // Template names how a message reads. The set is closed.
 type Template string
 
-// Templates, with what they need of Data besides Service.
+// Templates, with what they need of Data in addition to Service.
 const (
 	VerifyEmail     Template = "verify_email"     // Code, ValidFor
 	AccountExists   Template = "account_exists"   // nothing

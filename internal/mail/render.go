@@ -77,7 +77,7 @@ func (m Message) render() (rendered, error) {
 	return rendered{Subject: out[0].String(), Text: out[1].String(), HTML: out[2].String()}, nil
 }
 
-// line makes of any text one line of so many characters at most: neither what it says nor a header can be made to seem another's.
+// line makes one line of at most most characters of any text, so that the text cannot pass for another header or line.
 func line(s string, most int) string {
 	s = strings.ReplaceAll(s, "=?", "= ?") // which begins an encoded word in a header
 	s = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, " "), func(r rune) bool {

@@ -78,7 +78,7 @@ func Unseal(key []byte, tenant string, row store.OutboxMail) (Message, error) {
 	return message, message.check()
 }
 
-// bound is what the contents belong to: none of it can be exchanged for another's.
+// bound returns what the contents belong to, so that none can be exchanged for that of another row.
 func bound(tenant string, row store.OutboxMail) []byte {
 	return fmt.Appendf(nil, "caly mail\x00%q %q %q %q", tenant, row.EventKey, row.Template, row.Recipient)
 }

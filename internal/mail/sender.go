@@ -25,7 +25,7 @@ type TLSPolicy string
 const (
 	// StartTLSMandatory : no server that offers no STARTTLS is spoken to.
 	StartTLSMandatory TLSPolicy = "starttls-mandatory"
-	// StartTLSOpportunistic : in clear if the server, or whoever is on the way to it, offers no STARTTLS.
+	// StartTLSOpportunistic sends in clear if the server, or an attacker on the way to it, offers no STARTTLS.
 	StartTLSOpportunistic TLSPolicy = "starttls-opportunistic"
 	// ImplicitTLS : from the first byte on, as on port 465.
 	ImplicitTLS TLSPolicy = "implicit"

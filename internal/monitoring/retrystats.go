@@ -1,4 +1,4 @@
-// Package monitoring answers what SREs ask beside the metrics.
+// Package monitoring answers what SREs ask in addition to the metrics.
 package monitoring
 
 import (
@@ -74,8 +74,8 @@ func (s *RetryStats) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Describe implements prometheus.Collector.
 func (s *RetryStats) Describe(ch chan<- *prometheus.Desc) { resilience.Collector(nil).Describe(ch) }
 
-// Collect implements prometheus.Collector. While PostgreSQL does not answer, its part stays what it was: a counter that fell
-// would look like one that began anew.
+// Collect implements prometheus.Collector. While PostgreSQL does not answer, it reports the last values: a counter
+// that fell would look like a restarted one.
 func (s *RetryStats) Collect(ch chan<- prometheus.Metric) {
 	counts, _ := s.counts(context.Background()) // the last known ones where it fails
 	resilience.Collector(func() map[string]resilience.Counts { return counts }).Collect(ch)

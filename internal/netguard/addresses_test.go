@@ -54,7 +54,7 @@ func TestAddresses(t *testing.T) {
 		"Teredo":                               {"tcp6", "[2001::1]:80", nil, false},
 		"discard":                              {"tcp6", "[100::1]:80", nil, false},
 		"allowed range":                        {"tcp4", "10.3.0.9:9000", []string{"10.3.0.0/16"}, true},
-		"beside the allowed range":             {"tcp4", "10.4.0.9:9000", []string{"10.3.0.0/16"}, false},
+		"next to the allowed range":            {"tcp4", "10.4.0.9:9000", []string{"10.3.0.0/16"}, false},
 		"allowed range, mapped":                {"tcp6", "[::ffff:10.3.0.9]:9000", []string{"10.3.0.0/16"}, false},
 		"allowed range IPv6":                   {"tcp6", "[fd03::9]:9000", []string{"fd03::/16"}, true},
 		"an allowed range of the other family": {"tcp4", "10.3.0.9:9000", []string{"fd03::/16"}, false},

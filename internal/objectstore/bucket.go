@@ -240,7 +240,7 @@ func hexOf(checksum string) string {
 	return hex.EncodeToString(sum)
 }
 
-// withBody asks for an object once more if an answer without a body refused it, since only a body says why.
+// withBody asks for an object again if an answer without a body refused it, since only a body says why.
 func (b *Bucket) withBody(ctx context.Context, key string, err error) error {
 	var answer *AnswerError
 	if !errors.As(err, &answer) || answer.Status >= http.StatusInternalServerError {
@@ -295,7 +295,7 @@ func (b *Bucket) ReadRange(ctx context.Context, key string, from, size int64, w 
 	return b.explain(err)
 }
 
-// Digest reads at most so many bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of
+// Digest reads at most most bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of
 // its own if buf is nil.
 func (b *Bucket) Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sum string, err error) {
 	readCloser, err := b.get(ctx, key, most)

@@ -15,8 +15,9 @@ import (
 // maxFilename bounds the name under which a download is saved, in bytes.
 const maxFilename = 128
 
-// PresignGet returns a URL with which anybody can download an object until the time has passed, at most seven days. A browser saves
-// it under the last element of the key. No request is made: whether the object is there, the store says to whoever follows the URL.
+// PresignGet returns a URL that downloads an object without credentials until the time has passed, at most seven days.
+// A browser saves it under the last element of the key. PresignGet makes no request: a missing object shows when the
+// URL is used.
 func PresignGet(c Config, key string, within time.Duration) (string, error) {
 	if key == "" || path.Clean("/"+key) != "/"+key {
 		return "", errors.New("the object's key is empty, or has an element that is empty or climbs")

@@ -68,7 +68,7 @@ func TestPresignGet(t *testing.T) {
 	if strings.Contains(link, fixture.SecretKey) {
 		t.Errorf("the secret key is in %s", link)
 	}
-	// A link is for one object, one method and one name: whoever changes any of it has another link.
+	// A link is for one object, one method and one name: a change of any of them makes the link invalid.
 	for name, changed := range map[string]string{
 		"another object": strings.Replace(link, "c1-00aa", "c1-00ab", 1),
 		"another tenant": strings.Replace(link, "acme/support", "acme/sales", 1),

@@ -29,7 +29,7 @@ const (
 	charBits = 3.33
 	// variantBits is the price of writing a word backwards, in capitals or with digits for letters.
 	variantBits = 1
-	// stepsBits is the price of counting or of walking over the keys, beside how far.
+	// stepsBits is the price of counting or of walking over the keys, without the length.
 	stepsBits = 2
 	// turnBits is the price of a change of direction on the keys.
 	turnBits = 2
@@ -152,7 +152,7 @@ func (v *variants) word(i, j int, context map[string]bool) float64 {
 	return min(best, price(reversed(plain), context)+variantBits)
 }
 
-// price of a word in lower case; infinite for what is none.
+// price returns the price of a word in lower case; infinite if it is not a word.
 func price(word string, context map[string]bool) float64 {
 	if context[word] {
 		return 1
@@ -212,7 +212,7 @@ var keys = func() map[rune][2]int {
 	return at
 }()
 
-// keyStep is a step to a key beside the last one, in the same row or the next.
+// keyStep returns the step to an adjacent key, in the same row or the next.
 func keyStep(from, to rune) ([2]int, bool) {
 	a, known := keys[unicode.ToLower(from)]
 	b, both := keys[unicode.ToLower(to)]

@@ -87,8 +87,9 @@ func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err err
 	return phc, err
 }
 
-// Verify tells whether a password is the one that was hashed, and whether its hash should be made anew. A hash that is empty or cannot be
-// read matches none, at the cost of any other: use it for users that do not exist. ErrBusy as with Hash.
+// Verify reports whether a password is the one that was hashed, and whether its hash should be replaced. A hash that
+// is empty or cannot be read matches no password, at the cost of any other: use it for users that do not exist.
+// ErrBusy as with Hash.
 func (h *Hasher) Verify(ctx context.Context, password, phc string) (ok, upgrade bool, err error) {
 	want, unreadable := parse(phc)
 	if unreadable != nil {

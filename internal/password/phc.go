@@ -42,7 +42,7 @@ const (
 	maxPHC     = 256
 )
 
-// errHash : a stored hash that is none, or costs too much. It quotes nothing of it.
+// errHash is the error for a stored hash that cannot be read or costs too much. It does not quote the hash.
 var errHash = errors.New(
 	"a stored password hash is not argon2id in PHC form within its bounds: set the password again",
 )
@@ -137,7 +137,7 @@ func (h hashed) matches(password string) bool {
 	return subtle.ConstantTimeCompare(h.derive(password, h.salt, len(h.key)), h.key) == 1
 }
 
-// weaker tells whether the hash should be made anew under p.
+// weaker reports whether the hash should be replaced by one with p.
 func (h hashed) weaker(p Params) bool {
 	return h.Params != p || len(h.salt) < saltSize || len(h.key) < keySize
 }

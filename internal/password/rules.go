@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a password in characters, code points after normalization. There are no rules of composition.
+// Bounds of a password in characters: code points after normalization. There are no rules of composition.
 const (
 	MinLength = 15
 	MaxLength = 256
@@ -18,8 +18,8 @@ const (
 // minBits is what it must take to describe a password by the words, walks and repetitions that people make them of.
 const minBits = 30
 
-// Check returns why a password is not taken, in words for whoever chose it, or the empty string. Context is what somebody who knows the
-// account would try first: the email, the tenant's name.
+// Check returns why a password is refused, in words for the person who chose it, or the empty string. Context is what
+// an attacker who knows the account would try first: the email, the tenant's name.
 func Check(password string, context ...string) string {
 	if len(password) > maxBytes {
 		return tooLong

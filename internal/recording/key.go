@@ -35,8 +35,8 @@ var (
 	plainTemplate = regexp.MustCompile(`^([A-Za-z0-9!_.*'()/-]|\{\{ *\.(CallSID|RecordingID|Date) *\}\})+$`)
 )
 
-// ParseKeyTemplate returns an error, with the correction, if a key template cannot be used. It may hold the three fields and
-// characters that are safe in a key, and nothing that a template could do besides.
+// ParseKeyTemplate returns an error, with the correction, if a key template cannot be used. A template may hold the
+// three fields and characters that are safe in a key, and no other template actions.
 func ParseKeyTemplate(s string) error {
 	if !plainTemplate.MatchString(s) {
 		return errors.New(
@@ -71,11 +71,11 @@ func KeyPrefix(tenantID string) string { return tenantID + "/" }
 func expand(text, tenantID string, fields keyFields, ext string) (string, error) {
 	tmpl, err := template.New("key").Option("missingkey=error").Parse(text)
 	if err != nil {
-		return "", errors.New("recordings.keyTemplate is no template that Go's text/template can read")
+		return "", errors.New("recordings.keyTemplate is not a valid Go text/template")
 	}
 	var b strings.Builder
 	if err := tmpl.Execute(io.Writer(&b), fields); err != nil {
-		return "", errors.New("recordings.keyTemplate uses a field that is none of .CallSID, .RecordingID, .Date")
+		return "", errors.New("recordings.keyTemplate uses a field that is not one of .CallSID, .RecordingID, .Date")
 	}
 	rest := b.String()
 	key := KeyPrefix(tenantID) + rest + ext

@@ -25,7 +25,7 @@ const (
 	size    = idSize + 8 + tagSize
 )
 
-// ErrMalformed : it is no refresh token.
+// ErrMalformed means that the text is not a refresh token.
 var ErrMalformed = errors.New("not a refresh token")
 
 // Token is a refresh token that was read, and not yet verified.
@@ -37,7 +37,7 @@ type Token struct {
 	tag        [tagSize]byte
 }
 
-// New makes the token of a session's generation. It panics on an id that is no UUID: ids come from the database.
+// New makes the token of a session's generation. It panics on an id that is not a UUID: ids come from the database.
 func New(tenant, sessionID string, generation int64, key []byte) string {
 	t := Token{SessionID: sessionID, Generation: generation}
 	t.tag = tag(tenant, t.named(), key)
@@ -48,7 +48,7 @@ func New(tenant, sessionID string, generation int64, key []byte) string {
 func (t Token) named() []byte {
 	id, err := hex.DecodeString(strings.ReplaceAll(t.SessionID, "-", ""))
 	if err != nil || len(id) != idSize {
-		panic("refreshtoken: the session's id is no UUID")
+		panic("refreshtoken: the session's id is not a UUID")
 	}
 	return binary.BigEndian.AppendUint64(id, uint64(t.Generation)) //nolint:gosec // never negative
 }
@@ -88,7 +88,7 @@ func (t Token) LogValue() slog.Value { return slog.StringValue("[refresh token]"
 // String keeps the tag out of texts.
 func (t Token) String() string { return "[refresh token]" }
 
-// Hash is what a list of tokens that are good no more holds of one.
+// Hash returns what a list of invalid tokens stores of one.
 func Hash(raw string) []byte {
 	sum := sha256.Sum256([]byte(raw))
 	return sum[:]

@@ -69,7 +69,7 @@ type Resampler struct {
 	next    int     // index in samples of the first that the next output needs; only down
 }
 
-// New returns a Resampler between rates of which one is 8 kHz, the other 8, 16 or 24 kHz.
+// New returns a Resampler between two rates. One is 8 kHz, the other 8, 16 or 24 kHz.
 func New(from, to int) (*Resampler, error) {
 	wide := max(from, to)
 	if min(from, to) != narrow || wide != narrow && wide != 2*narrow && wide != 3*narrow {

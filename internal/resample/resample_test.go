@@ -45,7 +45,7 @@ func fit(samples []int16, hz float64, rate int) (amplitude, noise float64) {
 	return math.Hypot(s, c), noise / n
 }
 
-// TestSine: what is in telephony's band comes out as it went in, with nothing beside it.
+// TestSine checks that a tone in the telephony band comes out as it went in, without other tones.
 func TestSine(t *testing.T) {
 	const amplitude = 10000.0
 	for _, rate := range []struct{ from, to int }{

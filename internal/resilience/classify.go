@@ -33,7 +33,7 @@ func (c Class) String() string {
 	return "permanent"
 }
 
-// HTTPError is an answer that is no success.
+// HTTPError is an unsuccessful answer.
 type HTTPError struct {
 	// Host that answered, without path or query.
 	Host string

@@ -20,7 +20,7 @@ func TestClassify(t *testing.T) {
 		err  error
 		want Class
 	}{
-		"200 that is none":             {answer(200, ""), Permanent},
+		"200 that is not a success":    {answer(200, ""), Permanent},
 		"400":                          {answer(400, ""), Permanent},
 		"401":                          {answer(401, ""), Permanent},
 		"403 AccessDenied":             {answer(403, "AccessDenied"), Permanent},

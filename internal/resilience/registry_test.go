@@ -142,11 +142,11 @@ func TestHalfOpenBreaker(t *testing.T) {
 		for range 10 {
 			var open *OpenError
 			if err := registry.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) {
-				t.Errorf("beside the trial: %v, want a refusal", err)
+				t.Errorf("next to the trial: %v, want a refusal", err)
 			}
 		}
 		if up.calls != 0 {
-			t.Errorf("%d calls were made beside the trial", up.calls)
+			t.Errorf("%d calls were made next to the trial", up.calls)
 		}
 		end <- nil
 		if err := <-trial; err != nil {

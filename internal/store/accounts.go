@@ -75,7 +75,7 @@ func NewID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// ValidID tells whether s is a UUID as PostgreSQL writes it. What is none names no row.
+// ValidID reports whether s is a UUID as PostgreSQL writes it. Other text names no row.
 func ValidID(s string) bool {
 	if len(s) != 36 {
 		return false

@@ -96,7 +96,7 @@ func (d *common) RevokeUser(ctx context.Context, tenant, id string, mail MailFor
 	return n, err
 }
 
-// endUser ends the sessions of a user and, beside theirs, whatever access of the user is out.
+// endUser ends the sessions of a user, and revokes the access tokens that the user already has.
 func endUser(ctx context.Context, tx pgx.Tx, tenant, id, reason string) (int, error) {
 	ended, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: id}, reason)
 	if err != nil {

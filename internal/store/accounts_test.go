@@ -278,7 +278,7 @@ func TestEndOfAUser(t *testing.T) {
 		end             func(p *people, id string) error
 		action          string
 		wantCanSignIn   bool
-		wantRevocations int // the user's, beside one for each session
+		wantRevocations int // the user's, without one for each session
 	}{
 		"disabled": {func(p *people, id string) error {
 			_, err := p.oper.SetUserDisabled(context.Background(), acme, store.AccessChange{

@@ -23,7 +23,7 @@ type Known struct {
 	RecordingIDs []string
 }
 
-// KnownCalls tells what is known of a tenant's calls. Those of which nothing is known are absent.
+// KnownCalls returns what is known of a tenant's calls. Unknown calls are absent.
 func (d *Operator) KnownCalls(ctx context.Context, tenant string, callSIDs []string) (map[string]Known, error) {
 	rows, err := d.pool.Query(ctx, `
 		WITH asked AS (SELECT DISTINCT unnest($2::text[]) AS call_sid),
@@ -47,7 +47,7 @@ func (d *Operator) KnownCalls(ctx context.Context, tenant string, callSIDs []str
 	return known, explain(err)
 }
 
-// Suspect is a call that should have ended by now, and of whose end nobody told.
+// Suspect is a call that should have ended by now, without an event that reports the end.
 type Suspect struct {
 	CallSID string
 	// StartedAt is when it started; where that is not known, when it was first heard of.

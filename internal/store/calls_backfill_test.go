@@ -73,7 +73,7 @@ func TestKnownCalls(t *testing.T) {
 	}
 }
 
-// TestSuspects : ten calls, one a minute, and some that are none.
+// TestSuspects lists ten calls, one a minute, and leaves out calls that are not suspects.
 func TestSuspects(t *testing.T) {
 	fixture := newFixture(t)
 	now := time.Now().Truncate(time.Second)

@@ -10,7 +10,7 @@ import (
 	"github.com/caly-dev/caly/internal/bounded"
 )
 
-// ErrCapture : what Exotel recorded can be fetched once more, what was captured here cannot.
+// ErrCapture refuses a retry: a recording of Exotel's can be fetched again, a capture cannot.
 const ErrCapture refusal = "the recording was captured while its call ran, so there is no source to fetch it from again"
 
 // CodeCaptureAbandoned says of a capture that no pod has brought it to its end.
@@ -190,8 +190,8 @@ func scanCapture(row pgx.CollectableRow) (c Capture, err error) {
 	return c, err
 }
 
-// ClaimCaptures gives the pod captures of the tenants of which nothing was heard for so long, at most limit. With limit 0 it tells
-// whether the database answers.
+// ClaimCaptures gives the pod at most limit captures of the tenants whose own pods have been silent for a time. With
+// limit 0 it only reports whether the database answers.
 func (d *Dataplane) ClaimCaptures(
 	ctx context.Context, tenants []string, pod string, unseen time.Duration, limit int,
 ) (list []Capture, err error) {
@@ -244,7 +244,8 @@ func (d *Operator) HasLiveCaptures(ctx context.Context, tenant string) (has bool
 	return has, explain(err)
 }
 
-// SweepCaptures fails captures of which no pod has said anything for so long, at most limit, and returns how many. Only the operator may.
+// SweepCaptures fails at most limit captures that no pod has reported on for a time, and returns how many. Only the
+// operator may call it.
 func (d *Operator) SweepCaptures(ctx context.Context, unseen time.Duration, limit int) (int64, error) {
 	tag, err := d.pool.Exec(
 		ctx,

@@ -183,7 +183,7 @@ func TestCaptureRetry(t *testing.T) {
 	}
 }
 
-// TestClaimCaptures : a capture of which nothing is heard is another pod's, once; one that has a heartbeat is not.
+// TestClaimCaptures checks that another pod gets a silent capture, once, and does not get one with heartbeats.
 func TestClaimCaptures(t *testing.T) {
 	fixture := newFixture(t)
 	gone := fixture.capture(t, acme, "00000000000000a1", "gone")
@@ -267,12 +267,12 @@ func TestSweepCaptures(t *testing.T) {
 		}
 	}
 	if _, err := fixture.dataplane.ClaimCaptures(t.Context(), []string{"no tenant"}, "pod", 0, 1); err == nil {
-		t.Error("a tenant's id that is none was taken")
+		t.Error("an invalid tenant id was accepted")
 	}
 }
 
-// TestLostCaptures : a captured stream that ends as an orphan before its capture has a row has one then, that says so;
-// whoever ends it. Other ends write none, and a row that is there stays.
+// TestLostCaptures checks that a captured stream that ends as an orphan before its capture has a row gets a failed
+// one, in every way to end. Other ends write no row, and an existing row stays.
 func TestLostCaptures(t *testing.T) {
 	const id = "00000000000000a1"
 	end := func(reason string) func(*fixture, store.StreamRef) error {

@@ -17,7 +17,7 @@ const (
 	DeadMissingCall       = "missing_call_sid" // of a reader, the most common one
 )
 
-// DeadOther stands, where reasons are counted, for those that are none of DeadReasons.
+// DeadOther stands, where reasons are counted, for reasons that are not in DeadReasons.
 const DeadOther = "other"
 
 // deadReasons are the reasons for which events are kept dead, a closed set: they label a metric.

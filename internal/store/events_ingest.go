@@ -18,9 +18,9 @@ func (d *common) Ingest(ctx context.Context, e Event) (Outcome, error) {
 	return outcomes[0], nil
 }
 
-// IngestBatch keeps events and applies them, in one transaction and one round trip, and returns the outcome of each. A duplicate
-// has no effect. After an error nothing is known to be committed: the senders must be told to come again, and a repeat is
-// harmless. A *ServerError may be the fault of a single event; ErrUnavailable is none's.
+// IngestBatch stores events and applies them, in one transaction and one round trip, and returns the outcome of each.
+// A duplicate has no effect. After an error nothing is known to be committed: the senders must be asked to retry, and
+// a repeat is harmless. A *ServerError may be the fault of a single event; ErrUnavailable is not.
 func (d *common) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error) {
 	b := newBatch(len(events))
 	place := make([]int, len(events)) // of each event in the batch

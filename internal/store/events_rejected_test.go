@@ -76,8 +76,8 @@ func TestReplayOfManyRejected(t *testing.T) {
 	}
 }
 
-// TestRejectedThatLostItsPlace names a recording again that was rejected and gave its place to another one: it is not
-// queued, since its end could not be stored beside the row that it has in the history.
+// TestRejectedThatLostItsPlace names a recording again that was rejected and gave its place to another one. It is not
+// queued: its end could not be stored together with its row in the history.
 func TestRejectedThatLostItsPlace(t *testing.T) {
 	fixture := newFixture(t)
 	rejected := newEvent(acme, "c1", "first", store.CallCompleted, "")

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// DeadReason names the errors of an ingest that sending the event again does not mend, as the reason to keep it dead for; for the
-// others, which are about the moment, it is empty.
+// DeadReason returns the reason to keep an event dead for, for ingest errors that a repeat does not correct. For other
+// errors, which are about the moment, it is empty.
 func DeadReason(err error) string {
 	var refused *ServerError
 	switch {

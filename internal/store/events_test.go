@@ -103,8 +103,8 @@ func TestEvent(t *testing.T) {
 		"query":                  {query: true, wantQuery: true, raw: "unsigned"},
 		"body":                   {body: true, wantBody: true, raw: "signed"},
 		"both":                   {query: true, body: true, wantQuery: true, wantBody: true, raw: "x"},
-		"as of old, with a body": {wantBody: true, raw: "signed"},
-		"as of old, without":     {wantQuery: true},
+		"as before, with a body": {wantBody: true, raw: "signed"},
+		"as before, without":     {wantQuery: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			event := deadEvent(acme, name, "stale")
@@ -144,7 +144,7 @@ func TestEvent(t *testing.T) {
 	}
 }
 
-// many makes so many events of so many tenants, every tenth of them dead.
+// many makes n events of tenants tenants, every tenth of them dead.
 func (f *fixture) many(t *testing.T, n, tenants int) {
 	t.Helper()
 	f.exec(t, `INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at, dead_reason)
@@ -497,7 +497,8 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// TestReplayIsAsIfDelivered : a call some of whose events were dead at first ends in the same rows as one whose events were not.
+// TestReplayIsAsIfDelivered checks that a call with events that were dead at first ends in the same rows as one
+// without.
 func TestReplayIsAsIfDelivered(t *testing.T) {
 	fixture := newFixture(t)
 	admin, err := pgxpool.New(t.Context(), fixture.pg.AdminDSN)
@@ -546,7 +547,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff(rowsOf(r, admin, one), rowsOf(r, admin, other)); diff != "" {
-			r.Fatalf("rows after %v, of which %v were dead at first, differ:\n%s", history, dead, diff)
+			r.Fatalf("rows after %v (%v dead at first) differ:\n%s", history, dead, diff)
 		}
 	})
 }

@@ -71,7 +71,7 @@ const seed = `
 		VALUES ($TENANT, '44444444-4444-4444-8444-444444444444', 'both', 'pod', $WORD, now() - interval '1 hour',
 			now());`
 
-// reseed empties every table of tenants and fills it anew, the same for both but for a word.
+// reseed empties every table of tenants and fills it again, the same for both but for a word.
 func (f *fixture) reseed(t *testing.T) {
 	t.Helper()
 	sql := "TRUNCATE " + strings.Join(
@@ -117,8 +117,9 @@ func query[T any](t *testing.T, dsn, sql string, args ...any) []T {
 	return list
 }
 
-// TestEveryTableIsSecured : a table with a tenant is either under forced row-level security, where no policy is no row, or out of the
-// reach of every role but the operator's. Partitions are out of reach: who may read their parent may not read them by their own names.
+// TestEveryTableIsSecured checks that a table with a tenant is either under forced row-level security, where no policy
+// means no row, or out of the reach of every role but the operator's. Partitions are out of reach: a role that may
+// read their parent may not read them by their own names.
 func TestEveryTableIsSecured(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(t, `SELECT caly_ensure_history_partitions(2)`)
@@ -147,7 +148,7 @@ func TestEveryTableIsSecured(t *testing.T) {
 	); diff != "" { // which tenant a role is bound to: functions alone write it
 		t.Errorf("tables without forced row-level security (-want +got):\n%s", diff)
 	}
-	// A policy that lets another row in than it shows, or shows all, is none.
+	// A policy that accepts a row that it does not show, or shows all rows, does not count.
 	loose := query[string](
 		t,
 		fixture.pg.AdminDSN,

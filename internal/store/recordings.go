@@ -127,7 +127,7 @@ func (d *Operator) Retry(ctx context.Context, tenant, id string) error {
 	return ErrNotFound
 }
 
-// Wanted says of which recordings CallRecordings are to be made.
+// Wanted selects the recordings that get CallRecordings.
 type Wanted struct {
 	// Queued are those that wait or are being uploaded.
 	Queued bool

@@ -62,7 +62,8 @@ func (f RecordingFilter) sql(tenant string) (sql string, args []any) {
 	captures := `(SELECT ` + captureColumns + ` FROM captures c WHERE ` + w.String()
 	history := `(SELECT ` + historyColumns + ` FROM recording_history h WHERE ` + w.String()
 	if !f.Since.IsZero() {
-		history += " AND finished_at >= $2" // Since once more: what was queued then ended no earlier, and this chooses partitions
+		// Since again: a recording that was queued then did not end before, and this chooses partitions.
+		history += " AND finished_at >= $2"
 	}
 	var parts []string
 	switch f.State {

@@ -49,7 +49,8 @@ func (d *Operator) RetryTotals(ctx context.Context) (map[string]resilience.Count
 	return totals, explain(err)
 }
 
-// deletedTenant keeps the sums of tenants whose rows were deleted: a counter that fell would look like one that began anew.
+// deletedTenant keeps the sums of tenants whose rows were deleted: a counter that fell would look like a restarted
+// one.
 const deletedTenant = "(deleted)"
 
 // forgetRetries folds a tenant's statistics into those of the tenants that are gone, in one statement.

@@ -88,7 +88,7 @@ func TestAddRetriesRefuses(t *testing.T) {
 		"another tenant's statistics": func() error {
 			return fixture.upload.AddRetries(t.Context(), globex, map[string]resilience.Counts{"s3": counts(1)})
 		},
-		"a dependency that is no name": func() error {
+		"a dependency with a bad name": func() error {
 			return fixture.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{
 				"exotel":  counts(1),
 				"no name": counts(1),

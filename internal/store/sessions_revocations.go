@@ -29,7 +29,7 @@ func insertRevocation(ctx context.Context, tx pgx.Tx, tenant, userID, sessionID 
 	return err
 }
 
-// Revoke is insertRevocation in a transaction of its own, for what ends no session besides.
+// Revoke is insertRevocation in a transaction of its own, for what does not also end a session.
 func (d *Operator) Revoke(ctx context.Context, tenant, userID, sessionID string) error {
 	return d.inTenant(
 		ctx,
@@ -38,8 +38,9 @@ func (d *Operator) Revoke(ctx context.Context, tenant, userID, sessionID string)
 	)
 }
 
-// RevocationsSince lists what the tenants revoked within the time until now, in the order of their ids, from the one behind afterID on
-// and at most limit of them. A row may come late, and behind one with a greater id: whoever wants all reads a window again.
+// RevocationsSince lists what the tenants revoked within the time until now, in the order of their ids, from the one
+// after afterID on and at most limit of them. A row may appear late, and after one with a greater id: to get all, read
+// a window again.
 func (d *Dataplane) RevocationsSince(
 	ctx context.Context, tenants []string, within time.Duration, afterID int64, limit int,
 ) ([]Revocation, error) {
@@ -48,7 +49,7 @@ func (d *Dataplane) RevocationsSince(
 	}
 	var list []Revocation
 	err := d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
-		// Row-level security says which tenants: once more in the query would only make it slower.
+		// Row-level security selects the tenants: the query would only be slower if it did too.
 		rows, err := tx.Query(
 			ctx,
 			`SELECT id, tenant, coalesce(user_id::text, ''), coalesce(session_id::text, ''), at FROM revocations

@@ -18,7 +18,7 @@ const (
 	RotateRefuse Rotation = iota
 	// RotateAdvance : the next generation begins.
 	RotateAdvance
-	// RotateKeep : the current generation is given once more.
+	// RotateKeep returns the current generation again.
 	RotateKeep
 	// RotateRecover : likewise, and that is noted, since a thief would look no different.
 	RotateRecover

@@ -162,7 +162,7 @@ func TestEndSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := end(jane, st.Session.ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("once more: %v, want ErrNotFound", err)
+		t.Errorf("again: %v, want ErrNotFound", err)
 	}
 	got := people.text(
 		t,
@@ -197,7 +197,7 @@ func TestChangePasswordSparesTheSession(t *testing.T) {
 		SeenHash: hash,
 		NewHash:  "newer",
 	}, by); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("by a password that is no more: %v", err)
+		t.Errorf("by a replaced password: %v", err)
 	}
 }
 
@@ -243,8 +243,8 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 	}
 }
 
-// TestRevocationIsNotBeforeARefresh : the time that a refresh gives its access token is before that of a revocation
-// which did not see it, whoever began first.
+// TestRevocationIsNotBeforeARefresh checks that a revocation that did not see a refresh has a later time than the
+// refresh gives its access token, in either order.
 func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAdmin)

@@ -36,8 +36,8 @@ type NewStream struct {
 	CaptureID string
 }
 
-// admitStreamSQL counts no further than to the limit. The lock of the statement before makes it exact: this one sees what whoever had
-// the lock before has committed.
+// admitStreamSQL counts no further than to the limit. The lock of the statement before makes the count exact: this
+// statement sees what the lock's previous owner has committed.
 const admitStreamSQL = `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, address, token_id, capture_id)
 	SELECT $1, $2::uuid, $3, $4, $5, $6, nullif($7, ''), $8
 	WHERE (SELECT count(*)
@@ -231,7 +231,7 @@ func BoundedSID(s string) string {
 		if r == 0 {
 			continue // PostgreSQL knows no such character
 		}
-		out = append(out, r) // bytes that are no text come as U+FFFD
+		out = append(out, r) // invalid UTF-8 comes as U+FFFD
 	}
 	return string(out)
 }

@@ -10,8 +10,9 @@ import (
 // ErrStreamEnded : the stream has ended, so there is nothing to close.
 const ErrStreamEnded refusal = "the stream has ended"
 
-// CloseStream asks the pod of a tenant's live stream to close it, and returns the session as it is then. Asked once more it changes
-// nothing, and no row is added to the audit log. ErrNotFound when the tenant has no such stream, ErrStreamEnded when it is not live.
+// CloseStream asks the pod of a tenant's live stream to close it, and returns the session as it is then. A repeat
+// changes nothing, and adds no row to the audit log. ErrNotFound when the tenant has no such stream, ErrStreamEnded
+// when it is not live.
 func (d *common) CloseStream(ctx context.Context, tenant, id string, by Origin) (s StreamSession, err error) {
 	if !ValidID(id) {
 		return s, ErrNotFound
@@ -53,8 +54,9 @@ func lockStream(ctx context.Context, tx pgx.Tx, tenant, id string) (s StreamSess
 	return pgx.CollectExactlyOneRow(rows, scanStreamSession)
 }
 
-// CloseStreams asks the pods to close all live streams of a tenant, and returns how many that are: those of which it was asked before
-// too. A row is added to the audit log if there were others. A stream that is let in at the same moment may stay.
+// CloseStreams asks the pods to close all live streams of a tenant, and returns their number, including those that
+// were asked before. It adds a row to the audit log if there are new ones. A stream that is admitted at the same
+// moment may stay.
 func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (closing int, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		var asked int

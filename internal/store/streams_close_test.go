@@ -47,7 +47,8 @@ func (f *fixture) asked(t *testing.T) int {
 
 var byAddress = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 
-// TestCloseStream : a live stream is asked to end, once, with a row of who did it; what is none is refused and changes nothing.
+// TestCloseStream checks that a live stream is asked to end, once, with a row of who did it. An unknown stream is
+// refused and changes nothing.
 func TestCloseStream(t *testing.T) {
 	fixture := newFixture(t)
 	ref := fixture.admit(t, acme, "a")
@@ -72,7 +73,7 @@ func TestCloseStream(t *testing.T) {
 	if n := fixture.asked(t); n != 0 || len(fixture.trail(t, acme))+len(fixture.trail(t, globex)) != 0 {
 		t.Fatalf("%d were asked to end all the same", n)
 	}
-	for range 2 { // once more is the same
+	for range 2 { // a repeat is the same
 		streamSession, err := fixture.dataplane.CloseStream(t.Context(), acme, ref.ID, who())
 		if err != nil || streamSession.StreamRef != ref || !streamSession.Closing || streamSession.Pod != "a" {
 			t.Errorf("%+v, %v", streamSession, err)

@@ -30,8 +30,8 @@ func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
 	return ref
 }
 
-// TestStreamLimitIsExact : 300 at once over three pools, and as many of another tenant beside them, get what they may:
-// neither more nor fewer.
+// TestStreamLimitIsExact opens 300 at once over three pools, and as many of another tenant at the same time. Each
+// tenant gets exactly its limit.
 func TestStreamLimitIsExact(t *testing.T) {
 	fixture := newFixture(t)
 	pools := []*store.Dataplane{
@@ -128,7 +128,7 @@ func TestStreamTokenOnce(t *testing.T) {
 	}
 }
 
-// TestStreamAdmissionFaults : what is no row says so, and leaves none.
+// TestStreamAdmissionFaults checks that a refused admission returns its error and leaves no row.
 func TestStreamAdmissionFaults(t *testing.T) {
 	fixture := newFixture(t)
 	good := store.NewStream{ID: store.NewID(), Pod: "pod"}
@@ -239,7 +239,7 @@ func TestStreamHeartbeat(t *testing.T) {
 	}
 }
 
-// TestStreamEnd : the first end counts, but for an orphan's, of which the pod knows more.
+// TestStreamEnd checks that the first end counts, unless it is an orphan's: the pod knows more.
 func TestStreamEnd(t *testing.T) {
 	fixture := newFixture(t)
 	end := func(ref store.StreamRef, reason string) store.StreamEnd {
@@ -257,11 +257,11 @@ func TestStreamEnd(t *testing.T) {
 		before, reason, want string
 		wantN                int64
 	}{
-		"a live one":              {"", "call_ended", "call_ended", 1},
-		"an orphan":               {store.EndOrphaned, "slow", "slow", 1},
-		"an orphan as one again":  {store.EndOrphaned, store.EndOrphaned, store.EndOrphaned, 1},
-		"one that ended before":   {"drained", "call_ended", "drained", 0},
-		"one that is no orphan's": {"drained", store.EndOrphaned, "drained", 0},
+		"a live one":                  {"", "call_ended", "call_ended", 1},
+		"an orphan":                   {store.EndOrphaned, "slow", "slow", 1},
+		"an orphan as one again":      {store.EndOrphaned, store.EndOrphaned, store.EndOrphaned, 1},
+		"one that ended before":       {"drained", "call_ended", "drained", 0},
+		"one that is not an orphan's": {"drained", store.EndOrphaned, "drained", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ref := fixture.admit(t, acme, "pod")
@@ -310,7 +310,8 @@ func TestStreamEnd(t *testing.T) {
 	}
 }
 
-// TestReapStreams : those that were not seen, of the tenants that were asked for, so many at a time, and one pod at a time.
+// TestReapStreams reaps streams without heartbeats, of the given tenants only, a bounded number at a time, and one pod
+// at a time.
 func TestReapStreams(t *testing.T) {
 	fixture := newFixture(t)
 	for range 3 {

@@ -30,7 +30,7 @@ type Audio struct {
 	Protocol string `json:"protocol"`
 	// Headers of the handshake with the agent.
 	Headers map[string]secret.Sensitive `json:"headers,omitempty"`
-	// CABundle has the certificates, in PEM, of those who may have signed the agent's; empty: whoever the system trusts.
+	// CABundle has the PEM certificates of the CAs that may have signed the agent's. Empty means the system's CAs.
 	CABundle string `json:"caBundle,omitempty"`
 	// Reconnect once to an agent whose connection broke.
 	Reconnect bool `json:"reconnect,omitempty"`
@@ -60,10 +60,10 @@ func (a *Audio) check() error {
 	}
 	address, err := url.Parse(a.AgentURL)
 	if err != nil || (address.Scheme != "ws" && address.Scheme != "wss") || address.Hostname() == "" {
-		return errors.New("the config's agentURL is no ws or wss URL")
+		return errors.New("the config's agentURL is not a ws or wss URL")
 	}
 	if !slices.Contains(audioProtocols, a.Protocol) {
-		return fmt.Errorf("the agent's protocol %q is none that this caly speaks", a.Protocol)
+		return fmt.Errorf("the agent's protocol %q is not one that this caly speaks", a.Protocol)
 	}
 	if a.MaxStreams < 1 {
 		return errors.New("the config's maxStreams is below 1")
@@ -98,7 +98,7 @@ func HeaderFault(name, value string) string {
 	lower := strings.ToLower(name)
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
-		return "is no header's name"
+		return "is not a header name"
 	case slices.Contains(handshakeHeaders, lower) || strings.HasPrefix(lower, "sec-websocket-"):
 		return "belongs to the handshake itself: choose another"
 	case value == "" || len(value) > MaxHeaderLength:

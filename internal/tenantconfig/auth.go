@@ -24,7 +24,7 @@ const (
 	MaxOrigins      = 32
 )
 
-// Bounds of a Limit: so many tries are kept for every key, so long.
+// Bounds of a Limit: the number of tries that are stored for every key, and for how long.
 const (
 	MinLimitRequests = 1
 	MaxLimitRequests = 1000
@@ -55,7 +55,7 @@ type Auth struct {
 	Limits map[string]Limit `json:"limits,omitempty"`
 }
 
-// Limit lets so many requests through in any window of that length.
+// Limit allows a number of requests in any window of a length.
 type Limit struct {
 	Requests int           `json:"requests"`
 	Window   time.Duration `json:"window"`
@@ -69,7 +69,8 @@ var (
 	impliedPort = regexp.MustCompile(`^(https://.*:443|http://.*:80)$`) // which browsers leave out
 )
 
-// CheckHost returns an error if a name is no host's as a request is held against it: lower case, no port, no full stop at its end.
+// CheckHost returns an error if a name is not a host as a request is compared with it: lower case, no port, no full
+// stop at its end.
 func CheckHost(host string) error {
 	if len(host) > 253 || !hostName.MatchString(host) {
 		return fmt.Errorf("%q is not the name of a host: lower-case letters, digits, '-' and '.', without a port", host)
@@ -139,7 +140,7 @@ func each(field string, list []string, check func(string) error) error {
 func checkLimits(limits map[string]Limit) error {
 	for name, l := range limits {
 		if !slices.Contains(limitNames, name) {
-			return fmt.Errorf("auth.limits: %q is none of %s", name, strings.Join(limitNames, ", "))
+			return fmt.Errorf("auth.limits: %q is not one of %s", name, strings.Join(limitNames, ", "))
 		}
 		if l.Requests < MinLimitRequests || l.Requests > MaxLimitRequests || l.Window < MinLimitWindow ||
 			l.Window > MaxLimitWindow {

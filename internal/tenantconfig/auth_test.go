@@ -105,7 +105,7 @@ func TestDecodeRefusesAuth(t *testing.T) {
 		"an origin of all":   {func(t *Tenant) { t.Auth.AllowedOrigins[0] = "*" }, `auth.allowedOrigins: "*"`},
 		"a limit of no name": {
 			limit("everything", Limit{1, time.Second}),
-			`"everything" is none of login, register`,
+			`"everything" is not one of login, register`,
 		},
 		"a limit of nothing":     {limit("login", Limit{0, time.Second}), "auth.limits.login: 0 requests"},
 		"a limit without an end": {limit("login", Limit{1001, time.Second}), "1 to 1000"},

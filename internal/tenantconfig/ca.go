@@ -27,7 +27,7 @@ func CAFault(bundle string) string {
 		case block == nil:
 			return ""
 		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-			return "holds a private key, which nobody needs to verify with: take it out, and make the key anew"
+			return "holds a private key, which nobody needs to verify with: take it out, and replace the key"
 		case block.Type != "CERTIFICATE":
 			return "holds something else than certificates"
 		}

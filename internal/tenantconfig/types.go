@@ -28,7 +28,7 @@ type Tenant struct {
 	Version int `json:"version"`
 	// ID is namespace/name.
 	ID string `json:"id"`
-	// UID of the Tenant object: a Tenant made anew under an old name is another one.
+	// UID of the Tenant object: a Tenant that was deleted and made again under the name is another one.
 	UID string `json:"uid"`
 	// Generation of the Tenant that was compiled.
 	Generation int64 `json:"generation"`

@@ -59,7 +59,8 @@ const (
 	DefaultTokenQuery      = "token"
 )
 
-// Webhooks are the verifiers of a tenant's webhooks. A nil verifier is none; without any, all webhooks are refused.
+// Webhooks are the verifiers of a tenant's webhooks. A nil verifier is not configured; without any, all webhooks are
+// refused.
 type Webhooks struct {
 	// RequireAll of the verifiers to accept. Otherwise one is enough.
 	RequireAll bool `json:"requireAll,omitempty"`
@@ -153,7 +154,7 @@ func (w *Webhooks) check() error {
 	}
 	if len(w.AllowedCIDRs) > MaxCIDRs ||
 		slices.ContainsFunc(w.AllowedCIDRs, func(p netip.Prefix) bool { return !p.IsValid() }) {
-		return fmt.Errorf("the config's allowedCIDRs are more than %d, or one of them is none", MaxCIDRs)
+		return fmt.Errorf("the config's allowedCIDRs are more than %d, or one of them is invalid", MaxCIDRs)
 	}
 	return errors.Join(w.Signature.check(), w.Standard.check(), w.Token.check(), w.Basic.check())
 }
@@ -163,14 +164,14 @@ func (s *Signature) check() error {
 		return nil
 	}
 	if !slices.Contains([]string{SchemeHMACSHA1, SchemeHMACSHA256}, s.Scheme) {
-		return fmt.Errorf("the signature's scheme %q is none that this caly verifies", s.Scheme)
+		return fmt.Errorf("the signature's scheme %q is not one that this caly verifies", s.Scheme)
 	}
 	if !slices.Contains([]string{"", EncodingAny, EncodingHex, EncodingBase64}, s.Encoding) {
-		return fmt.Errorf("the signature's encoding %q is none that this caly reads", s.Encoding)
+		return fmt.Errorf("the signature's encoding %q is not one that this caly reads", s.Encoding)
 	}
 	timed := s.SignedContent == SignedTimestampAndBody
 	if !timed && !slices.Contains([]string{"", SignedBody, SignedURLAndParameters}, s.SignedContent) {
-		return fmt.Errorf("the signature's content %q is none that this caly verifies", s.SignedContent)
+		return fmt.Errorf("the signature's content %q is not one that this caly verifies", s.SignedContent)
 	}
 	if timed && (s.TimestampHeader == "" || s.Tolerance <= 0) {
 		return errors.New("the signature's timestamp lacks its header or tolerance")

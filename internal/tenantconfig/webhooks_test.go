@@ -14,7 +14,7 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 )
 
-// full is a config with every verifier, and secrets that are no text.
+// full returns a config with every verifier, and secrets that are not text.
 func full() Tenant {
 	t := sample()
 	t.Webhooks = &Webhooks{
@@ -111,7 +111,7 @@ func TestDecodeRefusesWebhooks(t *testing.T) {
 			func(t *Tenant) { t.Webhooks.AllowedCIDRs = make([]netip.Prefix, MaxCIDRs+1) },
 			"more than 64",
 		},
-		"an invalid range": {func(t *Tenant) { t.Webhooks.AllowedCIDRs[0] = netip.Prefix{} }, "one of them is none"},
+		"an invalid range": {func(t *Tenant) { t.Webhooks.AllowedCIDRs[0] = netip.Prefix{} }, "one of them is invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := full()
@@ -169,7 +169,7 @@ func TestDigest(t *testing.T) {
 		"a signing secret": func(t *Tenant) {
 			t.Webhooks.Signature.Secrets[1] = "\xff\xfe\x00topsecret\x80bytez"
 		},
-		"a byte that is no text": func(t *Tenant) {
+		"a byte that is not text": func(t *Tenant) {
 			t.Webhooks.Signature.Secrets[1] = "\xff\xfd\x00topsecret\x80bytes"
 		},
 		"signing secrets turned": func(t *Tenant) {

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// HeaderSize is how many bytes of a call's file are no audio.
+// HeaderSize is the number of bytes before the audio of a call's file.
 const HeaderSize = headerSize
 
 const (
@@ -19,8 +19,8 @@ const (
 	extensible = 0xFFFE
 )
 
-// CallHeader of a call's file with so many bytes of audio of both sides. Beyond 4 GiB, half a day at 24 kHz, it says
-// that the size is unknown.
+// CallHeader returns the header of a call's file with data bytes of audio of both sides. Beyond 4 GiB, half a day at
+// 24 kHz, it says that the size is unknown.
 func CallHeader(rate int, data int64) []byte {
 	if data > math.MaxUint32-headerSize {
 		data = unknown
@@ -28,7 +28,8 @@ func CallHeader(rate int, data int64) []byte {
 	return header(rate, int(channels), uint32(data))
 }
 
-// SizeOf reads how many bytes of audio a call's file has by its header; unknown is not ok, nor is what is no such header.
+// SizeOf returns how many bytes of audio a call's file has by its header. ok is false for an unknown size or an
+// invalid header.
 func SizeOf(h []byte) (data int64, ok bool) {
 	if len(h) < headerSize || string(h[:4]) != "RIFF" || string(h[36:40]) != "data" {
 		return 0, false
@@ -37,7 +38,7 @@ func SizeOf(h []byte) (data int64, ok bool) {
 	return int64(size), size != unknown
 }
 
-// header of a file with so many bytes of audio, or unknown.
+// header returns the header of a file with data bytes of audio, or of unknown size.
 func header(rate, channels int, data uint32) []byte {
 	riff := data
 	if data != unknown {

@@ -19,15 +19,15 @@ type Audio struct {
 // mostChunks bounds what stands before the audio.
 const mostChunks = 1000
 
-// Read reads a mono file of 16-bit PCM at a rate that Exotel has, with at most so many bytes of audio. A file that was cut, or whose
-// size is unknown, is read to its end.
+// Read reads a mono file of 16-bit PCM at a rate that Exotel has, with at most most bytes of audio. A file that was
+// cut, or whose size is unknown, is read to its end.
 func Read(r io.Reader, most int) (Audio, error) {
 	var riff [12]byte
 	if _, err := io.ReadFull(r, riff[:]); err != nil {
-		return Audio{}, fmt.Errorf("this is no WAV file, it ends in its header: %w", err)
+		return Audio{}, fmt.Errorf("this is not a WAV file, it ends in its header: %w", err)
 	}
 	if string(riff[:4]) != "RIFF" || string(riff[8:]) != "WAVE" {
-		return Audio{}, errors.New("this is no WAV file: it does not begin with RIFF and WAVE")
+		return Audio{}, errors.New("this is not a WAV file: it does not begin with RIFF and WAVE")
 	}
 	rate := 0
 	for range mostChunks {
@@ -114,7 +114,7 @@ func readData(r io.Reader, rate int, size uint32, most int) (Audio, error) {
 	return Audio{Rate: rate, PCM: pcm[:len(pcm)&^1]}, nil
 }
 
-// Header of a mono file with so many bytes of audio, for those who write one.
+// Header returns the header of a mono file with data bytes of audio, for programs that write one.
 func Header(rate, data int) []byte {
 	return header(rate, 1, uint32(data)) //nolint:gosec // of a file in memory
 }

@@ -73,7 +73,7 @@ func TestRead(t *testing.T) {
 		"cut":                    {file(good, chunkOf("data", 100, "abc")), Audio{8000, []byte("ab")}, ""},
 		"unknown size":           {file(good, chunkOf("data", unknown, "abcd")), Audio{8000, []byte("abcd")}, ""},
 		"size that was not told": {file(good, chunkOf("data", 0, "abcd")), Audio{8000, []byte("abcd")}, ""},
-		"empty":                  {nil, Audio{}, "this is no WAV file, it ends in its header"},
+		"empty":                  {nil, Audio{}, "this is not a WAV file, it ends in its header"},
 		"an MP3": {
 			[]byte("ID3\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
 			Audio{},

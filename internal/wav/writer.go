@@ -38,9 +38,10 @@ var ErrClosed = errors.New("wav: the file is finished")
 
 // Writer writes a call's two sides to one file of 16-bit PCM, aligned by time: audio stands where it was heard, with silence around it.
 //
-// A file that is cut, because its process died, plays up to its cut: until Close its header says that the audio goes on to the end of
-// the file (size 0xFFFFFFFF). Close puts the right sizes there if the file can be written at a position (io.WriterAt); where it cannot, as
-// in an upload, Header has the right one for whoever can still replace the beginning, and the file is good without it, too.
+// A file that is cut, because its process died, plays up to its cut: until Close its header says that the audio goes
+// on to the end of the file (size 0xFFFFFFFF). Close puts the right sizes there if the file can be written at a
+// position (io.WriterAt). Where it cannot, as in an upload, Header returns the right header for a caller that can
+// still replace the beginning. The file is valid without that, too.
 //
 // At most a minute of each side is in memory, usually half a second; Within bounds what many keep together. A Writer
 // is not for concurrent use.
@@ -60,7 +61,7 @@ type Writer struct {
 // NewWriter begins a file.
 func NewWriter(w io.Writer, rate int) (*Writer, error) {
 	if rate <= 0 || rate > 192_000 {
-		return nil, fmt.Errorf("wav: %d is no sample rate", rate)
+		return nil, fmt.Errorf("wav: %d is not a sample rate", rate)
 	}
 	if _, err := w.Write(header(rate, int(channels), unknown)); err != nil {
 		return nil, fmt.Errorf("wav: write the header: %w", err)
@@ -85,8 +86,8 @@ func (w *Writer) Discard() {
 // samples of a time from the start.
 func (w *Writer) samples(at time.Duration) int { return int(at.Microseconds() * int64(w.rate) / 1e6) }
 
-// Write adds one side's audio, of which the first sample is to be heard at a time from the start of the call, or when all that came before
-// was heard. Times are those of one clock for both sides. Half a sample at the end waits for its other half.
+// Write adds one side's audio. Its first sample is heard at a time from the start of the call, or after all earlier
+// audio of the side. Times are those of one clock for both sides. Half a sample at the end waits for its other half.
 func (w *Writer) Write(c Channel, at time.Duration, pcm []byte) error {
 	if err := w.advance(at); err != nil {
 		return err

@@ -170,7 +170,7 @@ func TestWriterAligns(t *testing.T) {
 			[]action{{500 * ms, Agent, 2, 2000}}),
 			time.Second,
 			[]run{{1, 1000}}, []run{{0, 500}, {2, 500}}, 0},
-		"jitter is no silence": {
+		"jitter is not silence": {
 			[]action{{0, Caller, 1, 20}, {90 * ms, Caller, 1, 20}, {95 * ms, Caller, 1, 60}, {100 * ms, Caller, 1, 20}},
 			120 * ms,
 			[]run{{1, 120}}, []run{{0, 120}}, 0},
@@ -400,7 +400,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
-// failing takes so many bytes.
+// failing accepts left bytes and then fails.
 type failing struct{ left int }
 
 var errFull = errors.New("disk full")
@@ -412,7 +412,7 @@ func (f *failing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteAt fails: the header cannot be mended.
+// WriteAt fails: the header cannot be corrected.
 func (f *failing) WriteAt([]byte, int64) (int, error) { return 0, errFull }
 
 func TestWriterFails(t *testing.T) {

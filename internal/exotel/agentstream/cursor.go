@@ -141,7 +141,7 @@ func escapedEnd(b []byte) int {
 	return -1
 }
 
-// escapeLen is the length of the escape that b begins with; 0 if it is none.
+// escapeLen returns the length of the escape that b begins with; 0 if b does not begin with an escape.
 func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0

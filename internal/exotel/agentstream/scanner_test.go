@@ -25,7 +25,7 @@ func of(m Message) scanned {
 	return s
 }
 
-// audio is base64 of so many bytes.
+// audio returns n bytes as base64.
 func audio(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
 
 func TestScanExotel(t *testing.T) {
@@ -83,7 +83,7 @@ func TestScanExotel(t *testing.T) {
 			scanned{Kind: Media, SID: "s1", Payload: frame20ms, Oddities: []string{"extra_keys"}}},
 		"media with escaped slashes": {`{"event":"media","stream_sid":"s1","media":{"payload":"\/\/\u002fA"}}`,
 			scanned{Kind: Media, SID: "s1", Payload: "///A", Oddities: []string{"odd_size", "escaped"}}},
-		"media that is no object": {`{"event":"media","stream_sid":"s1","media":[1,"2",{"a":null}]}`,
+		"media that is not an object": {`{"event":"media","stream_sid":"s1","media":[1,"2",{"a":null}]}`,
 			scanned{Kind: Media, SID: "s1", Oddities: []string{"wrong_type"}}},
 		"media without a payload": {`{"event":"media","stream_sid":"s1","media":{"payload":null}}`,
 			scanned{Kind: Media, SID: "s1", Oddities: []string{"wrong_type"}}},
@@ -153,30 +153,30 @@ func TestScanExotel(t *testing.T) {
 
 func TestScanMalformed(t *testing.T) {
 	for name, frame := range map[string]string{
-		"empty":                       ``,
-		"space":                       `  `,
-		"an array":                    `[{"event":"media"}]`,
-		"a string":                    `"media"`,
-		"open":                        `{"event":"media"`,
-		"open in a key":               `{"event`,
-		"open in a payload":           `{"event":"media","media":{"payload":"AAAA`,
-		"no colon":                    `{"event" "media"}`,
-		"no comma":                    `{"event":"media" "a":1}`,
-		"a comma too many":            `{"event":"media",}`,
-		"a comma too many inside":     `{"x":[1,]}`,
-		"a comma first":               `{"x":[,1]}`,
-		"a key that is no string":     `{event:"media"}`,
-		"a key inside that is none":   `{"x":{1:2}}`,
-		"brackets crossed":            `{"x":[1}]`,
-		"two documents":               `{"event":"clear"}{"event":"clear"}`,
-		"text after it":               `{"event":"clear"}x`,
-		"single quotes":               `{'event':'clear'}`,
-		"a bad escape":                `{"event":"\x"}`,
-		"a bad unicode escape":        `{"event":"\u12g4"}`,
-		"an escape at the end":        `{"event":"\`,
-		"an escaped quote at the end": `{"event":"\"`,
-		"a line break in a string":    "{\"event\":\"me\ndia\"}",
-		"a NUL in a long string":      "{\"event\":\"" + strings.Repeat("a", 64) + "\x00\"}",
+		"empty":                        ``,
+		"space":                        `  `,
+		"an array":                     `[{"event":"media"}]`,
+		"a string":                     `"media"`,
+		"open":                         `{"event":"media"`,
+		"open in a key":                `{"event`,
+		"open in a payload":            `{"event":"media","media":{"payload":"AAAA`,
+		"no colon":                     `{"event" "media"}`,
+		"no comma":                     `{"event":"media" "a":1}`,
+		"a comma too many":             `{"event":"media",}`,
+		"a comma too many inside":      `{"x":[1,]}`,
+		"a comma first":                `{"x":[,1]}`,
+		"a key that is not a string":   `{event:"media"}`,
+		"a key inside that is not one": `{"x":{1:2}}`,
+		"brackets crossed":             `{"x":[1}]`,
+		"two documents":                `{"event":"clear"}{"event":"clear"}`,
+		"text after it":                `{"event":"clear"}x`,
+		"single quotes":                `{'event':'clear'}`,
+		"a bad escape":                 `{"event":"\x"}`,
+		"a bad unicode escape":         `{"event":"\u12g4"}`,
+		"an escape at the end":         `{"event":"\`,
+		"an escaped quote at the end":  `{"event":"\"`,
+		"a line break in a string":     "{\"event\":\"me\ndia\"}",
+		"a NUL in a long string":       "{\"event\":\"" + strings.Repeat("a", 64) + "\x00\"}",
 		"a NUL deep in a payload": "{\"media\":{\"payload\":\"" + strings.Repeat("a",
 			27) + "\x00" + strings.Repeat("a", 64) + "\"}}",
 		"a number with a zero":      `{"x":01}`,

@@ -28,7 +28,7 @@ func collect(t *testing.T, c *Client, f Filter) (sids []string, failures []error
 	return sids, failures
 }
 
-// TestCalls lists seven calls, one of which goes on, and one of 40 days ago, through each quirk.
+// TestCalls lists seven calls through each quirk. One call is live, and one is 40 days old.
 func TestCalls(t *testing.T) {
 	upward := []string{"c1", "c2", "c3", "c4", "c5", "c6"}
 	downward := []string{"c6", "c5", "c4", "c3", "c2", "c1"}

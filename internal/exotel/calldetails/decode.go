@@ -13,7 +13,7 @@ import (
 	"github.com/caly-dev/caly/internal/exotel"
 )
 
-// Bounds of what one record may hold; more is no answer of Exotel's.
+// Bounds of what one record may hold. Exotel's records are smaller.
 const (
 	maxText = 8 << 10 // bytes of one field
 	// maxRecord is how many bytes one record may have. One of a call with eight legs has 3 KiB.
@@ -58,7 +58,7 @@ func (t text) price() string {
 	return string(t)
 }
 
-// in reads a time. Zero stands for what is no time, and for the placeholder at the epoch that means "not yet".
+// in reads a time. It returns zero for an invalid time, and for the placeholder at the epoch that means "not yet".
 func (t text) in(loc *time.Location) time.Time { return exotel.ParseTime(string(t), loc) }
 
 type wireCall struct {
@@ -106,10 +106,10 @@ func Decode(raw []byte, loc *time.Location) (Call, error) { return decodeCall(ra
 func decodeCall(b []byte, loc *time.Location) (Call, error) {
 	var w wireCall
 	if err := json.Unmarshal(b, &w); err != nil {
-		return Call{}, fmt.Errorf("the record is no JSON object: %w", shape(err))
+		return Call{}, fmt.Errorf("the record is not a JSON object: %w", shape(err))
 	}
 	if !sidPattern.MatchString(string(w.Sid)) {
-		return Call{}, errors.New("the record has no Sid, or one that is no id")
+		return Call{}, errors.New("the record has no Sid, or an invalid one")
 	}
 	call := Call{
 		SID:                   string(w.Sid),

@@ -180,11 +180,11 @@ func TestAnotherZone(t *testing.T) {
 
 func TestDecodeErrors(t *testing.T) {
 	for name, tc := range map[string]struct{ body, wantErr string }{
-		"no id":           {`{"From":"0987"}`, "the record has no Sid, or one that is no id"},
-		"a path as id":    {`{"Sid":"../x"}`, "the record has no Sid, or one that is no id"},
-		"a list":          {`[]`, "the record is no JSON object: field \"\" has another type"},
-		"cut":             {`{"Sid":"c1`, "the record is no JSON object: broken at byte 10"},
-		"a broken escape": {`{"Sid":"\x"}`, "the record is no JSON object: broken at byte 10"},
+		"no id":           {`{"From":"0987"}`, "the record has no Sid, or an invalid one"},
+		"a path as id":    {`{"Sid":"../x"}`, "the record has no Sid, or an invalid one"},
+		"a list":          {`[]`, "the record is not a JSON object: field \"\" has another type"},
+		"cut":             {`{"Sid":"c1`, "the record is not a JSON object: broken at byte 10"},
+		"a broken escape": {`{"Sid":"\x"}`, "the record is not a JSON object: broken at byte 10"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := decodeCall([]byte(tc.body), IST); fmt.Sprint(err) != tc.wantErr {

@@ -43,7 +43,8 @@ type Filter struct {
 func (f Filter) check(now time.Time) (why, remedy string) {
 	switch {
 	case f.PageSize < 0 || f.PageSize > maxPageSize:
-		return fmt.Sprintf("the page size %d is none of Exotel's", f.PageSize), fmt.Sprintf("use 1 to %d", maxPageSize)
+		return fmt.Sprintf("the page size %d is out of Exotel's range",
+			f.PageSize), fmt.Sprintf("use 1 to %d", maxPageSize)
 	case len(f.SIDs) > maxSIDs:
 		return fmt.Sprintf("%d ids are too many", len(f.SIDs)), fmt.Sprintf("ask for at most %d at once", maxSIDs)
 	case slices.ContainsFunc(f.SIDs, func(s string) bool { return !sidPattern.MatchString(s) }):

@@ -72,7 +72,7 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// TestHold : whoever comes while the account is held back gets a turn after that, in the usual order.
+// TestHold checks that callers that come while the account is held back get a turn after that, in the usual order.
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pacer := NewPacer(0)

@@ -92,7 +92,7 @@ func read(what string, r io.Reader) ([]byte, error) {
 	return body, nil
 }
 
-// answer is the error of an answer that is no success.
+// answer returns the error of an unsuccessful answer.
 func (c *Client) answer(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // the status says enough without it
 	after := resilience.RetryAfter(resp.Header, time.Now())

@@ -11,7 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/agent"
 )
 
-// fields of a JSON object, of which the protocols' casings are looked up one after the other.
+// fields of a JSON object. The protocols' casings are looked up one after the other.
 type fields map[string]any
 
 func (f fields) object(names ...string) fields {

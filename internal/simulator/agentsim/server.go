@@ -40,11 +40,11 @@ type Options struct {
 	Silent bool
 	// Delay is a pause after each message that is read, with a receive buffer as small as the system gives.
 	Delay time.Duration
-	// DropAfter so many pieces of audio the connection ends without a close.
+	// DropAfter is the number of pieces of audio after which the connection ends without a close.
 	DropAfter int
-	// CloseAfter so many pieces of audio it is closed with CloseCode, 1000 if that is 0.
+	// CloseAfter is the number of pieces of audio after which it is closed with CloseCode, 1000 if that is 0.
 	CloseAfter, CloseCode int
-	// BurstEvery so many pieces of audio a clear is sent, and BurstMarks marks.
+	// BurstEvery is the number of pieces of audio after which a clear and BurstMarks marks are sent, each time.
 	BurstEvery, BurstMarks int
 	// Refuse answers handshakes with a status: the first RefuseTimes ones, or all if that is 0.
 	Refuse, RefuseTimes int

@@ -15,9 +15,10 @@ const accountsPrefix = "/v1/Accounts/"
 
 // DetailQuirks of one question to Call Details, or of all.
 type DetailQuirks struct {
-	// NotFound answers 404 so many times first, as for a call that is not indexed yet.
+	// NotFound is how many requests are answered 404 first, as for a call that is not indexed yet.
 	NotFound int
-	// TooMany answers 429 so many times first, with Retry-After unless it is below zero; zero means the documented 30 s.
+	// TooMany is how many requests are answered 429 first, with Retry-After unless it is below zero; zero means the
+	// documented 30 s.
 	TooMany    int
 	RetryAfter time.Duration
 	// Status answers this instead, for as long as it is set; Failures bounds how often if it is not 0.
@@ -28,7 +29,7 @@ type DetailQuirks struct {
 	Delay time.Duration
 	// HTML answers 200 with a page instead of JSON.
 	HTML bool
-	// Truncations cuts the connection within the body so many times.
+	// Truncations is how many times the connection is cut within the body.
 	Truncations int
 	// Swapped writes numbers where Exotel mostly writes strings, and the other way round.
 	Swapped bool

@@ -164,7 +164,7 @@ func checkFormat(t *testing.T, path string, got answer) {
 	path, _, _ = strings.Cut(path, "?")
 	if strings.HasSuffix(path, ".json") {
 		if got.header.Get("Content-Type") != "application/json" || !json.Valid(got.body) {
-			t.Errorf("%s is no JSON: %s", got.header.Get("Content-Type"), got.body)
+			t.Errorf("%s is not JSON: %s", got.header.Get("Content-Type"), got.body)
 		}
 		return
 	}
@@ -172,7 +172,7 @@ func checkFormat(t *testing.T, path string, got answer) {
 		XMLName xml.Name `xml:"TwilioResponse"`
 	}
 	if err := xml.Unmarshal(got.body, &any); err != nil || got.header.Get("Content-Type") != "application/xml" {
-		t.Errorf("%s is no XML: %v", got.header.Get("Content-Type"), err)
+		t.Errorf("%s is not XML: %v", got.header.Get("Content-Type"), err)
 	}
 }
 
@@ -384,7 +384,7 @@ func TestPages(t *testing.T) {
 		order                string
 		wantThere, wantAgain [][]string
 	}{
-		// A call that is added at the front of an order is on none of the pages that follow, and shifts none of them.
+		// A call that is added at the front of an order appears on no later page and shifts no page.
 		"newest first": {
 			"desc",
 			[][]string{{"c7", "c6", "c5"}, {"c4", "c3", "c2"}, {"c1"}},

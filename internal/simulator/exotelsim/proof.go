@@ -107,7 +107,7 @@ func (s Signature) signed(r *http.Request, m Message) [][]byte {
 	return [][]byte{m.payload(r)}
 }
 
-// urlAndParameters is what Twilio signs. A body that is no form is signed by its digest in the URL.
+// urlAndParameters returns what Twilio signs. A body that is not a form is signed by its digest in the URL.
 func urlAndParameters(r *http.Request, m Message) []byte {
 	form := m.How == Form || m.How == Multipart
 	if len(m.Body) > 0 && !form {

@@ -172,7 +172,7 @@ func Encode(fields url.Values, how Spelling) (body []byte, contentType string, e
 	case Form:
 		return []byte(fields.Encode()), "application/x-www-form-urlencoded", nil
 	}
-	return nil, "", fmt.Errorf("%q is no spelling of a body: use multipart, form or json", how)
+	return nil, "", fmt.Errorf("%q is not a spelling of a body: use multipart, form or json", how)
 }
 
 // nested spells data[leg_sid] as a field of an object named data, which is as deep as leg events go.

@@ -219,11 +219,11 @@ func TestSenderTriesAgain(t *testing.T) {
 		wantStatus, wantAttempts int
 		wantErr                  string
 	}{
-		"at once":            {[]int{204}, 204, 1, ""},
-		"the second time":    {[]int{503, 200}, 200, 2, ""},
-		"the third time":     {[]int{500, 404, 202}, 202, 3, ""},
-		"never":              {[]int{503}, 503, 3, "the webhook was answered 503"},
-		"a redirect is none": {[]int{304}, 304, 3, "the webhook was answered 304"},
+		"at once":                     {[]int{204}, 204, 1, ""},
+		"the second time":             {[]int{503, 200}, 200, 2, ""},
+		"the third time":              {[]int{500, 404, 202}, 202, 3, ""},
+		"never":                       {[]int{503}, 503, 3, "the webhook was answered 503"},
+		"a redirect is not a success": {[]int{304}, 304, 3, "the webhook was answered 304"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to, got := receiver(t, tc.statuses...)
@@ -258,7 +258,7 @@ func TestSenderRefused(t *testing.T) {
 		"no spelling": {
 			"http://127.0.0.1:1/",
 			"xml",
-			`"xml" is no spelling of a body: use multipart, form or json`,
+			`"xml" is not a spelling of a body: use multipart, form or json`,
 		},
 		"no address":         {"http://\x00/", JSON, "invalid control character"},
 		"no address for GET": {"http://\x00/", Query, "invalid control character"},

@@ -49,15 +49,15 @@ func (o Options) withDefaults() Options {
 
 // Quirks of one recording, or of all.
 type Quirks struct {
-	// NotReady answers 404 so many times first.
+	// NotReady is how many requests are answered 404 first.
 	NotReady int
-	// TooMany answers 429 with Retry-After: 1 so many times first.
+	// TooMany is how many requests are answered 429 with Retry-After: 1 first.
 	TooMany int
 	// Status answers this instead of the recording, for as long as it is set.
 	Status int
 	// BytesPerSecond slows the body down; 0 does not.
 	BytesPerSecond int
-	// TruncateAt cuts the connection after so many bytes, Truncations times.
+	// TruncateAt is the number of bytes after which the connection is cut, Truncations times.
 	TruncateAt  int64
 	Truncations int
 	// NoRange answers 200 with everything to a Range request.

@@ -68,9 +68,10 @@ type StreamQuirks struct {
 	MarksOnClear bool
 	// ReadDelay is a pause after each frame that is read, with a receive buffer as small as the system gives.
 	ReadDelay time.Duration
-	// DropAfter so many frames the connection ends without a close.
+	// DropAfter is the number of frames after which the connection ends without a close.
 	DropAfter int
-	// DeadAfter so many frames nothing is read or sent any more, while the connection stays; after DeadFor it is looked at again.
+	// DeadAfter is the number of frames after which the stream neither reads nor sends, while the connection stays.
+	// After DeadFor it reads again.
 	DeadAfter int
 	DeadFor   time.Duration
 }
@@ -95,7 +96,7 @@ func (s Stream) withDefaults() (Stream, error) {
 	s.To = cmp.Or(s.To, "+918047491899")
 	switch {
 	case s.Rate != 8000 && s.Rate != 16000 && s.Rate != 24000:
-		return s, fmt.Errorf("%d samples a second are none that Exotel streams at: use 8000, 16000 or 24000", s.Rate)
+		return s, fmt.Errorf("%d samples a second is not a rate of Exotel: use 8000, 16000 or 24000", s.Rate)
 	case len(s.Audio) < 2 || len(s.Audio)%2 != 0:
 		return s, errors.New("the audio of a stream is whole samples of 2 bytes, at least one")
 	case s.Expect != nil && len(s.Expect) != len(s.Audio):
@@ -107,7 +108,7 @@ func (s Stream) withDefaults() (Stream, error) {
 	case s.Pace < 5*time.Millisecond:
 		return s, fmt.Errorf("a frame of %s is too short: Exotel's are 20 or 100 ms", s.Pace)
 	case s.Quoting != Numbers && s.Quoting != Strings:
-		return s, fmt.Errorf("%q is no quoting: use numbers or strings", s.Quoting)
+		return s, fmt.Errorf("%q is not a quoting: use numbers or strings", s.Quoting)
 	}
 	return s, nil
 }

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// handshakeLimit is how long Exotel waits, for the URL and for the handshake; it tries a failed handshake once more.
+	// handshakeLimit is how long Exotel waits, for the URL and for the handshake. It tries a failed handshake a second
+	// time.
 	handshakeLimit = 10 * time.Second
 	// longestFrame is one that nobody should send: Exotel takes 100,000 bytes of audio at most, 133,336 in base64.
 	longestFrame = 1 << 20
@@ -31,7 +32,7 @@ var buffers sync.Pool
 func (s Stream) dial(ctx context.Context) (*websocket.Conn, *url.URL, error) {
 	address, err := url.Parse(s.URL)
 	if err != nil {
-		return nil, nil, errors.New("the stream's URL is no URL") // without the URL, which may carry a password
+		return nil, nil, errors.New("the stream's URL is not a URL") // without the URL, which may carry a password
 	}
 	if address.Scheme == "http" || address.Scheme == "https" {
 		if address, err = s.ask(ctx, address); err != nil {
@@ -77,7 +78,7 @@ func (s Stream) ask(ctx context.Context, u *url.URL) (*url.URL, error) {
 	u.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, errors.New("the stream's URL is no URL")
+		return nil, errors.New("the stream's URL is not a URL")
 	}
 	transport := &http.Transport{TLSClientConfig: s.TLS, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport}).Do(req)

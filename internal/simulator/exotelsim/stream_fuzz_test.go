@@ -79,7 +79,7 @@ func TestSpellingsOfAStream(t *testing.T) {
 			if body, ok := m[event].(map[string]any); !ok || m["event"] != event ||
 				m[speller.keys.stream] != stream.StreamSID ||
 				len(body) == 0 {
-				t.Errorf("%s is no %s of the stream", msg, event)
+				t.Errorf("%s is not a %s of the stream", msg, event)
 			}
 			want := any(float64(i + 1))
 			if stream.Quoting == Strings {

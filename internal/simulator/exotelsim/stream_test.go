@@ -373,7 +373,7 @@ func TestStreamThatCannotBegin(t *testing.T) {
 		s    Stream
 		says string
 	}{
-		"no URL":    {Stream{URL: "ws://topsecret@%zz"}, "the stream's URL is no URL"},
+		"no URL":    {Stream{URL: "ws://topsecret@%zz"}, "the stream's URL is not a URL"},
 		"no scheme": {Stream{URL: "topsecret.example.com"}, "must begin with ws://"},
 		"no host":   {Stream{URL: "ws:///topsecret"}, "and name a host"},
 		"nobody there": {
@@ -402,11 +402,11 @@ func TestStreamThatCannotBegin(t *testing.T) {
 			Stream{URL: answer(200, `{"url":"https://topsecret"}`)},
 			`was not answered {"url": "wss://..."}`,
 		},
-		"strange rate":           {Stream{Rate: 44100}, "44100 samples a second are none"},
+		"strange rate":           {Stream{Rate: 44100}, "44100 samples a second is not a rate"},
 		"no audio":               {Stream{Audio: []byte{}}, "at least one"},
 		"half a sample":          {Stream{Audio: make([]byte, 3)}, "whole samples"},
 		"something else to hear": {Stream{Expect: make([]byte, 4)}, "what is expected has 4 bytes, the audio 10"},
-		"strange quoting":        {Stream{Quoting: "none"}, `"none" is no quoting`},
+		"strange quoting":        {Stream{Quoting: "none"}, `"none" is not a quoting`},
 		"strange pace":           {Stream{Pace: ms}, "a frame of 1ms is too short"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -298,7 +298,7 @@ func TestOtherSecrets(t *testing.T) {
 	}
 }
 
-// slowLog holds up whoever logs an error until it is opened: a slow reader of configs.
+// slowLog blocks a goroutine that logs an error until it is opened: a slow reader of configs.
 type slowLog struct {
 	slog.Handler
 	entered, open chan struct{}
@@ -335,7 +335,7 @@ func TestSyncedMeansRead(t *testing.T) {
 	}
 }
 
-// line is a connection to the API server that can be cut and mended.
+// line is a connection to the API server that can be cut and repaired.
 type line struct {
 	t        *testing.T
 	target   string
@@ -359,7 +359,7 @@ func newLine(t *testing.T) *line {
 	return l
 }
 
-// mend lets connections through.
+// repair lets connections through.
 func (l *line) repair() {
 	l.t.Helper()
 	var err error

@@ -69,7 +69,8 @@ func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 	}
 }
 
-// After an upgrade the configs are the old ones until the operator has written them anew: a pod that knew no tenant would refuse all.
+// TestReady checks that a pod is not ready before it has configs: after an upgrade the configs are the old ones until
+// the operator has written them again, and a pod without tenants would refuse all webhooks.
 func TestReady(t *testing.T) {
 	secret := func(tenant string, version int) *corev1.Secret {
 		config := sample()

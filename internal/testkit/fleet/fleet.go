@@ -34,8 +34,8 @@ type Options struct {
 type Report struct {
 	// Frames that were sent, and those that came back as they were, each as the next one of its call.
 	Sent, Equal int64
-	// Wrong are frames that came back and are none that is to come, byte by byte. Missing ones did not come in time, or a later one came
-	// first. Skipped ones were not sent: 256 of their call were under way.
+	// Wrong are frames that came back and match no expected frame, byte by byte. Missing ones did not come in time, or
+	// a later one came first. Skipped ones were not sent: 256 of their call were under way.
 	Wrong, Missing, Skipped int64
 	// Codes that calls were closed with: 1006 without one.
 	Codes map[int]int

@@ -110,7 +110,7 @@ func (t *thread) quiet() bool {
 
 func (t *thread) ended() bool { return t.open == 0 }
 
-// settle counts what did not come back: a frame of later is no frame of this report.
+// settle counts what did not come back. A later frame does not belong to this report.
 func (t *thread) settle() {
 	for _, c := range t.calls {
 		t.report.Missing += int64(c.sent - max(c.came, c.began))

@@ -12,7 +12,7 @@ import (
 type Violation struct {
 	// Frames as a client sends them, masked, or a server.
 	Frames func(masked bool) []byte
-	// Code that whoever does it is closed with; 0: the connection may end without.
+	// Code is what the violating peer is closed with; 0: the connection may end without a close.
 	Code int
 	// Ended tells that it is taken for a peer that ended the call, not for one that broke the protocol.
 	Ended bool

@@ -90,8 +90,8 @@ func Dial(t testing.TB, address, path string) *Peer {
 	return peer
 }
 
-// Accept is a server that accepts the handshake of a connection; nil, after it told the test, if that is none. What it says first goes
-// out in one packet with the answer.
+// Accept returns a server peer after it accepted the handshake of a connection. After an invalid handshake it fails
+// the test and returns nil. What it says first is sent in one packet with the answer.
 func Accept(t testing.TB, c net.Conn, first string) *Peer {
 	peer := newPeer(t, c, false)
 	req, err := http.ReadRequest(peer.br)
