@@ -44,7 +44,7 @@ type options struct {
 func main() {
 	o := options{}
 	flag.StringVar(&o.binary, "binary", "", "static Linux binary to put into the image")
-	flag.StringVar(&o.also, "also", "", "second static binary to put beside it")
+	flag.StringVar(&o.also, "also", "", "second static binary to add")
 	flag.StringVar(&o.tag, "tag", "", "name and tag of the image, such as caly:dev")
 	flag.StringVar(&o.out, "out", "", "archive to write")
 	flag.StringVar(

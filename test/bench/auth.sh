@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures authenticated calls of bin/caly dataplane: alone, beside a flood of wrong logins, and against pgbench reading the same rows.
+# Measures authenticated calls of bin/caly dataplane: alone, during a flood of wrong logins, and against pgbench reading the same rows.
 # Brings a PostgreSQL and a kube-apiserver of its own up on loopback, and removes them. Arguments go to test/bench/auth.
 set -euo pipefail
 PROGRAM=bench-auth

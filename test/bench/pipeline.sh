@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the whole pipeline on the local cluster: 2,000 recordings of 64 KB queued at once, beside one Job for each recording.
+# Measures the whole pipeline on the local cluster: 2,000 recordings of 64 KB queued at once, compared with one Job for each recording.
 # A cluster that was up before stays up; one that this made goes again. Arguments go to test/bench/pipeline.
 set -euo pipefail
 PROGRAM=bench-pipeline

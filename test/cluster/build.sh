@@ -191,7 +191,7 @@ run_go() {
 link() {
 	[[ $(readlink "$2" 2>/dev/null) == "$1" ]] && return
 	mkdir -p "$(dirname "$2")"
-	# Renamed into place, so that a run beside this one never finds a missing link.
+	# Renamed into place, so that a concurrent run never finds a missing link.
 	ln -s "$1" "$2.$$"
 	mv -T "$2.$$" "$2"
 }

@@ -400,7 +400,7 @@ node_ready() { [[ $(kubectl get node "$NODE" -o 'jsonpath={.status.conditions[?(
 
 service_answers() { curl --silent --max-time 2 --cacert "$DIR/pki/ca.crt" "https://$API_SERVICE_IP/livez"; }
 
-# CoreDNS runs beside the other processes; a Service without a selector leads pods to it.
+# CoreDNS is another process on the host; a Service without a selector leads pods to it.
 start_dns() {
 	local upstream
 	upstream=$(resolv_conf)

@@ -89,7 +89,7 @@ func (x *line) autoscaler(t *testing.T) *autoscalingv2.HorizontalPodAutoscaler {
 	return &scaler
 }
 
-// waitReplicas waits until the autoscaler has so many pods work.
+// waitReplicas waits until the autoscaler has want pods at work.
 func (x *line) waitReplicas(t *testing.T, scaler *autoscalingv2.HorizontalPodAutoscaler, want int) {
 	t.Helper()
 	what := fmt.Sprintf("%d pods are wanted, and work", want)

@@ -170,7 +170,8 @@ func TestApply(t *testing.T) {
 	src.verify(t, x, good)
 }
 
-// TestRetry fails a recording for good (its credentials are refused), mends the cause, and asks again by annotation.
+// TestRetry fails a recording for good (its credentials are refused), corrects the cause, and asks again by
+// annotation.
 func TestRetry(t *testing.T) {
 	src := newSource(t)
 	tenant := newTenant(t, tenantOptions{source: src.url})

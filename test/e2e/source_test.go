@@ -51,7 +51,7 @@ func path(r announced) string {
 	return address.Path
 }
 
-// slow serves the recordings at so many bytes a second; 0 is as fast as it can.
+// slow serves the recordings at a number of bytes a second; 0 is as fast as it can.
 func (s *source) slow(recs []announced, bytesPerSecond int) {
 	for _, r := range recs {
 		s.Set(path(r), exotelsim.Quirks{BytesPerSecond: bytesPerSecond})
@@ -80,7 +80,7 @@ func (s *source) verify(t *testing.T, x *tenant, recs []announced) {
 	for _, key := range x.objects(t) {
 		r, ok := want[key]
 		if !ok {
-			t.Errorf("object %s is no recording of the test", key)
+			t.Errorf("object %s is not a recording of the test", key)
 			continue
 		}
 		delete(want, key)

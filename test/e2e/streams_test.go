@@ -31,7 +31,7 @@ type line struct {
 	token string
 }
 
-// newLine makes a Tenant that may have so many live calls, and waits until every data-plane pod takes them.
+// newLine makes a Tenant that may have limit live calls, and waits until every data-plane pod accepts them.
 func newLine(t *testing.T, limit int) *line {
 	t.Helper()
 	agent, err := agentsim.NewServer(agentsim.Options{Listen: shared.hostIP + ":0"})
@@ -194,7 +194,7 @@ func TestStreams(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	// The agent is sent connected, start and stop besides, and sends audio alone.
+	// The agent receives connected, start and stop in addition, and sends audio alone.
 	if want := 10*200 + 10*40; calls != 20 || sent != want+3*20 || back != want || dropped != 0 ||
 		line.agent.Started()-before != 20 {
 		t.Errorf(

@@ -217,7 +217,8 @@ func (x *tenant) rowsOfAnother(t *testing.T, other *tenant) {
 	}
 }
 
-// TestMissingSecret applies a Tenant whose Secret is not there: it stalls and names the Secret, and mends itself.
+// TestMissingSecret applies a Tenant whose Secret does not exist: the Tenant stalls and names the Secret, and recovers
+// without another change.
 func TestMissingSecret(t *testing.T) {
 	src := newSource(t)
 	tenant := newTenant(t, tenantOptions{source: src.url})

@@ -48,7 +48,7 @@ type options struct {
 	Code         int      `json:"code,omitempty"`         // it closes with
 	Reason       string   `json:"reason,omitempty"`
 
-	// Of a client: it ends its call once so many media messages came.
+	// Of a client: it ends its call after this many media messages.
 	URL      string   `json:"url,omitempty"`
 	Messages []string `json:"messages,omitempty"`
 	Echoes   int      `json:"echoes"`
@@ -57,7 +57,7 @@ type options struct {
 
 	// Of an agent.
 	Protocol   string `json:"protocol,omitempty"`
-	CloseAfter int    `json:"closeAfter,omitempty"` // so many pieces of audio
+	CloseAfter int    `json:"closeAfter,omitempty"` // number of pieces of audio
 }
 
 // clientReport is how a call went.

@@ -80,7 +80,8 @@ func (c calls) String() string {
 	return text
 }
 
-// busy calls the API over so many connections, each the next time once the last is answered, and returns the calls a second.
+// busy calls the API over a number of connections, each the next time once the last is answered, and returns the calls
+// a second.
 func (r *rig) busy(ctx context.Context, d time.Duration) (float64, error) {
 	counts, failed := make([]int, len(r.tokens)), make([]int, len(r.tokens))
 	var wg sync.WaitGroup

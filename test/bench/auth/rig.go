@@ -154,7 +154,7 @@ func (r *rig) seed(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	// The owner sees the calls of none, since row-level security binds it too: the copy is made anew.
+	// The owner sees no calls, since row-level security binds the owner too: the copy is filled again.
 	return inDatabase(
 		ctx,
 		r.o.dsnOwner,

@@ -1,5 +1,5 @@
-// Command pipeline measures recordings through the whole of Caly on a cluster: queued all at once, until each is verified in
-// the bucket and shown by its CallRecording; and beside it what one Job for each recording would come to.
+// Command pipeline measures recordings through the whole of Caly on a cluster: queued all at once, until each is
+// verified in the bucket and shown by its CallRecording. For comparison it measures one Job for each recording.
 //
 // The baseline's pods do nothing at all, so that it is the cost of the Jobs alone, which flatters it.
 package main

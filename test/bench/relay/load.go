@@ -101,7 +101,7 @@ func frameSize(b []byte) int {
 	return size + n
 }
 
-// message is a media message with so many bytes of audio.
+// message returns a media message with audio bytes of audio.
 func message(audio int) string {
 	return `{"event":"media","sequence_number":3,"stream_sid":"6a0f1b2c3d4e5f60718293a4b5c6d7e8","media":{"chunk":2,` +
 		`"timestamp":"10","payload":"` +
@@ -110,8 +110,8 @@ func message(audio int) string {
 		) + `"}}`
 }
 
-// load runs once more if frames did not arrive, up to three times: a machine that is busy with something else can stall a side for longer
-// than the bridge's budget.
+// load runs again if frames did not arrive, up to three times: a machine that is busy with something else can stall a
+// side for longer than the bridge's budget.
 func (r *rig) load(ctx context.Context, audio, rate int, run time.Duration) (got result, err error) {
 	for range 3 {
 		if got, err = r.once(ctx, audio, rate, run); !errors.Is(err, errLost) {
@@ -122,7 +122,7 @@ func (r *rig) load(ctx context.Context, audio, rate int, run time.Duration) (got
 	return got, err
 }
 
-// forget begins the numbers of all calls anew, after some frames were lost.
+// forget restarts the numbers of all calls, after some frames were lost.
 func (r *rig) forget() {
 	for _, c := range r.calls {
 		for _, e := range []*end{c.exotel, c.agent} {
@@ -134,7 +134,7 @@ func (r *rig) forget() {
 
 var errLost = errors.New("frames did not arrive: is the machine busy?")
 
-// once sends frames with so many bytes of audio both ways at a rate, and tells what that cost.
+// once sends frames with audio bytes of audio both ways at a rate, and returns what that cost.
 func (r *rig) once(ctx context.Context, audio, rate int, run time.Duration) (result, error) {
 	const settle = 300 * time.Millisecond
 	ends, readers := r.listen()

@@ -178,7 +178,7 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// open starts relays, each with so many calls.
+// open starts relays, each with a number of calls.
 func open(ctx context.Context, kinds []string, calls int) (rigs []*rig, closeAll func(), err error) {
 	closeAll = func() {
 		for _, r := range rigs {
@@ -198,7 +198,7 @@ func open(ctx context.Context, kinds []string, calls int) (rigs []*rig, closeAll
 	return rigs, closeAll, nil
 }
 
-// idle is how many KiB of a relay's memory each of so many calls holds.
+// idle returns the memory of a relay for each of a number of calls, in KiB.
 func idle(ctx context.Context, kind string, calls int) (float64, error) {
 	r, err := newRig(ctx, kind)
 	if err != nil {

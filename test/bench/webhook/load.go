@@ -25,7 +25,7 @@ const body = "&EventType=terminal&Status=completed&DateCreated=2026-01-15+14%3A2
 	"&Legs%5B0%5D%5BStatus%5D=completed" +
 	"&Legs%5B1%5D%5BOnCallDuration%5D=320&Legs%5B1%5D%5BStatus%5D=completed"
 
-// load sends events over so many connections, each the next one once the last is answered, until the time is up.
+// load sends events over a number of connections, each the next one once the last is answered, until the time is up.
 func load(ctx context.Context, addr string, clients int, d time.Duration, recordings bool) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, d+30*time.Second)
 	defer cancel()

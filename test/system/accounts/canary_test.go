@@ -261,7 +261,7 @@ func (c *canaries) look(t *testing.T) {
 // comments and values of metrics, which have digits as codes do.
 var comments = regexp.MustCompile(`(?m)^#.*$| \S+$`)
 
-// code is one that was mailed: it stands for itself only where no other digits are beside it.
+// code is a mailed code: it counts only where no other digits are next to it.
 var code = regexp.MustCompile(`^[0-9]{6}$`)
 
 func tells(text, secret string) bool {

@@ -13,8 +13,8 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// guesses of an unknown email, and of the kind that means most to the flow, are sent to each. Of other kinds there are a few: so many that
-// another answer would be seen.
+// guesses of an unknown email, and of the kind that means most to the flow, are sent to each. Of other kinds fewer are
+// sent, still enough to show another answer.
 const (
 	guesses    = 100
 	fewGuesses = 20
@@ -36,8 +36,8 @@ type guessing struct {
 	with  func(email string) request
 }
 
-// TestEnumeration : whether an email has an account, and of what kind, neither the answer tells nor its time. It does
-// not run beside others, for the sake of the times.
+// TestEnumeration checks that neither the answer nor its time shows whether an email has an account, and of what kind.
+// It does not run in parallel with others, for the sake of the times.
 func TestEnumeration(t *testing.T) {
 	platform := newPlatform(t, setup{args: wideLimits()})
 	platform.populate(t)

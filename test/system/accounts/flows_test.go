@@ -239,7 +239,7 @@ func (p *platform) testTwoTenants(t *testing.T) {
 	p.aliveEverywhere(t, here.AccessToken)
 }
 
-// testRegisterAgain : whoever has an account is told so by mail, and nothing of it changes.
+// testRegisterAgain checks that the owner of an account is informed by mail, and that nothing of the account changes.
 func (p *platform) testRegisterAgain(t *testing.T) {
 	const email = "again@acme.example"
 	first := p.post(t, acme, "register", fields{"email": email, "password": firstPassword}).want(t, 202)

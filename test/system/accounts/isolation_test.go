@@ -24,7 +24,7 @@ type apiRoute struct {
 	takesBody                bool
 }
 
-// roles that the route is for; all for whoever is signed in.
+// roles returns the roles that the route is for; all for signed-in users.
 func (r apiRoute) roles() []string {
 	if r.access == "signed in" {
 		return []string{store.RoleAdmin, store.RoleAgent, store.RoleViewer}
@@ -58,7 +58,7 @@ type call struct {
 	body    any
 	// own is the status for the tenant itself; 0: 200. other is the status where the token, or the tenant that is named, is another one.
 	own, other int
-	// ends : the tokens are good no more afterwards.
+	// ends says that the tokens are no longer valid afterwards.
 	ends bool
 }
 

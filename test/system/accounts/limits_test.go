@@ -13,8 +13,9 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 )
 
-// TestLimitsAreExact : of two hundred tries at the same moment, over three pods, exactly as many get through as the limit says. It does not
-// run beside others: a pod that must wait for the database goes on by itself, and then the limit holds in each pod.
+// TestLimitsAreExact makes two hundred tries at the same moment, over three pods, and expects exactly as many to pass
+// as the limit says. It does not run in parallel with others: a pod that must wait for the database goes on by itself,
+// and then the limit holds in each pod.
 func TestLimitsAreExact(t *testing.T) {
 	platform := newPlatform(t, setup{
 		pods: 3,

@@ -64,7 +64,7 @@ type setup struct {
 	args, env []string
 	// tenant may change what is known of a tenant.
 	tenant func(*tenantconfig.Tenant)
-	// smtp is how the SMTP server behaves beside wanting a password.
+	// smtp is how the SMTP server behaves, in addition to wanting a password.
 	smtp smtptest.Options
 }
 

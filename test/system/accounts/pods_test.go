@@ -15,8 +15,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
-// TestTestRoutes : what tries the frame itself is not there in production, whatever the token, and in development is
-// for whoever has the one token, if there is one.
+// TestTestRoutes checks that the routes that exercise the frame do not exist in production, with any token, and need
+// the one token in development, if there is one.
 func TestTestRoutes(t *testing.T) {
 	t.Parallel()
 	const token = "the-testers-token"
@@ -72,7 +72,8 @@ func (p *platform) testPanic(t *testing.T, pod *accountsPod, ping int, bearer st
 	}
 }
 
-// TestMonitoring : the internal port answers anybody, the public one whoever has the operator's token, which may be replaced.
+// TestMonitoring checks that the internal port answers anybody, and the public port only the operator's token, which
+// may be replaced.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	const path, first, second = "/api/monitoring/status", "first-token-of-all", "second-token-of-all"
@@ -134,7 +135,7 @@ func TestTLSReload(t *testing.T) {
 	}
 	first := write()
 	platform := newPlatform(t, setup{args: []string{"--tls-cert-file=" + certFile, "--tls-key-file=" + keyFile}})
-	// ask dials anew unless it is given a client.
+	// ask dials a new connection unless it is given a client.
 	ask := func(trusted *x509.CertPool) (*http.Client, error) {
 		client := &http.Client{
 			Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}},

@@ -127,7 +127,7 @@ func idOf(short, n string) string {
 	return map[string]string{"acme": "acaeacaeacaeaca", "globex": "0b0e0b0e0b0e0b0"}[short] + n
 }
 
-// record gives the tenant a call with two recordings, of which one is uploaded.
+// record gives the tenant a call with two recordings. One is uploaded.
 func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage func(*tenantconfig.Tenant)) {
 	t.Helper()
 	tenant := tenantconfig.Tenant{ID: o.tenant}
@@ -206,7 +206,7 @@ func (o *property) marks() []string {
 func (p *platform) tables(t *testing.T) (names []string) {
 	t.Helper()
 	unwatched := map[string]bool{
-		"rate_limits": true, // counts tries, whoever they are by
+		"rate_limits": true, // counts tries of any client
 		"audit_log":   true, // grows with each try; looked at by itself
 	}
 	rows, _ := p.admin.Query(

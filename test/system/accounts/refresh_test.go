@@ -152,7 +152,7 @@ func (p *platform) testKilledWhileRotating(t *testing.T) {
 	p.await(t, victim)
 }
 
-// allGoOn lets whoever heard nothing come again with the old token, to another pod.
+// allGoOn sends clients without an answer to another pod with the old token.
 func (p *platform) allGoOn(t *testing.T, clients []tokens, answers []answer) {
 	t.Helper()
 	unheard := 0

@@ -16,7 +16,7 @@ type chaos struct {
 	events, senders int
 	// lasts is for how long events are born.
 	lasts time.Duration
-	// kills of the data plane at least. PostgreSQL is restarted after so many of them.
+	// kills is the least number of kills of the data plane. PostgreSQL is restarted after every few of them.
 	kills                 int
 	fastAfter, crashAfter int
 }

@@ -95,7 +95,7 @@ func TestHostileBodiesMemory(t *testing.T) {
 	dataPlane.AwaitReady()
 	ctx, stop := context.WithCancel(t.Context())
 	sent := besiegeWithBodies(ctx, t, dataPlane.Public)
-	sendGood(t, dataPlane.Public, "beside", goodWebhooks)
+	sendGood(t, dataPlane.Public, "near", goodWebhooks)
 	eventually.Holds(t, "the peers have sent every body", func() bool { return sent.count.Load() > 4*greedyPeers })
 	stop()
 	sent.wait.Wait()

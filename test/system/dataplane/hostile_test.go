@@ -36,15 +36,15 @@ const (
 	goodPatience = 5 * time.Second
 )
 
-// TestHostilePeers : beside peers that hold on to whatever they get, each good webhook is answered 200, at once; and when the peers
-// have gone, nothing is left of them.
+// TestHostilePeers checks that good webhooks are answered 200, at once, next to peers that hold on to all that they
+// get. When the peers have gone, nothing is left of them.
 func TestHostilePeers(t *testing.T) {
 	pg := pgtest.New(t)
 	process, public, internal := servingDataPlane(t, pg)
 	sendGood(t, public, "before", 1)
 	before := readHoldings(t, internal)
 	siege := besiege(t, public)
-	slowest := sendGood(t, public, "beside", goodWebhooks)
+	slowest := sendGood(t, public, "near", goodWebhooks)
 	during := readHoldings(t, internal)
 	siege.end()
 	if during.descriptors < before.descriptors+3500 || siege.cut.Load() == 0 {

@@ -26,7 +26,7 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 	}
 	t.Cleanup(agent.Close)
 	killed := newStreamPod(t, pgtest.New(t), "killed", agent.URL(), calls).run()
-	other := killed.beside("other").run()
+	other := killed.another("other").run()
 	fleet, err := killed.calls(calls, "killed", 0)
 	if err != nil {
 		t.Fatal(err)

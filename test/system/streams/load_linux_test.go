@@ -71,7 +71,7 @@ func TestStreamsUnderLoad(t *testing.T) {
 	)
 	t.Logf(
 		"the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call "+
-			"beside %d KiB; the agent %.2f of a core",
+			"with %d KiB more; the agent %.2f of a core",
 		spent.Seconds()/took.Seconds(),
 		spent.Seconds()*1e6/took.Seconds()/float64(calls),
 		float64(pod.residentKiB()-empty)/float64(calls),
@@ -94,7 +94,7 @@ func TestStreamsUnderLoad(t *testing.T) {
 			sum(frames_to_agent)::bigint,
 		sum(frames_to_exotel)::bigint, sum(dropped_to_agent + dropped_to_exotel)::bigint FROM stream_sessions`,
 	)
-	n := int64(calls) // of each, connected, start and stop besides
+	n := int64(calls) // of each, also connected, start and stop
 	if diff := cmp.Diff(sums{
 		Rows:     n,
 		Calls:    n,

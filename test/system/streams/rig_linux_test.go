@@ -40,7 +40,7 @@ type streamPod struct {
 	pg *pgtest.Server
 }
 
-// newStreamPod makes one that is not started, whose tenant may have so many streams.
+// newStreamPod returns a pod that is not started, whose tenant may have maxStreams streams.
 func newStreamPod(t *testing.T, pg *pgtest.Server, name, agentURL string, maxStreams int) *streamPod {
 	t.Helper()
 	dataPlane := calytest.NewDataPlane(t, pg)
@@ -62,8 +62,8 @@ func (s *streamPod) run() *streamPod {
 	return s
 }
 
-// beside is another pod of the same installation.
-func (s *streamPod) beside(name string) *streamPod {
+// another returns another pod of the same installation.
+func (s *streamPod) another(name string) *streamPod {
 	dataPlane := *s.DataPlane
 	dataPlane.Public, dataPlane.Internal = calytest.FreeAddress(dataPlane.T), calytest.FreeAddress(dataPlane.T)
 	dataPlane.Args = append([]string(nil), dataPlane.Args...)
@@ -81,7 +81,7 @@ func (s *streamPod) beside(name string) *streamPod {
 	return &streamPod{DataPlane: &dataPlane, pg: s.pg}
 }
 
-// calls opens so many, of 20 ms frames if pace is 0.
+// calls opens n calls, of 20 ms frames if pace is 0.
 func (s *streamPod) calls(n int, name string, pace time.Duration) (*fleet.Fleet, error) {
 	return fleet.Dial(s.T.Context(), fleet.Options{
 		Address: s.Public,

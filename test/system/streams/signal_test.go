@@ -13,7 +13,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
-// TestLiveCallOutlivesTheSignal : after SIGTERM a live call goes on to the grace, then is closed with 1001; new ones are sent away.
+// TestLiveCallOutlivesTheSignal checks that after SIGTERM a live call goes on until the grace period ends, and is then
+// closed with 1001; new calls are rejected.
 func TestLiveCallOutlivesTheSignal(t *testing.T) {
 	server, err := agentsim.NewServer(agentsim.Options{})
 	if err != nil {
