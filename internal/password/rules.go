@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a password in characters: code points after normalization. There are no rules of composition.
+// Bounds of a password in characters: code points after normalization. Any characters are accepted.
 const (
 	MinLength = 15
 	MaxLength = 256
