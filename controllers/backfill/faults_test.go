@@ -31,7 +31,7 @@ const listPath = "/v1/Accounts/acme1/Calls.json"
 // guarded leads to public addresses alone, as on a platform that allows no other.
 func guarded() http.RoundTripper { return netguard.NewTransport(nil, nil, 1) }
 
-// placeMany places n calls of which no webhook came.
+// placeMany places n calls for which no webhook arrived.
 func (r *subject) placeMany(n int) {
 	for i := range n {
 		r.exotel.Place(accountSID, r.placed(fmt.Sprintf("call%04d", i), begun(i)))
@@ -53,7 +53,7 @@ func (r *subject) complete(t *testing.T, tenant *v1alpha1.Tenant, n int) error {
 	return nil
 }
 
-// poke changes the Tenant in ways that mean nothing, each of which is a reason to reconcile.
+// poke changes the Tenant in ways that mean nothing. Each change is a reason to reconcile.
 func (r *subject) poke(t *testing.T, tenant *v1alpha1.Tenant, times int) {
 	t.Helper()
 	for i := range times {

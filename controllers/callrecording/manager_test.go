@@ -220,7 +220,7 @@ func TestFewWritesAndQueries(t *testing.T) {
 		t.Errorf("%d writes to queue %d", got, n)
 	}
 	settled := rig.counted.recordings.Load
-	eventually.Succeeds(t, func(context.Context) error { // the first poll that sees them wakes each once more
+	eventually.Succeeds(t, func(context.Context) error { // the first poll that sees them wakes each again
 		before := settled()
 		time.Sleep(1500 * time.Millisecond)
 		if made := settled() - before; made > 3 {

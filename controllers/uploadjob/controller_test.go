@@ -52,7 +52,7 @@ func TestJobFollowsTheBacklog(t *testing.T) {
 
 	enqueue(t, rig, busy.ID(), 99)
 	if grown := waitForPods(t, rig, busy, 3); grown.UID != first.UID {
-		t.Error("the Job was made anew, not scaled")
+		t.Error("the Job was replaced, not scaled")
 	}
 	claim(t, pods, 101, time.Minute)
 	waitForNothingReady(t, controller, busy)
@@ -373,7 +373,7 @@ func TestSteadyBacklogMakesOneJobAndNoMore(t *testing.T) {
 	enqueue(t, rig, tenant.ID(), 60)
 	waitForPods(t, rig, tenant, 2)
 	waitForBacklog(t, rig, tenant, 60)
-	time.Sleep(4 * time.Second) // four polls, each of which wakes the controller
+	time.Sleep(4 * time.Second) // four polls; each wakes the controller
 	count := map[string]int{}
 	for _, w := range rig.Writes.All() {
 		count[w.String()]++
