@@ -259,7 +259,7 @@ func TestUnknownUpload(t *testing.T) {
 		}
 	}
 	// The checksum of the bucket is unknown, so nothing was verified.
-	n := rig.count("SELECT count(*) FROM captures WHERE error LIKE '%; %only the length was compared'")
+	n := rig.pg.Number(t, "SELECT count(*) FROM captures WHERE error LIKE '%; %only the length was compared'")
 	if n != 1 {
 		t.Errorf("%d rows say that only the length was compared, want the uploaded one", n)
 	}

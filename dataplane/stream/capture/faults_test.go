@@ -1,14 +1,12 @@
 package capture
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/wav"
 )
@@ -335,7 +334,7 @@ func TestTakenOver(t *testing.T) {
 			if ended {
 				call.End()
 			}
-			rig.exec(`UPDATE captures SET pod = 'another'`)
+			rig.pg.Exec(t, `UPDATE captures SET pod = 'another'`)
 			if ended {
 				rig.s3.Start(t)
 			}
@@ -479,7 +478,7 @@ func TestTenantNotYetKnown(t *testing.T) {
 	rig.s3.Start(t)
 	var tenants atomic.Pointer[tenantconfig.Snapshot]
 	tenants.Store(tenantconfig.NewIncompleteSnapshot())
-	var log lockedBuffer
+	var log logtest.Buffer
 	pod := rig.pod("one", dir, func(o *Options) {
 		o.Tenants = tenants.Load
 		o.GiveUpAfter = time.Millisecond
@@ -492,24 +491,6 @@ func TestTenantNotYetKnown(t *testing.T) {
 	tenants.Store(rig.config.tenants())
 	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
 	rig.spoolEmpty(pod)
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
 }
 
 // failing is a store whose end of captures is lost on its way back.
@@ -570,7 +551,7 @@ func TestBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	row.Pod = "other"
-	rig.exec(`UPDATE captures SET pod = 'other'`)
+	rig.pg.Exec(t, `UPDATE captures SET pod = 'other'`)
 	if err := pod.rescue(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
@@ -631,9 +612,12 @@ func TestOwnIsNotRescued(t *testing.T) {
 	call := pod.call(acme, "call1")
 	call.talk(time.Minute)
 	eventually.Within(patience).Holds(rig.t, "a part is in the bucket", func() bool { return rig.parts() == 1 })
-	rig.exec(`UPDATE captures SET last_seen_at = 'epoch'`)
+	rig.pg.Exec(t, `UPDATE captures SET last_seen_at = 'epoch'`)
 	eventually.Within(patience).Holds(rig.t, "it is claimed", func() bool {
-		return rig.count(`SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`) == 1
+		return rig.pg.Number(
+			t,
+			`SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`,
+		) == 1
 	})
 	call.talk(time.Minute)
 	call.End()

@@ -10,16 +10,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -32,6 +29,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -84,14 +82,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, s3: s3test.New(t), pg: pgtest.New(t)}
 	r.bucket = r.s3.NewBucket(t)
-	var err error
-	if r.admin, err = minio.NewCore(strings.TrimPrefix(r.s3.Endpoint, "http://"),
-		&minio.Options{
-			Creds:  credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""),
-			Region: r.s3.Region,
-		}); err != nil {
-		t.Fatal(err)
-	}
+	r.admin = r.s3.Admin(t)
 	r.db = r.open()
 	r.config = storageConfig{
 		Endpoint: r.s3.Endpoint,
@@ -105,12 +96,7 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) open() *store.Dataplane {
 	r.t.Helper()
-	db, err := store.OpenDataplane(r.t.Context(), r.pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(db.Close)
-	return db
+	return storetest.Open(r.t, r.pg.DataplaneDSN, store.OpenDataplane)
 }
 
 // pod is one process's captures.
@@ -258,53 +244,16 @@ type row struct {
 
 func (r *rig) row(session string) row {
 	r.t.Helper()
-	conn, err := pgx.Connect(context.Background(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	found, err := conn.Query(
-		context.Background(),
+	list := pgtest.Rows[row](
+		r.t,
+		r.pg,
 		`SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`,
 		session,
 	)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	list, err := pgx.CollectRows(found, pgx.RowToStructByPos[row])
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	if len(list) != 1 {
 		return row{}
 	}
 	return list[0]
-}
-
-func (r *rig) exec(sql string, args ...any) {
-	r.t.Helper()
-	conn, err := pgx.Connect(context.Background(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-// count is a number that the database says.
-func (r *rig) count(sql string) (n int) {
-	r.t.Helper()
-	conn, err := pgx.Connect(context.Background(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(context.Background(), sql).Scan(&n); err != nil {
-		r.t.Fatal(err)
-	}
-	return n
 }
 
 // settled waits for a capture's end and compares its row.

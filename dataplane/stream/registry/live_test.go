@@ -21,9 +21,9 @@ import (
 
 // TestAdmit : who is let in, who not and why, and that each is counted.
 func TestAdmit(t *testing.T) {
-	rig := newRig(t)
-	p := rig.pod("a", registry.Options{MaxStreams: 3})
-	other := rig.pod("b", registry.Options{})
+	pods := newCluster(t)
+	p := pods.pod("a", registry.Options{MaxStreams: 3})
+	other := pods.pod("b", registry.Options{})
 	try := func(p *pod, limit int, token string) error {
 		_, err := p.Admit(t.Context(), acme, limit, registry.Stream{TokenID: token})
 		return err
@@ -71,8 +71,8 @@ func TestAdmit(t *testing.T) {
 
 // TestPodLimitIsExact : of 200 at once.
 func TestPodLimitIsExact(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{MaxStreams: 20, MaxPerNamespace: 20, HeartbeatEvery: time.Millisecond})
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{MaxStreams: 20, MaxPerNamespace: 20, HeartbeatEvery: time.Millisecond})
 	var admitted atomic.Int32
 	var group sync.WaitGroup
 	for range 200 {
@@ -89,7 +89,8 @@ func TestPodLimitIsExact(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := rig.one(
+	if n := pods.pg.Number(
+		t,
 		`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
 	); n != 20 || admitted.Load() != 20 ||
 		pod.Live() != 20 {
@@ -100,13 +101,13 @@ func TestPodLimitIsExact(t *testing.T) {
 // TestNamespaceLeavesPlacesToOthers admits three quarters of a pod's streams for one namespace, and the others for
 // other namespaces.
 func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{MaxStreams: 8})
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{MaxStreams: 8})
 	sibling := &tenantconfig.Tenant{ID: "acme/sales", UID: "3"}
-	rig.tenants.Store(tenantconfig.NewSnapshot(acme, globex, sibling))
+	pods.tenants.Store(tenantconfig.NewSnapshot(acme, globex, sibling))
 	var streams []*registry.Live
 	for _, tenant := range []*tenantconfig.Tenant{acme, acme, acme, sibling, sibling, sibling} {
-		streams = append(streams, rig.admit(pod, tenant))
+		streams = append(streams, pods.admit(pod, tenant))
 	}
 	for _, tenant := range []*tenantconfig.Tenant{acme, sibling} {
 		if _, err := pod.Admit(t.Context(), tenant, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
@@ -114,13 +115,13 @@ func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
 		}
 	}
 	for range 2 {
-		rig.admit(pod, globex)
+		pods.admit(pod, globex)
 	}
 	if _, err := pod.Admit(t.Context(), globex, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
 		t.Errorf("the ninth stream of the pod: %v", err)
 	}
 	streams[0].End(t.Context(), nil)
-	rig.admit(pod, sibling)
+	pods.admit(pod, sibling)
 }
 
 // TestCuts : what ends a stream, what the bridge is told, and what the row.
@@ -130,27 +131,29 @@ func TestCuts(t *testing.T) {
 	suspended.Suspended = true
 	again.UID = "3"
 	for name, tc := range map[string]struct {
-		do         func(r *rig, l *registry.Live)
+		do         func(r *cluster, l *registry.Live)
 		wantCut    bridge.Cut
 		wantReason string
 	}{
-		"suspended": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&suspended, globex)) },
+		"suspended": {func(r *cluster, _ *registry.Live) {
+			r.tenants.Store(tenantconfig.NewSnapshot(&suspended, globex))
+		},
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
-		"deleted": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(globex)) },
+		"deleted": {func(r *cluster, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(globex)) },
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
-		"deleted and created again": {func(r *rig, _ *registry.Live) {
+		"deleted and created again": {func(r *cluster, _ *registry.Live) {
 			r.tenants.Store(tenantconfig.NewSnapshot(&again, globex))
 		},
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
-		"closed by a person": {func(r *rig, l *registry.Live) {
-			r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+		"closed by a person": {func(r *cluster, l *registry.Live) {
+			r.pg.Exec(r.t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
 		}, bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}, "closed"},
-		"ended by a janitor": {func(r *rig, l *registry.Live) {
-			r.change(`UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, l.ID())
+		"ended by a janitor": {func(r *cluster, l *registry.Live) {
+			r.pg.Exec(r.t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, l.ID())
 		}, bridge.Cut{Reason: bridge.Orphaned}, "orphaned"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newCluster(t)
 			pod := r.pod("a", registry.Options{})
 			live := r.admit(pod, acme)
 			theirs := r.admit(pod, globex)
@@ -173,13 +176,13 @@ func TestCuts(t *testing.T) {
 
 // TestMaxAge : a stream that outlives every call is ended in order, one that is younger is not.
 func TestMaxAge(t *testing.T) {
-	rig := newRig(t)
+	pods := newCluster(t)
 	const age = 2 * time.Second
-	pod := rig.pod("a", registry.Options{MaxAge: age})
+	pod := pods.pod("a", registry.Options{MaxAge: age})
 	begin := time.Now()
-	old := rig.admit(pod, acme)
+	old := pods.admit(pod, acme)
 	time.Sleep(age / 2)
-	young := rig.admit(pod, acme)
+	young := pods.admit(pod, acme)
 	if diff := cmp.Diff(bridge.Cut{
 		Reason: bridge.Limit,
 		Code:   websocket.CloseNormalClosure,
@@ -189,7 +192,7 @@ func TestMaxAge(t *testing.T) {
 	if young.Context().Err() != nil && time.Since(begin) < age*3/2 {
 		t.Error("the younger one was ended too")
 	}
-	if got := rig.reason(old); got != "limit" || pod.value(t, "caly_stream_sessions_cuts_total", "limit") < 1 {
+	if got := pods.reason(old); got != "limit" || pod.value(t, "caly_stream_sessions_cuts_total", "limit") < 1 {
 		t.Errorf("the row says %q, or nothing is counted", got)
 	}
 	young.End(t.Context(), nil)
@@ -197,38 +200,39 @@ func TestMaxAge(t *testing.T) {
 
 // TestCloseIsFoundBetweenHeartbeats : people do not wait for one, nor for one to end streams of a tenant that is suspended.
 func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour})
-	live := rig.admit(pod, acme)
-	rig.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour})
+	live := pods.admit(pod, acme)
+	pods.pg.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
 	cutOff(t, live)
-	live = rig.admit(pod, acme)
-	rig.tenants.Store(tenantconfig.NewSnapshot())
+	live = pods.admit(pod, acme)
+	pods.tenants.Store(tenantconfig.NewSnapshot())
 	cutOff(t, live)
 }
 
 // TestStartIsToldBetweenHeartbeats : which call a stream is of stands in its row a moment after its start, and is written once.
 func TestStartIsToldBetweenHeartbeats(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour})
-	live := rig.admit(pod, acme)
-	silent := rig.admit(pod, acme)
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour})
+	live := pods.admit(pod, acme)
+	silent := pods.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
 	soon.Holds(t, "its row knows the call", func() bool {
-		return rig.one(
+		return pods.pg.Number(
+			t,
 			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`,
 			live.ID(),
 		) == 1
 	})
-	rig.change(`UPDATE stream_sessions SET last_seen_at = 'epoch'`)
-	rig.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
+	pods.pg.Exec(t, `UPDATE stream_sessions SET last_seen_at = 'epoch'`)
+	pods.pg.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
 	cutOff(t, silent) // a look later
-	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
+	if n := pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
 		t.Errorf("of two rows %d were not written again", n)
 	}
 	// A stream whose row is deleted ends as early.
-	gone := rig.admit(pod, acme)
-	rig.change(`DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
+	gone := pods.admit(pod, acme)
+	pods.pg.Exec(t, `DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
 	gone.Started(agentstream.StartInfo{CallSID: "c2", StreamSID: "s2"})
 	if cut := cutOff(t, gone); cut.Reason != bridge.Orphaned {
 		t.Errorf("without a row it ends as %s", cut.Reason)
@@ -237,12 +241,13 @@ func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 
 // TestEnd : what the row says of a stream, and that the first end counts.
 func TestEnd(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{})
-	live := rig.admit(pod, acme)
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{})
+	live := pods.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
 	soon.Holds(t, "the heartbeat tells what Exotel told", func() bool {
-		return rig.one(
+		return pods.pg.Number(
+			t,
 			`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127)
 				AND stream_sid = E's\uFFFD' AND ended_at IS NULL`,
 		) == 1
@@ -256,31 +261,32 @@ func TestEnd(t *testing.T) {
 	})
 	live.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	live.End(t.Context(), nil)
-	if n := rig.one(
+	if n := pods.pg.Number(
+		t,
 		`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1'
 			AND stream_sid = 's1' AND pod = 'a'
 		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel,
 			bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`,
 	); n != 1 {
-		t.Errorf("the row says %q, or less", rig.reason(live))
+		t.Errorf("the row says %q, or less", pods.reason(live))
 	}
 	if live.Context().Err() == nil || pod.Live() != 0 {
 		t.Errorf("it goes on: %d", pod.Live())
 	}
-	live = rig.admit(pod, acme)
-	if live.End(t.Context(), nil); rig.reason(live) != registry.ReasonFailed {
-		t.Errorf("without a bridge the row says %q", rig.reason(live))
+	live = pods.admit(pod, acme)
+	if live.End(t.Context(), nil); pods.reason(live) != registry.ReasonFailed {
+		t.Errorf("without a bridge the row says %q", pods.reason(live))
 	}
 }
 
 // TestCountsInHeartbeats checks that the row of a live stream shows its counts of each direction, and that an end
 // without counts keeps them. Other streams have counts of their own.
 func TestCountsInHeartbeats(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{})
-	live := rig.admit(pod, acme)
-	theirs := rig.admit(pod, globex)
-	silent := rig.admit(pod, acme)
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{})
+	live := pods.admit(pod, acme)
+	theirs := pods.admit(pod, globex)
+	silent := pods.admit(pod, acme)
 	var frames atomic.Uint64
 	frames.Store(1)
 	live.Measured(func() (toAgent, toExotel bridge.Counts) {
@@ -302,7 +308,8 @@ func TestCountsInHeartbeats(t *testing.T) {
 		func() (toAgent, toExotel bridge.Counts) { return bridge.Counts{Frames: 70}, bridge.Counts{Bytes: 80} },
 	)
 	has := func(l *registry.Live, counts ...int64) bool {
-		return rig.one(
+		return pods.pg.Number(
+			t,
 			`SELECT count(*)::int FROM stream_sessions WHERE id = $1
 				AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
 			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`,
@@ -332,39 +339,39 @@ func TestCountsInHeartbeats(t *testing.T) {
 // TestCloseAcrossPods : two pods on one database, and a third that is asked to close: the pod that has the stream hears of it, and no other
 // stream is cut off.
 func TestCloseAcrossPods(t *testing.T) {
-	rig := newRig(t)
-	pod, b := rig.pod(
+	pods := newCluster(t)
+	pod, b := pods.pod(
 		"a",
 		registry.Options{HeartbeatEvery: time.Hour},
-	), rig.pod(
+	), pods.pod(
 		"b",
 		registry.Options{LookEvery: time.Hour},
 	)
-	onA := rig.admit(pod, acme)
-	stays := rig.admit(pod, acme)
-	onB := rig.admit(b, acme)
-	theirs := rig.admit(b, globex)
+	onA := pods.admit(pod, acme)
+	stays := pods.admit(pod, acme)
+	onB := pods.admit(b, acme)
+	theirs := pods.admit(b, globex)
 	for _, l := range []*registry.Live{onA, onB} { // found by the look of the one, and by the heartbeat of the other
-		if _, err := rig.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
+		if _, err := pods.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(bridge.Cut{
 			Reason: bridge.Closed,
 			Code:   websocket.CloseNormalClosure,
-		}, cutOff(t, l)); diff != "" || rig.reason(l) != "closed" {
-			t.Errorf("the row says %q, the cut (-want +got):\n%s", rig.reason(l), diff)
+		}, cutOff(t, l)); diff != "" || pods.reason(l) != "closed" {
+			t.Errorf("the row says %q, the cut (-want +got):\n%s", pods.reason(l), diff)
 		}
 	}
 	if stays.Context().Err() != nil || theirs.Context().Err() != nil {
 		t.Error("others were cut off too")
 	}
-	if n, err := rig.db.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
+	if n, err := pods.db.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
 		t.Errorf("%d are being closed, %v", n, err)
 	}
 	if cutOff(t, stays); theirs.Context().Err() != nil || pod.Live() != 0 || b.Live() != 1 {
 		t.Errorf("%d and %d live", pod.Live(), b.Live())
 	}
-	if _, err := rig.db.CloseStream(
+	if _, err := pods.db.CloseStream(
 		t.Context(),
 		acme.ID,
 		onA.ID(),
@@ -379,17 +386,17 @@ func TestCloseAcrossPods(t *testing.T) {
 
 // TestDatabaseAway : streams go on, their ends are written when it is back, and so is that of one whose admission got no answer.
 func TestDatabaseAway(t *testing.T) {
-	rig := newRig(t)
-	db := &faulty{Dataplane: rig.db}
-	pod := rig.pod("a", registry.Options{Store: db, MaxKept: 3})
-	going := rig.admit(pod, acme)
-	ending := []*registry.Live{rig.admit(pod, acme), rig.admit(pod, acme), rig.admit(pod, acme)}
+	pods := newCluster(t)
+	db := &faulty{Dataplane: pods.db}
+	pod := pods.pod("a", registry.Options{Store: db, MaxKept: 3})
+	going := pods.admit(pod, acme)
+	ending := []*registry.Live{pods.admit(pod, acme), pods.admit(pod, acme), pods.admit(pod, acme)}
 	db.forgetful.Store(true)
 	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || pod.Live() != 4 {
 		t.Fatalf("without an answer it is let in: %v, %d live", err, pod.Live())
 	}
 	soon.Holds(t, "the one without an answer has ended", func() bool {
-		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
+		return pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
 	})
 	db.away.Store(true)
 	if _, err := pod.Admit(
@@ -422,14 +429,14 @@ func TestDatabaseAway(t *testing.T) {
 		return pod.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2
 	})
 	if going.Context().Err() != nil ||
-		rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
+		pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
 		t.Error("a stream was cut off, or a row ended")
 	}
 	db.away.Store(false)
 	soon.Holds(t, "the ends that were kept are written", func() bool {
-		return rig.reason(ending[0]) == "call_ended" && rig.reason(ending[1]) == "call_ended"
+		return pods.reason(ending[0]) == "call_ended" && pods.reason(ending[1]) == "call_ended"
 	})
-	if going.Context().Err() != nil || rig.reason(going) != "" ||
+	if going.Context().Err() != nil || pods.reason(going) != "" ||
 		pod.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
 		t.Error("the stream that goes on was ended, or ends are still kept")
 	}
@@ -437,25 +444,25 @@ func TestDatabaseAway(t *testing.T) {
 
 // TestDatabaseRestarts : a real one, in the midst.
 func TestDatabaseRestarts(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
-	going := rig.admit(pod, acme)
-	ending := rig.admit(pod, acme)
-	rig.pg.Stop(t)
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
+	going := pods.admit(pod, acme)
+	ending := pods.admit(pod, acme)
+	pods.pg.Stop(t)
 	ending.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
-	rig.pg.Start(t)
-	soon.Holds(t, "its end is written", func() bool { return rig.reason(ending) == "call_ended" })
-	if going.Context().Err() != nil || rig.reason(going) != "" {
+	pods.pg.Start(t)
+	soon.Holds(t, "its end is written", func() bool { return pods.reason(ending) == "call_ended" })
+	if going.Context().Err() != nil || pods.reason(going) != "" {
 		t.Error("the other was ended")
 	}
 }
 
 // TestDrain : nobody is let in, calls have the grace, and what is left is cut off.
 func TestDrain(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{})
-	ends := rig.admit(pod, acme)
-	stays := rig.admit(pod, globex)
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{})
+	ends := pods.admit(pod, acme)
+	stays := pods.admit(pod, globex)
 	drained := make(chan struct{})
 	go func() { defer close(drained); pod.Drain(time.Second) }()
 	soon.Holds(t, "nobody is let in", func() bool {
@@ -471,7 +478,7 @@ func TestDrain(t *testing.T) {
 	ends.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	cutOff(t, stays)
 	<-drained
-	if a, b := rig.reason(ends), rig.reason(stays); a != "call_ended" || b != "drained" || pod.Live() != 0 {
+	if a, b := pods.reason(ends), pods.reason(stays); a != "call_ended" || b != "drained" || pod.Live() != 0 {
 		t.Errorf("the rows say %q and %q", a, b)
 	}
 	pod.Drain(time.Hour) // there is nothing to wait for
@@ -479,19 +486,19 @@ func TestDrain(t *testing.T) {
 
 // TestRunEnds : what is left when it stops is ended, by its bridge or without it.
 func TestRunEnds(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
-	good := rig.admit(pod, acme)
-	deaf := rig.admit(pod, acme)
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
+	good := pods.admit(pod, acme)
+	deaf := pods.admit(pod, acme)
 	var group sync.WaitGroup
 	group.Go(func() { cutOff(t, good) })
 	pod.stop()
 	group.Wait()
-	if a, b := rig.reason(good), rig.reason(deaf); a != "drained" || b != "drained" || pod.Live() != 0 {
+	if a, b := pods.reason(good), pods.reason(deaf); a != "drained" || b != "drained" || pod.Live() != 0 {
 		t.Errorf("the rows say %q and %q, %d live", a, b, pod.Live())
 	}
 	deaf.End(t.Context(), &bridge.End{Reason: bridge.CallEnded}) // too late to matter
-	if got := rig.reason(deaf); got != "drained" {
+	if got := pods.reason(deaf); got != "drained" {
 		t.Errorf("the row says %q", got)
 	}
 	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); !errors.Is(err, registry.ErrDraining) {
@@ -501,17 +508,17 @@ func TestRunEnds(t *testing.T) {
 
 // TestReconcile : rows of this pod without a stream, and streams without a row; nothing of other pods.
 func TestReconcile(t *testing.T) {
-	rig := newRig(t)
-	before := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
-	left := rig.admit(before, acme)
-	ofOther := rig.admit(rig.pod("b", registry.Options{}), acme)
-	pod := rig.pod("a", registry.Options{
+	pods := newCluster(t)
+	before := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
+	left := pods.admit(before, acme)
+	ofOther := pods.admit(pods.pod("b", registry.Options{}), acme)
+	pod := pods.pod("a", registry.Options{
 		HeartbeatEvery: time.Hour,
 		LookEvery:      time.Hour,
 	}) // the next container of the same pod
-	going := rig.admit(pod, acme)
-	without := rig.admit(pod, globex)
-	rig.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
+	going := pods.admit(pod, acme)
+	without := pods.admit(pod, globex)
+	pods.pg.Exec(t, `DELETE FROM stream_sessions WHERE id = $1`, without.ID())
 	for i, want := range [][2]int{{1, 1}, {0, 0}} {
 		rows, streams, err := pod.Reconcile(t.Context())
 		if err != nil || rows != want[0] || streams != want[1] {
@@ -519,9 +526,9 @@ func TestReconcile(t *testing.T) {
 		}
 	}
 	if got := []string{
-		rig.reason(left),
-		rig.reason(going),
-		rig.reason(ofOther),
+		pods.reason(left),
+		pods.reason(going),
+		pods.reason(ofOther),
 	}; !cmp.Equal(got, []string{"orphaned", "", ""}) ||
 		going.Context().Err() != nil {
 		t.Errorf("the rows say %q", got)
@@ -537,20 +544,20 @@ func TestReconcile(t *testing.T) {
 // TestNextContainerEndsSessions restarts a container that was killed. The sessions that it leaves end at once, also
 // those of a tenant that the next container learns of later, and none of another pod.
 func TestNextContainerEndsSessions(t *testing.T) {
-	rig := newRig(t)
+	pods := newCluster(t)
 	hung := registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}
-	killed := rig.pod("a", hung)
-	other := rig.pod("b", registry.Options{})
-	left := rig.admit(killed, acme)
-	later := rig.admit(killed, globex)
-	ofOther := rig.admit(other, acme)
-	rig.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
-	pod := rig.pod("a", registry.Options{})
+	killed := pods.pod("a", hung)
+	other := pods.pod("b", registry.Options{})
+	left := pods.admit(killed, acme)
+	later := pods.admit(killed, globex)
+	ofOther := pods.admit(other, acme)
+	pods.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
+	pod := pods.pod("a", registry.Options{})
 	start := time.Now()
 	soon.Holds(
 		t,
 		"the session of the container before has ended",
-		func() bool { return rig.reason(left) == "orphaned" },
+		func() bool { return pods.reason(left) == "orphaned" },
 	)
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
@@ -558,20 +565,20 @@ func TestNextContainerEndsSessions(t *testing.T) {
 	if _, err := pod.Admit(t.Context(), acme, 2, registry.Stream{}); err != nil { // the other pod has one
 		t.Errorf("a stream within the limit: %v", err)
 	}
-	if got := rig.reason(later); got != "" {
+	if got := pods.reason(later); got != "" {
 		t.Errorf("the session of a tenant that is not known: %q", got)
 	}
-	rig.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
-	soon.Holds(t, "the session of the other tenant has ended", func() bool { return rig.reason(later) == "orphaned" })
-	if rig.reason(ofOther) != "" || ofOther.Context().Err() != nil {
-		t.Errorf("the session of another pod: %q", rig.reason(ofOther))
+	pods.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
+	soon.Holds(t, "the session of the other tenant has ended", func() bool { return pods.reason(later) == "orphaned" })
+	if pods.reason(ofOther) != "" || ofOther.Context().Err() != nil {
+		t.Errorf("the session of another pod: %q", pods.reason(ofOther))
 	}
 }
 
 // TestChurn : streams that come and go in every way leave no row and no place behind.
 func TestChurn(t *testing.T) {
-	rig := newRig(t)
-	pod := rig.pod("a", registry.Options{
+	pods := newCluster(t)
+	pod := pods.pod("a", registry.Options{
 		HeartbeatEvery: 100 * time.Millisecond,
 		LookEvery:      50 * time.Millisecond,
 	}) // each bounds its own statement too
@@ -590,7 +597,7 @@ func TestChurn(t *testing.T) {
 			case 0:
 				live.End(t.Context(), nil)
 			case 1:
-				rig.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
+				pods.pg.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
 				cutOff(t, live)
 			default:
 				live.Started(agentstream.StartInfo{StreamSID: "s"})
@@ -599,7 +606,8 @@ func TestChurn(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := rig.one(
+	if n := pods.pg.Number(
+		t,
 		`SELECT count(*)::int FROM stream_sessions
 			WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`,
 	); n != 0 ||

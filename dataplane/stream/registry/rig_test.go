@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
@@ -17,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 var (
@@ -27,23 +27,18 @@ var (
 // soon bounds a wait for what must happen without delay.
 const soon = eventually.Within(15 * time.Second)
 
-// rig is pods on one database.
-type rig struct {
+// cluster is pods on one database.
+type cluster struct {
 	t       *testing.T
 	pg      *pgtest.Server
 	db      *store.Dataplane
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 }
 
-func newRig(t *testing.T) *rig {
+func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	r := &rig{t: t, pg: pg, db: db}
+	r := &cluster{t: t, pg: pg, db: storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)}
 	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
 	return r
 }
@@ -56,7 +51,7 @@ type pod struct {
 }
 
 // pod starts one with the options, whose times are short unless they are set.
-func (r *rig) pod(name string, o registry.Options) *pod {
+func (r *cluster) pod(name string, o registry.Options) *pod {
 	r.t.Helper()
 	o.Pod = name
 	o.Tenants = r.tenants.Load
@@ -82,7 +77,7 @@ func (r *rig) pod(name string, o registry.Options) *pod {
 	return p
 }
 
-func (r *rig) admit(p *pod, t *tenantconfig.Tenant) *registry.Live {
+func (r *cluster) admit(p *pod, t *tenantconfig.Tenant) *registry.Live {
 	r.t.Helper()
 	live, err := p.Admit(r.t.Context(), t, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
 	if err != nil {
@@ -91,44 +86,10 @@ func (r *rig) admit(p *pod, t *tenantconfig.Tenant) *registry.Live {
 	return live
 }
 
-// one reads a number as the superuser.
-func (r *rig) one(sql string, args ...any) (n int) {
-	r.t.Helper()
-	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(r.t.Context(), sql, args...).Scan(&n); err != nil {
-		r.t.Fatal(err)
-	}
-	return n
-}
-
 // reason of a session's row; empty while it lives.
-func (r *rig) reason(l *registry.Live) (reason string) {
+func (r *cluster) reason(l *registry.Live) string {
 	r.t.Helper()
-	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(
-		r.t.Context(),
-		`SELECT end_reason FROM stream_sessions WHERE id = $1`,
-		l.ID(),
-	).Scan(
-		&reason,
-	); err != nil {
-		r.t.Fatal(err)
-	}
-	return reason
-}
-
-// change rows as the superuser.
-func (r *rig) change(sql string, args ...any) {
-	r.t.Helper()
-	r.one(`WITH changed AS (`+sql+` RETURNING 1) SELECT count(*)::int FROM changed`, args...)
+	return pgtest.Value[string](r.t, r.pg, `SELECT end_reason FROM stream_sessions WHERE id = $1`, l.ID())
 }
 
 // cutOff ends a stream as a bridge does that is cut off, and returns what it was cut off with.
