@@ -20,7 +20,7 @@ import (
 // followed nowhere.
 func TestAgentsAnswers(t *testing.T) {
 	elsewhere := listen(t)
-	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = 700 * time.Millisecond })
+	rig := newWiredRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = 700 * time.Millisecond })
 	for name, tc := range map[string]struct {
 		answer string
 		stay   bool // the connection is held open
@@ -59,12 +59,12 @@ func TestAgentsAnswers(t *testing.T) {
 		"silence": {stay: true, want: dialTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wireRig.t = t
-			before := value(t, wireRig.h.m.dials[tc.want])
-			refused := wireRig.refused(reasonAgent)
+			rig.t = t
+			before := value(t, rig.h.m.dials[tc.want])
+			refused := rig.refused(reasonAgent)
 			done := make(chan struct{})
-			go func() { defer close(done); wireRig.answerWith(tc.answer, tc.stay) }()
-			resp, err := wstest.Connect(t, wireRig.address).Ask(wstest.Request(wireRig.path) + "\r\n")
+			go func() { defer close(done); rig.answerWith(tc.answer, tc.stay) }()
+			resp, err := wstest.Connect(t, rig.address).Ask(wstest.Request(rig.path) + "\r\n")
 			if err == nil {
 				err = isProblem(resp, http.StatusBadGateway)
 			}
@@ -74,15 +74,15 @@ func TestAgentsAnswers(t *testing.T) {
 			<-done
 			if n, m := value(
 				t,
-				wireRig.h.m.dials[tc.want],
-			)-before, wireRig.refused(
+				rig.h.m.dials[tc.want],
+			)-before, rig.refused(
 				reasonAgent,
 			)-refused; n != 1 ||
 				m != 1 {
 				t.Errorf("%v dials are counted as %s, %v refusals", n, tc.want, m)
 			}
-			wireRig.nothingLeft()
-			if len(wireRig.rows("")) != 0 {
+			rig.nothingLeft()
+			if len(rig.rows("")) != 0 {
 				t.Error("there was a session")
 			}
 		})
@@ -92,13 +92,13 @@ func TestAgentsAnswers(t *testing.T) {
 		_ = conn.Close()
 		t.Error("the redirect was followed")
 	}
-	if log := wireRig.log.String(); strings.Contains(log, "hush") || strings.Contains(log, "opens the agent") {
+	if log := rig.log.String(); strings.Contains(log, "hush") || strings.Contains(log, "opens the agent") {
 		t.Error("a secret of the agent is in the log")
 	}
 }
 
 // answerWith is an agent that says no more than this.
-func (r *wireRig) answerWith(answer string, stay bool) {
+func (r *rig) answerWith(answer string, stay bool) {
 	conn, err := r.accept()
 	if err != nil {
 		r.t.Error(err)
@@ -147,14 +147,14 @@ func TestReconnect(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wireRig := newWireRig(t, nil)
-			wireRig.audio(func(a *tenantconfig.Audio) { a.Reconnect = tc.reconnect })
-			exotel, agent := wireRig.begin("call")
+			rig := newWiredRig(t, nil)
+			rig.audio(func(a *tenantconfig.Audio) { a.Reconnect = tc.reconnect })
+			exotel, agent := rig.begin("call")
 			exotel.Text(media(1))
 			agent.Expect(media(1))
 			if tc.want.Reconnected {
 				again := make(chan *wstest.Peer, 1)
-				go func() { again <- wireRig.answer() }()
+				go func() { again <- rig.answer() }()
 				tc.breaks(agent)
 				if agent = <-again; agent == nil {
 					t.FailNow()
@@ -168,8 +168,8 @@ func TestReconnect(t *testing.T) {
 			if got := closedWith(exotel); got.Code != tc.wantCode || got.Text != tc.want.Reason {
 				t.Errorf("Exotel was told %+v", got)
 			}
-			wireRig.nothingLeft()
-			if diff := cmp.Diff([]row{tc.want}, wireRig.rows("call")); diff != "" {
+			rig.nothingLeft()
+			if diff := cmp.Diff([]row{tc.want}, rig.rows("call")); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
 		})
@@ -178,15 +178,15 @@ func TestReconnect(t *testing.T) {
 
 // TestReconnectInVain : while an agent does not come back, the call waits for it no longer than it may.
 func TestReconnectInVain(t *testing.T) {
-	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
-	wireRig.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })
-	exotel, agent := wireRig.begin("call")
+	rig := newWiredRig(t, func(o *Options, _ *registry.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
+	rig.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })
+	exotel, agent := rig.begin("call")
 	agent.Reset() // and new connections are not answered
 	if got := closedWith(exotel); got != (closed{1000, string(bridge.AgentLost)}) {
 		t.Errorf("Exotel was told %+v", got)
 	}
-	wireRig.nothingLeft()
-	if n := value(t, wireRig.h.m.dials[dialTimeout]); n != 1 {
+	rig.nothingLeft()
+	if n := value(t, rig.h.m.dials[dialTimeout]); n != 1 {
 		t.Errorf("%v dials are counted as given up", n)
 	}
 }

@@ -5,54 +5,40 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/caly-dev/caly/dataplane/stream/capture"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
-// captureRig is a rig whose tenant's streams are captured into a real bucket.
-type captureRig struct {
-	*rig
-	s3     *s3test.Server
-	bucket string
-	db     *store.Dataplane
-}
-
-func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.Options)) *captureRig {
+// newCapturingRig returns a rig whose tenant's streams are captured into a real bucket.
+func newCapturingRig(t *testing.T, protocol agent.Protocol, change func(*capture.Options)) *rig {
 	t.Helper()
-	c := &captureRig{s3: s3test.New(t)}
-	c.bucket = c.s3.NewBucket(t)
+	server := s3test.New(t) // it ends after the pod, which uploads until then
 	var captures *capture.Captures
-	c.rig = newRig(t, agentsim.Options{Protocol: protocol}, func(o *Options, sessions *registry.Options) {
-		c.db = sessions.Store.(*store.Dataplane)
+	r := newRig(t, agentsim.Options{Protocol: protocol}, func(o *Options, sessions *registry.Options) {
 		options := capture.Options{
-			Store:          c.db,
+			Store:          sessions.Store.(*store.Dataplane),
 			Pod:            "pod",
 			Dir:            t.TempDir(),
 			Tenants:        o.Tenants,
 			HeartbeatEvery: time.Second,
 			SweepEvery:     100 * time.Millisecond,
-			Stores: objectstore.Policy{
-				AllowHTTP:    true,
-				AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-			},
+			Stores:         objectstore.Policy{AllowHTTP: true, AllowedCIDRs: loopback},
 		}
 		if change != nil {
 			change(&options)
@@ -66,55 +52,43 @@ func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.O
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = captures.Run(ctx) })
-	t.Cleanup(func() { c.h.Wait(); cancel(); running.Wait() }) // after what the rig ends
-	tenant := c.tenant
-	tenant.Storage = &tenantconfig.Storage{
-		Bucket:          c.bucket,
-		Endpoint:        c.s3.Endpoint,
-		Region:          c.s3.Region,
-		AccessKeyID:     secret.Sensitive(c.s3.AccessKey),
-		SecretAccessKey: secret.Sensitive(c.s3.SecretKey),
-	}
-	c.set(tenant)
-	c.audio(func(a *tenantconfig.Audio) {
+	t.Cleanup(func() { r.h.Wait(); cancel(); running.Wait() }) // after what the rig ends
+	r.s3 = server
+	tenant := r.tenant
+	tenant.Storage = tenanttest.Storage(r.s3, r.s3.NewBucket(t))
+	r.set(tenant)
+	r.audio(func(a *tenantconfig.Audio) {
 		a.Capture = &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
 	})
-	return c
+	return r
 }
 
 // recording waits for the only one of a tenant.
-func (c *captureRig) recording() store.Recording {
-	c.t.Helper()
+func (r *rig) recording() store.Recording {
+	r.t.Helper()
 	var list []store.Recording
-	soon.Holds(c.t, "the recording has ended", func() bool {
+	soon.Holds(r.t, "the recording has ended", func() bool {
 		var err error
-		list, _, err = c.db.ListRecordings(c.t.Context(), "acme/support", store.RecordingFilter{})
+		list, _, err = r.db.ListRecordings(r.t.Context(), "acme/support", store.RecordingFilter{})
 		return err == nil && len(list) == 1 && list[0].State != store.StateLeased
 	})
 	return list[0]
 }
 
 // channels reads an object of the bucket.
-func (c *captureRig) channels(key string) (rate int, left, right []byte) {
-	c.t.Helper()
-	client, err := minio.New(
-		strings.TrimPrefix(c.s3.Endpoint, "http://"),
-		&minio.Options{Creds: credentials.NewStaticV4(c.s3.AccessKey, c.s3.SecretKey, "")},
-	)
+func (r *rig) channels(key string) (rate int, left, right []byte) {
+	r.t.Helper()
+	body, _, _, err := r.s3.Admin(r.t).GetObject(r.t.Context(), r.tenant.Storage.Bucket, key, minio.GetObjectOptions{})
 	if err != nil {
-		c.t.Fatal(err)
-	}
-	body, err := client.GetObject(c.t.Context(), c.bucket, key, minio.GetObjectOptions{})
-	if err != nil {
-		c.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	defer func() { _ = body.Close() }()
 	data, err := io.ReadAll(body)
 	if err != nil {
-		c.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	if size, ok := wav.SizeOf(data); !ok || int(size) != len(data)-wav.HeaderSize {
-		c.t.Fatalf("the file has %d bytes, and says %d, %v", len(data), size, ok)
+		r.t.Fatalf("the file has %d bytes, and says %d, %v", len(data), size, ok)
 	}
 	for frame := data[wav.HeaderSize:]; len(frame) >= 4; frame = frame[4:] {
 		left, right = append(left, frame[:2]...), append(right, frame[2:4]...)
@@ -140,9 +114,9 @@ func TestCapture(t *testing.T) {
 		exact    bool // the agent's protocol keeps the samples
 	}{{agent.Exotel, 8000, true}, {agent.PCM, 16000, true}, {agent.Twilio, 8000, false}} {
 		t.Run(string(tc.protocol), func(t *testing.T) {
-			captureRig := newCaptureRig(t, tc.protocol, nil)
+			rig := newCapturingRig(t, tc.protocol, nil)
 			said := exotelsim.Noise(2 * tc.rate) // a second
-			report, err := captureRig.call(captureRig.url+"/"+token, func(s *exotelsim.Stream) {
+			report, err := rig.call(rig.url+"/"+token, func(s *exotelsim.Stream) {
 				s.Audio = said
 				s.Rate = tc.rate
 				s.CallSID = "call1"
@@ -152,13 +126,13 @@ func TestCapture(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			recording := captureRig.recording()
+			recording := rig.recording()
 			if recording.State != store.StateUploaded || recording.CallSID != "call1" || !recording.Captured ||
 				!strings.HasPrefix(recording.Key, "acme/support/call1-capture-") ||
 				recording.LastErrorCode != "" {
 				t.Fatalf("the recording: %+v", recording)
 			}
-			rate, left, right := captureRig.channels(recording.Key)
+			rate, left, right := rig.channels(recording.Key)
 			if rate != tc.rate {
 				t.Errorf("the rate is %d", rate)
 			}
@@ -178,12 +152,12 @@ func TestCapture(t *testing.T) {
 
 // TestCaptureOff : a tenant that does not want it has no recording.
 func TestCaptureOff(t *testing.T) {
-	captureRig := newCaptureRig(t, agent.Exotel, nil)
-	captureRig.audio(func(a *tenantconfig.Audio) { a.Capture = nil })
-	if _, err := captureRig.call(captureRig.url+"/"+token, nil); err != nil {
+	rig := newCapturingRig(t, agent.Exotel, nil)
+	rig.audio(func(a *tenantconfig.Audio) { a.Capture = nil })
+	if _, err := rig.call(rig.url+"/"+token, nil); err != nil {
 		t.Fatal(err)
 	}
-	if list, _, err := captureRig.db.ListRecordings(
+	if list, _, err := rig.db.ListRecordings(
 		t.Context(),
 		"acme/support",
 		store.RecordingFilter{},
@@ -212,14 +186,14 @@ func TestCaptureFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			captureRig := newCaptureRig(t, agent.Exotel, tc.change)
+			rig := newCapturingRig(t, agent.Exotel, tc.change)
 			if tc.away {
-				captureRig.s3.Stop(t)
+				rig.s3.Stop(t)
 			}
-			if _, err := captureRig.call(captureRig.url+"/"+token, nil); err != nil {
+			if _, err := rig.call(rig.url+"/"+token, nil); err != nil {
 				t.Errorf("the call: %v", err)
 			}
-			if recording := captureRig.recording(); recording.State != store.StateFailed ||
+			if recording := rig.recording(); recording.State != store.StateFailed ||
 				recording.LastErrorCode != tc.want {
 				t.Errorf("the recording: %+v", recording)
 			}
@@ -246,12 +220,12 @@ func (s *silentStore) BeginCapture(ctx context.Context, c store.Capture) error {
 // lost; if the pod lives, it is not.
 func TestCaptureOfASilentPod(t *testing.T) {
 	open := make(chan struct{})
-	captureRig := newCaptureRig(t, agent.Exotel, func(o *capture.Options) {
+	rig := newCapturingRig(t, agent.Exotel, func(o *capture.Options) {
 		o.Store = &silentStore{Dataplane: o.Store.(*store.Dataplane), open: open}
 	})
 	talk := make(chan error, 1)
 	go func() {
-		_, err := captureRig.call(captureRig.url+"/"+token, func(s *exotelsim.Stream) {
+		_, err := rig.call(rig.url+"/"+token, func(s *exotelsim.Stream) {
 			s.Duration = time.Second
 			s.Expect = nil
 			s.Linger = 0
@@ -259,17 +233,17 @@ func TestCaptureOfASilentPod(t *testing.T) {
 		talk <- err
 	}()
 	// Then the next heartbeat, which would cut it off, is seconds away.
-	soon.Holds(captureRig.t, "its row knows the call", func() bool {
-		list, _, err := captureRig.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{
+	soon.Holds(rig.t, "its row knows the call", func() bool {
+		list, _, err := rig.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{
 			Live:    true,
 			CallSID: "call1",
 		})
 		return err == nil && len(list) == 1
 	})
-	if n, _, err := captureRig.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
+	if n, _, err := rig.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
 		t.Fatalf("%d sessions are held for orphans, %v", n, err)
 	}
-	if recording := captureRig.recording(); recording.State != store.StateFailed ||
+	if recording := rig.recording(); recording.State != store.StateFailed ||
 		recording.LastErrorCode != capture.CodePodLost ||
 		recording.LastError == "" {
 		t.Errorf("while nothing is heard of the pod: %+v", recording)
@@ -279,11 +253,11 @@ func TestCaptureOfASilentPod(t *testing.T) {
 	}
 	close(open)
 	var r store.Recording
-	soon.Holds(captureRig.t, "it is uploaded after all", func() bool {
-		r = captureRig.recording()
+	soon.Holds(rig.t, "it is uploaded after all", func() bool {
+		r = rig.recording()
 		return r.State == store.StateUploaded
 	})
-	if _, left, _ := captureRig.channels(r.Key); r.LastErrorCode != "" || len(spoken(left)) < 8000 {
+	if _, left, _ := rig.channels(r.Key); r.LastErrorCode != "" || len(spoken(left)) < 8000 {
 		t.Errorf("the recording: %+v, and the caller speaks in %d bytes", r, len(spoken(left)))
 	}
 }

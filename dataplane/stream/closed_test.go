@@ -15,14 +15,14 @@ import (
 // TestEndedFromOutside : a call that a person closes, and one whose row a janitor has ended, end as what they are: for both sides, in the
 // row, and in the metric. While they talk their counts are in the database.
 func TestEndedFromOutside(t *testing.T) {
-	wireRig := newWireRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
-	db, err := store.OpenDataplane(t.Context(), wireRig.pg.DataplaneDSN, store.Options{MaxConns: 2})
+	rig := newWiredRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
+	db, err := store.OpenDataplane(t.Context(), rig.pg.DataplaneDSN, store.Options{MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	orphan := func(id string) error {
-		conn, err := pgx.Connect(t.Context(), wireRig.pg.AdminDSN)
+		conn, err := pgx.Connect(t.Context(), rig.pg.AdminDSN)
 		if err != nil {
 			return err
 		}
@@ -39,20 +39,20 @@ func TestEndedFromOutside(t *testing.T) {
 		end  func(id string) error
 	}{
 		bridge.Closed: {1000, func(id string) error {
-			_, err := db.CloseStream(t.Context(), wireRig.tenant.ID, id, store.Origin{})
+			_, err := db.CloseStream(t.Context(), rig.tenant.ID, id, store.Origin{})
 			return err
 		}},
 		bridge.Orphaned: {1001, orphan},
 	} {
 		t.Run(string(reason), func(t *testing.T) {
-			wireRig.t = t
+			rig.t = t
 			callSID := "call-" + string(reason)
-			exotel, agent := wireRig.begin(callSID)
+			exotel, agent := rig.begin(callSID)
 			exotel.Text(media(1))
 			agent.Expect(media(1))
 			agent.Text(media(2))
 			exotel.Expect(media(2))
-			streamSession := wireRig.counted(db, callSID, 3, 1)
+			streamSession := rig.counted(db, callSID, 3, 1)
 			if err := tc.end(streamSession.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -62,11 +62,11 @@ func TestEndedFromOutside(t *testing.T) {
 			if diff := cmp.Diff([]closed{want, want}, []closed{closedWith(exotel), <-told}); diff != "" {
 				t.Errorf("the sides were told (-want +got):\n%s", diff)
 			}
-			wireRig.nothingLeft()
-			if diff := cmp.Diff([]row{{Reason: string(reason), Ended: true}}, wireRig.rows(callSID)); diff != "" {
+			rig.nothingLeft()
+			if diff := cmp.Diff([]row{{Reason: string(reason), Ended: true}}, rig.rows(callSID)); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
-			if streamSession := wireRig.counted(
+			if streamSession := rig.counted(
 				db,
 				callSID,
 				3,
@@ -75,7 +75,7 @@ func TestEndedFromOutside(t *testing.T) {
 				streamSession.ToExotel.Bytes == 0 {
 				t.Errorf("its bytes are not in the row: %+v", streamSession)
 			}
-			if n, drained := wireRig.ends(reason), wireRig.ends(bridge.Drained); n != 1 || drained != 0 {
+			if n, drained := rig.ends(reason), rig.ends(bridge.Drained); n != 1 || drained != 0 {
 				t.Errorf("%v ends of %s are counted, and %v of drained", n, reason, drained)
 			}
 		})
@@ -83,7 +83,7 @@ func TestEndedFromOutside(t *testing.T) {
 }
 
 // counted returns a call's session once its row has these numbers of frames.
-func (r *wireRig) counted(db *store.Dataplane, callSID string, toAgent, toExotel int64) (s store.StreamSession) {
+func (r *rig) counted(db *store.Dataplane, callSID string, toAgent, toExotel int64) (s store.StreamSession) {
 	r.t.Helper()
 	soon.Holds(r.t, "the frames are in the row", func() bool {
 		list, _, err := db.StreamSessions(r.t.Context(), r.tenant.ID, store.StreamFilter{CallSID: callSID})

@@ -15,8 +15,8 @@ import (
 
 // TestMalformedHandshakes : each is answered with a problem before anything is done for it: no agent is dialled, no session begins.
 func TestMalformedHandshakes(t *testing.T) {
-	wireRig := newWireRig(t, nil)
-	good := wstest.Request(wireRig.path)
+	rig := newWiredRig(t, nil)
+	good := wstest.Request(rig.path)
 	without := func(header string) string {
 		before, rest, _ := strings.Cut(good, header)
 		_, after, _ := strings.Cut(rest, "\r\n")
@@ -44,12 +44,12 @@ func TestMalformedHandshakes(t *testing.T) {
 		"connection closes":   {instead("Connection: Upgrade", "Connection: close"), 426, reasonNoWebSocket},
 		"post":                {instead("GET", "POST"), 405, reasonMethod},
 		"put":                 {instead("GET", "PUT"), 405, reasonMethod},
-		"path escapes":        {instead(wireRig.path, "/audio/exotel/acme%2fsupport/"+token+"/x/y"), 404, reasonPath},
-		"dots":                {instead(wireRig.path, PathPrefix+"acme/../globex/sales/x"), 404, reasonPath},
+		"path escapes":        {instead(rig.path, "/audio/exotel/acme%2fsupport/"+token+"/x/y"), 404, reasonPath},
+		"dots":                {instead(rig.path, PathPrefix+"acme/../globex/sales/x"), 404, reasonPath},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := wireRig.refused(tc.wantReason)
-			resp, err := wstest.Connect(t, wireRig.address).Ask(tc.request + "\r\n")
+			before := rig.refused(tc.wantReason)
+			resp, err := wstest.Connect(t, rig.address).Ask(tc.request + "\r\n")
 			if err == nil {
 				err = isProblem(resp, tc.wantStatus)
 			}
@@ -59,16 +59,16 @@ func TestMalformedHandshakes(t *testing.T) {
 			if tc.wantStatus == 426 && resp.Header.Get("Upgrade") != "websocket" {
 				t.Error("426 without Upgrade")
 			}
-			if n := wireRig.refused(tc.wantReason) - before; n != 1 {
+			if n := rig.refused(tc.wantReason) - before; n != 1 {
 				t.Errorf("%v are counted as %s", n, tc.wantReason)
 			}
 		})
 	}
-	wireRig.untouched()
+	rig.untouched()
 }
 
 // untouched : nothing was done: no agent dialled, no session ever, no place taken.
-func (r *wireRig) untouched() {
+func (r *rig) untouched() {
 	r.t.Helper()
 	r.nothingLeft()
 	if rows := r.rows(""); len(rows) != 0 {
@@ -85,8 +85,8 @@ func (r *wireRig) untouched() {
 // TestHandshakesOfAllKinds checks that additions that RFC 6455 and 7692 allow are accepted, and that the answer agrees
 // to nothing that is not implemented.
 func TestHandshakesOfAllKinds(t *testing.T) {
-	wireRig := newWireRig(t, nil)
-	good := wstest.Request(wireRig.path)
+	rig := newWiredRig(t, nil)
+	good := wstest.Request(rig.path)
 	for name, request := range map[string]string{
 		"plain":           good,
 		"subprotocols":    good + "Sec-WebSocket-Protocol: chat, superchat\r\n",
@@ -100,10 +100,10 @@ func TestHandshakesOfAllKinds(t *testing.T) {
 		"many versions":    strings.Replace(good, "Version: 13", "Version: 8, 13", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			wireRig.t = t
+			rig.t = t
 			answered := make(chan *wstest.Peer, 1)
-			go func() { answered <- wireRig.answer() }()
-			exotel := wstest.Connect(t, wireRig.address)
+			go func() { answered <- rig.answer() }()
+			exotel := wstest.Connect(t, rig.address)
 			resp, err := exotel.Ask(request + "\r\n")
 			agent := <-answered
 			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || agent == nil {
@@ -119,7 +119,7 @@ func TestHandshakesOfAllKinds(t *testing.T) {
 			exotel.Text(stop)
 			closedWith(agent)
 			closedWith(exotel)
-			wireRig.nothingLeft()
+			rig.nothingLeft()
 		})
 	}
 }
@@ -127,35 +127,35 @@ func TestHandshakesOfAllKinds(t *testing.T) {
 // TestPipelined checks that bytes right after the handshake request are refused, and that the agent's connection is
 // closed.
 func TestPipelined(t *testing.T) {
-	wireRig := newWireRig(t, nil)
-	exotel := wstest.Connect(t, wireRig.address)
-	exotel.Bytes([]byte(wstest.Request(wireRig.path) + "\r\n" + string(wstest.FrameBytes(0x81, true, connected))))
-	agent := wireRig.answer()
+	rig := newWiredRig(t, nil)
+	exotel := wstest.Connect(t, rig.address)
+	exotel.Bytes([]byte(wstest.Request(rig.path) + "\r\n" + string(wstest.FrameBytes(0x81, true, connected))))
+	agent := rig.answer()
 	if _, err := agent.Read(); err == nil {
 		t.Error("the agent was told something")
 	}
 	if _, err := exotel.Read(); err == nil {
 		t.Error("the connection was taken")
 	}
-	wireRig.nothingLeft()
-	if rows := wireRig.rows(
+	rig.nothingLeft()
+	if rows := rig.rows(
 		"",
 	); len(rows) != 1 || rows[0].Reason != registry.ReasonFailed ||
-		wireRig.refused(reasonHandshake) != 1 {
+		rig.refused(reasonHandshake) != 1 {
 		t.Errorf("the session: %+v", rows)
 	}
 }
 
 // TestClientGoes : a client that goes while its agent is dialled leaves no session, and no blame for the agent.
 func TestClientGoes(t *testing.T) {
-	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = time.Minute })
-	exotel := wstest.Connect(t, wireRig.address)
-	exotel.Bytes([]byte(wstest.Request(wireRig.path) + "\r\n"))
-	agent, err := wireRig.accept()
+	rig := newWiredRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = time.Minute })
+	exotel := wstest.Connect(t, rig.address)
+	exotel.Bytes([]byte(wstest.Request(rig.path) + "\r\n"))
+	agent, err := rig.accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := wireRig.h.places.InUse(); n != 1 {
+	if n := rig.h.places.InUse(); n != 1 {
 		t.Errorf("%d places are taken while the agent is dialled", n)
 	}
 	exotel.Reset()
@@ -163,16 +163,16 @@ func TestClientGoes(t *testing.T) {
 	if _, err := io.Copy(io.Discard, agent); errors.Is(err, io.ErrNoProgress) || isTimeout(err) {
 		t.Errorf("the agent's connection is still there: %v", err)
 	}
-	wireRig.nothingLeft()
+	rig.nothingLeft()
 	blamed := 0.0
 	for _, reason := range dialReasons() {
-		blamed += value(t, wireRig.h.m.dials[reason])
+		blamed += value(t, rig.h.m.dials[reason])
 	}
-	if len(wireRig.rows("")) != 0 || wireRig.refused(reasonGone) != 1 || blamed != 0 {
+	if len(rig.rows("")) != 0 || rig.refused(reasonGone) != 1 || blamed != 0 {
 		t.Errorf(
 			"sessions %+v, %v counted as gone, %v of the agent",
-			wireRig.rows(""),
-			wireRig.refused(reasonGone),
+			rig.rows(""),
+			rig.refused(reasonGone),
 			blamed,
 		)
 	}
@@ -186,18 +186,18 @@ func isTimeout(err error) bool {
 // TestPlaces tests that handshakes whose agent hangs take a quarter of the places, that more are refused at once,
 // and that the places are given back.
 func TestPlaces(t *testing.T) {
-	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) {
+	rig := newWiredRig(t, func(o *Options, _ *registry.Options) {
 		o.MaxHandshakes = 12
 		o.DialWithin = time.Second
 	})
 	var hanging []*wstest.Peer
 	for range 3 {
-		peer := wstest.Connect(t, wireRig.address)
-		peer.Bytes([]byte(wstest.Request(wireRig.path) + "\r\n"))
+		peer := wstest.Connect(t, rig.address)
+		peer.Bytes([]byte(wstest.Request(rig.path) + "\r\n"))
 		hanging = append(hanging, peer)
 	}
-	soon.Holds(wireRig.t, "the tenant's places are taken", func() bool { return wireRig.h.places.InUse() == 3 })
-	resp, err := wstest.Connect(t, wireRig.address).Ask(wstest.Request(wireRig.path) + "\r\n")
+	soon.Holds(rig.t, "the tenant's places are taken", func() bool { return rig.h.places.InUse() == 3 })
+	resp, err := wstest.Connect(t, rig.address).Ask(wstest.Request(rig.path) + "\r\n")
 	if err != nil || isProblem(resp, http.StatusServiceUnavailable) != nil || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many was answered %+v, %v", resp, err)
 	}
@@ -206,21 +206,21 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("a hanging agent's was answered %+v, %v", resp, err)
 		}
 	}
-	wireRig.nothingLeft()
-	if got := value(t, wireRig.h.m.dials[dialTimeout]); got != 3 {
+	rig.nothingLeft()
+	if got := value(t, rig.h.m.dials[dialTimeout]); got != 3 {
 		t.Errorf("%v time-outs are counted", got)
 	}
-	wireRig.audio(func(a *tenantconfig.Audio) { a.AgentURL = wireRig.agent.URL() })
-	if _, err := wireRig.call(wireRig.url+"/"+token, nil); err != nil {
+	rig.audio(func(a *tenantconfig.Audio) { a.AgentURL = rig.agent.URL() })
+	if _, err := rig.call(rig.url+"/"+token, nil); err != nil {
 		t.Errorf("the next call: %v", err)
 	}
 }
 
 // TestNoSecrets : whatever is refused, no secret of it is in the log, a metric or an answer.
 func TestNoSecrets(t *testing.T) {
-	wireRig := newWireRig(t, nil)
+	rig := newWiredRig(t, nil)
 	const wrong = "a-wrong-secret-that-nobody-may-read"
-	oneTimeToken := mint(wireRig.h.o.Key(), "globex/sales", "call", time.Now())
+	oneTimeToken := mint(rig.h.o.Key(), "globex/sales", "call", time.Now())
 	var said strings.Builder
 	for _, request := range []string{
 		wstest.Request(PathPrefix + "acme/support/" + wrong),
@@ -230,7 +230,7 @@ func TestNoSecrets(t *testing.T) {
 		wstest.Request(PathPrefix+"acme/support") + "Authorization: Basic " + wrong + "\r\n",
 		wstest.Request(PathPrefix + wrong + "/x/y/z/" + wrong),
 	} {
-		resp, err := wstest.Connect(t, wireRig.address).Ask(request + "\r\n")
+		resp, err := wstest.Connect(t, rig.address).Ask(request + "\r\n")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,18 +240,18 @@ func TestNoSecrets(t *testing.T) {
 		}
 		said.Write(body)
 	}
-	_ = wireRig.agents.Close() // an agent that is away, whose URL has a key
+	_ = rig.agents.Close() // an agent that is away, whose URL has a key
 	if resp, err := wstest.Connect(
 		t,
-		wireRig.address,
+		rig.address,
 	).Ask(
-		wstest.Request(wireRig.path) + "\r\n",
+		wstest.Request(rig.path) + "\r\n",
 	); err != nil ||
 		isProblem(resp, http.StatusBadGateway) != nil {
 		t.Errorf("answered %+v, %v", resp, err)
 	}
-	said.WriteString(wireRig.log.String())
-	families, err := wireRig.registry.Gather()
+	said.WriteString(rig.log.String())
+	families, err := rig.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -208,8 +208,8 @@ func TestRefusals(t *testing.T) {
 
 // TestTenantLimit : a stream beyond the limit of its tenant is told so with a close code; its peer need not be kind. Nothing is left of it.
 func TestTenantLimit(t *testing.T) {
-	wireRig := newWireRig(t, nil)
-	wireRig.audio(func(a *tenantconfig.Audio) { a.MaxStreams = 0 })
+	rig := newWiredRig(t, nil)
+	rig.audio(func(a *tenantconfig.Audio) { a.MaxStreams = 0 })
 	for name, tc := range map[string]struct {
 		peer func(*wstest.Peer) closed
 		want closed
@@ -227,20 +227,20 @@ func TestTenantLimit(t *testing.T) {
 		"one that goes": {func(p *wstest.Peer) closed { p.Reset(); return closed{} }, closed{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wireRig.t = t
-			before := wireRig.refused(reasonTenantLimit)
+			rig.t = t
+			before := rig.refused(reasonTenantLimit)
 			dialled := make(chan *wstest.Peer, 1)
-			go func() { dialled <- wireRig.answer() }()
-			peer := wstest.Dial(t, wireRig.address, wireRig.path)
+			go func() { dialled <- rig.answer() }()
+			peer := wstest.Dial(t, rig.address, rig.path)
 			if diff := cmp.Diff(tc.want, tc.peer(peer)); diff != "" {
 				t.Errorf("it was told (-want +got):\n%s", diff)
 			}
 			if _, err := (<-dialled).Read(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the agent heard of it, or is still connected: %v", err)
 			}
-			wireRig.nothingLeft()
-			if n := wireRig.refused(reasonTenantLimit) - before; n != 1 || len(wireRig.rows("")) != 0 {
-				t.Errorf("%v refusals are counted, and %d rows written", n, len(wireRig.rows("")))
+			rig.nothingLeft()
+			if n := rig.refused(reasonTenantLimit) - before; n != 1 || len(rig.rows("")) != 0 {
+				t.Errorf("%v refusals are counted, and %d rows written", n, len(rig.rows("")))
 			}
 		})
 	}

@@ -3,9 +3,11 @@ package stream
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +25,10 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 const (
@@ -41,36 +46,21 @@ type rig struct {
 	t       *testing.T
 	h       *Handler
 	url     string        // of the tenant's streams
+	address string        // of the endpoint
+	path    string        // of a stream that is let in
 	another func() string // serves a second pod, and returns its url
 	agent   *agentsim.Server
+	agents  net.Listener // of the agent that a test plays; see newWiredRig
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 	tenant  tenantconfig.Tenant
 	live    *registry.Registry
 	now     atomic.Pointer[time.Time]
-	log     *lockedBuffer
+	log     *logtest.Buffer
+	s3      *s3test.Server // of the tenant's captures; see newCapturingRig
 
 	pg       *pgtest.Server
+	db       *store.Dataplane
 	registry *prometheus.Registry
-}
-
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-// Write appends.
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-// String is all of it.
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *registry.Options)) *rig {
@@ -80,17 +70,19 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	pg := pgtest.New(t)
-	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
 	protocol := agentOptions.Protocol
 	if protocol == "" {
 		protocol = agent.Exotel
 	}
-	r := &rig{t: t, agent: server, log: &lockedBuffer{}, pg: pg, registry: prometheus.NewPedanticRegistry()}
+	pg := pgtest.New(t)
+	r := &rig{
+		t:        t,
+		agent:    server,
+		log:      &logtest.Buffer{},
+		pg:       pg,
+		db:       storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane),
+		registry: prometheus.NewPedanticRegistry(),
+	}
 	r.set(tenantconfig.Tenant{
 		ID:  "acme/support",
 		UID: "1",
@@ -105,7 +97,7 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 			}},
 		},
 	})
-	sessions := registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
+	sessions := registry.Options{Store: r.db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
 	options := Options{
 		Tenants:       r.tenants.Load,
 		Key:           func() []byte { return []byte("the ring's") },
@@ -119,6 +111,12 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 		change(&options, &sessions)
 	}
 	r.h, r.live, r.url = pod(t, options, sessions)
+	endpoint, err := url.Parse(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.address = endpoint.Host
+	r.path = endpoint.Path + "/" + token
 	r.another = func() string {
 		options.Metrics = prometheus.NewPedanticRegistry()
 		sessions.Pod = "another"

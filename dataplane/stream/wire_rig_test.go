@@ -4,42 +4,27 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
-// wireRig is a rig whose two peers are the test's, byte by byte.
-type wireRig struct {
-	*rig
-	address string // of the endpoint
-	path    string // of a stream that is let in
-	agents  net.Listener
-}
-
-func newWireRig(t *testing.T, change func(*Options, *registry.Options)) *wireRig {
+// newWiredRig returns a rig whose two peers are the test's, byte by byte.
+func newWiredRig(t *testing.T, change func(*Options, *registry.Options)) *rig {
 	t.Helper()
-	r := &wireRig{rig: newRig(t, agentsim.Options{}, func(o *Options, l *registry.Options) {
+	r := newRig(t, agentsim.Options{}, func(o *Options, l *registry.Options) {
 		o.Bridge.CloseWithin = 500 * time.Millisecond
 		if change != nil {
 			change(o, l)
 		}
-	})}
-	address, err := url.Parse(r.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.address = address.Host
-	r.path = address.Path + "/" + token
+	})
 	r.agents = listen(t)
 	r.audio(func(a *tenantconfig.Audio) { a.AgentURL = "ws://" + r.agents.Addr().String() + "/stream?key=hush" })
 	return r
@@ -56,7 +41,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 // accept is the connection of the next dial to the agent.
-func (r *wireRig) accept() (net.Conn, error) {
+func (r *rig) accept() (net.Conn, error) {
 	_ = r.agents.(*net.TCPListener).SetDeadline(time.Now().Add(wstest.Patience))
 	conn, err := r.agents.Accept()
 	if err == nil {
@@ -66,7 +51,7 @@ func (r *wireRig) accept() (net.Conn, error) {
 }
 
 // answer is the agent of the next dial.
-func (r *wireRig) answer() *wstest.Peer {
+func (r *rig) answer() *wstest.Peer {
 	conn, err := r.accept()
 	if err != nil {
 		r.t.Errorf("nobody dialled the agent: %v", err)
@@ -76,7 +61,7 @@ func (r *wireRig) answer() *wstest.Peer {
 }
 
 // begin opens a stream, up to its start.
-func (r *wireRig) begin(callSID string) (exotel, agent *wstest.Peer) {
+func (r *rig) begin(callSID string) (exotel, agent *wstest.Peer) {
 	r.t.Helper()
 	answered := make(chan *wstest.Peer, 1)
 	go func() { answered <- r.answer() }()
@@ -97,30 +82,18 @@ type row struct {
 }
 
 // rows of a call's sessions; of all, if it has no name.
-func (r *wireRig) rows(callSID string) []row {
+func (r *rig) rows(callSID string) []row {
 	r.t.Helper()
-	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(r.t.Context()) }()
-	found, err := conn.Query(
-		r.t.Context(),
+	return pgtest.Rows[row](
+		r.t,
+		r.pg,
 		`SELECT end_reason, ended_at IS NOT NULL, reconnected FROM stream_sessions WHERE $1 IN ('', call_sid)`,
 		callSID,
 	)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	list, err := pgx.CollectRows(found, pgx.RowToStructByPos[row])
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return list
 }
 
 // nothingLeft : no bridge, no session, no place of the handshakes' bound, and no row without an end.
-func (r *wireRig) nothingLeft() {
+func (r *rig) nothingLeft() {
 	r.t.Helper()
 	soon.Holds(r.t, "nothing is left", func() bool {
 		places := r.h.places.InUse() + r.h.bodies.InUse() + r.h.redials.InUse()

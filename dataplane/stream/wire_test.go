@@ -15,7 +15,7 @@ import (
 )
 
 // eitherSide runs a case with each peer in the role of the one that misbehaves, and looks at what is left behind.
-func eitherSide(t *testing.T, r *wireRig, want bridge.Reason, test func(t *testing.T, from, to *wstest.Peer)) {
+func eitherSide(t *testing.T, r *rig, want bridge.Reason, test func(t *testing.T, from, to *wstest.Peer)) {
 	t.Helper()
 	for name, fromAgent := range map[string]bool{"from Exotel": false, "from the agent": true} {
 		t.Run(name, func(t *testing.T) {
@@ -40,13 +40,13 @@ func eitherSide(t *testing.T, r *wireRig, want bridge.Reason, test func(t *testi
 
 // TestViolations : who breaks RFC 6455 is closed with its code; the other side is told why, the session has its end, and nothing is left.
 func TestViolations(t *testing.T) {
-	wireRig := newWireRig(t, nil)
+	rig := newWiredRig(t, nil)
 	for name, tc := range wstest.Violations() {
 		if tc.Ended {
 			continue // it is a close
 		}
 		t.Run(name, func(t *testing.T) {
-			eitherSide(t, wireRig, bridge.ProtocolError, func(t *testing.T, from, to *wstest.Peer) {
+			eitherSide(t, rig, bridge.ProtocolError, func(t *testing.T, from, to *wstest.Peer) {
 				told := make(chan closed, 1)
 				go func() { told <- closedWith(to) }()
 				_, _ = from.Write(tc.Frames(from.Client)) // it may be closed before it took all
@@ -77,13 +77,13 @@ func closedWith(p *wstest.Peer) closed {
 
 // TestCloseCodes : of every code that there is, which end a call in order and which break the protocol.
 func TestCloseCodes(t *testing.T) {
-	wireRig := newWireRig(t, nil)
+	rig := newWiredRig(t, nil)
 	for code, valid := range wstest.CloseCodes() {
 		for name, payload := range map[string]string{"bare": "", "with a text": "so long, ünd fare well"} {
 			t.Run(name, func(t *testing.T) {
-				wireRig.t = t
+				rig.t = t
 				callSID := "close"
-				exotel, agent := wireRig.begin(callSID)
+				exotel, agent := rig.begin(callSID)
 				exotel.Send(
 					0x88,
 					string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload,
@@ -103,7 +103,7 @@ func TestCloseCodes(t *testing.T) {
 				if got := closedWith(exotel); got.Code != wantSelf {
 					t.Errorf("%d was answered %+v, want %d", code, got, wantSelf)
 				}
-				wireRig.nothingLeft()
+				rig.nothingLeft()
 			})
 		}
 	}
@@ -111,9 +111,9 @@ func TestCloseCodes(t *testing.T) {
 
 // TestAgentsCloseCodes : only an agent that fell over or restarts is lost; the others ended the call on purpose. Exotel's flow goes on.
 func TestAgentsCloseCodes(t *testing.T) {
-	wireRig := newWireRig(t, nil)
+	rig := newWiredRig(t, nil)
 	for code, valid := range wstest.CloseCodes() {
-		exotel, agent := wireRig.begin("call")
+		exotel, agent := rig.begin("call")
 		agent.Send(0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))) //nolint:gosec // all fit
 		want := closed{1000, "agent_closed"}
 		switch {
@@ -126,12 +126,12 @@ func TestAgentsCloseCodes(t *testing.T) {
 			t.Errorf("%d: Exotel was told (-want +got):\n%s", code, diff)
 		}
 	}
-	wireRig.nothingLeft()
+	rig.nothingLeft()
 }
 
 // TestTolerated : what RFC 6455 allows, however rare, arrives whole and in order.
 func TestTolerated(t *testing.T) {
-	wireRig := newWireRig(t, nil)
+	rig := newWiredRig(t, nil)
 	long := `{"event":"media","stream_sid":"s1","media":{"payload":"` + strings.Repeat("AAAA", 100_000/3) + `"}}`
 	for name, tc := range map[string]struct {
 		send func(p *wstest.Peer)
@@ -166,7 +166,7 @@ func TestTolerated(t *testing.T) {
 		}, []string{dtmf}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eitherSide(t, wireRig, bridge.CallEnded, func(_ *testing.T, from, to *wstest.Peer) {
+			eitherSide(t, rig, bridge.CallEnded, func(_ *testing.T, from, to *wstest.Peer) {
 				tc.send(from)
 				to.Expect(tc.want...)
 				if from.Client {
@@ -183,8 +183,8 @@ func TestTolerated(t *testing.T) {
 
 // TestPings : each is answered with its own data, and never reaches the other side.
 func TestPings(t *testing.T) {
-	wireRig := newWireRig(t, nil)
-	exotel, agent := wireRig.begin("call")
+	rig := newWiredRig(t, nil)
+	exotel, agent := rig.begin("call")
 	for _, p := range []*wstest.Peer{exotel, agent} {
 		for _, data := range []string{"", "a", strings.Repeat("x", 125)} {
 			p.Send(0x89, data)
@@ -199,7 +199,7 @@ func TestPings(t *testing.T) {
 
 // TestGone : peers that go without a word.
 func TestGone(t *testing.T) {
-	wireRig := newWireRig(t, nil)
+	rig := newWiredRig(t, nil)
 	for name, tc := range map[string]struct {
 		exotel, agent func(*wstest.Peer)
 		want          bridge.Reason
@@ -225,8 +225,8 @@ func TestGone(t *testing.T) {
 		"agent, within a message": {agent: cutMessage, want: bridge.AgentLost, wantTold: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wireRig.t = t
-			exotel, agent := wireRig.begin("call " + name)
+			rig.t = t
+			exotel, agent := rig.begin("call " + name)
 			other := exotel
 			if tc.exotel != nil {
 				tc.exotel(exotel)
@@ -237,8 +237,8 @@ func TestGone(t *testing.T) {
 			if diff := cmp.Diff(closed{tc.wantTold, string(tc.want)}, closedWith(other)); diff != "" {
 				t.Errorf("the other side was told (-want +got):\n%s", diff)
 			}
-			wireRig.nothingLeft()
-			if diff := cmp.Diff([]row{{Reason: string(tc.want), Ended: true}}, wireRig.rows("call "+name)); diff != "" {
+			rig.nothingLeft()
+			if diff := cmp.Diff([]row{{Reason: string(tc.want), Ended: true}}, rig.rows("call "+name)); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
 		})
@@ -261,11 +261,11 @@ func cutMessage(p *wstest.Peer) {
 func TestDead(t *testing.T) {
 	for name, exotelDies := range map[string]bool{"Exotel": true, "agent": false} {
 		t.Run(name, func(t *testing.T) {
-			wireRig := newWireRig(t, func(o *Options, _ *registry.Options) {
+			rig := newWiredRig(t, func(o *Options, _ *registry.Options) {
 				o.Bridge.PingEvery = 300 * time.Millisecond
 				o.Bridge.PongWithin = 200 * time.Millisecond
 			})
-			exotel, agent := wireRig.begin("call")
+			exotel, agent := rig.begin("call")
 			alive := exotel
 			want := closed{1000, string(bridge.AgentLost)}
 			if exotelDies {
@@ -274,7 +274,7 @@ func TestDead(t *testing.T) {
 			if diff := cmp.Diff(want, answering(alive)); diff != "" {
 				t.Errorf("the other side was told (-want +got):\n%s", diff)
 			}
-			wireRig.nothingLeft()
+			rig.nothingLeft()
 		})
 	}
 }
