@@ -27,6 +27,7 @@ func isAudio(head []byte) bool {
 	return isMPEG(bytes.TrimLeft(head, "\x00")) || isCutMPEG(head)
 }
 
+// at reports whether head has the text want at offset at.
 func at(head []byte, at int, want string) bool {
 	return len(head) >= at+len(want) && string(head[at:at+len(want)]) == want
 }
@@ -171,6 +172,8 @@ type mpegFrame struct {
 	samples, side int
 }
 
+// readFrame decodes the header of an MPEG audio frame. It returns false for reserved values, free
+// bit rates and layer I.
 func readFrame(b []byte) (f mpegFrame, ok bool) {
 	if len(b) < minHeader || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
 		return f, false

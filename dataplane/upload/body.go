@@ -57,6 +57,7 @@ func (s *source) open(ctx context.Context, rawURL string) (*body, error) {
 	return b, nil
 }
 
+// begin checks the answer's headers and the first bytes, and stores what a resumed request must match.
 func (b *body) begin(resp *http.Response) error {
 	b.cur.ReadCloser = resp.Body
 	b.size = resp.ContentLength
@@ -79,6 +80,8 @@ func validatorOf(h http.Header) (name, value string) {
 	return "", ""
 }
 
+// checkAnswer returns a fault for an answer that cannot be a recording: it is empty, encoded, or without
+// a length.
 func checkAnswer(resp *http.Response) error {
 	host := resp.Request.URL.Host
 	if resp.ContentLength == 0 {
@@ -244,6 +247,7 @@ func (b *body) close() {
 // extension of the object's key: that of the URL, else by content type. Both are the same at every try.
 func (b *body) extension() string { return extensionOf(b.url, b.contentType) }
 
+// extensionOf returns the file extension from the URL's path, else from the content type, else ".mp3".
 func extensionOf(rawURL, contentType string) string {
 	if address, err := url.Parse(rawURL); err == nil {
 		if ext := strings.ToLower(path.Ext(address.Path)); len(ext) > 1 && len(ext) <= 9 {

@@ -84,6 +84,7 @@ type sums struct {
 // complete tells whether everything was read. A sender that knows the length (size >= 0) need not ask for the end.
 func (d *digest) complete(size int64) bool { return d.ended || size >= 0 && d.n == size }
 
+// sums returns the digests of all bytes so far, with the ETag of an upload in parts if there were parts.
 func (d *digest) sums() sums {
 	raw := d.whole()
 	s := sums{size: d.n, md5: hex.EncodeToString(raw.MD5), sha256: hex.EncodeToString(raw.SHA256)}

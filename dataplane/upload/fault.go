@@ -85,6 +85,8 @@ func asFault(err error) *fault {
 	return storageFault(err)
 }
 
+// openFault returns the fault for an open circuit breaker. All recordings of the tenant wait until the breaker's next
+// trial.
 func openFault(open *resilience.OpenError) *fault {
 	code := CodeStorageUnavailable
 	if open.Dependency == dependencyExotel {
@@ -217,6 +219,7 @@ func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 	return f
 }
 
+// notReady returns the fault for a recording that Exotel does not have yet. The recording is tried again later.
 func notReady(format string, args ...any) *fault {
 	return &fault{kind: later, code: CodeSourceNotReady, text: fmt.Sprintf(format, args...)}
 }
@@ -232,15 +235,18 @@ func notAudio(contentType string, head []byte) *fault {
 	return &fault{kind: later, code: CodeSourceNotAudio, text: text}
 }
 
+// brokenFault returns the fault for a download that ended early or does not match. The recording is tried again later.
 func brokenFault(format string, args ...any) *fault {
 	return &fault{kind: later, code: CodeSourceBroken, text: fmt.Sprintf(format, args...)}
 }
 
+// withDetail adds the text of an error to the fault for the log. The recording's row does not get it.
 func (f *fault) withDetail(err error) *fault {
 	f.detail = words(err)
 	return f
 }
 
+// tooLarge returns the fault for a recording over the limit. The recording is not tried again.
 func tooLarge(limit int64) *fault {
 	return &fault{
 		kind: never,
@@ -253,6 +259,7 @@ func tooLarge(limit int64) *fault {
 	}
 }
 
+// databaseFault returns the fault for a database that does not answer. All recordings of the tenant wait.
 func databaseFault(err error) *fault {
 	return &fault{kind: tenantWide, code: CodeDatabaseUnavailable, text: err.Error(), cause: err}
 }
@@ -269,6 +276,7 @@ func words(err error) string {
 	return bounded.Text(err.Error(), maxWords)
 }
 
+// retryAfter returns the wait that the server asked for, or 0.
 func retryAfter(err error) time.Duration {
 	var answer *resilience.HTTPError
 	if errors.As(err, &answer) {

@@ -20,6 +20,7 @@ type keys struct {
 	read time.Time
 }
 
+// newKeys returns the tenant's temporary storage keys, which are read again from the mounted file.
 func newKeys(o Options, cfg *tenantconfig.Upload) *keys {
 	return &keys{path: o.ConfigPath, every: o.RereadKeys, log: o.Log.With("tenant", cfg.ID), cfg: cfg, read: time.Now()}
 }

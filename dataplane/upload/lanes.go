@@ -29,6 +29,7 @@ const (
 	laneWait = time.Millisecond
 )
 
+// newLanes starts the MD5 server that all transfers share.
 func newLanes() *lanes { return &lanes{server: md5simd.NewServer(), hashed: make(chan struct{})} }
 
 // close may be called once all lanes are closed.

@@ -22,20 +22,24 @@ type lease struct {
 	until  time.Time
 }
 
+// newLeases returns an empty set.
 func newLeases() *leases { return &leases{held: map[string]*lease{}} }
 
+// add registers a lease of length d from now. cancel stops the transfer when the lease is lost.
 func (l *leases) add(id string, d time.Duration, cancel context.CancelCauseFunc) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held[id] = &lease{cancel, time.Now().Add(d)}
 }
 
+// remove drops the lease of a recording that has ended.
 func (l *leases) remove(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.held, id)
 }
 
+// ids returns the recordings with a lease, in no order.
 func (l *leases) ids() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,6 +95,8 @@ func (w *worker) heartbeats(done <-chan struct{}) {
 	}
 }
 
+// beat extends all leases in one statement, and cancels the transfers whose lease another pod has taken.
+// If the database does not answer, it cancels those whose lease is over.
 func (w *worker) beat(limit time.Duration) {
 	ids := w.leases.ids()
 	if len(ids) == 0 {

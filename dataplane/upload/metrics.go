@@ -15,6 +15,7 @@ type metrics struct {
 	duration  prometheus.Histogram
 }
 
+// newMetrics registers the worker's metrics. It panics if the registry has them already.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		transfers: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -93,6 +93,8 @@ func leftOrigin(via []*http.Request) bool {
 	return false
 }
 
+// sameOrigin reports whether two URLs have the same scheme, host and port. Credentials are sent to the same origin
+// only.
 func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) }
 
 // get makes one request, with tries, and returns an answer of status want or a *fault. extra are further headers.
@@ -115,6 +117,7 @@ func (s *source) get(
 	return resp, nil
 }
 
+// once makes one request, without redirects. It returns a fault for a status that is not in want.
 func (s *source) once(ctx context.Context, rawURL string, extra http.Header, want []int) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)
 	if err != nil {
@@ -163,6 +166,7 @@ func sameService(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
 }
 
+// portOf returns the URL's port, or the default of its scheme.
 func portOf(u *url.URL) string {
 	switch {
 	case u.Port() != "":
@@ -190,6 +194,7 @@ func s3NotThere(body []byte) bool {
 		(bytes.Contains(body, []byte("<Code>AccessDenied</Code>")) || bytes.Contains(body, []byte("<Code>NoSuchKey</Code>")))
 }
 
+// expired reports whether an S3 error body says that a signed URL has expired.
 func expired(body []byte) bool { return bytes.Contains(body, []byte("Request has expired")) }
 
 // watched is a body that is cut when it brings nothing for too long.

@@ -162,6 +162,7 @@ func (t *transfer) compare(ctx context.Context, b *body) (result *store.Result, 
 	return t.result(sums), true, nil
 }
 
+// drain reads to the end with a pooled buffer, and returns the reader's error.
 func drain(r io.Reader) error {
 	buf := copyBuffers.Get().(*[]byte) // the pool makes nothing else
 	defer copyBuffers.Put(buf)
@@ -285,6 +286,7 @@ func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) 
 	return t.result(s), nil
 }
 
+// mismatch returns the fault for an object that differs from its source. The recording is uploaded again.
 func mismatch(format string, args ...any) *fault {
 	return &fault{
 		kind: later,
@@ -293,6 +295,7 @@ func mismatch(format string, args ...any) *fault {
 	}
 }
 
+// result returns what is recorded of a verified object.
 func (t *transfer) result(s sums) *store.Result {
 	return &store.Result{Bucket: t.cfg.Bucket, Key: t.key, SHA256: s.sha256, MD5: s.md5, Size: s.size}
 }

@@ -18,6 +18,7 @@ type trouble struct {
 	last   *fault
 }
 
+// episode returns the number of the current episode. A transfer remembers the number at its start.
 func (t *trouble) episode() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,6 +46,7 @@ func (t *trouble) over() {
 	t.row = 0
 }
 
+// pausedUntil returns the time before which the worker claims no recording.
 func (t *trouble) pausedUntil() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()

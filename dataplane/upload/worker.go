@@ -47,6 +47,7 @@ type worker struct {
 	returned []string
 }
 
+// newWorker returns a worker for one tenant that has claimed nothing yet.
 func newWorker(o Options, cfg *tenantconfig.Upload, db queue) *worker {
 	log := o.Log.With("tenant", cfg.ID, "owner", o.Owner)
 	return &worker{
@@ -188,6 +189,7 @@ func (w *worker) patience(awaySince time.Time, err error) (time.Time, error) {
 	return awaySince, fmt.Errorf("the database has been away for %s: %w", w.o.DatabasePatience, err)
 }
 
+// begin starts a goroutine for each claimed recording. Each has a lease and a context that ends with the lease.
 func (w *worker) begin(ctx context.Context, recs []store.Recording) {
 	for i := range recs {
 		rec := &recs[i]
@@ -241,6 +243,8 @@ func (w *worker) work(ctx context.Context, rec *store.Recording, episode int) {
 
 var errTransferTimeout = errors.New("the transfer took too long")
 
+// complete records the uploaded object. If the database does not answer in time, the lease expires and another pod
+// verifies the object.
 func (w *worker) complete(
 	ctx context.Context, log *slog.Logger, rec *store.Recording, r *store.Result, took time.Duration,
 ) {
@@ -255,6 +259,8 @@ func (w *worker) complete(
 	log.Info("uploaded", "key", r.Key, "bytes", r.Size, "took", took.Round(time.Millisecond))
 }
 
+// settleFault records a failed attempt. After a fault of the whole tenant the worker pauses: as long as the fault asks,
+// within FaultPause and two minutes.
 func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.Recording, f *fault, episode int) {
 	wait := w.o.FaultPause
 	if f.kind == tenantWide || f.kind == misconfigured {

@@ -104,6 +104,7 @@ func scanUser(row pgx.Row, more ...any) (u User, err error) {
 	return u, err
 }
 
+// orZero returns the time, or the zero time for NULL.
 func orZero(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}
@@ -157,6 +158,7 @@ func (d *Dataplane) CredentialsByID(ctx context.Context, tenant, id string) (c C
 	return d.credentials(ctx, tenant, `u.id = $2`, id)
 }
 
+// credentials returns the user that the condition selects, with the hash of the password.
 func (d *common) credentials(ctx context.Context, tenant, where string, arg any) (c Credentials, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(
@@ -237,6 +239,7 @@ func (d *common) Invite(ctx context.Context, tenant string, i Invitation, by Ori
 	})
 }
 
+// insertUser adds an account. ErrEmailTaken if the tenant has the email already.
 func insertUser(ctx context.Context, tx pgx.Tx, tenant string, u NewUser) error {
 	tag, err := tx.Exec(ctx, `INSERT INTO users (tenant, id, email, password_hash, role, email_verified_at)
 		VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END) ON CONFLICT (tenant, email) DO NOTHING`,

@@ -106,6 +106,7 @@ func setCode(ctx context.Context, tx pgx.Tx, tenant, email string, c EmailCode) 
 	return tag.RowsAffected() == 1, err
 }
 
+// choose returns a if first is true, and b otherwise.
 func choose(first bool, a, b *OutboxMail) *OutboxMail {
 	if first {
 		return a

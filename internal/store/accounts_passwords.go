@@ -130,6 +130,7 @@ func useUp(ctx context.Context, tx pgx.Tx, tenant, userID string, hash []byte) e
 	return dropResetTokens(ctx, tx, tenant, userID)
 }
 
+// dropResetTokens deletes a user's unused tokens, so that older mails no longer set a password.
 func dropResetTokens(ctx context.Context, tx pgx.Tx, tenant, userID string) error {
 	_, err := tx.Exec(
 		ctx,

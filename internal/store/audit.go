@@ -85,10 +85,12 @@ type Audit struct {
 	Reason string
 }
 
+// success returns a row for an action that succeeded.
 func (o Origin) success(action, subject string) Audit {
 	return Audit{Origin: o, Action: action, Outcome: OutcomeSuccess, Subject: subject}
 }
 
+// failure returns a row for an action that failed, with the reason.
 func (o Origin) failure(action, subject, reason string) Audit {
 	return Audit{Origin: o, Action: action, Outcome: OutcomeFailure, Subject: subject, Reason: reason}
 }
@@ -98,6 +100,7 @@ func (d *Dataplane) WriteAudit(ctx context.Context, tenant string, a Audit) erro
 	return d.oneTrip(ctx, tenant, func(b *pgx.Batch) { b.Queue(insertAuditSQL, a.values(tenant)...) })
 }
 
+// insertAudit adds a row in the transaction of the action that it describes.
 func insertAudit(ctx context.Context, tx pgx.Tx, tenant string, a Audit) error {
 	_, err := tx.Exec(ctx, insertAuditSQL, a.values(tenant)...)
 	return err
@@ -106,6 +109,7 @@ func insertAudit(ctx context.Context, tx pgx.Tx, tenant string, a Audit) error {
 const insertAuditSQL = `INSERT INTO audit_log (tenant, action, outcome, actor_id, subject, session_id, address, device, reason, request_id)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
+// values returns the row's columns in the order of insertAuditSQL. Long texts are cut to the width of their column.
 func (a Audit) values(tenant string) []any {
 	return []any{
 		tenant,
@@ -121,6 +125,7 @@ func (a Audit) values(tenant string) []any {
 	}
 }
 
+// orNull returns nil for an empty text, which PostgreSQL stores as NULL.
 func orNull(id string) *string {
 	if id == "" {
 		return nil
@@ -128,6 +133,7 @@ func orNull(id string) *string {
 	return &id
 }
 
+// addressOrNull returns nil for an invalid address. IPv4-mapped addresses become IPv4, and zones are dropped.
 func addressOrNull(a netip.Addr) *netip.Addr {
 	if !a.IsValid() {
 		return nil
@@ -182,6 +188,7 @@ func (d *Dataplane) ListAudit(
 	return list, more, err
 }
 
+// scanAudit reads a row of the audit log. A missing address stays invalid.
 func scanAudit(row pgx.CollectableRow) (r AuditRow, err error) {
 	var address *netip.Addr
 	err = row.Scan(&r.ID, &r.At, &r.Action, &r.Outcome, &r.ActorID, &r.Subject,

@@ -33,6 +33,7 @@ const callColumns = `call_sid, state, (coalesce(whole_weight, 0) & 15)::smallint
 	to_number, started_at, ended_at, conversation_seconds,
 	custom_field, recording_seconds, created_at, updated_at`
 
+// scanCall reads a row of callColumns.
 func scanCall(row pgx.CollectableRow) (c KeptCall, err error) {
 	err = c.scan(row)
 	return c, err
@@ -145,6 +146,7 @@ func (d *Operator) CallFacts(ctx context.Context, tenant, sid string) (f CallFac
 	return f, err
 }
 
+// scanStream reads what is known of a call's stream from events.
 func scanStream(row pgx.CollectableRow) (s Stream, err error) {
 	err = row.Scan(&s.SID, &s.Status, &s.DisconnectedBy, &s.Error, &s.DetailedStatus, &s.Seconds)
 	return s, err

@@ -19,6 +19,7 @@ func (e *Event) Weights() (whole, legs outcome.Weight) {
 	return statement.Weight(), legs
 }
 
+// statements returns what the event says of the whole call, and the greatest weight of what it says of legs.
 func (e *Event) statements() (whole outcome.Statement, legs outcome.Weight) {
 	whole = outcome.Statement{
 		Whole:   true,

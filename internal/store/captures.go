@@ -57,6 +57,7 @@ type CaptureEnd struct {
 	Code, Message string
 }
 
+// state returns the state of the row after this end.
 func (e CaptureEnd) state() string {
 	if e.Failed {
 		return string(StateFailed)
@@ -125,6 +126,7 @@ func (d *Dataplane) FinishCapture(ctx context.Context, ref CaptureRef, pod strin
 	)
 }
 
+// heldCapture runs a statement on a capture's row. ErrLeaseLost if it changes no row: another pod has it.
 func (d *Dataplane) heldCapture(ctx context.Context, ref CaptureRef, sql string, args ...any) error {
 	var lost bool
 	err := d.oneTrip(ctx, ref.Tenant, func(b *pgx.Batch) {
@@ -150,6 +152,7 @@ func (d *Dataplane) ReleaseCaptures(ctx context.Context, pod string, refs []Capt
 	return err
 }
 
+// touchCaptures reports which of the captures still belong to the pod, and moves their heartbeat.
 func (d *Dataplane) touchCaptures(
 	ctx context.Context, pod string, refs []CaptureRef, at string,
 ) (map[CaptureRef]bool, error) {
@@ -185,6 +188,7 @@ func (d *Dataplane) touchCaptures(
 const captureRow = `c.tenant, c.id, c.session::text, c.call_sid, c.pod, c.bucket, c.object_key, c.upload_id, ` +
 	`c.created_at`
 
+// scanCapture reads a row of captureRow.
 func scanCapture(row pgx.CollectableRow) (c Capture, err error) {
 	err = row.Scan(&c.Tenant, &c.ID, &c.Session, &c.CallSID, &c.Pod, &c.Bucket, &c.Key, &c.UploadID, &c.CreatedAt)
 	return c, err

@@ -136,6 +136,7 @@ func explain(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
+// explainServer maps an error of the server to the errors of this package, by its SQLSTATE.
 func explainServer(pg *pgconn.PgError) error {
 	text := dbconn.Explain(pg)
 	switch {

@@ -106,6 +106,8 @@ func (t *timedTx) Commit(ctx context.Context) error { return t.end(ctx, t.Tx.Com
 // Rollback ends the transaction.
 func (t *timedTx) Rollback(ctx context.Context) error { return t.end(ctx, t.Tx.Rollback) }
 
+// end commits or rolls back with a deadline of its own, so that an expired statement deadline does not prevent the
+// rollback.
 func (t *timedTx) end(ctx context.Context, how func(context.Context) error) error {
 	defer t.cancel()
 	ctx, cancel := t.timed.bound(ctx)

@@ -145,6 +145,7 @@ func (d *Operator) Event(ctx context.Context, id int64) (KeptEvent, error) {
 	return keptEvent, explain(err)
 }
 
+// scanEvent reads a stored event. A row without the covered column covers its body, or its query if it has no body.
 func scanEvent(row pgx.CollectableRow) (e KeptEvent, err error) {
 	var covered int
 	err = row.Scan(&e.ID, &e.Tenant, &e.CallSID, &e.Kind, &e.EventType, &e.Source, &e.Reason, &e.ReceivedAt,
@@ -166,6 +167,7 @@ const (
 	coversBody  = 2
 )
 
+// covered returns the bits of the covered column.
 func (e *Event) covered() (bits int16) {
 	if e.CoversQuery {
 		bits |= coversQuery

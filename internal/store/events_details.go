@@ -33,6 +33,7 @@ func (e *Event) hasDetails() bool {
 	return false
 }
 
+// add appends the details of one event. The position in the arrays links its recordings to it.
 func (d *details) add(e *Event) {
 	d.tenant = append(d.tenant, e.Tenant)
 	d.dedup = append(d.dedup, e.DedupKey[:])
@@ -63,6 +64,7 @@ func unreadJSON(unread []Unread) string {
 
 const addDetails = `SELECT caly_add_details($1,$2,$3,$4,$5,$6,$7,$8)`
 
+// args returns the arguments in the order of the statement. Arrays without elements are empty, not NULL.
 func (d *details) args() []any {
 	return []any{d.tenant, d.dedup, d.unread, d.seconds, orEmpty(d.recEvent), orEmpty(d.recID), orEmpty(d.recURL),
 		orEmpty(d.recRejection)}

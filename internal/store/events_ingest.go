@@ -112,6 +112,7 @@ func newBatch(events int) *batch {
 	return b
 }
 
+// add appends one event to the arrays of the statement.
 func (b *batch) add(e *Event) {
 	b.tenant = append(b.tenant, e.Tenant)
 	b.callSID = append(b.callSID, e.CallSID)
@@ -162,6 +163,7 @@ func (b *batch) addFacts(e *Event) {
 // maxSeconds is the greatest duration that the schema has room for, about twelve days.
 const maxSeconds = 1<<20 - 1
 
+// addStream appends what the event at this position says of the call's stream.
 func (b *batch) addStream(event int32, s *Stream, saidAt time.Time) {
 	b.streamWeight = append(b.streamWeight, int64(s.statement(saidAt).Weight()))
 	b.streamEvent = append(b.streamEvent, event)
@@ -174,6 +176,7 @@ func (b *batch) addStream(event int32, s *Stream, saidAt time.Time) {
 	b.streamSeconds = append(b.streamSeconds, int32(min(s.Seconds, 1<<30))) //nolint:gosec // bounded here
 }
 
+// args returns the arguments in the order of the statement.
 func (b *batch) args() []any {
 	received := []any{
 		b.tenant,
@@ -238,6 +241,7 @@ func (d *Operator) Enqueue(ctx context.Context, tenant, callSID string, r NewRec
 	return created, explain(err)
 }
 
+// timeOrNil returns nil for the zero time, which PostgreSQL stores as NULL.
 func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -245,6 +249,7 @@ func timeOrNil(t time.Time) *time.Time {
 	return &t
 }
 
+// nonNil returns an empty slice for nil, because the column is NOT NULL.
 func nonNil(b []byte) []byte {
 	if b == nil {
 		return []byte{}

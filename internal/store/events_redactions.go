@@ -68,6 +68,7 @@ func (d *Operator) redactNext(ctx context.Context, redact Redactor) (events int6
 	return events, found, err
 }
 
+// redactEvents redacts the stored requests of one call, page by page, and returns how many changed.
 func redactEvents(ctx context.Context, tx pgx.Tx, r redaction, redact Redactor) (changed int64, err error) {
 	type stored struct {
 		ID int64

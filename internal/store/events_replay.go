@@ -54,6 +54,7 @@ func (d *Operator) Replay(ctx context.Context, id int64, e Event, dryRun bool) (
 	return replay, err
 }
 
+// isCode reports whether the server refused a statement with this SQLSTATE.
 func isCode(err error, code string) bool {
 	var refused *ServerError
 	return errors.As(err, &refused) && refused.Code == code
@@ -75,6 +76,7 @@ func (d *Operator) replay(
 	return r, explain(err)
 }
 
+// replayIn applies a dead or partial event again, in the caller's transaction. An applied event is left unchanged.
 func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event, named []NewRecording) (Replay, error) {
 	var dead, partial bool
 	var callSID string
@@ -107,6 +109,7 @@ func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event, named []NewRec
 	return Replay{Outcome: Applied}, applyAgain(ctx, tx, id, e)
 }
 
+// applyAgain marks the event as applied, and applies its facts as the ingest does.
 func applyAgain(ctx context.Context, tx pgx.Tx, id int64, e *Event) error {
 	b := newBatch(1)
 	b.add(e)

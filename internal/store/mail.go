@@ -91,6 +91,8 @@ func endMail(ctx context.Context, tx pgx.Tx, state MailState, where, reason stri
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// claimMail leases due mail of all tenants that the caller's row-level security shows. Rows of other owners are
+// skipped, not waited for.
 func claimMail(ctx context.Context, tx pgx.Tx, owner string, lease time.Duration, limit int) ([]QueuedMail, error) {
 	// Not id IN (...): that may run the inner query, which locks, once for every row.
 	rows, err := tx.Query(ctx, `
@@ -156,6 +158,7 @@ func (d *Dataplane) RetryMail(ctx context.Context, m *QueuedMail, after time.Dur
 	)
 }
 
+// changeMail runs a statement on a leased mail. ErrLeaseLost if another pod has the row, or has tried since.
 func (d *Dataplane) changeMail(ctx context.Context, m *QueuedMail, sql string, args ...any) error {
 	var n int64
 	err := d.inTenant(ctx, m.Tenant, func(tx pgx.Tx) error {

@@ -61,6 +61,7 @@ func (f *filter) page(at, id string, p Page) {
 	}
 }
 
+// String returns the terms as one SQL condition.
 func (f *filter) String() string { return strings.Join(f.terms, " AND ") }
 
 // Page chooses a page of a list. Zero fields choose all.
@@ -77,6 +78,7 @@ type Page struct {
 // a planner that does not know the limit assumes a tenth of the table.
 func (p Page) rows() int { return p.limit() + 1 }
 
+// limit returns the number of rows of the page: 1 to MaxPage.
 func (p Page) limit() int {
 	if p.Limit < 1 {
 		return MaxPage

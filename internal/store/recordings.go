@@ -14,6 +14,7 @@ type RecordingKey struct {
 	Tenant, ID string
 }
 
+// queueColumns returns the columns of a queued recording, in the order of scanRecording.
 func queueColumns(alias string) string {
 	a := alias + "."
 	return a + "tenant, " + a + "id, " + a + "call_sid, " + a + "source_url, " +
@@ -32,6 +33,7 @@ const captureColumns = `c.tenant, c.id, c.call_sid, ''::text,
 	CASE c.state WHEN 'recording' THEN 'leased' ELSE c.state END, 0, 0, c.created_at,
 	c.error_code, c.error, c.bucket, c.object_key, c.size, c.sha256, c.created_at, c.finished_at, true, true, true`
 
+// scanRecording reads a row of queueColumns, historyColumns or captureColumns.
 func scanRecording(row pgx.CollectableRow) (Recording, error) {
 	var r Recording
 	var state string
@@ -64,6 +66,7 @@ func scanRecording(row pgx.CollectableRow) (Recording, error) {
 	return r, err
 }
 
+// split returns the keys as two arrays of the same length, for unnest.
 func split(keys []RecordingKey) (tenants, ids []string) {
 	for _, k := range keys {
 		tenants = append(tenants, k.Tenant)

@@ -52,6 +52,7 @@ func (d *Dataplane) ListRecordings(
 	return onceEach(list), more, err
 }
 
+// sql returns the query of the list: of queue, history and captures those that can hold the state.
 func (f RecordingFilter) sql(tenant string) (sql string, args []any) {
 	w := &filter{}
 	w.add("tenant = $%d", tenant)

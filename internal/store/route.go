@@ -33,6 +33,7 @@ func (d *base) setTimeouts(cfg *pgx.ConnConfig, r dbconn.Route, statement time.D
 	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds(defaultTimeout)
 }
 
+// milliseconds formats a duration as PostgreSQL's settings take it.
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // noTimeouts is the error of a role without timeouts of its own behind a pooler. The migration sets them where the

@@ -41,6 +41,7 @@ func (s *LoginSession) fields(address **netip.Addr) []any {
 	return []any{&s.ID, &s.UserID, &s.Device, address, &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt}
 }
 
+// scanSession reads a login session, and further columns into more. A missing address stays invalid.
 func scanSession(row pgx.Row, more ...any) (s LoginSession, err error) {
 	var address *netip.Addr
 	err = row.Scan(append(s.fields(&address), more...)...)
@@ -246,6 +247,7 @@ type deadToken struct {
 	expires   time.Time
 }
 
+// blacklist stores the hashes of used refresh tokens of ended sessions until they expire, so that a reuse shows.
 func blacklist(ctx context.Context, tx pgx.Tx, tenant string, dead []deadToken, reason string) error {
 	if len(dead) == 0 {
 		return nil
@@ -265,6 +267,7 @@ func blacklist(ctx context.Context, tx pgx.Tx, tenant string, dead []deadToken, 
 	return err
 }
 
+// setHash replaces a user's password hash in the caller's transaction.
 func setHash(ctx context.Context, tx pgx.Tx, tenant, userID, hash string) error {
 	_, err := tx.Exec(
 		ctx,

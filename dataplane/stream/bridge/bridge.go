@@ -43,6 +43,7 @@ type Options struct {
 // silent is the observer of bridges that have none.
 var silent = NewObserver(Observer{})
 
+// setDefaults replaces zero and negative values. PongWithin is never longer than PingEvery.
 func (o *Options) setDefaults() {
 	defaultTo := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
@@ -111,6 +112,7 @@ func (b *Bridge) Run(ctx context.Context, exotel, agentConn *Conn) *End {
 	return b.report()
 }
 
+// relay passes frames in both directions until the call ends, ctx is done or one of the connections fails.
 func (b *Bridge) relay(ctx context.Context, exotel, agentConn *Conn) {
 	b.exotel = exotel
 	b.agent.Store(agentConn)
@@ -139,6 +141,7 @@ func (b *Bridge) part() {
 	b.toExotel.release()
 }
 
+// report returns how the call ended, with the counts of both directions.
 func (b *Bridge) report() *End {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -27,6 +27,7 @@ var errFlood = errors.New("audio: the peer sends more than 100 control frames in
 // epoch makes times of this package: monotonic, and half as dear as time.Now.
 var epoch = time.Now()
 
+// now returns the time since the process started, on the monotonic clock.
 func now() time.Duration { return time.Since(epoch) }
 
 // Conn is a WebSocket that can be bridged; Upgrade and Dial make one.
@@ -61,6 +62,7 @@ type Conn struct {
 	heard atomic.Int64  // the same, for others
 }
 
+// newConn returns a Conn that reads from wire, and writes to the link. They are the same without TLS.
 func newConn(l *link, wire net.Conn, server bool, o ConnOptions) *Conn {
 	conn := &Conn{
 		link:   l,
@@ -136,6 +138,7 @@ type frame struct {
 	op  byte
 }
 
+// payload returns the frame's data without its header. It is valid until the next read.
 func (f frame) payload() []byte { return f.buf[f.at:] }
 
 // next waits for a message. After an error there is no other one, and no memory is held.
@@ -153,6 +156,8 @@ func (c *Conn) next() (frame, error) {
 	return f, err
 }
 
+// receiveMessage reads one message. Everything but a whole unfragmented message of the expected size and mask goes
+// through gorilla, which knows all rules.
 func (c *Conn) receiveMessage() (frame, error) {
 	c.limit.unit = 0
 	header, err := c.header()
@@ -248,6 +253,7 @@ func (c *Conn) fill(n int) error {
 	return err
 }
 
+// release gives the read buffer back to the pool, and its memory to the budget.
 func (c *Conn) release() {
 	c.discard(c.buf)
 	c.buf = nil

@@ -89,6 +89,7 @@ type Cut struct {
 // Error tells the reason.
 func (c *Cut) Error() string { return "audio: cut off: " + string(c.Reason) }
 
+// cutOf returns the end that the context's cause asks for: that of a Cut, else Drained.
 func cutOf(ctx context.Context) verdict {
 	v := verdict{reason: Drained, exotelCode: websocket.CloseGoingAway, agentCode: websocket.CloseGoingAway}
 	if cut := (*Cut)(nil); errors.As(context.Cause(ctx), &cut) {
@@ -122,6 +123,8 @@ func exotelEnded(err error) verdict {
 	return v
 }
 
+// agentEnded returns the end for an error of the agent's connection. Exotel gets a normal closure in any case, so that
+// its flow goes on.
 func agentEnded(err error) verdict {
 	v := judge(err, AgentLost)
 	if v.reason == CallEnded {
@@ -193,6 +196,7 @@ func ownCode(err error) int {
 	return websocket.CloseNormalClosure
 }
 
+// callEnded returns the end of a call that Exotel stopped.
 func callEnded() verdict {
 	return verdict{
 		reason:     CallEnded,

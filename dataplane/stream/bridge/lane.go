@@ -71,6 +71,7 @@ type item struct {
 	reason string
 }
 
+// class returns the queue class of the item: media can be dropped, controls cannot.
 func (i item) class() int {
 	if i.kind == agentstream.Media {
 		return media
@@ -97,6 +98,8 @@ func (l *lane) send(kind agentstream.Kind, frame []byte, audio int, came time.Du
 	return l.enqueue(i)
 }
 
+// write hands the item to the link without queueing. A failed write fails the link, and the reader of the link ends
+// the call.
 func (l *lane) write(i item) {
 	if _, err := l.conn.wire.Write(i.data); err != nil {
 		l.conn.link.fail(err)
@@ -126,6 +129,8 @@ func (f flight) landed(s *sink) {
 	}
 }
 
+// enqueue queues an item. It drops old media to make room, and returns an error that ends the call if there is no room
+// for a control frame.
 func (l *lane) enqueue(i item) error {
 	class := i.class()
 	if class == controls &&
@@ -240,6 +245,7 @@ func (l *lane) closeWith(code int, reason string) {
 	}
 }
 
+// writeClose sends a close frame within a second. Errors are ignored: the connection is closed next.
 func (l *lane) writeClose(code int, reason string) {
 	// Of no effect if gorilla has sent one already.
 	_ = l.conn.ws.WriteControl(
@@ -333,6 +339,7 @@ func (l *lane) setRate(bytesPerSecond int) {
 	l.rate = bytesPerSecond
 }
 
+// counts returns the counts so far of the direction.
 func (l *lane) counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -39,6 +39,7 @@ type link struct {
 // for what exceeds it.
 const freePending = smallBuffer
 
+// newLink returns a link for a connection. Without a descriptor, as in tests, the link's goroutine does all writing.
 func newLink(c net.Conn, o ConnOptions) *link {
 	l := &link{Conn: c, timeout: o.WriteTimeout, memory: o.Memory.Share(freePending)}
 	if conn, ok := c.(syscall.Conn); ok {
@@ -59,6 +60,8 @@ type attempt struct {
 	do  func(fd uintptr) bool
 }
 
+// write is the callback of RawConn.Write. It always returns true, so that a full socket buffer never blocks the
+// caller.
 func (a *attempt) write(fd uintptr) bool {
 	for {
 		a.n, a.err = syscall.Write(int(fd), a.p)
@@ -153,6 +156,7 @@ func (l *link) rest() bool {
 	return !l.writing
 }
 
+// writeAll writes p with a blocking call. It returns errSlow if the peer has not read within the timeout.
 func (l *link) writeAll(p []byte) error {
 	_ = l.Conn.SetWriteDeadline(time.Now().Add(l.timeout))
 	if _, err := l.Conn.Write(p); err != nil {
@@ -172,6 +176,7 @@ func (l *link) fail(err error) {
 	_ = l.failLocked(err)
 }
 
+// failLocked stores the first error and closes the connection, which ends the reader. The caller holds the lock.
 func (l *link) failLocked(err error) error {
 	if l.err == nil {
 		l.err = err

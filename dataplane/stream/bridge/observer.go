@@ -48,6 +48,7 @@ func NewObserver(o Observer) *Observer {
 	return &o
 }
 
+// fill sets a counter that does nothing, so that callers need no check for nil.
 func fill(c *Counter) {
 	if *c == nil {
 		*c = nothing{}
@@ -68,6 +69,7 @@ type sink struct {
 	observer *DirectionObserver
 }
 
+// sent counts a frame that was written, and the time that it spent in Caly.
 func (s *sink) sent(bytes int, added time.Duration) {
 	s.Frames++
 	s.Bytes += uint64(bytes) //nolint:gosec // G115: a length
@@ -76,6 +78,7 @@ func (s *sink) sent(bytes int, added time.Duration) {
 	s.observer.Added.Observe(added.Seconds())
 }
 
+// dropped counts a dropped frame. Frames other than media and marks are never dropped.
 func (s *sink) dropped(kind agentstream.Kind) {
 	switch kind {
 	case agentstream.Media:

@@ -30,6 +30,7 @@ type ConnOptions struct {
 	Memory *budget.Budget
 }
 
+// withDefaults replaces values that are missing, and frame sizes over the maximum.
 func (o ConnOptions) withDefaults() ConnOptions {
 	if o.MaxFrame <= 0 || o.MaxFrame > maxFrame {
 		o.MaxFrame = maxFrame
@@ -77,6 +78,7 @@ type hijacker struct {
 	taken bool // there is no answering any more
 }
 
+// refuse answers a failed handshake, unless the connection was hijacked already.
 func (h *hijacker) refuse(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 	if !h.taken {
 		w.Header().Set("Sec-Websocket-Version", "13")
@@ -153,6 +155,7 @@ type handshake struct {
 	released func() bool // ends the context's hold on the connection; false if it made use of it
 }
 
+// plain dials an agent without TLS.
 func (h *handshake) plain(ctx context.Context, network, address string) (net.Conn, error) {
 	link, err := h.connect(ctx, network, address)
 	if err != nil {
@@ -161,6 +164,7 @@ func (h *handshake) plain(ctx context.Context, network, address string) (net.Con
 	return h.opened(link, link), nil
 }
 
+// secure dials an agent with TLS, 1.2 or newer by default, and verifies the server's name.
 func (h *handshake) secure(ctx context.Context, network, address string) (net.Conn, error) {
 	link, err := h.connect(ctx, network, address)
 	if err != nil {
@@ -192,6 +196,8 @@ func (h *handshake) connect(ctx context.Context, network, address string) (*link
 	return l, nil
 }
 
+// opened returns the connection that gorilla reads the handshake's answer from. What comes after the answer stays with
+// the Conn.
 func (h *handshake) opened(l *link, wire net.Conn) net.Conn {
 	h.c = newConn(l, wire, false, h.ConnOptions)
 	h.c.greeting = true

@@ -164,6 +164,8 @@ func (b *Bridge) resume(c *Conn) bool {
 	return true
 }
 
+// cannotRepeat reports whether the opening messages were too long to store, so that a second agent connection could
+// not get them.
 func (o *opening) cannotRepeat() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

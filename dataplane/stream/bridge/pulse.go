@@ -20,12 +20,14 @@ type pulse struct {
 	asked   time.Duration // when the pings were sent; 0 if they were answered
 }
 
+// start begins to ping both sides every PingEvery.
 func (p *pulse) start(b *Bridge) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.timer = time.AfterFunc(b.o.PingEvery, func() { p.beat(b) })
 }
 
+// stop ends the pings. A beat that waits for the lock does nothing.
 func (p *pulse) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -33,6 +35,7 @@ func (p *pulse) stop() {
 	p.timer.Stop()
 }
 
+// beat pings both sides, and PongWithin later fails the link of a side that was silent since.
 func (p *pulse) beat(b *Bridge) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,6 +59,7 @@ func (p *pulse) beat(b *Bridge) {
 	p.timer.Reset(max(b.o.PingEvery-b.o.PongWithin, time.Millisecond))
 }
 
+// ping sends a ping within a second.
 func (c *Conn) ping() {
 	_ = c.ws.WriteControl(
 		websocket.PingMessage,
@@ -64,6 +68,7 @@ func (c *Conn) ping() {
 	) // a failed link is noticed by its reader
 }
 
+// silentSince reports whether nothing has arrived on the connection since t.
 func (c *Conn) silentSince(t time.Duration) bool { return time.Duration(c.heard.Load()) < t }
 
 // why is what really ended a connection: its reader sees no more than that it is closed.

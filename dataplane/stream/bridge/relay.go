@@ -201,6 +201,7 @@ func (b *Bridge) translateBack(c *Conn, f frame) error {
 	return nil
 }
 
+// opcode returns the WebSocket opcode of a message.
 func opcode(binary bool) byte {
 	if binary {
 		return opBinary

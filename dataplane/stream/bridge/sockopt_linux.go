@@ -9,6 +9,7 @@ const unsentLimit = 32 << 10
 // tcpNotSentLowat is TCP_NOTSENT_LOWAT, which package syscall does not name.
 const tcpNotSentLowat = 25
 
+// limitUnsent bounds the unsent bytes in the kernel's buffer, so that old audio waits where it can be dropped.
 func limitUnsent(c syscall.RawConn) {
 	_ = c.Control(func(fd uintptr) {
 		// No harm where it fails, on sockets that are not TCP.

@@ -26,6 +26,7 @@ type outlet struct {
 	scanner agentstream.Scanner
 }
 
+// outletOf returns what feeds the tap, or nil without a tap.
 func outletOf(t Tap) *outlet {
 	if t == nil {
 		return nil
