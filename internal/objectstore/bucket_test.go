@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/objectstore"
@@ -32,35 +31,22 @@ func TestMain(m *testing.M) {
 // loopback allows the stores of tests.
 var loopback = objectstore.Policy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 
-// fixture is a bucket on a server of its own, and a plain client to look behind the package's back.
-type fixture struct {
-	*s3test.Server
-	bucket string
-	admin  *minio.Core
-}
-
-func newFixture(t *testing.T) *fixture {
+// newStore returns a server of its own, and how to reach a bucket on it.
+func newStore(t *testing.T) (*s3test.Server, objectstore.Config) {
 	t.Helper()
 	server := s3test.New(t)
-	admin, err := minio.NewCore(server.Endpoint[len("http://"):], &minio.Options{
-		Creds:  credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""),
-		Region: server.Region,
-	})
-	if err != nil {
-		t.Fatal(err)
+	return server, objectstore.Config{
+		Endpoint:        server.Endpoint,
+		Region:          server.Region,
+		AccessKeyID:     server.AccessKey,
+		SecretAccessKey: server.SecretKey,
+		Bucket:          server.NewBucket(t),
 	}
-	return &fixture{server, server.NewBucket(t), admin}
 }
 
-func (f *fixture) open(t *testing.T, change func(*objectstore.Config)) *objectstore.Bucket {
+// open returns the bucket; change may change how it is reached.
+func open(t *testing.T, config objectstore.Config, change func(*objectstore.Config)) *objectstore.Bucket {
 	t.Helper()
-	config := objectstore.Config{
-		Endpoint:        f.Endpoint,
-		Region:          f.Region,
-		AccessKeyID:     f.AccessKey,
-		SecretAccessKey: f.SecretKey,
-		Bucket:          f.bucket,
-	}
 	if change != nil {
 		change(&config)
 	}
@@ -73,9 +59,9 @@ func (f *fixture) open(t *testing.T, change func(*objectstore.Config)) *objectst
 	return b
 }
 
-func (f *fixture) unfinished(t *testing.T) []minio.ObjectMultipartInfo {
+func unfinished(t *testing.T, server *s3test.Server, bucket string) []minio.ObjectMultipartInfo {
 	t.Helper()
-	page, err := f.admin.ListMultipartUploads(t.Context(), f.bucket, "", "", "", "", 100)
+	page, err := server.Admin(t).ListMultipartUploads(t.Context(), bucket, "", "", "", "", 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +84,8 @@ func md5hex(b []byte) string {
 type onlyReader struct{ io.Reader }
 
 func TestPut(t *testing.T) {
-	fixture := newFixture(t)
-	b := fixture.open(t, nil)
+	server, config := newStore(t)
+	b := open(t, config, nil)
 	part := objectstore.PartSize
 	tests := map[string]struct {
 		size          int
@@ -158,7 +144,7 @@ func TestPut(t *testing.T) {
 			_ = body.Close()
 		})
 	}
-	if left := fixture.unfinished(t); len(left) != 0 {
+	if left := unfinished(t, server, config.Bucket); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 }
@@ -178,8 +164,8 @@ func (b breaking) Read(p []byte) (int, error) {
 }
 
 func TestPutBroken(t *testing.T) {
-	fixture := newFixture(t)
-	b := fixture.open(t, nil)
+	server, config := newStore(t)
+	b := open(t, config, nil)
 	broken := errors.New("the source broke off")
 	for name, size := range map[string]int64{"known": 3 * objectstore.PartSize, "unknown": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +195,7 @@ func TestPutBroken(t *testing.T) {
 			}
 		})
 	}
-	if left := fixture.unfinished(t); len(left) != 0 {
+	if left := unfinished(t, server, config.Bucket); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 }
@@ -230,8 +216,8 @@ func (c *cancelling) Read(p []byte) (int, error) {
 }
 
 func TestPutCancelledLeavesNoParts(t *testing.T) {
-	fixture := newFixture(t)
-	b := fixture.open(t, nil)
+	server, config := newStore(t)
+	b := open(t, config, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	src := &cancelling{bytes.NewReader(audio(3 * objectstore.PartSize)), objectstore.PartSize * 3 / 2, cancel}
@@ -243,13 +229,13 @@ func TestPutCancelledLeavesNoParts(t *testing.T) {
 	}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
-	if left := fixture.unfinished(t); len(left) != 0 {
+	if left := unfinished(t, server, config.Bucket); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 }
 
 func TestPutErrors(t *testing.T) {
-	fixture := newFixture(t)
+	_, config := newStore(t)
 	wrong := func(key, secret, bucket string) func(*objectstore.Config) {
 		return func(c *objectstore.Config) {
 			if key != "" {
@@ -279,7 +265,7 @@ func TestPutErrors(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := fixture.open(t, tc.change)
+			b := open(t, config, tc.change)
 			_, err := b.Put(t.Context(), objectstore.Object{
 				Key:         "ns/t/x",
 				Body:        bytes.NewReader(audio(10)),
@@ -299,14 +285,14 @@ func TestPutErrors(t *testing.T) {
 			}
 		})
 	}
-	if err := fixture.open(t, nil).Probe(t.Context()); err != nil {
+	if err := open(t, config, nil).Probe(t.Context()); err != nil {
 		t.Errorf("Probe of a good bucket: %v", err)
 	}
 }
 
 func TestOutage(t *testing.T) {
-	fixture := newFixture(t)
-	b := fixture.open(t, nil)
+	server, config := newStore(t)
+	b := open(t, config, nil)
 	put := func() error {
 		_, err := b.Put(t.Context(), objectstore.Object{
 			Key:         "ns/t/x",
@@ -316,20 +302,20 @@ func TestOutage(t *testing.T) {
 		})
 		return err
 	}
-	fixture.Stop(t)
+	server.Stop(t)
 	if err := put(); resilience.Classify(err) != resilience.Transient {
 		t.Errorf("while down: %v, want a transient error", err)
 	}
-	fixture.Start(t)
+	server.Start(t)
 	if err := put(); err != nil {
 		t.Errorf("back again: %v", err)
 	}
 }
 
 func TestThrottled(t *testing.T) {
-	fixture := newFixture(t)
-	proxy := s3test.NewProxy(t, fixture.Server, func(*http.Request) s3test.Fault { return s3test.Refuse })
-	b := fixture.open(t, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
+	server, config := newStore(t)
+	proxy := s3test.NewProxy(t, server, func(*http.Request) s3test.Fault { return s3test.Refuse })
+	b := open(t, config, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
 	_, err := b.Put(t.Context(), objectstore.Object{
 		Key:         "ns/t/x",
 		Body:        bytes.NewReader(audio(10)),
@@ -343,8 +329,8 @@ func TestThrottled(t *testing.T) {
 }
 
 func TestCleanup(t *testing.T) {
-	fixture := newFixture(t)
-	b := fixture.open(t, nil)
+	server, config := newStore(t)
+	b := open(t, config, nil)
 	for _, key := range []string{"ns/t/1", "ns/t/2", "ns/t2/1"} {
 		if _, err := b.Put(t.Context(), objectstore.Object{
 			Key:         key,
@@ -355,9 +341,9 @@ func TestCleanup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := fixture.admin.NewMultipartUpload(
+	if _, err := server.Admin(t).NewMultipartUpload(
 		t.Context(),
-		fixture.bucket,
+		config.Bucket,
 		"ns/t/3",
 		minio.PutObjectOptions{},
 	); err != nil {
@@ -366,7 +352,7 @@ func TestCleanup(t *testing.T) {
 	if err := b.AbortIncomplete(t.Context(), "ns/t/"); err != nil {
 		t.Errorf("AbortIncomplete: %v", err)
 	}
-	if left := fixture.unfinished(t); len(left) != 0 {
+	if left := unfinished(t, server, config.Bucket); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 	if n, err := b.DeletePrefix(t.Context(), "ns/t/"); n != 2 || err != nil {
@@ -399,15 +385,9 @@ func TestNewRefuses(t *testing.T) {
 
 func TestNoGoroutineStays(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	fixture := newFixture(t)
+	server, config := newStore(t)
 	transport := objectstore.NewTransport(loopback, 8)
-	b, err := objectstore.New(objectstore.Config{
-		Endpoint:        fixture.Endpoint,
-		Region:          fixture.Region,
-		AccessKeyID:     fixture.AccessKey,
-		SecretAccessKey: fixture.SecretKey,
-		Bucket:          fixture.bucket,
-	}, transport)
+	b, err := objectstore.New(config, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,5 +400,5 @@ func TestNoGoroutineStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	transport.CloseIdleConnections()
-	fixture.Stop(t)
+	server.Stop(t)
 }

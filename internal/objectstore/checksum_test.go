@@ -218,8 +218,8 @@ func uploadWhole(t *testing.T, s *s3test.Strict, b *objectstore.Bucket, size int
 
 // TestChecksumsAreVerified has a proxy change a byte of each body. With a checksum the store refuses it, in parts too.
 func TestChecksumsAreVerified(t *testing.T) {
-	fixture := newFixture(t)
-	proxy := s3test.NewProxy(t, fixture.Server, func(r *http.Request) s3test.Fault {
+	server, config := newStore(t)
+	proxy := s3test.NewProxy(t, server, func(r *http.Request) s3test.Fault {
 		if r.Method == http.MethodPut {
 			return s3test.Corrupt
 		}
@@ -227,7 +227,7 @@ func TestChecksumsAreVerified(t *testing.T) {
 	})
 	for _, c := range []objectstore.Checksum{objectstore.ChecksumSHA256, objectstore.ChecksumCRC64NVME,
 		objectstore.ChecksumMD5} {
-		b := fixture.open(t, func(o *objectstore.Config) {
+		b := open(t, config, func(o *objectstore.Config) {
 			o.Endpoint = proxy.URL
 			o.Checksum = c
 		})
@@ -316,7 +316,7 @@ func TestWriteProbeFaults(t *testing.T) {
 
 // TestChangingStore probes a store that changes what it keeps, as one that does not know a body's encoding does.
 func TestChangingStore(t *testing.T) {
-	fixture := newFixture(t)
+	_, config := newStore(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 		if r.Method == http.MethodGet {
@@ -324,7 +324,7 @@ func TestChangingStore(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	_, err := fixture.open(t, func(c *objectstore.Config) { c.Endpoint = server.URL }).ProbeWrite(t.Context(), probeKey)
+	_, err := open(t, config, func(c *objectstore.Config) { c.Endpoint = server.URL }).ProbeWrite(t.Context(), probeKey)
 	var probe *objectstore.ProbeError
 	if !errors.As(err, &probe) || probe.Reason != objectstore.ContentChanged || !probe.Stop {
 		t.Errorf("got %v, want ContentChanged", err)

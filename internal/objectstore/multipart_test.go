@@ -16,8 +16,8 @@ import (
 
 // TestParts : an upload in parts by hand: the parts in any order, one of them twice, and the last that came counts.
 func TestParts(t *testing.T) {
-	fixture := newFixture(t)
-	b := fixture.open(t, nil)
+	_, config := newStore(t)
+	b := open(t, config, nil)
 	ctx := t.Context()
 	const key = "ns/t/a.wav"
 	first := audio(objectstore.PartSize)
@@ -95,17 +95,17 @@ func second(_ []objectstore.Part, err error) error { return err }
 
 // TestPartFaults : a part that was changed on its way is refused, and one that was not taken can be sent again.
 func TestPartFaults(t *testing.T) {
-	fixture := newFixture(t)
+	server, config := newStore(t)
 	faults := []s3test.Fault{s3test.Corrupt, s3test.Refuse, s3test.CutAnswer}
 	n := 0
-	proxy := s3test.NewProxy(t, fixture.Server, func(r *http.Request) s3test.Fault {
+	proxy := s3test.NewProxy(t, server, func(r *http.Request) s3test.Fault {
 		if r.Method != http.MethodPut || n == len(faults) {
 			return s3test.Pass
 		}
 		n++
 		return faults[n-1]
 	})
-	b := fixture.open(t, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
+	b := open(t, config, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
 	id, err := b.BeginUpload(t.Context(), objectstore.Object{Key: "ns/t/a", ContentType: "audio/wav"})
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestPartFaults(t *testing.T) {
 	if err := b.AbortUpload(ctx, "ns/t/a", id); err != nil { // although its context is over
 		t.Error(err)
 	}
-	if left := fixture.unfinished(t); len(left) != 0 {
+	if left := unfinished(t, server, config.Bucket); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

@@ -17,16 +17,6 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
-func (f *fixture) config() objectstore.Config {
-	return objectstore.Config{
-		Endpoint:        f.Endpoint,
-		Region:          f.Region,
-		AccessKeyID:     f.AccessKey,
-		SecretAccessKey: f.SecretKey,
-		Bucket:          f.bucket,
-	}
-}
-
 func get(t *testing.T, url string) (status int, header http.Header, body []byte) {
 	t.Helper()
 	resp, err := http.Get(url)
@@ -42,8 +32,8 @@ func get(t *testing.T, url string) (status int, header http.Header, body []byte)
 }
 
 func TestPresignGet(t *testing.T) {
-	fixture := newFixture(t)
-	b := fixture.open(t, nil)
+	server, config := newStore(t)
+	b := open(t, config, nil)
 	const key = "acme/support/2026/03/01/c1-00aa.mp3"
 	want := audio(4096)
 	if _, err := b.Put(t.Context(), objectstore.Object{
@@ -54,7 +44,7 @@ func TestPresignGet(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	link, err := objectstore.PresignGet(fixture.config(), key, time.Minute)
+	link, err := objectstore.PresignGet(config, key, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +55,7 @@ func TestPresignGet(t *testing.T) {
 	if got := header.Get("Content-Disposition"); got != "attachment; filename=c1-00aa.mp3" {
 		t.Errorf("it is saved as %q", got)
 	}
-	if strings.Contains(link, fixture.SecretKey) {
+	if strings.Contains(link, server.SecretKey) {
 		t.Errorf("the secret key is in %s", link)
 	}
 	// A link is for one object, one method and one name: a change of any of them makes the link invalid.
@@ -94,15 +84,15 @@ func TestPresignGet(t *testing.T) {
 }
 
 func TestPresignedExpires(t *testing.T) {
-	fixture := newFixture(t)
-	if _, err := fixture.open(t, nil).Put(t.Context(), objectstore.Object{
+	_, config := newStore(t)
+	if _, err := open(t, config, nil).Put(t.Context(), objectstore.Object{
 		Key:  "ns/t/a",
 		Body: strings.NewReader("x"),
 		Size: 1,
 	}); err != nil {
 		t.Fatal(err)
 	}
-	link, err := objectstore.PresignGet(fixture.config(), "ns/t/a", time.Second)
+	link, err := objectstore.PresignGet(config, "ns/t/a", time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,47 +24,41 @@ const (
 	stsAudience = "sts.amazonaws.com"
 )
 
-// stsRig is a store, its STS and the issuer that it trusts.
-type stsRig struct {
-	issuer *s3test.Issuer
-	store  *s3test.Strict
-	sts    *s3test.STS
-}
-
-func newSTSRig(t *testing.T) *stsRig {
+// newSTS returns an STS, the issuer that it trusts and the store that takes what it issues.
+func newSTS(t *testing.T) (*s3test.STS, *s3test.Issuer, *s3test.Strict) {
 	t.Helper()
-	r := &stsRig{issuer: s3test.NewIssuer(t), store: s3test.NewStrict(t, s3test.Rules{}, nil)}
-	r.sts = s3test.NewSTS(t, r.store, s3test.STSRules{
-		Issuer:          r.issuer.URL,
-		Keys:            r.issuer.Keys(),
+	issuer := s3test.NewIssuer(t)
+	store := s3test.NewStrict(t, s3test.Rules{}, nil)
+	return s3test.NewSTS(t, store, s3test.STSRules{
+		Issuer:          issuer.URL,
+		Keys:            issuer.Keys(),
 		Audiences:       []string{stsAudience},
 		RoleARN:         stsRole,
 		Subject:         stsSubject,
 		TrustedAudience: stsAudience,
-	})
-	return r
+	}), issuer, store
 }
 
-func (r *stsRig) identity(t *testing.T) objectstore.WebIdentity {
+func newIdentity(t *testing.T, sts *s3test.STS, issuer *s3test.Issuer) objectstore.WebIdentity {
 	t.Helper()
 	return objectstore.WebIdentity{
-		Endpoint:    r.sts.URL,
+		Endpoint:    sts.URL,
 		RoleARN:     stsRole,
 		SessionName: "caly-acme.support",
-		Token:       r.issuer.Token(t, stsSubject, stsAudience, time.Minute),
+		Token:       issuer.Token(t, stsSubject, stsAudience, time.Minute),
 		Subject:     stsSubject,
 		Audience:    stsAudience,
 		Duration:    time.Hour,
 	}
 }
 
-// bucket returns the store's bucket with temporary credentials.
-func (r *stsRig) bucket(t *testing.T, key objectstore.TemporaryKey) *objectstore.Bucket {
+// openTemporary returns the store's bucket with temporary credentials.
+func openTemporary(t *testing.T, store *s3test.Strict, key objectstore.TemporaryKey) *objectstore.Bucket {
 	t.Helper()
 	b, err := objectstore.New(objectstore.Config{
-		Endpoint:        r.store.URL,
+		Endpoint:        store.URL,
 		Region:          "us-east-1",
-		Bucket:          r.store.Bucket,
+		Bucket:          store.Bucket,
 		AccessKeyID:     key.AccessKeyID,
 		SecretAccessKey: key.SecretAccessKey,
 		SessionToken:    key.SessionToken,
@@ -84,8 +78,8 @@ func loopbackTransport() *objectstore.Transport {
 
 // TestAssumeRole holds the exchange to what Amazon documents, and uses what it returns until that expires.
 func TestAssumeRole(t *testing.T) {
-	stsRig := newSTSRig(t)
-	webIdentity := stsRig.identity(t)
+	sts, issuer, store := newSTS(t)
+	webIdentity := newIdentity(t, sts, issuer)
 	key, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 	if err != nil {
 		t.Fatal(err)
@@ -101,14 +95,14 @@ func TestAssumeRole(t *testing.T) {
 		"DurationSeconds":  {"3600"},
 		"WebIdentityToken": {webIdentity.Token},
 	}
-	if diff := cmp.Diff([]url.Values{want}, stsRig.sts.Requests()); diff != "" {
+	if diff := cmp.Diff([]url.Values{want}, sts.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	b := stsRig.bucket(t, key)
+	b := openTemporary(t, store, key)
 	if err := b.Probe(t.Context()); err != nil {
 		t.Errorf("the store refused the credentials: %v", err)
 	}
-	stsRig.store.Expire(key.AccessKeyID)
+	store.Expire(key.AccessKeyID)
 	if got := objectstore.CauseOf(b.Probe(t.Context())).Reason; got != objectstore.CredentialsExpired {
 		t.Errorf("after they expired: reason %q, want CredentialsExpired", got)
 	}
@@ -193,14 +187,14 @@ func TestAssumeRoleVariants(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stsRig := newSTSRig(t)
+			sts, issuer, store := newSTS(t)
 			if tc.rules != nil {
-				stsRig.sts.SetRules(tc.rules)
+				sts.SetRules(tc.rules)
 			}
 			if tc.atStore {
-				stsRig.sts.AtStore()
+				sts.AtStore()
 			}
-			webIdentity := stsRig.identity(t)
+			webIdentity := newIdentity(t, sts, issuer)
 			webIdentity.RoleARN = tc.role
 			key, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 			if tc.want != "" {
@@ -212,7 +206,7 @@ func TestAssumeRoleVariants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := stsRig.bucket(t, key).Probe(t.Context()); err != nil {
+			if err := openTemporary(t, store, key).Probe(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -321,11 +315,11 @@ func TestAssumeRoleRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stsRig := newSTSRig(t)
+			sts, issuer, _ := newSTS(t)
 			if tc.rules != nil {
-				stsRig.sts.SetRules(tc.rules)
+				sts.SetRules(tc.rules)
 			}
-			webIdentity := stsRig.identity(t)
+			webIdentity := newIdentity(t, sts, issuer)
 			if tc.change != nil {
 				tc.change(&webIdentity)
 			}
@@ -381,9 +375,9 @@ func TestAssumeRoleLies(t *testing.T) {
 		"nothing":             {func(string) string { return "" }, "no STS answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stsRig := newSTSRig(t)
-			stsRig.sts.SetRules(func(rules *s3test.STSRules) { rules.Alter = tc.alter })
-			key, err := loopbackTransport().AssumeRole(t.Context(), stsRig.identity(t))
+			sts, issuer, _ := newSTS(t)
+			sts.SetRules(func(rules *s3test.STSRules) { rules.Alter = tc.alter })
+			key, err := loopbackTransport().AssumeRole(t.Context(), newIdentity(t, sts, issuer))
 			if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "top-secret") {
 				t.Errorf("error %v, want one with %q", err, tc.want)
 			}
@@ -396,9 +390,9 @@ func TestAssumeRoleLies(t *testing.T) {
 
 // TestAssumeRoleClocks counts the lifetime from the answer if the clock of the STS differs.
 func TestAssumeRoleClocks(t *testing.T) {
-	stsRig := newSTSRig(t)
-	stsRig.sts.SetRules(func(rules *s3test.STSRules) { rules.Skew = -10 * time.Minute })
-	key, err := loopbackTransport().AssumeRole(t.Context(), stsRig.identity(t))
+	sts, issuer, _ := newSTS(t)
+	sts.SetRules(func(rules *s3test.STSRules) { rules.Skew = -10 * time.Minute })
+	key, err := loopbackTransport().AssumeRole(t.Context(), newIdentity(t, sts, issuer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,8 +404,8 @@ func TestAssumeRoleClocks(t *testing.T) {
 // TestAssumeRoleLogsNoToken has an STS quote the token where only the platform's log shows it, and in the name of the
 // request.
 func TestAssumeRoleLogsNoToken(t *testing.T) {
-	stsRig := newSTSRig(t)
-	webIdentity := stsRig.identity(t)
+	sts, issuer, _ := newSTS(t)
+	webIdentity := newIdentity(t, sts, issuer)
 	part := webIdentity.Token[10:50]
 	refusal := "<ErrorResponse><Error><Code>Odd</Code><Message>m</Message></Error><RequestId>" + part +
 		"</RequestId></ErrorResponse>"
@@ -440,7 +434,7 @@ func TestAssumeRoleLogsNoToken(t *testing.T) {
 // TestAssumeRoleKeepsTheToken tries to make the token leave: in a message, by plain http, to a private address, and by
 // a redirect.
 func TestAssumeRoleKeepsTheToken(t *testing.T) {
-	stsRig := newSTSRig(t)
+	sts, issuer, _ := newSTS(t)
 	for name, quote := range map[string]func(token string) string{
 		"whole": func(token string) string { return "cannot read " + token },
 		"its signature": func(token string) string {
@@ -449,7 +443,7 @@ func TestAssumeRoleKeepsTheToken(t *testing.T) {
 		},
 		"cut": func(token string) string { return "bad claims " + token[60:200] + "." },
 	} {
-		stsRig.sts.SetRules(func(rules *s3test.STSRules) {
+		sts.SetRules(func(rules *s3test.STSRules) {
 			rules.Refuse = func(form url.Values) *s3test.Refusal {
 				return &s3test.Refusal{
 					Status:  400,
@@ -458,7 +452,7 @@ func TestAssumeRoleKeepsTheToken(t *testing.T) {
 				}
 			}
 		})
-		webIdentity := stsRig.identity(t)
+		webIdentity := newIdentity(t, sts, issuer)
 		_, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 		if err == nil {
 			t.Fatal("it worked")
@@ -470,27 +464,27 @@ func TestAssumeRoleKeepsTheToken(t *testing.T) {
 			}
 		}
 	}
-	asked := len(stsRig.sts.Requests())
+	asked := len(sts.Requests())
 	for name, policy := range map[string]objectstore.Policy{
 		"plain http":      {AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		"private address": {AllowHTTP: true},
 	} {
-		_, err := objectstore.NewTransport(policy, 1).AssumeRole(t.Context(), stsRig.identity(t))
+		_, err := objectstore.NewTransport(policy, 1).AssumeRole(t.Context(), newIdentity(t, sts, issuer))
 		var got *objectstore.IdentityError
 		if !errors.As(err, &got) || got.Reason != objectstore.EndpointNotAllowed || !got.Stop {
 			t.Errorf("%s: error %v, want EndpointNotAllowed", name, err)
 		}
 	}
-	target := stsRig.sts.URL
+	target := sts.URL
 	front := newHostile(t, func(w *hostileWriter, _ *http.Request) {
 		w.write("HTTP/1.1 307 Temporary Redirect\r\nLocation: " + target + "\r\nContent-Length: 0\r\n\r\n")
 	})
-	webIdentity := stsRig.identity(t)
+	webIdentity := newIdentity(t, sts, issuer)
 	webIdentity.Endpoint = front.url
 	if _, err := loopbackTransport().AssumeRole(t.Context(), webIdentity); err == nil {
 		t.Error("it followed a redirect")
 	}
-	if got := len(stsRig.sts.Requests()); got != asked {
+	if got := len(sts.Requests()); got != asked {
 		t.Errorf("the STS was asked %d times, want none", got-asked)
 	}
 }

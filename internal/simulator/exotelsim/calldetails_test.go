@@ -142,10 +142,10 @@ func TestSingle(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, atNoon())
-			rig.Place("acme1", tc.call)
-			rig.SetAllDetails(tc.quirks)
-			got := rig.get(t, tc.path)
+			server := start(t, atNoon())
+			server.Place("acme1", tc.call)
+			server.SetAllDetails(tc.quirks)
+			got := get(t, server, tc.path)
 			body := strings.TrimSpace(string(got.body))
 			part, isPart := strings.CutPrefix(tc.want, "...")
 			if got.status != tc.wantStatus || !isPart && body != tc.want || isPart && !strings.Contains(body, part) {
@@ -207,12 +207,12 @@ func TestDetailFaults(t *testing.T) {
 		}, []int{403}, "", `{"RestException":{"Status":403,"Message":"not KYC compliant","Code":403}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, atNoon())
-			rig.Place("acme1", placed("c1", base))
-			rig.SetDetails(acme+"/c1.json", tc.quirks)
+			server := start(t, atNoon())
+			server.Place("acme1", placed("c1", base))
+			server.SetDetails(acme+"/c1.json", tc.quirks)
 			var got []int
 			for i := range tc.want {
-				answer := rig.get(t, acme+"/c1.json")
+				answer := get(t, server, acme+"/c1.json")
 				got = append(got, answer.status)
 				if i == 0 &&
 					(answer.header.Get("Retry-After") != tc.wantAfter ||
@@ -229,10 +229,10 @@ func TestDetailFaults(t *testing.T) {
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("statuses (-want +got):\n%s", d)
 			}
-			if n := rig.Requests(acme + "/c1.json"); n != len(tc.want) {
+			if n := server.Requests(acme + "/c1.json"); n != len(tc.want) {
 				t.Errorf("%d requests counted, want %d", n, len(tc.want))
 			}
-			if s := rig.get(t, acme+".json").status; s != 200 {
+			if s := get(t, server, acme+".json").status; s != 200 {
 				t.Errorf("another question answered %d", s)
 			}
 		})
@@ -240,24 +240,24 @@ func TestDetailFaults(t *testing.T) {
 }
 
 func TestDetailBodies(t *testing.T) {
-	rig := start(t, atNoon())
-	rig.SetDetails(acme+".json", DetailQuirks{Truncations: 1})
-	if got := rig.get(t, acme+".json"); !errors.Is(got.err, io.ErrUnexpectedEOF) {
+	server := start(t, atNoon())
+	server.SetDetails(acme+".json", DetailQuirks{Truncations: 1})
+	if got := get(t, server, acme+".json"); !errors.Is(got.err, io.ErrUnexpectedEOF) {
 		t.Errorf("%q ended with %v, want it cut", got.body, got.err)
 	}
-	if got := rig.get(t, acme+".json"); got.err != nil || !json.Valid(got.body) {
+	if got := get(t, server, acme+".json"); got.err != nil || !json.Valid(got.body) {
 		t.Errorf("%q ended with %v, want it whole", got.body, got.err)
 	}
-	rig.SetDetails(acme+".json", DetailQuirks{HTML: true})
-	if got := rig.get(t, acme+".json"); got.status != 200 || got.header.Get("Content-Type") != "text/html" {
+	server.SetDetails(acme+".json", DetailQuirks{HTML: true})
+	if got := get(t, server, acme+".json"); got.status != 200 || got.header.Get("Content-Type") != "text/html" {
 		t.Errorf("%d %s, want a page", got.status, got.header.Get("Content-Type"))
 	}
-	rig.SetDetails(acme+".json", DetailQuirks{Delay: 200 * time.Millisecond})
+	server.SetDetails(acme+".json", DetailQuirks{Delay: 200 * time.Millisecond})
 	begun := time.Now()
-	if got := rig.get(t, acme+".json"); got.status != 200 || time.Since(begun) < 200*time.Millisecond {
+	if got := get(t, server, acme+".json"); got.status != 200 || time.Since(begun) < 200*time.Millisecond {
 		t.Errorf("%d after %s, want 200 after 200 ms", got.status, time.Since(begun))
 	}
-	if got := rig.get(t, acme+".json", method(http.MethodPost)); got.status != 405 {
+	if got := get(t, server, acme+".json", method(http.MethodPost)); got.status != 405 {
 		t.Errorf("POST answered %d", got.status)
 	}
 }
@@ -273,9 +273,9 @@ type listed struct {
 	RestException *struct{ Message string }
 }
 
-func (r rig) list(t *testing.T, path string) (sids []string, l listed) {
+func listPage(t *testing.T, server *Server, path string) (sids []string, l listed) {
 	t.Helper()
-	got := r.get(t, path)
+	got := get(t, server, path)
 	if err := json.Unmarshal(got.body, &l); err != nil || (got.status == 200) != (l.RestException == nil) {
 		t.Fatalf("%d %s: %v", got.status, got.body, err)
 	}
@@ -290,8 +290,8 @@ func (r rig) list(t *testing.T, path string) (sids []string, l listed) {
 
 // TestFilters asks about five calls: c1 to c4 a minute apart, and old, 40 days before.
 func TestFilters(t *testing.T) {
-	rig := start(t, atNoon())
-	rig.Place("acme1",
+	server := start(t, atNoon())
+	server.Place("acme1",
 		placed("old", base.AddDate(0, 0, -40)),
 		placed("c1", base),
 		placed("c2", base.Add(time.Minute+500*time.Millisecond), func(c *PlacedCall) {
@@ -364,14 +364,15 @@ func TestFilters(t *testing.T) {
 		"validity":         {url.Values{"RecordingUrlValidity": {"4"}}, bad},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _ := rig.list(t, acme+".json?"+tc.query.Encode())
+			got, _ := listPage(t, server, acme+".json?"+tc.query.Encode())
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("calls (-want +got):\n%s", d)
 			}
 		})
 	}
-	if got, _ := rig.list(
+	if got, _ := listPage(
 		t,
+		server,
 		acme+".json?DateCreated=gte:2026-03-01%2010:01:00;lte:2026-03-01%2010:02:00",
 	); got[0] != "400" {
 		t.Errorf("a bare semicolon is answered with %v", got)
@@ -397,29 +398,29 @@ func TestPages(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, atNoon())
+			server := start(t, atNoon())
 			for i := range 7 { // two of each second
-				rig.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i/2)*time.Second)))
+				server.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i/2)*time.Second)))
 			}
 			var there, again [][]string
 			first := acme + ".json?PageSize=3&SortBy=DateCreated:" + tc.order
 			next := first
 			prev := ""
 			for next != "" {
-				sids, listed := rig.list(t, next)
+				sids, listed := listPage(t, server, next)
 				there = append(there, sids)
-				rig.Place("acme1", placed("c8", base.Add(time.Minute)))
+				server.Place("acme1", placed("c8", base.Add(time.Minute)))
 				if listed.Metadata.PageSize != 3 || listed.Metadata.Total < 7 {
 					t.Errorf("metadata %+v", listed.Metadata)
 				}
-				if fromFirst, _ := rig.list(t, listed.Metadata.FirstPageUri); len(fromFirst) != 3 {
+				if fromFirst, _ := listPage(t, server, listed.Metadata.FirstPageUri); len(fromFirst) != 3 {
 					t.Errorf("the first page is %v", fromFirst)
 				}
 				next = *listed.Metadata.NextPageUri
 				prev = listed.Metadata.PrevPageUri
 			}
 			for prev != "" {
-				sids, listed := rig.list(t, prev)
+				sids, listed := listPage(t, server, prev)
 				again = append(again, sids)
 				prev = listed.Metadata.PrevPageUri
 			}
@@ -457,12 +458,12 @@ func TestPageQuirks(t *testing.T) {
 		"always this page": {DetailQuirks{SamePage: true}, 1, path},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, atNoon())
+			server := start(t, atNoon())
 			for i := range tc.calls {
-				rig.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i)*time.Second)))
+				server.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i)*time.Second)))
 			}
-			rig.SetAllDetails(tc.quirks)
-			_, listed := rig.list(t, path)
+			server.SetAllDetails(tc.quirks)
+			_, listed := listPage(t, server, path)
 			got := "null"
 			if listed.Metadata.NextPageUri != nil {
 				got = *listed.Metadata.NextPageUri
@@ -475,9 +476,9 @@ func TestPageQuirks(t *testing.T) {
 }
 
 func TestListingInXML(t *testing.T) {
-	rig := start(t, atNoon())
-	rig.Place("acme1", placed("c1", base), placed("c2", base))
-	got := rig.get(t, acme+"?PageSize=1")
+	server := start(t, atNoon())
+	server.Place("acme1", placed("c1", base), placed("c2", base))
+	got := get(t, server, acme+"?PageSize=1")
 	checkFormat(t, acme, got)
 	var x struct {
 		Next string   `xml:"Metadata>NextPageUri"`
@@ -494,11 +495,11 @@ func TestListingInXML(t *testing.T) {
 
 func TestZoneAndDefaults(t *testing.T) {
 	singapore := time.FixedZone("SGT", 8*3600)
-	rig := start(t, Options{Zone: singapore})
+	server := start(t, Options{Zone: singapore})
 	started := time.Now().Add(-time.Hour)
-	rig.Place("acme1", PlacedCall{Call: Call{SID: "c1", Started: started}})
+	server.Place("acme1", PlacedCall{Call: Call{SID: "c1", Started: started}})
 	var got struct{ Call map[string]any }
-	if err := json.Unmarshal(rig.get(t, acme+"/c1.json").body, &got); err != nil {
+	if err := json.Unmarshal(get(t, server, acme+"/c1.json").body, &got); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
@@ -512,7 +513,7 @@ func TestZoneAndDefaults(t *testing.T) {
 			t.Errorf("%s is %v, want %v", k, got.Call[k], v)
 		}
 	}
-	if sids, _ := rig.list(t, acme+".json"); len(sids) != 1 {
+	if sids, _ := listPage(t, server, acme+".json"); len(sids) != 1 {
 		t.Errorf("listed %v", sids)
 	}
 }

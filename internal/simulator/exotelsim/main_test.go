@@ -12,24 +12,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a server and a client without a pool, so that nothing of a test outlives it.
-type rig struct {
-	*Server
-	client *http.Client
+// unpooled has no connection pool, so that nothing of a test outlives it.
+var unpooled = &http.Client{
+	Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
+	Timeout:   10 * time.Second,
 }
 
-func start(t *testing.T, o Options) rig {
+func start(t *testing.T, o Options) *Server {
 	t.Helper()
 	server, err := NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	t.Cleanup(func() {
-		server.Close()
-		transport.CloseIdleConnections()
-	})
-	return rig{server, &http.Client{Transport: transport, Timeout: 10 * time.Second}}
+	t.Cleanup(server.Close)
+	return server
 }
 
 // answer is what a test looks at. err is the body's.
@@ -42,16 +38,16 @@ type answer struct {
 }
 
 // get asks for a path; what changes the request first.
-func (r rig) get(t *testing.T, path string, what ...func(*http.Request)) answer {
+func get(t *testing.T, s *Server, path string, what ...func(*http.Request)) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, r.URL()+path, nil)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.URL()+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, w := range what {
 		w(req)
 	}
-	resp, err := r.client.Do(req)
+	resp, err := unpooled.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,9 +45,9 @@ func TestAuthorisation(t *testing.T) {
 		}, []func(*http.Request){with("Authorization", "Bearer k:t")}, 401, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, tc.o)
+			server := start(t, tc.o)
 			for _, path := range []string{sized, "/v1/Accounts/acme1/Calls.json"} {
-				got := rig.get(t, path, tc.request...)
+				got := get(t, server, path, tc.request...)
 				if got.status != tc.wantStatus || (got.header.Get("WWW-Authenticate") != "") != tc.wantChallenged {
 					t.Errorf(
 						"%s: %d with challenge %q, want %d, %v",
@@ -59,7 +59,7 @@ func TestAuthorisation(t *testing.T) {
 					)
 				}
 			}
-			if n := rig.Requests(recording); (n == 1) != (tc.wantStatus == 200) {
+			if n := server.Requests(recording); (n == 1) != (tc.wantStatus == 200) {
 				t.Errorf("%d requests counted", n)
 			}
 		})
@@ -81,11 +81,11 @@ func TestStatuses(t *testing.T) {
 		"refused, whatever is left": {Quirks{Status: 401, TooMany: 1}, []int{401, 401}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, Options{})
-			rig.Set(recording, tc.quirks)
+			server := start(t, Options{})
+			server.Set(recording, tc.quirks)
 			var got []int
 			for range tc.want {
-				answer := rig.get(t, sized)
+				answer := get(t, server, sized)
 				got = append(got, answer.status)
 				if wantAfter := answer.status == 429; (answer.header.Get("Retry-After") == "1") != wantAfter {
 					t.Errorf("%d with Retry-After %q", answer.status, answer.header.Get("Retry-After"))
@@ -97,7 +97,7 @@ func TestStatuses(t *testing.T) {
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("statuses (-want +got):\n%s", d)
 			}
-			if n := rig.Requests(recording); n != len(tc.want) {
+			if n := server.Requests(recording); n != len(tc.want) {
 				t.Errorf("%d requests counted, want %d", n, len(tc.want))
 			}
 		})
@@ -155,9 +155,9 @@ func TestRange(t *testing.T) {
 		"ranges not supported": {Quirks{NoRange: true}, []func(*http.Request){with("Range", "bytes=400-")}, 200, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, Options{})
-			rig.Set(recording, tc.quirks)
-			got := rig.get(t, sized, tc.request...)
+			server := start(t, Options{})
+			server.Set(recording, tc.quirks)
+			got := get(t, server, sized, tc.request...)
 			if got.status != tc.wantStatus || got.header.Get("Content-Range") != tc.wantRange {
 				t.Errorf("%d %q, want %d %q", got.status, got.header.Get("Content-Range"), tc.wantStatus, tc.wantRange)
 			}
@@ -180,10 +180,10 @@ func TestTags(t *testing.T) {
 		"changing": {Quirks{ChangeETag: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, Options{})
-			rig.SetAll(tc.quirks)
-			a := rig.get(t, sized).header.Get("ETag")
-			b := rig.get(t, sized).header.Get("ETag")
+			server := start(t, Options{})
+			server.SetAll(tc.quirks)
+			a := get(t, server, sized).header.Get("ETag")
+			b := get(t, server, sized).header.Get("ETag")
 			if a == "" || (a == b) != tc.wantSame {
 				t.Errorf("tags %s and %s", a, b)
 			}
@@ -192,11 +192,11 @@ func TestTags(t *testing.T) {
 }
 
 func TestNoLength(t *testing.T) {
-	rig := start(t, Options{})
-	rig.Set(recording, Quirks{NoLength: true})
+	server := start(t, Options{})
+	server.Set(recording, Quirks{NoLength: true})
 	// What fits net/http's buffer gets a length anyway, as it does from Exotel's own server.
 	const size = 100_000
-	got := rig.get(t, recording+"?size=100000")
+	got := get(t, server, recording+"?size=100000")
 	if got.status != 200 || got.length != -1 || len(got.body) != size || got.err != nil {
 		t.Errorf("%d, announced %d, %d bytes, %v: want a chunked body", got.status, got.length, len(got.body), got.err)
 	}
@@ -207,10 +207,10 @@ func TestTruncation(t *testing.T) {
 		noLength bool
 	}{"with a length": {false}, "chunked": {true}} {
 		t.Run(name, func(t *testing.T) {
-			rig := start(t, Options{})
-			rig.Set(recording, Quirks{TruncateAt: 300, Truncations: 2, NoLength: tc.noLength})
+			server := start(t, Options{})
+			server.Set(recording, Quirks{TruncateAt: 300, Truncations: 2, NoLength: tc.noLength})
 			for i, want := range []int{300, 300, 1000} {
-				got := rig.get(t, sized)
+				got := get(t, server, sized)
 				if !bytes.Equal(got.body, audio1000()[:want]) {
 					t.Errorf("answer %d: %d bytes, want the first %d", i, len(got.body), want)
 				}
@@ -218,7 +218,7 @@ func TestTruncation(t *testing.T) {
 					t.Errorf("answer %d: ended with %v", i, got.err)
 				}
 			}
-			if n := rig.BytesServed(); n != 1600 {
+			if n := server.BytesServed(); n != 1600 {
 				t.Errorf("%d bytes counted, want 1600", n)
 			}
 		})
@@ -226,19 +226,19 @@ func TestTruncation(t *testing.T) {
 }
 
 func TestSlow(t *testing.T) {
-	rig := start(t, Options{})
-	rig.Set(recording, Quirks{BytesPerSecond: 2500})
+	server := start(t, Options{})
+	server.Set(recording, Quirks{BytesPerSecond: 2500})
 	begun := time.Now()
-	got := rig.get(t, sized)
+	got := get(t, server, sized)
 	if took := time.Since(begun); took < 250*time.Millisecond || !bytes.Equal(got.body, audio1000()) {
 		t.Errorf("%d bytes in %s: want 1000 in 300 ms or more", len(got.body), took)
 	}
 }
 
 func TestHTML(t *testing.T) {
-	rig := start(t, Options{})
-	rig.Set(recording, Quirks{HTML: true})
-	got := rig.get(t, sized)
+	server := start(t, Options{})
+	server.Set(recording, Quirks{HTML: true})
+	got := get(t, server, sized)
 	if got.status != 200 || got.header.Get("Content-Type") != "text/html" ||
 		!strings.HasPrefix(string(got.body), "<html>") {
 		t.Errorf("%d %s %.20q, want a page", got.status, got.header.Get("Content-Type"), got.body)
@@ -246,26 +246,26 @@ func TestHTML(t *testing.T) {
 }
 
 func TestHead(t *testing.T) {
-	got := start(t, Options{}).get(t, sized, method(http.MethodHead))
+	got := get(t, start(t, Options{}), sized, method(http.MethodHead))
 	if got.status != 200 || got.length != 1000 || len(got.body) != 0 {
 		t.Errorf("%d, announced %d, %d bytes", got.status, got.length, len(got.body))
 	}
 }
 
 func TestQuirksOfOneAndOfAll(t *testing.T) {
-	rig := start(t, Options{})
-	rig.SetAll(Quirks{Status: 503})
-	rig.Set(recording, Quirks{})
-	if got := rig.get(t, sized).status; got != 200 {
+	server := start(t, Options{})
+	server.SetAll(Quirks{Status: 503})
+	server.Set(recording, Quirks{})
+	if got := get(t, server, sized).status; got != 200 {
 		t.Errorf("a recording with quirks of its own answered %d", got)
 	}
-	if got := rig.get(t, "/exotelrecordings/acme1/c2.mp3").status; got != 503 {
+	if got := get(t, server, "/exotelrecordings/acme1/c2.mp3").status; got != 503 {
 		t.Errorf("another answered %d", got)
 	}
 }
 
 func TestServerElsewhere(t *testing.T) {
-	got := start(t, Options{}).get(t, "/elsewhere")
+	got := get(t, start(t, Options{}), "/elsewhere")
 	if got.status != 404 || got.header.Get("Server") != "Apache" {
 		t.Errorf("%d from %q", got.status, got.header.Get("Server"))
 	}
@@ -286,7 +286,7 @@ func TestSizes(t *testing.T) {
 		"no number":  {Options{Size: 10}, "?size=x", 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := len(start(t, tc.o).get(t, recording+tc.query).body); got != tc.want {
+			if got := len(get(t, start(t, tc.o), recording+tc.query).body); got != tc.want {
 				t.Errorf("%d bytes, want %d", got, tc.want)
 			}
 		})
@@ -320,11 +320,11 @@ func TestAudio(t *testing.T) {
 }
 
 func TestAddressInUse(t *testing.T) {
-	rig := start(t, Options{})
-	if server, err := NewServer(
-		Options{Listen: rig.Addr()},
+	server := start(t, Options{})
+	if second, err := NewServer(
+		Options{Listen: server.Addr()},
 	); err == nil ||
 		!strings.Contains(err.Error(), "listen as Exotel") {
-		t.Errorf("a second server on %s: %v, %v", rig.Addr(), server, err)
+		t.Errorf("a second server on %s: %v, %v", server.Addr(), second, err)
 	}
 }
