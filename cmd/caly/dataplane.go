@@ -37,6 +37,7 @@ type dataplaneOptions struct {
 	pools                          poolOptions
 }
 
+// newDataplaneCommand returns the command "caly dataplane".
 func newDataplaneCommand() *cobra.Command {
 	var o dataplaneOptions
 	cmd := &cobra.Command{
@@ -98,6 +99,7 @@ func newDataplaneCommand() *cobra.Command {
 	return cmd
 }
 
+// runDataplane serves until ctx is done, and then drains: webhooks in work are answered, live streams get their grace.
 func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	log := cli.NewLogger()
 	hooks, err := o.webhookOptions()
@@ -201,6 +203,7 @@ func (o dataplaneOptions) webhookOptions() (webhook.Options, error) {
 	}, nil
 }
 
+// newMetricsRegistry returns a registry with the metrics of the Go runtime and the process.
 func newMetricsRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -267,6 +270,7 @@ func databaseMetrics(pools ...database) []prometheus.Collector {
 	}
 }
 
+// pingDatabase reports an error if the database is not writable within pingWithin.
 func pingDatabase(ctx context.Context, db database) error {
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()

@@ -44,6 +44,7 @@ type apiOptions struct {
 	smtpTLS          string
 }
 
+// addTo adds the flags of the tenants' API.
 func (o *apiOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(
 		&o.mode,
@@ -117,6 +118,7 @@ func (o apiOptions) settings() (s apiSettings, err error) {
 	return s, err
 }
 
+// usage returns an error that ends the process with ExitUsage.
 func usage(format string, args ...any) error { return cli.UsageError(nil, fmt.Errorf(format, args...)) }
 
 // platformLimits reads --limit.
@@ -166,6 +168,7 @@ type apiParts struct {
 	log      *slog.Logger
 }
 
+// newTenantAPI connects the parts of the tenants' API. Nothing runs until the caller starts it.
 func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 	tenants := func() []string { return p.watcher.Snapshot().WithAccounts() }
 	memory := hashMemory(o.hashMemory, os.DirFS("/"), debug.SetMemoryLimit(-1))

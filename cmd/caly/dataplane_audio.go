@@ -40,6 +40,7 @@ type audioOptions struct {
 	stores  objectstore.Policy // check reads it
 }
 
+// addTo adds the flags of audio streams.
 func (o *audioOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(
 		&o.pod,
@@ -133,6 +134,7 @@ type streams struct {
 	drained  sync.Once
 }
 
+// newStreams connects the parts of audio streams. Captures are off without a directory for them.
 func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 	s = &streams{grace: o.grace}
 	if o.captureDir != "" {

@@ -29,6 +29,7 @@ const (
 	maxWaitingRequests = 64
 )
 
+// addTo adds the flags of the pod's connection pools.
 func (o *poolOptions) addTo(f *pflag.FlagSet) {
 	f.IntVar(&o.ingest, "db-ingest-connections", 6,
 		"database connections of this pod for webhooks; at least one more than --commit-workers are used")
@@ -40,6 +41,7 @@ func (o *poolOptions) addTo(f *pflag.FlagSet) {
 		"longest time of one database statement of the tenant API")
 }
 
+// check returns a usage error for a pool size or a statement timeout out of range.
 func (o *poolOptions) check() error {
 	for _, n := range []int{o.ingest, o.live, o.api} {
 		if n < 2 || n > maxPool {
@@ -101,6 +103,7 @@ func openPools(ctx context.Context, dsn string, o poolOptions, commitWorkers int
 	return p, nil
 }
 
+// close closes the pools that are open. It works on nil too.
 func (p *pools) close() {
 	if p == nil {
 		return

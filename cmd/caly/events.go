@@ -52,6 +52,7 @@ type eventFilter struct {
 	partial                            bool
 }
 
+// addTo adds the flags that select events; limit is the default of --limit.
 func (f *eventFilter) addTo(cmd *cobra.Command, limit int) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.tenant, "tenant", "", "namespace/name of the events' Tenant")
@@ -113,6 +114,7 @@ func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 	)
 }
 
+// checkOutput returns a usage error for an unknown output format.
 func checkOutput(output string) error {
 	if output != "table" && output != "json" {
 		return cli.UsageError(nil, fmt.Errorf("--output %q is neither table nor json", output))
@@ -120,6 +122,7 @@ func checkOutput(output string) error {
 	return nil
 }
 
+// parseEventID returns the id of an event, a number above zero, or a usage error.
 func parseEventID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id < 1 {
@@ -145,6 +148,7 @@ type eventView struct {
 	Unread []store.Unread `json:"unread,omitempty"`
 }
 
+// viewOf returns the printed fields of an event. Times are in UTC.
 func viewOf(e store.KeptEvent) eventView {
 	return eventView{
 		ID:         e.ID,
@@ -195,6 +199,7 @@ func newEventsListCommand(file *string) *cobra.Command {
 	return cmd
 }
 
+// listEvents reads pages until it has the limit, and prints them as a table or JSON.
 func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter, output string) error {
 	views := []eventView{}
 	next := int64(0)
@@ -253,6 +258,7 @@ func (v eventView) reason() string {
 	return strings.Join(fields, ", ")
 }
 
+// kindOf returns kind and type of the event, safe to print.
 func kindOf(v eventView) string {
 	if v.EventType == "" {
 		return clean(v.Kind)
@@ -260,6 +266,7 @@ func kindOf(v eventView) string {
 	return clean(v.Kind + "/" + v.EventType)
 }
 
+// dash returns the text, safe to print, or "-" if it is empty, so that table columns stay aligned.
 func dash(s string) string {
 	if s == "" {
 		return "-"
@@ -277,12 +284,14 @@ func clean(s string) string {
 	}, s)
 }
 
+// printJSON prints v with an indentation of two spaces.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
+// printTable prints aligned columns. line returns the cells of a row, separated by tabs.
 func printTable[T any](w io.Writer, heading string, rows []T, line func(T) string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, heading)

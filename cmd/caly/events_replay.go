@@ -85,6 +85,7 @@ func (o *replayOptions) choose(args []string) (ids []int64, filter store.EventFi
 	return ids, filter, err
 }
 
+// replayEvents replays the chosen events one by one. It returns an error if one of them was not applied.
 func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 	ids, filter, err := o.choose(args)
 	if err != nil {
@@ -180,6 +181,8 @@ func (r *replayer) chosen(ctx context.Context, filter store.EventFilter) error {
 	return nil
 }
 
+// one replays a single event. A missing event or Tenant is a result; only an error of the database or the cluster is
+// an error.
 func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 	kept, err := r.db.Event(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -219,6 +222,7 @@ func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 	return result, err
 }
 
+// settle sets result and message from what the store did.
 func (r *replayResult) settle(done store.Replay) {
 	switch done.Outcome {
 	case store.Applied:
@@ -236,6 +240,7 @@ func (r *replayResult) settle(done store.Replay) {
 	}
 }
 
+// print prints the results, and the id to continue from if there are more events.
 func (r *replayer) print(cmd *cobra.Command, output string) error {
 	if output == "json" {
 		return printJSON(cmd.OutOrStdout(), struct {
@@ -285,6 +290,7 @@ type foundTenant struct {
 	gone   string
 }
 
+// newTenants returns a reader of Tenants and Secrets with the credentials of the environment.
 func newTenants() (*tenants, error) {
 	ctrl.SetLogger(logr.Discard())
 	cfg, err := ctrl.GetConfig()

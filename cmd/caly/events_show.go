@@ -49,6 +49,7 @@ const partialAdvice = "The other fields are applied. Compare the fields that wer
 	"below. Apply the event again after an upgrade that reads " +
 	"them or, for a rejected recording, after a change of spec.recordings.allowedSourceHosts."
 
+// adviceOn returns what an operator can do about an event that is dead for this reason.
 func adviceOn(reason string) string {
 	if a, ok := advice[reason]; ok {
 		return a
@@ -100,6 +101,7 @@ func newEventsShowCommand(file *string) *cobra.Command {
 	return cmd
 }
 
+// oneEvent is the argument check of commands that take one event id.
 func oneEvent(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return cli.UsageError(cmd, errors.New("give the id of one event: caly events list shows them"))
@@ -107,6 +109,7 @@ func oneEvent(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// showEvent prints one event with its request. Secrets in the request are redacted.
 func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 	v := requestView{
 		eventView:   viewOf(e),
@@ -165,6 +168,7 @@ func notVerified(covered bool, part string) string {
 	return " (not verified, not read)"
 }
 
+// cleanLines replaces what a terminal could interpret, and keeps line breaks and tabs.
 func cleanLines(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || unicode.IsPrint(r) {

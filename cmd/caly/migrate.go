@@ -77,6 +77,7 @@ func migrateUp(ctx context.Context, dsn string, wait time.Duration) error {
 	return store.Await(waiting, log, up)
 }
 
+// printStatus prints each migration and when it was applied. It changes nothing.
 func printStatus(cmd *cobra.Command, dsn string) error {
 	rows, err := migrations.Status(cmd.Context(), dsn)
 	if err != nil {

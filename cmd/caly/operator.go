@@ -122,6 +122,7 @@ func newOperatorCommand() *cobra.Command {
 	return cmd
 }
 
+// runOperator runs the controllers until ctx is done or one of them fails.
 func runOperator(ctx context.Context, o operatorOptions) error {
 	ctrl.SetLogger(logr.FromSlogHandler(cli.NewLogger().Handler()))
 	cidrs, err := cli.ParseCIDRs("allowed-source-cidrs", o.sourceCIDRs)
@@ -204,6 +205,7 @@ func secretLabel(ctx context.Context, db *store.Operator, setting string) (secre
 	return label, nil
 }
 
+// newManager returns a manager with leader election, health checks and the cache's selectors.
 func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 	cfg, err := ctrl.GetConfig()
 	if err != nil {

@@ -69,6 +69,7 @@ func addControllers(
 	return nil
 }
 
+// addTenants adds the controller that compiles Tenants.
 func (p *operatorParts) addTenants() error {
 	hosts, err := tenantconfig.ParseHostPatterns(p.publicURL, p.platformHosts)
 	if err != nil {
@@ -100,6 +101,7 @@ func (p *operatorParts) addTenants() error {
 	}).SetupWithManager(p.mgr)
 }
 
+// addUploads adds the controller that keeps upload Jobs.
 func (p *operatorParts) addUploads() error {
 	template, err := podTemplate(p.uploadPodTemplate)
 	if err != nil {
@@ -113,6 +115,7 @@ func (p *operatorParts) sources() recording.SourcePolicy {
 	return recording.SourcePolicy{AllowHTTP: p.allowHTTP, AllowedCIDRs: p.cidrs}
 }
 
+// addRecordings adds the controller that mirrors recordings into CallRecordings.
 func (p *operatorParts) addRecordings() error {
 	return (&callrecording.Reconciler{
 		Client:          p.mgr.GetClient(),
@@ -123,6 +126,7 @@ func (p *operatorParts) addRecordings() error {
 	}).SetupWithManager(p.mgr)
 }
 
+// addBackfill adds the controller that asks Exotel for calls without webhooks.
 func (p *operatorParts) addBackfill() error {
 	return (&backfill.Reconciler{
 		Client:      p.mgr.GetClient(),

@@ -16,6 +16,7 @@ import (
 // version is set when a release is linked.
 var version = "dev"
 
+// newRootCommand returns the command tree. Every flag is also read from the environment.
 func newRootCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "caly",

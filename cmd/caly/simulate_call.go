@@ -83,6 +83,7 @@ func newSimulateCallCommand() *cobra.Command {
 	return cmd
 }
 
+// check returns an error for counts that make no sense together.
 func (o callOptions) check() error {
 	if o.calls < 0 || o.size < 0 {
 		return errors.New("--calls and --size cannot be negative")
@@ -97,6 +98,7 @@ func (o callOptions) check() error {
 	return err
 }
 
+// placeCalls places the calls concurrently, prints a summary and writes the ledger.
 func placeCalls(cmd *cobra.Command, o callOptions) error {
 	if err := o.check(); err != nil {
 		return err
@@ -136,6 +138,7 @@ type target struct {
 	hint   string         // what a refusal may come from that is not in the sender's hands
 }
 
+// findTarget returns where the webhooks go and how they are proven: from the Tenant, or from URL and secret.
 func findTarget(ctx context.Context, o callOptions) (target, error) {
 	if o.tenant != "" {
 		return lookUpTenant(ctx, o.tenant, o.event)
@@ -150,6 +153,7 @@ func findTarget(ctx context.Context, o callOptions) (target, error) {
 	return target{url: o.webhookURL, proofs: []exotelsim.Proof{exotelsim.Signature{Secret: secret}.Proof()}}, err
 }
 
+// placeCall sends the events of one call, each as often as --replay says, and returns its line of the ledger.
 func placeCall(ctx context.Context, o callOptions, to target, i int) (ledgerEntry, error) {
 	how, err := spellingOf(o.spelling, i)
 	if err != nil {
@@ -188,6 +192,7 @@ func placeCall(ctx context.Context, o callOptions, to target, i int) (ledgerEntr
 	return e, nil
 }
 
+// send delivers one event as Exotel does, with at most three attempts.
 func (t target) send(ctx context.Context, e event, wait time.Duration) (status, attempts int, err error) {
 	status, attempts, err = exotelsim.Sender{Proofs: t.proofs, Wait: wait}.Send(ctx, t.url, e.fields, e.how)
 	if status == http.StatusUnauthorized && t.hint != "" {
@@ -226,6 +231,7 @@ func eventsOf(name string, call exotelsim.Call, how exotelsim.Spelling) ([]event
 	return nil, fmt.Errorf("--event %q is not one of status, passthru, leg, stream", name)
 }
 
+// spellingOf returns the body format of call i. "mixed" goes through all formats in turn.
 func spellingOf(name string, i int) (exotelsim.Spelling, error) {
 	if name == "mixed" {
 		return exotelsim.Spellings[i%len(exotelsim.Spellings)], nil
@@ -238,6 +244,7 @@ func spellingOf(name string, i int) (exotelsim.Spelling, error) {
 	return "", fmt.Errorf("--spelling %q is not one of mixed, multipart, form, json, query", name)
 }
 
+// writeLedger writes one JSON line for each call. Without a file it does nothing.
 func writeLedger(file string, entries []ledgerEntry) error {
 	if file == "" {
 		return nil

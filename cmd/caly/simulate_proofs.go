@@ -59,6 +59,7 @@ func proofs(ctx context.Context, c client.Reader, t *v1alpha1.Tenant) ([]exotels
 	return list, nil
 }
 
+// signature returns the signature that the Tenant's spec asks for.
 func signature(spec *v1alpha1.SignatureSpec, secret string) exotelsim.Signature {
 	s := exotelsim.Signature{
 		Secret:  secret,

@@ -106,6 +106,7 @@ func newSimulateStreamCommand() *cobra.Command {
 	return cmd
 }
 
+// stream places the calls, prints a report, and returns an error if one failed or lost audio.
 func stream(cmd *cobra.Command, o streamOptions) error {
 	s, err := o.stream(cmd.Context())
 	if err != nil {
@@ -179,6 +180,8 @@ func (o streamOptions) stream(ctx context.Context) (exotelsim.Stream, error) {
 	return s, err
 }
 
+// address returns the stream's URL from --url, --url-file or the Tenant. It returns an error unless one of them is
+// given.
 func (o streamOptions) address(ctx context.Context) (string, error) {
 	if o.tenant == "" && (o.server != "" || o.secretFile != "" || o.oneTime) {
 		return "", errors.New("--server, --secret-file and --one-time are for --tenant: give the namespace/name of one")
@@ -207,6 +210,7 @@ func (o streamOptions) address(ctx context.Context) (string, error) {
 	return address + o.url, nil
 }
 
+// quirksOf returns the named deviations, or an error for an unknown name.
 func quirksOf(names []string) (q exotelsim.StreamQuirks, err error) {
 	for _, name := range names {
 		switch name {

@@ -43,6 +43,7 @@ type figures struct {
 	latency, gaps  []time.Duration
 }
 
+// String returns the report of one line.
 func (f figures) String() string {
 	return fmt.Sprintf(
 		"sent %d frames (%d bytes), received %d (%d): %d equal, %d wrong, %d lost, %d missing, %d extra; latency "+
@@ -63,6 +64,7 @@ func (f figures) String() string {
 	)
 }
 
+// add adds the counts of one call. Latencies are merged, not averaged.
 func (f *figures) add(r exotelsim.Report) {
 	f.sent.Frames += r.Sent.Frames
 	f.sent.Bytes += r.Sent.Bytes

@@ -116,6 +116,7 @@ func lookUpEntrance(ctx context.Context, id string) (entrance, error) {
 	return e.with(ctx, c, t, token, basic)
 }
 
+// ownVerifiers returns the verifiers that the Tenant sets for audio only.
 func ownVerifiers(v *v1alpha1.AudioVerification) (token *v1alpha1.TokenSpec, basic *v1alpha1.BasicAuthSpec) {
 	if v.TokenSecretRef != nil {
 		token = &v1alpha1.TokenSpec{SecretRef: *v.TokenSecretRef}

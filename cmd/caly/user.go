@@ -89,6 +89,7 @@ const (
 	userUnverified = "unverified"
 )
 
+// userViewOf returns the printed fields of an account. Times are in UTC.
 func userViewOf(u store.User) userView {
 	v := userView{ID: u.ID, Email: u.Email, Role: u.Role, State: userActive, CreatedAt: u.CreatedAt.UTC()}
 	switch {

@@ -73,6 +73,7 @@ func userChange(o *userOptions, do func(*cobra.Command, *store.Operator, store.U
 	}
 }
 
+// oneEmail is the argument check of commands that take one email.
 func oneEmail(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return cli.UsageError(nil, fmt.Errorf("one email is needed, and %d are given", len(args)))

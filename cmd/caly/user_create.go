@@ -70,6 +70,7 @@ func (c *createOptions) check() (err error) {
 	return err
 }
 
+// run creates the account, with the password of standard input, with an invitation, or with a token that it prints.
 func (c *createOptions) run(cmd *cobra.Command) error {
 	if err := c.check(); err != nil {
 		return err

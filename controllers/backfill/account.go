@@ -51,6 +51,7 @@ func (r *Reconciler) readCredentials(ctx context.Context, t *v1alpha1.Tenant) (*
 	return &credentials{base: baseURL(t), key: calldetails.Secret(key), token: calldetails.Secret(token)}, nil
 }
 
+// baseURL returns the URL of Exotel's API: the spec's, or that of the region.
 func baseURL(t *v1alpha1.Tenant) string {
 	if u := t.Spec.Exotel.APIBaseURL; u != "" {
 		return u
@@ -183,6 +184,7 @@ func (a *accounts) take(key string, interval time.Duration) *calldetails.Pacer {
 	return acc.pace
 }
 
+// release lets the next run of the account begin.
 func (a *accounts) release(key string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

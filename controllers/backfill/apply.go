@@ -62,6 +62,7 @@ func (n *run) ingest(ctx context.Context, found []store.Event) error {
 	return err
 }
 
+// tally counts the events that were new. Duplicates are what webhooks had delivered.
 func (n *run) tally(found []store.Event, outcomes []store.Outcome) {
 	for i, o := range outcomes {
 		if o != store.Applied {

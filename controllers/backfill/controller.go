@@ -57,6 +57,7 @@ type Limits struct {
 	Time time.Duration
 }
 
+// withDefaults replaces limits that are zero or negative.
 func (l Limits) withDefaults() Limits {
 	if l.Requests <= 0 {
 		l.Requests = 1000

@@ -53,6 +53,7 @@ func (r *Reconciler) interval(t *v1alpha1.Tenant) time.Duration {
 	return t.Spec.Exotel.Backfill.EffectiveInterval(r.MinInterval)
 }
 
+// lookback returns how far back a run looks, by the spec or by default.
 func lookback(t *v1alpha1.Tenant) time.Duration {
 	if duration := t.Spec.Exotel.Backfill.Lookback; duration != nil && duration.Duration > 0 {
 		return duration.Duration
@@ -90,6 +91,7 @@ func (m *memory) of(t *v1alpha1.Tenant) *remembered {
 	return fresh
 }
 
+// forget drops what is remembered of a deleted Tenant.
 func (m *memory) forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

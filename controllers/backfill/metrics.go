@@ -54,10 +54,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return metrics
 }
 
+// succeeded sets the time of the last successful run; nil leaves it unchanged.
 func (m *Metrics) succeeded(tenant string, at *metav1.Time) {
 	if at != nil {
 		m.lastSuccess.WithLabelValues(tenant).Set(float64(at.Unix()))
 	}
 }
 
+// forget deletes the series of a deleted Tenant.
 func (m *Metrics) forget(tenant string) { m.lastSuccess.DeleteLabelValues(tenant) }

@@ -129,6 +129,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope) error {
 // verdict is how a run ended.
 type verdict struct{ result, reason, message string }
 
+// judge returns the result, the condition's reason and the message for the error of a run.
 func judge(err error) verdict {
 	switch {
 	case err == nil:

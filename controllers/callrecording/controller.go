@@ -155,6 +155,8 @@ func (r *Reconciler) expire(ctx context.Context, s *scope) error {
 	return reconcile.Abandon(0)
 }
 
+// findTenant reads the Tenant from the cache. Without a Tenant the scope has none, and the next steps
+// decide.
 func (r *Reconciler) findTenant(ctx context.Context, s *scope) error {
 	var t v1alpha1.Tenant
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.obj.Namespace, Name: s.obj.Spec.TenantRef.Name}, &t)
@@ -226,6 +228,7 @@ func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
 		"the recording was queued before and its row is no longer kept: delete this CallRecording")
 }
 
+// checkSource stalls a CallRecording whose source URL the Tenant does not allow.
 func (r *Reconciler) checkSource(s *scope) error {
 	policy := r.Sources
 	policy.Hosts = compile.SourceHosts(s.tenant)
@@ -265,6 +268,7 @@ func (r *Reconciler) retry(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// ttl returns how long a finished CallRecording stays, by its Tenant or by default.
 func (r *Reconciler) ttl(ctx context.Context, s *scope) time.Duration {
 	var t v1alpha1.Tenant
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.obj.Namespace, Name: s.obj.Spec.TenantRef.Name}, &t)
@@ -274,6 +278,7 @@ func (r *Reconciler) ttl(ctx context.Context, s *scope) time.Duration {
 	return t.Spec.Recordings.TTLAfterFinished.Duration
 }
 
+// keyOf returns the key of the recording's row. It is a function of the spec, which cannot change.
 func keyOf(o *v1alpha1.CallRecording) store.RecordingKey {
 	return store.RecordingKey{Tenant: o.TenantID(), ID: recording.ID(o.Spec.CallSID, o.Spec.SourceURL)}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
+// mirror copies the row and the facts of its call into the status.
 func (r *Reconciler) mirror(ctx context.Context, s *scope) error {
 	facts, err := r.Store.CallFacts(ctx, s.row.Tenant, s.row.CallSID)
 	if err != nil {
@@ -53,6 +54,7 @@ func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 	}
 }
 
+// uploaded sets the status of an uploaded recording, with the object that holds it.
 func uploaded(o *v1alpha1.CallRecording, row store.Recording) {
 	o.Status.Phase = v1alpha1.RecordingPhaseUploaded
 	o.Status.LastError = ""
@@ -66,6 +68,7 @@ func uploaded(o *v1alpha1.CallRecording, row store.Recording) {
 	conditions.MarkReady(o, v1alpha1.ReasonUploaded, fmt.Sprintf("uploaded to %s/%s and verified", row.Bucket, row.Key))
 }
 
+// pending sets the status of a recording that waits: for its first attempt, or after a failed one.
 func pending(o *v1alpha1.CallRecording, row store.Recording) {
 	if row.LastError == "" {
 		o.Status.Phase = v1alpha1.RecordingPhasePending
@@ -96,6 +99,7 @@ func callOutcome(f store.CallFacts) *v1alpha1.CallOutcome {
 	return c
 }
 
+// callLeg returns a leg as the status shows it.
 func callLeg(l store.Leg) v1alpha1.CallLeg {
 	leg := v1alpha1.CallLeg{Kind: string(l.Kind), Number: l.Number, Agent: l.Agent, Result: l.Presence.String()}
 	if l.Kind != store.LegAgent {

@@ -45,6 +45,7 @@ func (p *poller) Start(ctx context.Context) error {
 	}
 }
 
+// poll wakes the controller for each open CallRecording whose row differs from the last round.
 func (p *poller) poll(ctx context.Context) error {
 	var list v1alpha1.CallRecordingList
 	if err := p.client.List(ctx, &list); err != nil {

@@ -43,6 +43,7 @@ func watchRoom(ctx context.Context, c cache.Cache) (*room, error) {
 	return r, nil
 }
 
+// add counts a CallRecording in its namespace; n is 1 or -1. Informers may pass a tombstone.
 func (r *room) add(o any, n int) {
 	if last, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 		o = last.Obj

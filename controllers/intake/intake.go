@@ -199,6 +199,8 @@ func (i *Intake) apply(ctx context.Context, t *v1alpha1.Tenant, row store.Record
 	return err == nil, err
 }
 
+// view returns the CallRecording to apply for a row. Its name is a function of the row, so that a repeat finds the
+// same object.
 func view(t *v1alpha1.Tenant, row store.Recording) *v1alpha1ac.CallRecordingApplyConfiguration {
 	return v1alpha1ac.CallRecording(Name(t.Name, row.ID), t.Namespace).
 		WithLabels(map[string]string{v1alpha1.LabelTenant: t.Name, v1alpha1.LabelOrigin: v1alpha1.OriginIntake}).

@@ -21,6 +21,7 @@ func countsOf(list []v1alpha1.CallRecording, namespaces int) counts {
 	return c
 }
 
+// add counts CallRecordings that this round made and the cache does not show yet.
 func (c counts) add(t *v1alpha1.Tenant, made int) {
 	c.perTenant[t.ID()] += made
 	c.perNamespace[t.Namespace] += made

@@ -74,6 +74,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 	}
 }
 
+// text returns the error's text, or the empty string for nil.
 func text(err error) string {
 	if err == nil {
 		return ""
@@ -111,6 +112,8 @@ func (k *Keeper) keep(ctx context.Context) error {
 	return nil
 }
 
+// read reads the Secret and parses its keyring. A missing or bad Secret is a fault in found. A keyring of
+// another version is an error: a newer operator may have written it.
 func (k *Keeper) read(ctx context.Context) (f found, err error) {
 	var s corev1.Secret
 	err = k.APIReader.Get(ctx, client.ObjectKey{Namespace: k.WorkNamespace, Name: keyring.SecretName}, &s)

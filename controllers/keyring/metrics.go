@@ -49,6 +49,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return metrics
 }
 
+// signs sets the age of the key that signs now, in seconds.
 func (m *Metrics) signs(ring *keyring.Ring, now time.Time) {
 	if key, ok := ring.Signing(now); ok {
 		m.age.Set(max(0, now.Sub(key.SignsFrom).Seconds()))

@@ -47,6 +47,7 @@ type sweep struct {
 	do   func(context.Context) (int64, error)
 }
 
+// sweeps returns what is removed, with one bounded statement each.
 func sweeps(db Store) []sweep {
 	return []sweep{
 		{"rate_limits", func(ctx context.Context) (int64, error) { return db.SweepHits(ctx, rows) }},

@@ -42,6 +42,7 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// webhookURLs returns the addresses to configure at Exotel.
 func (r *Reconciler) webhookURLs(t *v1alpha1.Tenant) (urls []v1alpha1.WebhookURL) {
 	for _, event := range []string{"passthru", "status"} {
 		urls = append(urls, v1alpha1.WebhookURL{
@@ -95,6 +96,7 @@ var components = map[corev1.SecretType]string{
 	v1alpha1.SecretTypeUploadConfig: v1alpha1.ComponentUploadConfig,
 }
 
+// applySecret writes a compiled Secret with server-side apply, and takes back fields that others changed.
 func (r *Reconciler) applySecret(
 	ctx context.Context, s *scope, key client.ObjectKey, kind corev1.SecretType, data []byte,
 ) error {

@@ -43,6 +43,7 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 	return nil
 }
 
+// readSecret reads a Secret that field refers to, with the given keys. A missing Secret or key stalls the Tenant.
 func (r *Reconciler) readSecret(
 	ctx context.Context,
 	s *scope,

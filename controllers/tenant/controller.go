@@ -180,6 +180,7 @@ func readyChanged(before, now *v1alpha1.Tenant) *reconcile.Event {
 	return &reconcile.Event{Type: kind, Reason: is.Reason, Action: "Reconcile", Note: is.Message}
 }
 
+// addFinalizer adds the finalizer before the controller creates anything that must be removed again.
 func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
 	if controllerutil.ContainsFinalizer(s.tenant, v1alpha1.FinalizerTenant) {
 		return nil
@@ -288,6 +289,7 @@ func (r *Reconciler) tenantsIn(ctx context.Context, o client.Object) []ctrl.Requ
 	return reqs
 }
 
+// secretNames returns the Secrets that the Tenant refers to, for the index that wakes it when one changes.
 func secretNames(t *v1alpha1.Tenant) []string {
 	names := []string{t.Spec.Exotel.CredentialsSecretRef.Name}
 	for _, ref := range []*v1alpha1.SecretReference{t.Spec.Recordings.CredentialsSecretRef,

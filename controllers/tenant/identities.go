@@ -65,6 +65,7 @@ type identityFailed struct {
 	until  time.Time
 }
 
+// get returns the temporary key of a Tenant, or nil if its identity has changed since.
 func (i *Identities) get(id, digest string) *heldKey {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -74,6 +75,7 @@ func (i *Identities) get(id, digest string) *heldKey {
 	return nil
 }
 
+// save stores the temporary key of a Tenant and ends its backoff.
 func (i *Identities) save(id string, key *heldKey) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

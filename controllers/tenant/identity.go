@@ -94,6 +94,7 @@ func identityDigest(tenant, account string, w objectstore.WebIdentity) (string, 
 	return jsonDigest([]string{tenant, account, w.RoleARN, w.Endpoint, w.Audience, w.Duration.String()})
 }
 
+// jsonDigest returns the first 128 bits of the SHA-256 of v as JSON, in hex.
 func jsonDigest(v any) (string, error) {
 	data, err := json.Marshal(v)
 	if err != nil {

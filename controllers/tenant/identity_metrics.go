@@ -35,6 +35,7 @@ func NewIdentityMetrics(reg prometheus.Registerer, i *Identities) *IdentityMetri
 	return m
 }
 
+// count counts an exchange by result. It works on nil, as in tests.
 func (m *IdentityMetrics) count(result string) {
 	if m != nil {
 		m.exchanges.WithLabelValues(result).Inc()

@@ -241,6 +241,7 @@ func (r *Reconciler) setCredentials(s *scope) {
 	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, kind, reason, message)
 }
 
+// expired returns the message for temporary credentials that have expired and cannot be renewed.
 func (s *scope) expired() string {
 	return fmt.Sprintf("the credentials of spec.recordings.webIdentity expired at %s and are not renewed (%s): %s",
 		s.temporary.Expires.Format(time.RFC3339), s.identityFault.Reason, s.identityFault.Message)

@@ -94,6 +94,7 @@ func indexNames(o client.Object) []string {
 	return keys
 }
 
+// indexKey returns the key of a name in the cache's index.
 func indexKey(n store.Name) string { return n.Kind + " " + n.Name }
 
 // claimNames finds out which names of the spec the Tenant may use: those that it holds already, and those that nobody

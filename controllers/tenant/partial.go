@@ -90,6 +90,7 @@ func (c *PartialCounter) due(t *v1alpha1.Tenant, n int32, now time.Time) bool {
 	return known != n && ((known == 0) != (n == 0) || now.Sub(c.written[t.ID()]) >= partialAgain)
 }
 
+// write patches the count of partial events into the status, as its only owner.
 func (c *PartialCounter) write(ctx context.Context, t *v1alpha1.Tenant, n int32) error {
 	before := t.DeepCopy()
 	t.Status.PartialEvents = &n

@@ -258,6 +258,7 @@ func (c *probeCache) get(id string, key [32]byte) probed {
 	return probed{}
 }
 
+// keep stores a good result, for as long as the compiled storage settings stay the same.
 func (c *probeCache) keep(id string, key [32]byte, p probed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -268,6 +269,7 @@ func (c *probeCache) keep(id string, key [32]byte, p probed) {
 	c.good[id] = p
 }
 
+// forget drops the result of a Tenant, so that its next reconcile probes again.
 func (c *probeCache) forget(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -282,6 +284,7 @@ type S3 struct {
 	Transport *objectstore.Transport
 }
 
+// do runs fn under the circuit breaker of the store's endpoint.
 func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Context) error) error {
 	if s.Registry == nil {
 		return fn(ctx)

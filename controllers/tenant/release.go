@@ -37,6 +37,7 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 	return r.releaseLive(ctx, s)
 }
 
+// releaseLive removes what a deleted Tenant owns, unless a newer Tenant of the same name holds it.
 func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 	id := s.tenant.ID()
 	holders, err := r.Store.NameHolders(ctx, namesOf(s.tenant)[0].Name)
@@ -93,6 +94,7 @@ func (r *Reconciler) forget(ctx context.Context, s *scope) error {
 	return r.removeFinalizer(ctx, s)
 }
 
+// removeFinalizer lets the API server delete the Tenant. It is the last step of a release.
 func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	base := s.tenant.DeepCopy()
 	controllerutil.RemoveFinalizer(s.tenant, v1alpha1.FinalizerTenant)

@@ -85,6 +85,8 @@ func overdue(p *corev1.Pod, now time.Time) time.Duration {
 	return now.Sub(p.DeletionTimestamp.Time)
 }
 
+// describe returns what blocks the release: a pod and its node. For a pod that is late it adds when
+// the deletion goes on without the pod.
 func describe(p *corev1.Pod, over, abandon time.Duration) string {
 	pod := fmt.Sprintf("pod %s/%s on node %q", p.Namespace, p.Name, p.Spec.NodeName)
 	if over <= abandon/5 {

@@ -84,14 +84,17 @@ func (r *Reconciler) revokedVerifiers(ctx context.Context, t *v1alpha1.Tenant) (
 	return list, nil
 }
 
+// emptied reports whether a Secret has no value, or an empty one.
 func emptied(secret *corev1.Secret) bool {
 	return len(secret.Data) == 0 || anyValue(secret.Data, func(b []byte) bool { return len(b) == 0 })
 }
 
+// anyValue reports whether one of the values satisfies is.
 func anyValue(data map[string][]byte, is func([]byte) bool) bool {
 	return slices.ContainsFunc(slices.Collect(maps.Values(data)), is)
 }
 
+// grace returns how long a verifier whose Secret is missing stays in force.
 func (r *Reconciler) grace() time.Duration {
 	if r.VerifierGrace > 0 {
 		return r.VerifierGrace
@@ -108,6 +111,7 @@ func (r *Reconciler) graceLeft(t *v1alpha1.Tenant) time.Duration {
 	return r.grace()
 }
 
+// setMissing sets the condition for verifiers whose Secrets are missing or emptied.
 func setMissing(t *v1alpha1.Tenant, reason string, list []revoked, consequence string) {
 	var faults []string
 	for _, v := range list {
@@ -177,12 +181,14 @@ func retain(w *tenantconfig.Webhooks, v revoked) (before, left int) {
 	return before, left
 }
 
+// retainHeld drops the values that holds rejects, and returns the numbers before and after.
 func retainHeld[T any](list *[]T, holds func(T) bool) (before, left int) {
 	before = len(*list)
 	*list = slices.DeleteFunc(*list, func(value T) bool { return !holds(value) })
 	return before, len(*list)
 }
 
+// unlessEmpty returns nil for a verifier without values. A verifier without values would refuse all webhooks.
 func unlessEmpty[T any](verifier *T, values int) *T {
 	if values == 0 {
 		return nil
@@ -190,6 +196,7 @@ func unlessEmpty[T any](verifier *T, values int) *T {
 	return verifier
 }
 
+// holds reports whether the Secret still had this value when it was last read.
 func (v revoked) holds(secret secret.Sensitive) bool {
 	return anyValue(v.held, func(b []byte) bool { return string(b) == secret.Reveal() })
 }
@@ -202,6 +209,7 @@ func (v revoked) holdsStandard(key secret.Sensitive) bool {
 	})
 }
 
+// holdsUser reports whether the Secret still had this user and password when it was last read.
 func (v revoked) holdsUser(u tenantconfig.User) bool {
 	return string(v.held[u.Name]) == u.Password.Reveal()
 }

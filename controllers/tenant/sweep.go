@@ -48,6 +48,7 @@ func (w *Sweeper) Start(ctx context.Context) error {
 	}
 }
 
+// sweep removes compiled Secrets whose Tenant no longer exists.
 func (w *Sweeper) sweep(ctx context.Context) error {
 	for _, namespace := range []string{w.UploadNamespace, w.WorkNamespace} {
 		var secrets corev1.SecretList
@@ -94,6 +95,8 @@ func (w *Sweeper) sweepNames(ctx context.Context) error {
 	return nil
 }
 
+// sweepSecret deletes one compiled Secret if its Tenant does not exist, or if it is in the wrong namespace. Its
+// upload Job goes first.
 func (w *Sweeper) sweepSecret(ctx context.Context, secret *corev1.Secret) error {
 	ns := secret.Labels[v1alpha1.LabelTenantNamespace]
 	name := secret.Labels[v1alpha1.LabelTenant]

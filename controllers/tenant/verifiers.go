@@ -76,6 +76,7 @@ func (r *Reconciler) readVerifiers(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// check stalls the Tenant if the Secret is empty, has too many keys, or has a value with a fault.
 func (v verifierSecret) check(s *scope, secret *corev1.Secret) error {
 	const reason = v1alpha1.ReasonSecretKeyMissing
 	switch n := len(secret.Data); {
@@ -125,10 +126,12 @@ func signingFault(value string) string {
 	return ""
 }
 
+// plainText reports whether s is valid UTF-8 without control characters.
 func plainText(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
+// standardFault returns what is wrong with a Standard Webhooks secret, or the empty string.
 func standardFault(value string) string {
 	if fault := secret.Fault(value); fault != "" {
 		return fault
@@ -152,6 +155,7 @@ func standardFault(value string) string {
 	return ""
 }
 
+// tokenFault returns what is wrong with a URL token, or the empty string. A token must survive in a URL unchanged.
 func tokenFault(value string) string {
 	if fault := secret.Fault(value); fault != "" {
 		return fault
@@ -168,6 +172,7 @@ func tokenFault(value string) string {
 	return ""
 }
 
+// passwordFault returns what is wrong with a password, or the empty string.
 func passwordFault(value string) string {
 	if fault := secret.Fault(value); fault != "" {
 		return fault

@@ -85,6 +85,7 @@ func signature(spec *v1alpha1.SignatureSpec, secret *corev1.Secret) *tenantconfi
 	return sig
 }
 
+// basicAuth returns the users of the Secret in the order of their names, so that the compiled config is stable.
 func basicAuth(secret *corev1.Secret) *tenantconfig.BasicAuth {
 	b := &tenantconfig.BasicAuth{}
 	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {

@@ -134,6 +134,7 @@ func decide(s state) decision {
 	return decision{}
 }
 
+// finished reports whether the Job is complete or failed.
 func finished(j *batchv1.Job) bool {
 	for _, c := range j.Status.Conditions {
 		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {

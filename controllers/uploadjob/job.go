@@ -114,6 +114,7 @@ func failurePolicy() *batchv1.PodFailurePolicy {
 	}}
 }
 
+// podSpec returns the pod of the upload Job, before the chart's template is merged into it.
 func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 	return corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
@@ -161,6 +162,7 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 	}
 }
 
+// args returns the arguments of the upload container. None of them is a secret.
 func (r *Reconciler) args() []string {
 	args := []string{
 		fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key),

@@ -176,6 +176,7 @@ func pendingPod(p *corev1.Pod, now time.Time) podState {
 	return podState{creating: true}
 }
 
+// containerNamed returns the status of a container, or nil if the pod does not report it yet.
 func containerNamed(p *corev1.Pod, name string) *corev1.ContainerStatus {
 	i := slices.IndexFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.Name == name })
 	if i < 0 {

@@ -56,6 +56,8 @@ const (
 	statesEvery = 5
 )
 
+// poll reads the backlog of every tenant and wakes the controller for those that changed. Every few rounds it also
+// frees expired leases.
 func (p *poller) poll(ctx context.Context, round int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -138,6 +140,7 @@ func (p *poller) uploads(id string) (s store.UploadState, unfinished, known bool
 	return p.states[id], unfinished, p.states != nil
 }
 
+// backlog returns the tenant's backlog as of the last round.
 func (p *poller) backlog(id string) store.Backlog {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -87,6 +87,7 @@ func (r *Reconciler) reportHealth(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// saysThatPodsHang reports whether the condition already says that upload pods make no progress.
 func saysThatPodsHang(t *v1alpha1.Tenant) bool {
 	condition := uploadsOf(t)
 	return condition != nil && condition.Status == metav1.ConditionFalse &&

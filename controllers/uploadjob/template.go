@@ -47,6 +47,7 @@ func ParsePodTemplate(data []byte) (PodTemplate, error) {
 
 func isUpload(c corev1.Container) bool { return c.Name == uploadContainer }
 
+// merged returns base with the chart's patch applied, as a strategic merge.
 func (p PodTemplate) merged(base corev1.PodTemplateSpec) (corev1.PodTemplateSpec, error) {
 	if p.patch == nil {
 		return base, nil
@@ -85,6 +86,7 @@ func (p PodTemplate) apply(base corev1.PodTemplateSpec) corev1.PodTemplateSpec {
 // minutes, and its Job would start no other. Recordings are leased, so that two pods never store the same one.
 const unreachableFor = 60
 
+// leaveDeadNodes sets how long pods stay on a node that is not ready, unless the template says so.
 func leaveDeadNodes(spec *corev1.PodSpec) {
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		if !slices.ContainsFunc(spec.Tolerations, func(t corev1.Toleration) bool { return t.Key == key }) {

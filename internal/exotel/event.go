@@ -212,6 +212,7 @@ func (v *values) agent(e *Event) *Agent {
 	return &Agent{Email: email, Presence: status}
 }
 
+// dial returns what the event says of its dial attempt, or nil.
 func (v *values) dial() *Dial {
 	status := v.get(fieldDialStatus)
 	if status == "" {
@@ -220,6 +221,7 @@ func (v *values) dial() *Dial {
 	return &Dial{Status: status, State: v.state(status, canonical[fieldDialStatus])}
 }
 
+// direction sets the call's direction. An unknown value is noted as unread, and the event is kept.
 func (v *values) direction(e *Event) {
 	sent := v.get(fieldDirection)
 	if e.Direction = DirectionOf(sent); e.Direction == "" && sent != "" {
@@ -248,6 +250,7 @@ func (v *values) times(e *Event, loc *time.Location) {
 	e.SaidAt = firstTime(updated, seen, e.EndedAt) // every delivery has another time of the request
 }
 
+// firstTime returns the first time that is not zero.
 func firstTime(times ...time.Time) time.Time {
 	for _, t := range times {
 		if !t.IsZero() {
@@ -257,6 +260,7 @@ func firstTime(times ...time.Time) time.Time {
 	return time.Time{}
 }
 
+// check returns a ParseError if the call's id is missing or invalid: such an event cannot be stored under a call.
 func (e *Event) check() error {
 	if e.CallSID == "" {
 		return &ParseError{"missing_call_sid", "the request names no call: CallSid is missing or empty"}

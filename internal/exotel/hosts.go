@@ -42,6 +42,7 @@ func RecordingHosts() []string {
 // IsHost reports whether a URL leads to a host of Exotel's own, over https.
 func IsHost(u *url.URL) bool { return u.Scheme == "https" && isDomain(strings.ToLower(u.Hostname())) }
 
+// isDomain reports whether name is one of Exotel's domains or below one.
 func isDomain(name string) bool {
 	return slices.ContainsFunc(domains, func(domain string) bool {
 		return name == domain || strings.HasSuffix(name, "."+domain)
@@ -110,6 +111,8 @@ var signatures = map[string]bool{
 // parameters that Go's parser drops, since a server may read them.
 func IsSigned(u *url.URL) bool { return isSignedQuery(u.RawQuery) }
 
+// isSignedQuery reports whether a query has a parameter of a signed URL. Such a URL works for its bearer and is
+// redacted.
 func isSignedQuery(query string) bool {
 	for _, pair := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' || r == '?' }) {
 		name, _, _ := strings.Cut(pair, "=")

@@ -213,6 +213,7 @@ func sameLine(number string) string {
 	return number
 }
 
+// legKey returns a key that is the same for every event about one leg.
 func legKey(kind LegKind, parts ...string) string {
 	return string(kind) + ":" + strings.Join(parts, "/")
 }

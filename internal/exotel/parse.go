@@ -127,6 +127,7 @@ func readInput(r Request, only bounded.Names) *input {
 	return in
 }
 
+// addBody reads the body by its media type. A part that cannot be read is noted and loses only itself.
 func (in *input) addBody(r Request, only bounded.Names) {
 	in.lossy = false
 	media, boundary := mediaType(r)
@@ -253,6 +254,7 @@ func (in *input) add(name, value string) error {
 // isText reports whether a database can store a text: it is valid UTF-8 without NUL.
 func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
+// addMultipart reads the parts of a multipart body. Without a boundary in the header it takes that of the first line.
 func (in *input) addMultipart(body []byte, boundary string, only bounded.Names) error {
 	if boundary = cmp.Or(boundary, firstBoundary(body)); boundary == "" {
 		return bounded.ErrMalformed
@@ -309,6 +311,7 @@ func wanted(only bounded.Names, name string) bool {
 // byteOrderMark may begin JSON.
 var byteOrderMark = []byte("\ufeff")
 
+// addJSON reads a JSON object, or a list with exactly one object.
 func (in *input) addJSON(body []byte, only bounded.Names) error {
 	if isList(body) {
 		list, ok := elements(body)

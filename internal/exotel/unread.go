@@ -75,6 +75,8 @@ func knownLegField(name string) bool {
 // unreadList collects unread fields, each name and reason once.
 type unreadList []Unread
 
+// add notes a field that could not be read, with the name that Exotel documents. Name and value are cleaned for
+// storage.
 func (l *unreadList) add(name string, reason, value string) {
 	unread := Unread{Field: clean(name), Reason: reason, Value: clean(value)}
 	if place, known := places[foldName(name)]; known && place.field != fieldUnused {

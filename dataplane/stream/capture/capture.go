@@ -84,6 +84,7 @@ type Options struct {
 	now        func() time.Duration // audio.Now
 }
 
+// setDefaults replaces options that are zero.
 func (o *Options) setDefaults() {
 	for _, d := range []struct {
 		option *time.Duration
@@ -300,6 +301,7 @@ func (c *Captures) forget(s *Capture) {
 	delete(c.live, s)
 }
 
+// count returns how many captures record, and how many wait to be finished.
 func (c *Captures) count() (live, waiting int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

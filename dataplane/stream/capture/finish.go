@@ -232,6 +232,7 @@ func (t *tape) putParts(ctx context.Context, b *objectstore.Bucket) error {
 	return t.uploaded(ctx, b, "")
 }
 
+// sizeOf returns the bytes of all parts.
 func sizeOf(parts []objectstore.Part) (size int64) {
 	for _, p := range parts {
 		size += p.Size

@@ -73,6 +73,7 @@ func (q *queue) Agent(payload []byte, at time.Duration) { q.add(fromAgent, paylo
 // Clear takes that Exotel forgets what it has not played.
 func (q *queue) Clear(at time.Duration) { q.add(cleared, nil, at) }
 
+// add copies a payload into the queue. It never waits: audio over the bound is dropped and counted.
 func (q *queue) add(k kind, payload []byte, at time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -99,6 +100,7 @@ func (q *queue) add(k kind, payload []byte, at time.Duration) {
 	}
 }
 
+// start stores the stream's start message, which has the sample rate.
 func (q *queue) start(info agentstream.StartInfo) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -106,6 +108,7 @@ func (q *queue) start(info agentstream.StartInfo) {
 	q.known = true
 }
 
+// started returns the start message, if it has arrived.
 func (q *queue) started() (agentstream.StartInfo, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -117,6 +117,7 @@ func (r *recorder) discard() {
 	}
 }
 
+// write decodes a batch and writes it to the file at its times.
 func (r *recorder) write(b batch) error {
 	text := b.text
 	for _, e := range b.entries {

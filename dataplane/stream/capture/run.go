@@ -190,10 +190,13 @@ func (c *Captures) beat(parent context.Context) {
 // hold, letGo and wait keep account of the captures whose calls have ended.
 func (c *Captures) hold(t *tape) { c.move(t, true, false) }
 
+// letGo marks the capture as no longer this pod's work.
 func (c *Captures) letGo(t *tape) { c.move(t, false, false) }
 
+// wait puts the capture in line to be finished.
 func (c *Captures) wait(t *tape) { c.move(t, false, true) }
 
+// move puts the capture into at most one of the sets: busy or waiting.
 func (c *Captures) move(t *tape, busy, waiting bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,6 +249,7 @@ func (c *Captures) attend(ctx context.Context, tenant string, tapes []*tape, row
 	})
 }
 
+// setAttended records whether this pod looks after the tenant's orphaned captures.
 func (c *Captures) setAttended(tenant string, yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

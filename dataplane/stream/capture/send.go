@@ -213,6 +213,7 @@ func (t *tape) abortOthers(ctx context.Context, b *objectstore.Bucket) error {
 	return nil
 }
 
+// sendPart uploads one segment as the part of this number.
 func (t *tape) sendPart(ctx context.Context, b *objectstore.Bucket, number int) error {
 	file, err := os.Open(t.spool.segment(number))
 	if err != nil {

@@ -41,6 +41,7 @@ type spoolBudget struct {
 	users map[string]int64 // by tenant
 }
 
+// newBudget returns a budget of most bytes on disk for all captures of the pod.
 func newBudget(most int64) *spoolBudget { return &spoolBudget{most: most, users: map[string]int64{}} }
 
 // take n bytes for a tenant; false if there is no room.
@@ -61,6 +62,7 @@ func (b *spoolBudget) occupy(tenant string, n int64) {
 	b.add(tenant, n)
 }
 
+// give returns bytes of a tenant to the budget.
 func (b *spoolBudget) give(tenant string, n int64) { b.occupy(tenant, -n) }
 
 func (b *spoolBudget) add(tenant string, n int64) {
@@ -70,6 +72,7 @@ func (b *spoolBudget) add(tenant string, n int64) {
 	}
 }
 
+// inUse returns the bytes that captures have on disk.
 func (b *spoolBudget) inUse() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -91,6 +94,7 @@ type spool struct {
 	charged int64
 }
 
+// segment returns the path of a segment. Names sort in the order of the numbers.
 func (s *spool) segment(number int) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%05d%s", number, segmentExt))
 }
@@ -154,6 +158,7 @@ func (s *spool) next() error {
 	return nil
 }
 
+// finishFile flushes and closes the current segment. It does nothing if none is open.
 func (s *spool) finishFile() error {
 	if s.file == nil {
 		return nil

@@ -88,6 +88,7 @@ func (m *meta) object() objectstore.Object {
 	return objectstore.Object{Key: m.Key, ContentType: contentType, Size: m.Size, Meta: meta}
 }
 
+// ref returns the key of the capture's row.
 func (m *meta) ref() store.CaptureRef { return store.CaptureRef{Tenant: m.Tenant, ID: m.ID} }
 
 func (m *meta) row(pod string) store.Capture {
@@ -183,6 +184,7 @@ func (t *tape) cutShort(err error) {
 	}
 }
 
+// shortened returns why the capture misses audio at its end, or empty strings if it is whole.
 func (t *tape) shortened() (code, message string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -77,6 +77,7 @@ func (t *tape) restoreSums() {
 	}
 }
 
+// sumOnDisk returns size and digests of a segment on disk.
 func (t *tape) sumOnDisk(number int) (s sum, err error) {
 	file, err := os.Open(t.spool.segment(number))
 	if err != nil {
