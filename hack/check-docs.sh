@@ -116,7 +116,7 @@ named "refusal" < <(constants Reason dataplane/verify/auth.go && constants reaso
 named "dead reason" < <(dead_reasons)
 named "event in a path" < <(sed -n '/^var kinds = /,/^}/p' dataplane/webhook/route.go | grep -oE '"[a-z-]+":' | tr -d '":')
 named "flag" < <(grep -rohE --include='*.go' --exclude='*_test.go' 'VarP?\(&[A-Za-z.]+, "[a-z-]+"' cmd | cut -d'"' -f2 | sed 's/^/--/' | sort -u)
-named "fault code" < <(constants Code dataplane/upload/fault.go)
+named "fault code" < <(constants code dataplane/upload/fault.go)
 named "problem code" < <(sed -nE 's/^\s+[A-Za-z]+\s+Code = "([a-z_]+)"$/\1/p' dataplane/problem/problem.go)
 named "metric" < <(metrics)
 named "chart value" < <(sed -nE 's/^([A-Za-z]+):.*/\1/p' charts/caly/values.yaml)

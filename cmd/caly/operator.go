@@ -114,7 +114,7 @@ func newOperatorCommand() *cobra.Command {
 		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
 	flags.DurationVar(&o.minBackfillInterval, "min-backfill-interval", 5*time.Minute,
 		"bound on the time between two backfills of one tenant, whatever its Tenant says; 0 means no bound")
-	flags.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period,
+	flags.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.DefaultPeriod,
 		"how long a key signs access tokens before it is rotated")
 	flags.StringVar(&o.requireSecretLabel, "require-secret-label", secretlabel.Auto,
 		"label key=value that a Secret needs before a Tenant may name it; none: no label; auto: "+

@@ -74,18 +74,18 @@ func redactURL(e store.RawEvent, source string) (store.RawEvent, bool) {
 	return store.RawEvent{ContentType: e.ContentType, Query: request.RawQuery, Raw: request.Body}, changed
 }
 
-// Remover removes what has expired.
-type Remover struct {
+// remover removes what has expired.
+type remover struct {
 	sweeps  []sweep
 	removed *prometheus.CounterVec
 	failed  *prometheus.CounterVec
 	last    prometheus.Gauge
 }
 
-// New returns a Remover and registers its metrics.
-func New(db Store, reg prometheus.Registerer) *Remover { return newRemover(sweeps(db), reg) }
+// New returns a remover and registers its metrics.
+func New(db Store, reg prometheus.Registerer) *remover { return newRemover(sweeps(db), reg) }
 
-func newRemover(list []sweep, reg prometheus.Registerer) *Remover {
+func newRemover(list []sweep, reg prometheus.Registerer) *remover {
 	opts := prometheus.Opts{Namespace: "caly", Subsystem: "tidy"}
 	removed := opts
 	failed := opts
@@ -96,7 +96,7 @@ func newRemover(list []sweep, reg prometheus.Registerer) *Remover {
 	failed.Help = "Times that rows of a kind could not be removed; they are tried again a minute later."
 	last.Name = "last_success_timestamp_seconds"
 	last.Help = "When all that had expired was removed last; 0 in a replica that does not lead."
-	remover := &Remover{
+	remover := &remover{
 		sweeps:  list,
 		removed: prometheus.NewCounterVec(prometheus.CounterOpts(removed), []string{"kind"}),
 		failed:  prometheus.NewCounterVec(prometheus.CounterOpts(failed), []string{"kind"}),
@@ -111,16 +111,16 @@ func newRemover(list []sweep, reg prometheus.Registerer) *Remover {
 }
 
 // NeedLeaderElection makes it run on the leader alone.
-func (*Remover) NeedLeaderElection() bool { return true }
+func (*remover) NeedLeaderElection() bool { return true }
 
 // Start removes at once and then at an interval, until ctx is done.
-func (r *Remover) Start(ctx context.Context) error {
+func (r *remover) Start(ctx context.Context) error {
 	wait.UntilWithContext(ctx, r.remove, every)
 	return nil
 }
 
 // remove does all sweeps once. One that fails does not keep the others from their work.
-func (r *Remover) remove(ctx context.Context) {
+func (r *remover) remove(ctx context.Context) {
 	whole := true
 	for _, s := range r.sweeps {
 		n, err := s.do(ctx)

@@ -58,7 +58,7 @@ type Store interface {
 	HasUploads(ctx context.Context, tenant string) (bool, error)
 	HasLiveCaptures(ctx context.Context, tenant string) (bool, error)
 	DeleteTenant(ctx context.Context, tenant string) error
-	NameStore
+	nameStore
 }
 
 // Buckets asks the stores of tenants. Errors carry a *objectstore.ProbeError where the answer was clear.
@@ -106,9 +106,9 @@ type Reconciler struct {
 	seeding sync.Mutex
 	seeded  bool // seedNames: the names of an earlier version are claimed
 	// VerifierGrace is how long a verifier accepts its last secrets after its Secret was deleted or emptied.
-	// 0 is DefaultVerifierGrace.
+	// 0 is defaultVerifierGrace.
 	VerifierGrace time.Duration
-	// AbandonAfter is how long a deletion waits for upload pods that should have ended. 0 is DefaultAbandonAfter.
+	// AbandonAfter is how long a deletion waits for upload pods that should have ended. 0 is defaultAbandonAfter.
 	AbandonAfter time.Duration
 	probes       probeCache
 	stores       storeQueue

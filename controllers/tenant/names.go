@@ -31,8 +31,8 @@ const namesRetry = 30 * time.Second
 // maxNamesInMessage bounds the names that a condition lists.
 const maxNamesInMessage = 8
 
-// NameStore is what the controller needs of PostgreSQL for the owners of names.
-type NameStore interface {
+// nameStore is what the controller needs of PostgreSQL for the owners of names.
+type nameStore interface {
 	HeldNames(ctx context.Context, tenant, uid string) ([]store.Name, error)
 	ClaimNames(ctx context.Context, tenant, uid string, names []store.Name) ([]store.Name, error)
 	ReleaseNames(ctx context.Context, tenant, uid string, keep []store.Name) ([]store.Name, error)

@@ -21,15 +21,15 @@ const (
 	partialAgain = time.Minute
 )
 
-// PartialStore counts partial events by tenant.
-type PartialStore interface {
+// partialStore counts partial events by tenant.
+type partialStore interface {
 	PartialEvents(ctx context.Context, tenants []string, since time.Time, limit int) (map[string]int, error)
 }
 
 // PartialCounter writes the number of partial events into the status of each Tenant.
 type PartialCounter struct {
 	Client client.Client
-	Store  PartialStore
+	Store  partialStore
 
 	written map[string]time.Time // by Tenant
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 )
 
-// partialCounts is a PartialStore with fixed counts.
+// partialCounts is a partialStore with fixed counts.
 type partialCounts struct {
 	counts map[string]int
 	err    error

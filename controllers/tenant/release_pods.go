@@ -15,11 +15,11 @@ import (
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
 )
 
-// DefaultAbandonAfter is how long after the end of its grace period a pod that does not end still counts: its node
+// defaultAbandonAfter is how long after the end of its grace period a pod that does not end still counts: its node
 // is dead or cut off. After a fifth of that time the leases of the Tenant's recordings are taken back. A pod that
 // still works notices it at its next heartbeat, and one that reaches no database when its leases run out, a minute
 // after the last heartbeat. Then it can write no object any more, wherever it is.
-const DefaultAbandonAfter = 150 * time.Second
+const defaultAbandonAfter = 150 * time.Second
 
 // uploadsEnded waits for the Tenant's last upload pod, so that none writes an object after the others are deleted. It
 // does not wait for ever for a pod on a node that does not answer.
@@ -30,7 +30,7 @@ func (r *Reconciler) uploadsEnded(ctx context.Context, s *scope) error {
 	}
 	var waiting []string
 	now := time.Now()
-	abandon := cmp.Or(r.AbandonAfter, DefaultAbandonAfter)
+	abandon := cmp.Or(r.AbandonAfter, defaultAbandonAfter)
 	for i := range pods {
 		over := overdue(&pods[i], now)
 		if over > abandon/5 {

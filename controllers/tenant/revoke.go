@@ -19,9 +19,9 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// DefaultVerifierGrace is the time during which a verifier still accepts its last secrets after its Secret was
+// defaultVerifierGrace is the time during which a verifier still accepts its last secrets after its Secret was
 // deleted or emptied. A rotation that deletes the Secret and creates it again loses no webhook in that time.
-const DefaultVerifierGrace = time.Minute
+const defaultVerifierGrace = time.Minute
 
 // revoked is a verifier whose Secret does not exist or has an empty value.
 type revoked struct {
@@ -99,7 +99,7 @@ func (r *Reconciler) grace() time.Duration {
 	if r.VerifierGrace > 0 {
 		return r.VerifierGrace
 	}
-	return DefaultVerifierGrace
+	return defaultVerifierGrace
 }
 
 // graceLeft returns how much of the grace period is left. The condition holds its start, so that a restart of the

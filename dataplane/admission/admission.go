@@ -12,8 +12,8 @@ import (
 
 // Reasons why a Gate has no place.
 var (
-	// ErrFull says that all places are taken.
-	ErrFull = errors.New("all places are taken")
+	// errFull says that all places are taken.
+	errFull = errors.New("all places are taken")
 	// ErrShare says that the holder has its share of the places.
 	ErrShare = errors.New("the client or the tenant has its share of the places")
 )
@@ -129,7 +129,7 @@ func (g *Gate) obstacle(holder Holder, own *Place) error {
 		free++
 	}
 	if free <= 0 || g.crowded(holder) {
-		return ErrFull
+		return errFull
 	}
 	held := g.held[holder.name]
 	if g.o.Share > 1 && holder.name != "" && held > 0 && held*(g.o.Share-1) >= free {

@@ -154,7 +154,7 @@ func TestEvict(t *testing.T) {
 		"no body is late": {
 			holders:    []Holder{Tenant("a"), Tenant("b"), Tenant("c"), Tenant("d")},
 			newcomer:   Tenant("e"),
-			wantErr:    ErrFull,
+			wantErr:    errFull,
 			wantReads:  -1,
 			wantWrites: -1,
 		},

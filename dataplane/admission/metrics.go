@@ -9,7 +9,7 @@ func (g *Gate) Register(r prometheus.Registerer, name string) {
 		return prometheus.Opts{Namespace: "caly", Subsystem: "admission", Name: metric, Help: help, ConstLabels: labels}
 	}
 	const refused = "Requests that got no place, by gate and reason: full, share (of one client or tenant)."
-	for reason, err := range map[string]error{"full": ErrFull, "share": ErrShare} {
+	for reason, err := range map[string]error{"full": errFull, "share": ErrShare} {
 		r.MustRegister(prometheus.NewCounterFunc(
 			prometheus.CounterOpts(opts("refused_total", refused, prometheus.Labels{"reason": reason})),
 			func() float64 { g.mu.Lock(); defer g.mu.Unlock(); return float64(g.refused[err]) }))

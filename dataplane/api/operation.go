@@ -34,8 +34,8 @@ var (
 // Roles is the access of callers with an access token and one of the roles.
 func Roles(roles ...string) Access { return Access{kind: signedIn, roles: roles} }
 
-// DefaultMaxBody is the largest body of an operation that says nothing else, in bytes.
-const DefaultMaxBody = 16 << 10
+// defaultMaxBody is the largest body of an operation that says nothing else, in bytes.
+const defaultMaxBody = 16 << 10
 
 // Operation is one method of one path.
 type Operation struct {
@@ -46,7 +46,7 @@ type Operation struct {
 	Access                        Access
 	// Status of success; 0: 200 with a body, 204 without.
 	Status int
-	// MaxBody in bytes; 0 means DefaultMaxBody.
+	// MaxBody in bytes; 0 means defaultMaxBody.
 	MaxBody int64
 	// Errors are those that the operation adds to the frame's.
 	Errors []problem.Code
@@ -59,7 +59,7 @@ func Register[I, O any](a *API, op Operation, h func(context.Context, *I) (*O, e
 	op.check()
 	_, takesBody := reflect.TypeFor[I]().FieldByName("Body")
 	if op.MaxBody == 0 {
-		op.MaxBody = DefaultMaxBody
+		op.MaxBody = defaultMaxBody
 	}
 	huma.Register(a.huma, a.describe(op, takesBody), func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)

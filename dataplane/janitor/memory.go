@@ -39,7 +39,7 @@ type MemoryOptions struct {
 	GrowthGoroutines int
 	// Profiles of the heap that are kept, the newest; 3 by default.
 	Profiles int
-	// Read takes a sample; ReadUsage by default.
+	// Read takes a sample; readUsage by default.
 	Read func() Usage
 }
 
@@ -54,7 +54,7 @@ func (o *MemoryOptions) setDefaults() {
 	orElse(&o.GrowthGoroutines, 500)
 	orElse(&o.Profiles, 3)
 	if o.Read == nil {
-		o.Read = ReadUsage
+		o.Read = readUsage
 	}
 }
 
@@ -64,8 +64,8 @@ func orElse[T comparable](option *T, value T) {
 	}
 }
 
-// ReadUsage asks the runtime. It stops nothing: the heap is what the last collection marked, without the garbage since.
-func ReadUsage() Usage {
+// readUsage asks the runtime. It stops nothing: the heap is what the last collection marked, without the garbage since.
+func readUsage() Usage {
 	samples := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/sched/goroutines:goroutines"}}
 	runtimemetrics.Read(samples)
 	return Usage{

@@ -96,7 +96,7 @@ func TestWarmUp(t *testing.T) {
 
 // TestReadUsage : the runtime has what is asked for.
 func TestReadUsage(t *testing.T) {
-	if usage := ReadUsage(); usage.Goroutines < 2 || usage.Goroutines > 10_000 || usage.HeapBytes > 1<<40 {
+	if usage := readUsage(); usage.Goroutines < 2 || usage.Goroutines > 10_000 || usage.HeapBytes > 1<<40 {
 		t.Errorf("%+v", usage)
 	}
 }

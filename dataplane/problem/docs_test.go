@@ -2,7 +2,9 @@ package problem
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,7 +29,7 @@ func TestDocumentation(t *testing.T) {
 	if !found || !closed {
 		t.Fatalf("%s has not the two comments that the table stands between", file)
 	}
-	want := "\n" + Markdown() + "\n"
+	want := "\n" + markdown() + "\n"
 	if *update {
 		if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
@@ -37,4 +39,26 @@ func TestDocumentation(t *testing.T) {
 	if d := cmp.Diff(want, have); d != "" {
 		t.Errorf("%s is stale: go test ./dataplane/problem -update (-want +got):\n%s", file, d)
 	}
+}
+
+// markdown is the reference's table of the codes.
+func markdown() string {
+	var b strings.Builder
+	b.WriteString("| code | status | when | what to do |\n| --- | --- | --- | --- |\n")
+	for _, r := range table {
+		var statuses []string
+		for _, s := range r.Statuses() {
+			statuses = append(statuses, strconv.Itoa(s))
+		}
+		_, _ = fmt.Fprintf(
+			&b,
+			"| <a id=%q></a>`%s` | %s | %s | %s |\n",
+			r.Anchor(),
+			r.Code,
+			strings.Join(statuses, ", "),
+			r.Means,
+			r.Do,
+		)
+	}
+	return b.String()
 }

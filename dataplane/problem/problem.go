@@ -33,8 +33,8 @@ const (
 	Internal             Code = "internal"
 )
 
-// MaxFields bounds Problem.Fields.
-const MaxFields = 32
+// maxFields bounds Problem.Fields.
+const maxFields = 32
 
 // Problem is one error as the outside sees it. It is immutable once it was made: the methods With... return another one.
 type Problem struct {
@@ -107,11 +107,11 @@ func (p *Problem) WithHeader(name, value string) *Problem {
 	return &problem
 }
 
-// WithField says what is wrong with a part of the request: a JSON pointer into the body, or a parameter's name. Beyond MaxFields it
-// is left out.
+// WithField says what is wrong with a part of the request: a JSON pointer into the body, or a parameter's name.
+// Beyond maxFields it is left out.
 func (p *Problem) WithField(path, message string) *Problem {
 	problem := *p
-	if len(p.Fields) < MaxFields {
+	if len(p.Fields) < maxFields {
 		problem.Fields = append(slices.Clip(problem.Fields), FieldError{Path: path, Message: message})
 	}
 	return &problem

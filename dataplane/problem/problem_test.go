@@ -155,10 +155,10 @@ func TestProblemsDoNotChange(t *testing.T) {
 // TestFieldsAreBounded : a body of ten thousand faults has no answer of ten thousand.
 func TestFieldsAreBounded(t *testing.T) {
 	problem := New(Validation, "")
-	for i := range 10 * MaxFields {
+	for i := range 10 * maxFields {
 		problem = problem.WithField(strconv.Itoa(i), "wrong")
 	}
-	if len(problem.Fields) != MaxFields || problem.Fields[MaxFields-1].Path != strconv.Itoa(MaxFields-1) {
+	if len(problem.Fields) != maxFields || problem.Fields[maxFields-1].Path != strconv.Itoa(maxFields-1) {
 		t.Errorf("%d fields", len(problem.Fields))
 	}
 }

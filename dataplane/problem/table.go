@@ -1,11 +1,8 @@
 package problem
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // base is what the types of problems begin with: an identifier for good, whether or not anything is served there.
@@ -89,26 +86,4 @@ func Of(code Code) Row {
 		return Of(Internal)
 	}
 	return table[i]
-}
-
-// Markdown is the reference's table of the codes.
-func Markdown() string {
-	var b strings.Builder
-	b.WriteString("| code | status | when | what to do |\n| --- | --- | --- | --- |\n")
-	for _, r := range table {
-		var statuses []string
-		for _, s := range r.Statuses() {
-			statuses = append(statuses, strconv.Itoa(s))
-		}
-		_, _ = fmt.Fprintf(
-			&b,
-			"| <a id=%q></a>`%s` | %s | %s | %s |\n",
-			r.Anchor(),
-			r.Code,
-			strings.Join(statuses, ", "),
-			r.Means,
-			r.Do,
-		)
-	}
-	return b.String()
 }

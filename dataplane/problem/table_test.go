@@ -90,7 +90,7 @@ func TestOf(t *testing.T) {
 }
 
 func TestMarkdown(t *testing.T) {
-	lines := strings.Split(strings.TrimSuffix(Markdown(), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(markdown(), "\n"), "\n")
 	if len(lines) != 17 {
 		t.Fatalf("%d lines", len(lines))
 	}

@@ -33,7 +33,7 @@ type Options struct {
 	Store Store
 	// Key is what keys are hashed under: keyring.Ring.Derive(keyring.PurposeRateLimit). While it is empty the pod decides by itself.
 	Key func() []byte
-	// Limits of the platform that differ from DefaultLimits.
+	// Limits of the platform that differ from defaultLimits.
 	Limits map[Name]Limit
 	// Patience with the database; 0: a second. Under the load of many tries at once it takes a while to answer, and what it says is exact.
 	Patience time.Duration
@@ -125,7 +125,7 @@ func (l *Limiter) configured(t *tenantconfig.Tenant, name Name) Limit {
 	if limit, ok := l.Limits[name]; ok {
 		return limit
 	}
-	return DefaultLimits[name]
+	return defaultLimits[name]
 }
 
 // hash of a key, and whether other pods have the same one.

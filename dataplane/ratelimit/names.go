@@ -69,8 +69,8 @@ func (n Name) limit(of func(Name) Limit) Limit {
 	return limit
 }
 
-// DefaultLimits are in force where neither the tenant nor the platform says otherwise.
-var DefaultLimits = map[Name]Limit{
+// defaultLimits are in force where neither the tenant nor the platform says otherwise.
+var defaultLimits = map[Name]Limit{
 	Login:         {Requests: 6, Window: 15 * time.Minute},
 	Register:      {Requests: 5, Window: 15 * time.Minute},
 	Verify:        {Requests: 5, Window: 5 * time.Minute},
@@ -88,7 +88,7 @@ var DefaultLimits = map[Name]Limit{
 }
 
 // Names returns all names, sorted.
-func Names() []Name { return slices.Sorted(maps.Keys(DefaultLimits)) }
+func Names() []Name { return slices.Sorted(maps.Keys(defaultLimits)) }
 
 // ParseLimit reads what a flag says: "login=6/15m".
 func ParseLimit(s string) (Name, Limit, error) {
@@ -97,7 +97,7 @@ func ParseLimit(s string) (Name, Limit, error) {
 	if !ok || !both {
 		return "", Limit{}, fmt.Errorf("limit %q is not of the form name=requests/window, such as login=6/15m", s)
 	}
-	if _, known := DefaultLimits[Name(name)]; !known {
+	if _, known := defaultLimits[Name(name)]; !known {
 		return "", Limit{}, fmt.Errorf("no limit is called %q: name one of %v", name, Names())
 	}
 	n, err := strconv.Atoi(requests)

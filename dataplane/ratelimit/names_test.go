@@ -63,7 +63,7 @@ func FuzzParseLimit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, known := DefaultLimits[name]; !known || l.Requests < tenantconfig.MinLimitRequests ||
+		if _, known := defaultLimits[name]; !known || l.Requests < tenantconfig.MinLimitRequests ||
 			l.Requests > tenantconfig.MaxLimitRequests ||
 			l.Window < tenantconfig.MinLimitWindow ||
 			l.Window > tenantconfig.MaxLimitWindow {
@@ -73,7 +73,7 @@ func FuzzParseLimit(f *testing.F) {
 }
 
 func TestDefaultsAreWithinBounds(t *testing.T) {
-	for name, l := range DefaultLimits {
+	for name, l := range defaultLimits {
 		if err := check(name, l); err != nil {
 			t.Error(err)
 		}

@@ -179,45 +179,45 @@ func TestAlgorithmAttacks(t *testing.T) {
 	}
 	jwk, _ := json.Marshal(jose.JSONWebKey{Key: public, KeyID: forge.kid})
 	attacks := map[string]attack{
-		"HS256 with the public key":           {mac(public), Algorithm},
-		"HS256 with the public key in base64": {mac([]byte(b64(public))), Algorithm},
-		"HS256 with the public key as JWK":    {mac(jwk), Algorithm},
-		"HS256 with no key":                   {mac(nil), Algorithm},
-		"RS256":                               {foreign(jose.RS256, rsaKey), Algorithm},
-		"PS256":                               {foreign(jose.PS256, rsaKey), Algorithm},
-		"ES256":                               {foreign(jose.ES256, ecKey), Algorithm},
-		"no algorithm":                        {forge.with("alg", nil), Algorithm},
-		"a list as the algorithm":             {forge.with("alg", []string{"EdDSA"}), Algorithm},
+		"HS256 with the public key":           {mac(public), reasonAlgorithm},
+		"HS256 with the public key in base64": {mac([]byte(b64(public))), reasonAlgorithm},
+		"HS256 with the public key as JWK":    {mac(jwk), reasonAlgorithm},
+		"HS256 with no key":                   {mac(nil), reasonAlgorithm},
+		"RS256":                               {foreign(jose.RS256, rsaKey), reasonAlgorithm},
+		"PS256":                               {foreign(jose.PS256, rsaKey), reasonAlgorithm},
+		"ES256":                               {foreign(jose.ES256, ecKey), reasonAlgorithm},
+		"no algorithm":                        {forge.with("alg", nil), reasonAlgorithm},
+		"a list as the algorithm":             {forge.with("alg", []string{"EdDSA"}), reasonAlgorithm},
 		"an algorithm that is null": {
 			forge.sign(strings.Replace(forge.header(nil), `"EdDSA"`, "null", 1), forge.payload(nil)),
-			Algorithm,
+			reasonAlgorithm,
 		},
-		"EdDSA in other letters":     {forge.with("alg", "eddsa"), Algorithm},
-		"Ed25519, by its newer name": {forge.with("alg", "Ed25519"), Algorithm},
+		"EdDSA in other letters":     {forge.with("alg", "eddsa"), reasonAlgorithm},
+		"Ed25519, by its newer name": {forge.with("alg", "Ed25519"), reasonAlgorithm},
 		"twice, and none at the end": {
 			forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"none",`, 1), forge.payload(nil)),
-			Malformed,
+			reasonMalformed,
 		},
 		"EdDSA twice": {
 			forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"EdDSA",`, 1), forge.payload(nil)),
-			Malformed,
+			reasonMalformed,
 		},
 		"Alg and alg": {
 			forge.sign(strings.Replace(forge.header(nil), "{", `{"Alg":"none",`, 1), forge.payload(nil)),
-			Malformed,
+			reasonMalformed,
 		},
-		"an encrypted token": {b64([]byte(`{"alg":"dir","enc":"A128GCM"}`)) + "..a.b.c", Malformed},
+		"an encrypted token": {b64([]byte(`{"alg":"dir","enc":"A128GCM"}`)) + "..a.b.c", reasonMalformed},
 		"none, with the signature of the other": {
 			in("none") + forge.good()[strings.LastIndexByte(forge.good(), '.'):],
-			Algorithm,
+			reasonAlgorithm,
 		},
 	}
 	for _, none := range []string{"none", "None", "NONE", "nOnE", "none ", "", "n\u006fne", "null"} {
 		attacks[fmt.Sprintf("%q without a signature", none)] = attack{
 			in(none) + ".",
-			Malformed,
+			reasonMalformed,
 		} // a signature is never empty
-		attacks[fmt.Sprintf("%q with some", none)] = attack{in(none) + ".AAAA", Algorithm}
+		attacks[fmt.Sprintf("%q with some", none)] = attack{in(none) + ".AAAA", reasonAlgorithm}
 	}
 	forge.run(t, attacks)
 }
@@ -229,45 +229,51 @@ func TestHeaderAttacks(t *testing.T) {
 	own.private = private // an attacker without a key of ours names another's
 	bring := func(change map[string]any) string { return own.sign(forge.header(change), forge.payload(nil)) }
 	attacks := map[string]attack{
-		"jku": {bring(map[string]any{"jku": "https://evil.example/jwks.json"}), Malformed},
-		"x5u": {bring(map[string]any{"x5u": "https://evil.example/x.pem"}), Malformed},
+		"jku": {bring(map[string]any{"jku": "https://evil.example/jwks.json"}), reasonMalformed},
+		"x5u": {bring(map[string]any{"x5u": "https://evil.example/x.pem"}), reasonMalformed},
 		"jwk": {bring(map[string]any{"jwk": map[string]any{
 			"kty": "OKP",
 			"crv": "Ed25519",
 			"x":   b64(attacker),
-		}}), Malformed},
-		"x5c":                 {bring(map[string]any{"x5c": []string{"AAAA"}}), Malformed},
-		"another's key":       {bring(nil), Signature},
-		"a jku, signed by us": {forge.with("jku", "https://evil.example/jwks.json"), Malformed},
-		"crit that we know":   {forge.with("crit", []string{"exp"}), Malformed},
-		"crit that is empty":  {forge.with("crit", []string{}), Malformed},
+		}}), reasonMalformed},
+		"x5c":                 {bring(map[string]any{"x5c": []string{"AAAA"}}), reasonMalformed},
+		"another's key":       {bring(nil), reasonSignature},
+		"a jku, signed by us": {forge.with("jku", "https://evil.example/jwks.json"), reasonMalformed},
+		"crit that we know":   {forge.with("crit", []string{"exp"}), reasonMalformed},
+		"crit that is empty":  {forge.with("crit", []string{}), reasonMalformed},
 		"crit that nobody knows": {forge.sign(forge.header(map[string]any{
 			"crit": []string{"x"},
 			"x":    1,
-		}), forge.payload(nil)), Malformed},
+		}), forge.payload(nil)), reasonMalformed},
 		"b64=false": {forge.sign(forge.header(map[string]any{
 			"b64":  false,
 			"crit": []string{"b64"},
-		}), forge.payload(nil)), Malformed},
-		"b64=false, as it is":     {forge.unencoded(), Malformed},
-		"zip":                     {forge.with("zip", "DEF"), Malformed},
-		"a token within":          {forge.sign(forge.header(map[string]any{"cty": "JWT"}), forge.good()), Malformed},
-		"a token as the payload":  {forge.sign(forge.header(nil), forge.good()), BadClaims},
-		"no type":                 {forge.with("typ", nil), Type},
-		"an ID token":             {forge.with("typ", "JWT"), Type},
-		"a logout token":          {forge.with("typ", "logout+jwt"), Type},
-		"the type, spelled out":   {forge.with("typ", "application/at+jwt"), Type},
-		"the type in other cases": {forge.with("typ", "AT+JWT"), Type},
-		"no key":                  {forge.with("kid", nil), UnknownKey},
-		"a key that is a number":  {forge.with("kid", 1), UnknownKey},
-		"a key that is a list":    {forge.with("kid", []string{forge.kid}), UnknownKey},
-		"a header that is a list": {forge.sign(`["EdDSA"]`, forge.payload(nil)), Malformed},
-		"a header that is null":   {forge.sign(`null`, forge.payload(nil)), Algorithm},
-		"two headers":             {forge.sign(forge.header(nil)+forge.header(nil), forge.payload(nil)), Malformed},
-		"a header cut off":        {forge.sign(forge.header(nil)[:20], forge.payload(nil)), Malformed},
+		}), forge.payload(nil)), reasonMalformed},
+		"b64=false, as it is": {forge.unencoded(), reasonMalformed},
+		"zip":                 {forge.with("zip", "DEF"), reasonMalformed},
+		"a token within": {
+			forge.sign(forge.header(map[string]any{"cty": "JWT"}), forge.good()),
+			reasonMalformed,
+		},
+		"a token as the payload":  {forge.sign(forge.header(nil), forge.good()), reasonClaims},
+		"no type":                 {forge.with("typ", nil), reasonType},
+		"an ID token":             {forge.with("typ", "JWT"), reasonType},
+		"a logout token":          {forge.with("typ", "logout+jwt"), reasonType},
+		"the type, spelled out":   {forge.with("typ", "application/at+jwt"), reasonType},
+		"the type in other cases": {forge.with("typ", "AT+JWT"), reasonType},
+		"no key":                  {forge.with("kid", nil), reasonUnknownKey},
+		"a key that is a number":  {forge.with("kid", 1), reasonUnknownKey},
+		"a key that is a list":    {forge.with("kid", []string{forge.kid}), reasonUnknownKey},
+		"a header that is a list": {forge.sign(`["EdDSA"]`, forge.payload(nil)), reasonMalformed},
+		"a header that is null":   {forge.sign(`null`, forge.payload(nil)), reasonAlgorithm},
+		"two headers": {
+			forge.sign(forge.header(nil)+forge.header(nil), forge.payload(nil)),
+			reasonMalformed,
+		},
+		"a header cut off": {forge.sign(forge.header(nil)[:20], forge.payload(nil)), reasonMalformed},
 		"a deep header": {
 			forge.sign(strings.Repeat("[", 1000)+strings.Repeat("]", 1000), forge.payload(nil)),
-			Malformed,
+			reasonMalformed,
 		},
 	}
 	for name, kid := range map[string]string{
@@ -281,7 +287,7 @@ func TestHeaderAttacks(t *testing.T) {
 		"a space":      forge.kid + " ",
 		"very long":    strings.Repeat("k", 2500),
 	} {
-		attacks["the key: "+name] = attack{forge.with("kid", kid), UnknownKey}
+		attacks["the key: "+name] = attack{forge.with("kid", kid), reasonUnknownKey}
 	}
 	forge.run(t, attacks)
 }
@@ -297,54 +303,57 @@ func TestClaimAttacks(t *testing.T) {
 	forge := newForge(t)
 	at := forge.r.clock.now().Unix()
 	attacks := map[string]attack{
-		"another issuer":          {forge.claiming("iss", "https://voice.example.evil"), Issuer},
-		"the issuer with a slash": {forge.claiming("iss", issuer+"/"), Issuer},
-		"no issuer":               {forge.claiming("iss", nil), Issuer},
-		"issuers":                 {forge.claiming("iss", []string{issuer}), BadClaims},
-		"another audience":        {forge.claiming("aud", "billing"), Audience},
-		"no audience":             {forge.claiming("aud", nil), Audience},
-		"audiences":               {forge.claiming("aud", []string{"billing", audience}), BadClaims},
-		"no tenant":               {forge.claiming("tenant", nil), BadClaims},
-		"no user":                 {forge.claiming("sub", nil), BadClaims},
-		"a user that is a number": {forge.claiming("sub", 1), BadClaims},
+		"another issuer":          {forge.claiming("iss", "https://voice.example.evil"), reasonIssuer},
+		"the issuer with a slash": {forge.claiming("iss", issuer+"/"), reasonIssuer},
+		"no issuer":               {forge.claiming("iss", nil), reasonIssuer},
+		"issuers":                 {forge.claiming("iss", []string{issuer}), reasonClaims},
+		"another audience":        {forge.claiming("aud", "billing"), reasonAudience},
+		"no audience":             {forge.claiming("aud", nil), reasonAudience},
+		"audiences":               {forge.claiming("aud", []string{"billing", audience}), reasonClaims},
+		"no tenant":               {forge.claiming("tenant", nil), reasonClaims},
+		"no user":                 {forge.claiming("sub", nil), reasonClaims},
+		"a user that is a number": {forge.claiming("sub", 1), reasonClaims},
 		"a user that is null": {
 			forge.sign(forge.header(nil), strings.Replace(forge.payload(nil), `"`+user1+`"`, "null", 1)),
-			BadClaims,
+			reasonClaims,
 		},
-		"no session":              {forge.claiming("sid", ""), BadClaims},
-		"no role":                 {forge.claiming("role", nil), BadClaims},
-		"no id":                   {forge.claiming("jti", nil), BadClaims},
-		"no end":                  {forge.claiming("exp", nil), BadClaims},
-		"an end that is text":     {forge.claiming("exp", fmt.Sprint(at+600)), BadClaims},
-		"an end with a fraction":  {forge.claiming("exp", float64(at)+600.5), BadClaims},
-		"an end with an exponent": {forge.claiming("exp", json.Number("1e10")), BadClaims},
-		"an end that overflows":   {forge.claiming("exp", json.Number("99999999999999999999")), BadClaims},
-		"the greatest end":        {forge.claiming("exp", json.Number("9223372036854775807")), BadClaims},
-		"an end below zero":       {forge.claiming("exp", -1), BadClaims},
-		"a long life":             {forge.claiming("exp", at+3601), BadClaims},
+		"no session":              {forge.claiming("sid", ""), reasonClaims},
+		"no role":                 {forge.claiming("role", nil), reasonClaims},
+		"no id":                   {forge.claiming("jti", nil), reasonClaims},
+		"no end":                  {forge.claiming("exp", nil), reasonClaims},
+		"an end that is text":     {forge.claiming("exp", fmt.Sprint(at+600)), reasonClaims},
+		"an end with a fraction":  {forge.claiming("exp", float64(at)+600.5), reasonClaims},
+		"an end with an exponent": {forge.claiming("exp", json.Number("1e10")), reasonClaims},
+		"an end that overflows":   {forge.claiming("exp", json.Number("99999999999999999999")), reasonClaims},
+		"the greatest end":        {forge.claiming("exp", json.Number("9223372036854775807")), reasonClaims},
+		"an end below zero":       {forge.claiming("exp", -1), reasonClaims},
+		"a long life":             {forge.claiming("exp", at+3601), reasonClaims},
 		"expired": {forge.sign(forge.header(nil), forge.payload(map[string]any{
 			"iat": at - 600,
 			"exp": at,
-		})), Expired},
-		"not yet":        {forge.claiming("nbf", at+31), NotYetValid},
-		"nbf below zero": {forge.claiming("nbf", -1), BadClaims},
+		})), reasonExpired},
+		"not yet":        {forge.claiming("nbf", at+31), reasonNotYetValid},
+		"nbf below zero": {forge.claiming("nbf", -1), reasonClaims},
 		"issued in the future": {forge.sign(forge.header(nil), forge.payload(map[string]any{
 			"iat": at + 31,
 			"exp": at + 600,
-		})), NotYetValid},
-		"not issued":                   {forge.claiming("iat", nil), BadClaims},
-		"issued as text":               {forge.claiming("iat", "now"), BadClaims},
-		"issued as a number in quotes": {forge.claiming("iat", fmt.Sprint(at)), BadClaims},
-		"issued with an exponent":      {forge.claiming("iat", json.Number("1.7e9")), BadClaims},
-		"issued to the nanosecond":     {forge.claiming("iat", json.Number(fmt.Sprintf("%d.0000001", at))), BadClaims},
-		"issued before all time":       {forge.claiming("iat", -1), BadClaims},
-		"no claims":                    {forge.sign(forge.header(nil), "{}"), BadClaims},
-		"null":                         {forge.sign(forge.header(nil), "null"), BadClaims},
-		"a list":                       {forge.sign(forge.header(nil), "["+forge.payload(nil)+"]"), BadClaims},
-		"no JSON":                      {forge.sign(forge.header(nil), "x"), BadClaims},
+		})), reasonNotYetValid},
+		"not issued":                   {forge.claiming("iat", nil), reasonClaims},
+		"issued as text":               {forge.claiming("iat", "now"), reasonClaims},
+		"issued as a number in quotes": {forge.claiming("iat", fmt.Sprint(at)), reasonClaims},
+		"issued with an exponent":      {forge.claiming("iat", json.Number("1.7e9")), reasonClaims},
+		"issued to the nanosecond": {
+			forge.claiming("iat", json.Number(fmt.Sprintf("%d.0000001", at))),
+			reasonClaims,
+		},
+		"issued before all time": {forge.claiming("iat", -1), reasonClaims},
+		"no claims":              {forge.sign(forge.header(nil), "{}"), reasonClaims},
+		"null":                   {forge.sign(forge.header(nil), "null"), reasonClaims},
+		"a list":                 {forge.sign(forge.header(nil), "["+forge.payload(nil)+"]"), reasonClaims},
+		"no JSON":                {forge.sign(forge.header(nil), "x"), reasonClaims},
 		"two": {
 			forge.sign(forge.header(nil), forge.payload(nil)+forge.payload(nil)),
-			BadClaims,
+			reasonClaims,
 		},
 		"deep": {
 			forge.sign(
@@ -356,13 +365,13 @@ func TestClaimAttacks(t *testing.T) {
 					1,
 				),
 			),
-			BadClaims,
+			reasonClaims,
 		},
 	}
 	for claim := range forge.body {
 		value, _ := json.Marshal(forge.body[claim])
 		double := strings.Replace(forge.payload(nil), "{", fmt.Sprintf(`{"%s":%s,`, claim, value), 1)
-		attacks[claim+" twice"] = attack{forge.sign(forge.header(nil), double), BadClaims}
+		attacks[claim+" twice"] = attack{forge.sign(forge.header(nil), double), reasonClaims}
 	}
 	forge.run(t, attacks)
 	// Names in other cases are other names, and what a newer release adds is let be.
@@ -389,45 +398,45 @@ func TestFormAttacks(t *testing.T) {
 		return s.FullSerialize()
 	}
 	attacks := map[string]attack{
-		"nothing":            {"", Malformed},
-		"dots":               {"..", Malformed},
-		"a megabyte":         {strings.Repeat("A", 1<<20), Malformed},
-		"a megabyte of dots": {strings.Repeat(".", 1<<20), Malformed},
-		"a long token":       {p[0] + "." + strings.Repeat("A", maxToken) + "." + p[2], Malformed},
-		"many dots":          {strings.Repeat(".", maxToken), Malformed},
-		"as JSON":            {full(), Malformed},
+		"nothing":            {"", reasonMalformed},
+		"dots":               {"..", reasonMalformed},
+		"a megabyte":         {strings.Repeat("A", 1<<20), reasonMalformed},
+		"a megabyte of dots": {strings.Repeat(".", 1<<20), reasonMalformed},
+		"a long token":       {p[0] + "." + strings.Repeat("A", maxToken) + "." + p[2], reasonMalformed},
+		"many dots":          {strings.Repeat(".", maxToken), reasonMalformed},
+		"as JSON":            {full(), reasonMalformed},
 		"as JSON with signatures": {
 			fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, p[1], p[0], p[2]),
-			Malformed,
+			reasonMalformed,
 		},
-		"two parts":                   {p[0] + "." + p[1], Malformed},
-		"four parts":                  {good + ".", Malformed},
-		"no header":                   {"." + p[1] + "." + p[2], Malformed},
-		"no payload":                  {p[0] + ".." + p[2], Malformed},
-		"no signature":                {p[0] + "." + p[1] + ".", Malformed},
-		"a space before":              {" " + good, Malformed},
-		"a space behind":              {good + " ", Malformed},
-		"a line end behind":           {good + "\n", Malformed},
-		"a line end within":           {p[0] + ".\r\n" + p[1] + "." + p[2], Malformed},
-		"a line end in the signature": {p[0] + "." + p[1] + "." + p[2][:10] + "\n" + p[2][10:], Malformed},
-		"a tab within":                {p[0] + ".\t" + p[1] + "." + p[2], Malformed},
-		"padding":                     {good + "==", Malformed},
-		"padding of the header":       {p[0] + "=." + p[1] + "." + p[2], Malformed},
-		"the other alphabet":          {forge.standardAlphabet(t), Malformed},
-		"a zero byte":                 {good + "\x00", Malformed},
-		"no UTF-8":                    {p[0] + "." + p[1] + ".\xff\xfe" + p[2], Malformed},
-		"fullwidth dots":              {strings.ReplaceAll(good, ".", "．"), Malformed},
-		"bits that count for nothing": {looseBits(good), Malformed},
-		"Bearer before it":            {"Bearer " + good, Malformed},
+		"two parts":                   {p[0] + "." + p[1], reasonMalformed},
+		"four parts":                  {good + ".", reasonMalformed},
+		"no header":                   {"." + p[1] + "." + p[2], reasonMalformed},
+		"no payload":                  {p[0] + ".." + p[2], reasonMalformed},
+		"no signature":                {p[0] + "." + p[1] + ".", reasonMalformed},
+		"a space before":              {" " + good, reasonMalformed},
+		"a space behind":              {good + " ", reasonMalformed},
+		"a line end behind":           {good + "\n", reasonMalformed},
+		"a line end within":           {p[0] + ".\r\n" + p[1] + "." + p[2], reasonMalformed},
+		"a line end in the signature": {p[0] + "." + p[1] + "." + p[2][:10] + "\n" + p[2][10:], reasonMalformed},
+		"a tab within":                {p[0] + ".\t" + p[1] + "." + p[2], reasonMalformed},
+		"padding":                     {good + "==", reasonMalformed},
+		"padding of the header":       {p[0] + "=." + p[1] + "." + p[2], reasonMalformed},
+		"the other alphabet":          {forge.standardAlphabet(t), reasonMalformed},
+		"a zero byte":                 {good + "\x00", reasonMalformed},
+		"no UTF-8":                    {p[0] + "." + p[1] + ".\xff\xfe" + p[2], reasonMalformed},
+		"fullwidth dots":              {strings.ReplaceAll(good, ".", "．"), reasonMalformed},
+		"bits that count for nothing": {looseBits(good), reasonMalformed},
+		"Bearer before it":            {"Bearer " + good, reasonMalformed},
 		"another's payload": {
 			p[0] + "." + b64([]byte(forge.payload(map[string]any{"role": "admin"}))) + "." + p[2],
-			Signature,
+			reasonSignature,
 		},
 		"another's header": {
 			b64([]byte(strings.Replace(forge.header(nil), `,`, `, `, 1))) + "." + p[1] + "." + p[2],
-			Signature,
+			reasonSignature,
 		},
-		"a payload of a zero-width kind": {p[0] + "." + p[1] + "\u200b." + p[2], Malformed},
+		"a payload of a zero-width kind": {p[0] + "." + p[1] + "\u200b." + p[2], reasonMalformed},
 	}
 	for n := range len(good) - 1 {
 		attacks[fmt.Sprintf("cut at %d", n)] = attack{good[:n], forge.cut(t, good[:n])}
@@ -440,12 +449,12 @@ func (f *forge) cut(t *testing.T, s string) Reason {
 	t.Helper()
 	parts := strings.Split(s, ".")
 	if len(parts) != 3 || parts[2] == "" {
-		return Malformed
+		return reasonMalformed
 	}
 	if _, err := base64.RawURLEncoding.Strict().DecodeString(parts[2]); err != nil {
-		return Malformed
+		return reasonMalformed
 	}
-	return Signature
+	return reasonSignature
 }
 
 // standardAlphabet is a good token in the alphabet of MIME, with a signature that shows the difference.
@@ -491,56 +500,59 @@ func TestSignatureAttacks(t *testing.T) {
 	identity := append([]byte{1}, make([]byte, 31)...)
 	ones := bytes.Repeat([]byte{0xff}, 32)
 	attacks := map[string]attack{
-		"all zero": {forge.resigned(func([]byte) []byte { return make([]byte, 64) }), Signature},
+		"all zero": {forge.resigned(func([]byte) []byte { return make([]byte, 64) }), reasonSignature},
 		"all one": {
 			forge.resigned(func([]byte) []byte { return bytes.Repeat([]byte{0xff}, 64) }),
-			Signature,
+			reasonSignature,
 		},
 		"R the identity, S zero": {
 			forge.resigned(func([]byte) []byte { return append(bytes.Clone(identity), make([]byte, 32)...) }),
-			Signature,
+			reasonSignature,
 		},
 		"R no point": {
 			forge.resigned(func(s []byte) []byte { return append(bytes.Clone(ones), s[32:]...) }),
-			Signature,
+			reasonSignature,
 		},
-		"R with its sign turned": {forge.resigned(func(s []byte) []byte { s[31] ^= 0x80; return s }), Signature},
-		"S all one":              {forge.resigned(func(s []byte) []byte { return append(s[:32], ones...) }), Signature},
+		"R with its sign turned": {forge.resigned(func(s []byte) []byte { s[31] ^= 0x80; return s }), reasonSignature},
+		"S all one": {
+			forge.resigned(func(s []byte) []byte { return append(s[:32], ones...) }),
+			reasonSignature,
+		},
 		"S the order": {
 			forge.resigned(
 				func(s []byte) []byte { return append(s[:32], reversed(order.FillBytes(make([]byte, 32)))...) },
 			),
-			Signature,
+			reasonSignature,
 		},
 		"R and S changed over": {
 			forge.resigned(func(s []byte) []byte { return append(bytes.Clone(s[32:]), s[:32]...) }),
-			Signature,
+			reasonSignature,
 		},
-		"cut":           {forge.resigned(func(s []byte) []byte { return s[:63] }), Signature},
-		"R alone":       {forge.resigned(func(s []byte) []byte { return s[:32] }), Signature},
-		"longer":        {forge.resigned(func(s []byte) []byte { return append(s, 0) }), Signature},
-		"twice":         {forge.resigned(func(s []byte) []byte { return append(s, s...) }), Signature},
-		"a zero before": {forge.resigned(func(s []byte) []byte { return append([]byte{0}, s...) }), Signature},
+		"cut":           {forge.resigned(func(s []byte) []byte { return s[:63] }), reasonSignature},
+		"R alone":       {forge.resigned(func(s []byte) []byte { return s[:32] }), reasonSignature},
+		"longer":        {forge.resigned(func(s []byte) []byte { return append(s, 0) }), reasonSignature},
+		"twice":         {forge.resigned(func(s []byte) []byte { return append(s, s...) }), reasonSignature},
+		"a zero before": {forge.resigned(func(s []byte) []byte { return append([]byte{0}, s...) }), reasonSignature},
 		"in hex": {
 			forge.resigned(func(s []byte) []byte { return fmt.Appendf(nil, "%x", s) }),
-			Signature,
+			reasonSignature,
 		},
-		"by Ed25519ph": {forge.prehashed(t), Signature},
+		"by Ed25519ph": {forge.prehashed(t), reasonSignature},
 		"of the payload alone": {
 			forge.resigned(func([]byte) []byte { return ed25519.Sign(forge.private, []byte(forge.payload(nil))) }),
-			Signature,
+			reasonSignature,
 		},
 	}
 	for times := range int64(14) {
 		attacks[fmt.Sprintf("S and %d times the order", times+1)] = attack{
 			forge.resigned(shifted(times + 1)),
-			Signature,
+			reasonSignature,
 		}
 	}
 	for bit := range 512 {
 		attacks[fmt.Sprintf("bit %d flipped", bit)] = attack{
 			forge.resigned(func(s []byte) []byte { s[bit/8] ^= 1 << (bit % 8); return s }),
-			Signature,
+			reasonSignature,
 		}
 	}
 	forge.run(t, attacks)
@@ -572,7 +584,7 @@ func TestRFC8037(t *testing.T) {
 	if err != nil || string(body) != "Example of Ed25519 signing" {
 		t.Errorf("%q, %v", body, err)
 	}
-	newService(t).wantReason(t, raw, Type)
+	newService(t).wantReason(t, raw, reasonType)
 }
 
 // TestOfAnotherTenant checks that a token is for the tenant that it names. The server of a tenant compares.

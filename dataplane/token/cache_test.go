@@ -93,7 +93,7 @@ func TestChecksAtOnce(t *testing.T) {
 				if _, err := rig.Check(tokens[(i*7+w)%len(tokens)]); err != nil {
 					t.Error(err)
 				}
-				if _, err := rig.Check(gone); reason(err) != Revoked {
+				if _, err := rig.Check(gone); reason(err) != reasonRevoked {
 					t.Error(err)
 				}
 				switch {

@@ -20,7 +20,7 @@ func (s *Service) Check(raw string) (*Claims, error) {
 
 func (s *Service) check(raw string) (*Claims, error) {
 	if raw == "" || len(raw) > maxToken {
-		return nil, &Error{Malformed}
+		return nil, &Error{reasonMalformed}
 	}
 	set := s.keySet()
 	if set == nil {
@@ -58,10 +58,10 @@ func digestOf(raw string) digest {
 // stillGood judges what changes with time: the token's end, its key's, and what was revoked since it was judged last.
 func (s *Service) stillGood(e *entry, now time.Time) error {
 	if !now.Before(e.claims.ExpiresAt) {
-		return &Error{Expired}
+		return &Error{reasonExpired}
 	}
 	if !now.Before(e.until) {
-		return &Error{UnknownKey}
+		return &Error{reasonUnknownKey}
 	}
 	revocations := s.o.Revocations
 	if revocations == nil {
@@ -87,7 +87,7 @@ func (s *Service) verify(raw string, set *keySet, now time.Time) (*entry, error)
 	}
 	k, ok := set.keys[kid]
 	if !ok || !k.verifies(now) {
-		return nil, &Error{UnknownKey}
+		return nil, &Error{reasonUnknownKey}
 	}
 	body, err := verifySignature(raw, k)
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Service) verify(raw string, set *keySet, now time.Time) (*entry, error)
 	}
 	var p payload
 	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, &Error{BadClaims}
+		return nil, &Error{reasonClaims}
 	}
 	c, err := s.claims(&p, now)
 	if err != nil {
@@ -113,14 +113,14 @@ func verifySignature(raw string, k key) ([]byte, error) {
 	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.EdDSA})
 	var other *jose.ErrUnexpectedSignatureAlgorithm
 	if errors.As(err, &other) {
-		return nil, &Error{Algorithm}
+		return nil, &Error{reasonAlgorithm}
 	}
 	if err != nil {
-		return nil, &Error{Malformed}
+		return nil, &Error{reasonMalformed}
 	}
 	body, err := signed.Verify(k.public)
 	if err != nil {
-		return nil, &Error{Signature}
+		return nil, &Error{reasonSignature}
 	}
 	return body, nil
 }
@@ -129,7 +129,7 @@ func verifySignature(raw string, k key) ([]byte, error) {
 func (s *Service) claims(p *payload, now time.Time) (*Claims, error) {
 	issued, ok := parseSeconds(p.IssuedAt)
 	if !ok || p.Expires < 0 || p.Expires > maxSeconds || p.NotBefore < 0 || p.NotBefore > maxSeconds {
-		return nil, &Error{BadClaims}
+		return nil, &Error{reasonClaims}
 	}
 	c := &Claims{
 		Tenant:    p.Tenant,
@@ -144,13 +144,13 @@ func (s *Service) claims(p *payload, now time.Time) (*Claims, error) {
 	latest := now.Add(Skew)
 	switch {
 	case p.Issuer != s.o.Issuer:
-		return nil, &Error{Issuer}
+		return nil, &Error{reasonIssuer}
 	case p.Audience != s.o.Audience:
-		return nil, &Error{Audience}
+		return nil, &Error{reasonAudience}
 	case c.check() != nil:
-		return nil, &Error{BadClaims}
+		return nil, &Error{reasonClaims}
 	case issued.After(latest) || time.Unix(p.NotBefore, 0).After(latest):
-		return nil, &Error{NotYetValid}
+		return nil, &Error{reasonNotYetValid}
 	}
 	return c, nil
 }

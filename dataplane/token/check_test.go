@@ -106,25 +106,37 @@ func TestTimes(t *testing.T) {
 		pass   time.Duration // between the two checks
 		want   [2]Reason     // at first, and then
 	}{
-		"just issued":             {life: time.Minute},
-		"a life of an hour":       {life: MaxLifetime, pass: 59 * time.Minute},
-		"ends while remembered":   {life: time.Minute, pass: time.Minute, want: [2]Reason{"", Expired}},
-		"ends to the second":      {life: time.Minute, pass: time.Minute - time.Second, want: [2]Reason{"", ""}},
-		"ended: no grace":         {issued: -time.Minute, life: time.Minute, want: [2]Reason{Expired, Expired}},
+		"just issued":           {life: time.Minute},
+		"a life of an hour":     {life: MaxLifetime, pass: 59 * time.Minute},
+		"ends while remembered": {life: time.Minute, pass: time.Minute, want: [2]Reason{"", reasonExpired}},
+		"ends to the second":    {life: time.Minute, pass: time.Minute - time.Second, want: [2]Reason{"", ""}},
+		"ended: no grace": {
+			issued: -time.Minute,
+			life:   time.Minute,
+			want:   [2]Reason{reasonExpired, reasonExpired},
+		},
 		"issued by a clock ahead": {issued: Skew, life: time.Minute},
 		"issued in the future": {
 			issued: Skew + time.Microsecond,
 			life:   time.Minute,
 			pass:   time.Millisecond,
-			want:   [2]Reason{NotYetValid, ""},
+			want:   [2]Reason{reasonNotYetValid, ""},
 		},
 		"issued far in the future": {
 			issued: 24 * time.Hour,
 			life:   time.Minute,
-			want:   [2]Reason{NotYetValid, NotYetValid},
+			want:   [2]Reason{reasonNotYetValid, reasonNotYetValid},
 		},
-		"issued and ended long ago":  {issued: -24 * time.Hour, life: time.Minute, want: [2]Reason{Expired, Expired}},
-		"a clock that jumped a year": {life: time.Minute, pass: 365 * 24 * time.Hour, want: [2]Reason{"", Expired}},
+		"issued and ended long ago": {
+			issued: -24 * time.Hour,
+			life:   time.Minute,
+			want:   [2]Reason{reasonExpired, reasonExpired},
+		},
+		"a clock that jumped a year": {
+			life: time.Minute,
+			pass: 365 * 24 * time.Hour,
+			want: [2]Reason{"", reasonExpired},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newService(t)
@@ -166,7 +178,7 @@ func TestRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rig.wantReason(t, again, UnknownKey)
+	rig.wantReason(t, again, reasonUnknownKey)
 }
 
 // mintBy signs with one key, whosever turn it is.
@@ -192,7 +204,7 @@ func TestKeyThatEnds(t *testing.T) {
 	raw := rig.mint(t)
 	rig.wantReason(t, raw, "")
 	rig.clock.pass(time.Minute)
-	rig.wantReason(t, raw, UnknownKey)
+	rig.wantReason(t, raw, reasonUnknownKey)
 }
 
 // TestRingThatIsReplaced : the Secret was deleted, because a key had leaked, say. What was remembered counts no more.
@@ -201,13 +213,13 @@ func TestRingThatIsReplaced(t *testing.T) {
 	raw := rig.mint(t)
 	rig.wantReason(t, raw, "")
 	old := rig.ring.Swap(keyring.New(rig.clock.now()))
-	rig.wantReason(t, raw, UnknownKey)
+	rig.wantReason(t, raw, reasonUnknownKey)
 	rig.wantReason(t, rig.mint(t), "")
 	// A key with a known id is not the known key.
 	forged := keyring.New(rig.clock.now())
 	forged.Keys[0].ID = old.Keys[0].ID
 	rig.ring.Store(forged)
-	rig.wantReason(t, raw, Signature)
+	rig.wantReason(t, raw, reasonSignature)
 }
 
 func TestReady(t *testing.T) {
@@ -238,7 +250,7 @@ func TestMetrics(t *testing.T) {
 	for _, reason := range Reasons() {
 		want[string(reason)] = 0
 	}
-	want[string(Malformed)], want[string(Expired)] = 3, 1
+	want[string(reasonMalformed)], want[string(reasonExpired)] = 3, 1
 	if d := cmp.Diff(want, values(t, reg, "caly_auth_token_checks_total")); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

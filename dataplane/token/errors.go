@@ -18,33 +18,33 @@ type Reason string
 
 // Reasons, a closed set.
 const (
-	Malformed   Reason = "malformed"     // it does not read as a token that Mint writes
-	Algorithm   Reason = "algorithm"     // another than EdDSA
-	Type        Reason = "type"          // no access token
-	UnknownKey  Reason = "unknown_key"   // no key that verifies now has its id
-	Signature   Reason = "signature"     // it is not the key's
-	BadClaims   Reason = "claims"        // signed by a key of ours, and not what Mint writes
-	Issuer      Reason = "issuer"        // another platform's
-	Audience    Reason = "audience"      // for somebody else
-	NotYetValid Reason = "not_yet_valid" // issued in the future
-	Expired     Reason = "expired"
-	Revoked     Reason = "revoked" // its session ended, or its user or tenant was shut out
+	reasonMalformed   Reason = "malformed"     // it does not read as a token that Mint writes
+	reasonAlgorithm   Reason = "algorithm"     // another than EdDSA
+	reasonType        Reason = "type"          // no access token
+	reasonUnknownKey  Reason = "unknown_key"   // no key that verifies now has its id
+	reasonSignature   Reason = "signature"     // it is not the key's
+	reasonClaims      Reason = "claims"        // signed by a key of ours, and not what Mint writes
+	reasonIssuer      Reason = "issuer"        // another platform's
+	reasonAudience    Reason = "audience"      // for somebody else
+	reasonNotYetValid Reason = "not_yet_valid" // issued in the future
+	reasonExpired     Reason = "expired"
+	reasonRevoked     Reason = "revoked" // its session ended, or its user or tenant was shut out
 )
 
 // Reasons lists them all.
 func Reasons() []Reason {
 	return []Reason{
-		Malformed,
-		Algorithm,
-		Type,
-		UnknownKey,
-		Signature,
-		BadClaims,
-		Issuer,
-		Audience,
-		NotYetValid,
-		Expired,
-		Revoked,
+		reasonMalformed,
+		reasonAlgorithm,
+		reasonType,
+		reasonUnknownKey,
+		reasonSignature,
+		reasonClaims,
+		reasonIssuer,
+		reasonAudience,
+		reasonNotYetValid,
+		reasonExpired,
+		reasonRevoked,
 	}
 }
 

@@ -19,24 +19,24 @@ var headerLimits = bounded.Limits{Values: 32, Depth: 3, Text: 4096, Total: 8192}
 func readHeader(raw string) (kid string, err error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
-		return "", &Error{Malformed}
+		return "", &Error{reasonMalformed}
 	}
 	var header []byte
 	for i, part := range parts {
 		decoded, ok := decodeCanonical(part)
 		if !ok {
-			return "", &Error{Malformed}
+			return "", &Error{reasonMalformed}
 		}
 		if i == 0 {
 			header = decoded
 		}
 	}
 	if _, err := bounded.Document(header, headerLimits, nil); err != nil {
-		return "", &Error{Malformed}
+		return "", &Error{reasonMalformed}
 	}
 	fields := map[string]any{}
 	if err := json.Unmarshal(header, &fields); err != nil {
-		return "", &Error{Malformed}
+		return "", &Error{reasonMalformed}
 	}
 	return judgeHeader(fields)
 }
@@ -47,13 +47,13 @@ func judgeHeader(fields map[string]any) (kid string, err error) {
 	kid, named := fields["kid"].(string)
 	switch {
 	case alg != string(jose.EdDSA):
-		return "", &Error{Algorithm}
+		return "", &Error{reasonAlgorithm}
 	case typ != tokenType:
-		return "", &Error{Type}
+		return "", &Error{reasonType}
 	case !named:
-		return "", &Error{UnknownKey}
+		return "", &Error{reasonUnknownKey}
 	case len(fields) != 3:
-		return "", &Error{Malformed}
+		return "", &Error{reasonMalformed}
 	}
 	return kid, nil
 }

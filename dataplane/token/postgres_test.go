@@ -121,7 +121,7 @@ func (f *fleet) refused(p *pod, raw string) func() bool {
 	return func() bool {
 		f.t.Helper()
 		_, err := p.Check(raw)
-		if got := reason(err); got != "" && got != Revoked {
+		if got := reason(err); got != "" && got != reasonRevoked {
 			f.t.Fatal(err)
 		}
 		return err != nil

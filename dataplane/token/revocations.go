@@ -26,8 +26,8 @@ const (
 	newcomer = time.Second
 )
 
-// RevocationStore is what Revocations need of PostgreSQL.
-type RevocationStore interface {
+// revocationStore is what Revocations need of PostgreSQL.
+type revocationStore interface {
 	RevocationsSince(
 		ctx context.Context,
 		tenants []string,
@@ -39,7 +39,7 @@ type RevocationStore interface {
 
 // RevocationOptions of NewRevocations.
 type RevocationOptions struct {
-	Store RevocationStore
+	Store revocationStore
 	// Tenants returns the ids of all tenants that the pod knows now.
 	Tenants func() []string
 	// Complete reports whether Tenants returns all that exist. A token of another tenant is then revoked, and cannot be
@@ -270,14 +270,14 @@ func (r *Revocations) judge(c *Claims) error {
 			if r.o.Complete != nil && !r.o.Complete() {
 				return ErrNotReady
 			}
-			return &Error{Revoked} // the platform does not have the tenant
+			return &Error{reasonRevoked} // the platform does not have the tenant
 		}
 		if revoked, known = r.await(c, read); !known {
 			return ErrNotReady
 		}
 	}
 	if revoked {
-		return &Error{Revoked}
+		return &Error{reasonRevoked}
 	}
 	return nil
 }

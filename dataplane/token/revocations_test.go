@@ -105,24 +105,24 @@ func TestRevoked(t *testing.T) {
 		age  time.Duration // of the token when it was revoked
 		want Reason
 	}{
-		"its session": {v: store.Revocation{Tenant: acme, SessionID: session1}, want: Revoked},
+		"its session": {v: store.Revocation{Tenant: acme, SessionID: session1}, want: reasonRevoked},
 		"its session, and it is younger": {
 			v:    store.Revocation{Tenant: acme, SessionID: session1},
 			age:  -time.Minute,
-			want: Revoked,
+			want: reasonRevoked,
 		},
 		"another session":                  {v: store.Revocation{Tenant: acme, SessionID: session2}},
 		"its session's id elsewhere":       {v: store.Revocation{Tenant: globex, SessionID: session1}},
-		"its user":                         {v: store.Revocation{Tenant: acme, UserID: user1}, want: Revoked},
+		"its user":                         {v: store.Revocation{Tenant: acme, UserID: user1}, want: reasonRevoked},
 		"its user, the microsecond before": {v: store.Revocation{Tenant: acme, UserID: user1}, age: -time.Microsecond},
 		"its user, a microsecond after": {
 			v:    store.Revocation{Tenant: acme, UserID: user1},
 			age:  time.Microsecond,
-			want: Revoked,
+			want: reasonRevoked,
 		},
 		"another user":                      {v: store.Revocation{Tenant: acme, UserID: user2}},
 		"a user of that id elsewhere":       {v: store.Revocation{Tenant: globex, UserID: user1}},
-		"its tenant":                        {v: store.Revocation{Tenant: acme}, want: Revoked},
+		"its tenant":                        {v: store.Revocation{Tenant: acme}, want: reasonRevoked},
 		"its tenant, and it was made since": {v: store.Revocation{Tenant: acme}, age: -time.Second},
 		"another tenant":                    {v: store.Revocation{Tenant: globex}},
 		"a tenant that this pod knows not":  {v: store.Revocation{Tenant: "initech/help"}},
@@ -159,10 +159,10 @@ func TestRevokedHere(t *testing.T) {
 			rig.wantReason(t, raw, "")
 			rig.wantReason(t, other, "")
 			rig.o.Revocations.Revoke(acme, tc.user, tc.session)
-			rig.wantReason(t, raw, Revoked)
+			rig.wantReason(t, raw, reasonRevoked)
 			want := Reason("")
 			if name == "tenant" {
-				want = Revoked
+				want = reasonRevoked
 			}
 			rig.wantReason(t, other, want)
 		})
@@ -179,15 +179,15 @@ func TestRevokedHereByAnotherClock(t *testing.T) {
 	rig.clock.pass(ahead)
 	rig.o.Revocations.Revoke(acme, user1, "")
 	fresh := rig.mint(t, func(c *Claims) { c.IssuedAt = at.Add(time.Second) }) // the database's time
-	rig.wantReason(t, old, Revoked)
-	rig.wantReason(t, fresh, Revoked)
+	rig.wantReason(t, old, reasonRevoked)
+	rig.wantReason(t, fresh, reasonRevoked)
 	// A read that was under way when it was revoked tells nothing of it.
 	rig.o.Revocations.install(nil, at)
-	rig.wantReason(t, old, Revoked)
+	rig.wantReason(t, old, reasonRevoked)
 	db.add(store.Revocation{Tenant: acme, UserID: user1, At: at})
 	rig.clock.pass(time.Second)
 	db.poll(t, rig)
-	rig.wantReason(t, old, Revoked)
+	rig.wantReason(t, old, reasonRevoked)
 	rig.wantReason(t, fresh, "")
 }
 
@@ -202,7 +202,7 @@ func TestUnknownTenant(t *testing.T) {
 	if rig.Ready() == nil {
 		t.Error("it is ready before it has read anything")
 	}
-	rig.wantReason(t, raw, Revoked) // no tenant of this platform
+	rig.wantReason(t, raw, reasonRevoked) // no tenant of this platform
 	db.poll(t, rig)
 	if err := rig.Ready(); err != nil {
 		t.Error(err)
@@ -217,13 +217,13 @@ func TestUnknownTenant(t *testing.T) {
 	}
 	db.poll(t, rig)
 	rig.wantReason(t, raw, "")
-	rig.wantReason(t, gone, Revoked)
+	rig.wantReason(t, gone, reasonRevoked)
 	db.know(globex)
 	db.poll(t, rig)
 	rig.wantReason(t, raw, "") // remembered; who serves the tenant knows it no more
 	db.know(globex, acme)
 	db.poll(t, rig)
-	rig.wantReason(t, gone, Revoked)
+	rig.wantReason(t, gone, reasonRevoked)
 }
 
 // TestOutage : what is known stays in force, and what was missed is read afterwards, however long it took.
@@ -242,7 +242,7 @@ func TestOutage(t *testing.T) {
 				t.Fatal("the database is away")
 			}
 			fresh := func(session string) string { return rig.mint(t, func(c *Claims) { c.SessionID = session }) }
-			rig.wantReason(t, fresh(session1), Revoked)
+			rig.wantReason(t, fresh(session1), reasonRevoked)
 			rig.wantReason(t, fresh(session2), "")
 			rig.clock.pass(away)
 			old := rig.mint(t, func(c *Claims) {
@@ -252,7 +252,7 @@ func TestOutage(t *testing.T) {
 			db.err = nil
 			db.poll(t, rig)
 			if away < remembered {
-				rig.wantReason(t, old, Revoked)
+				rig.wantReason(t, old, reasonRevoked)
 			}
 			if db.widest > remembered {
 				t.Errorf("it read %s back", db.widest)
@@ -277,7 +277,7 @@ func TestLateCommit(t *testing.T) {
 	db.rows = append([]store.Revocation{late}, db.rows...)
 	rig.clock.pass(time.Second)
 	db.poll(t, rig)
-	rig.wantReason(t, raw, Revoked)
+	rig.wantReason(t, raw, reasonRevoked)
 }
 
 // TestPages : more than one read gives, in a minute and at the start.
@@ -291,13 +291,13 @@ func TestPages(t *testing.T) {
 	raw := rig.mint(t)
 	before := db.reads
 	db.poll(t, rig)
-	rig.wantReason(t, raw, Revoked)
+	rig.wantReason(t, raw, reasonRevoked)
 	if n := db.reads - before; n != 3 {
 		t.Errorf("%d reads", n)
 	}
 	again := newRevoking(t, db, acme)
 	again.ring.Store(rig.ring.Load())
-	again.wantReason(t, raw, Revoked)
+	again.wantReason(t, raw, reasonRevoked)
 }
 
 // TestTooManyRevoked : of one tenant more than are remembered one by one. Its people refresh their tokens, and others see nothing of it.
@@ -312,8 +312,8 @@ func TestTooManyRevoked(t *testing.T) {
 		db.add(store.Revocation{Tenant: acme, SessionID: fmt.Sprint("s", i)})
 	}
 	db.poll(t, rig)
-	rig.wantReason(t, gone, Revoked)
-	rig.wantReason(t, bystander, Revoked)
+	rig.wantReason(t, gone, reasonRevoked)
+	rig.wantReason(t, bystander, reasonRevoked)
 	rig.wantReason(t, elsewhere, "")
 	rig.clock.pass(time.Second)
 	refreshed := rig.mint(t, func(c *Claims) { c.SessionID = session2 })
@@ -324,7 +324,7 @@ func TestTooManyRevoked(t *testing.T) {
 	}
 	db.add(store.Revocation{Tenant: acme, SessionID: session2})
 	db.poll(t, rig)
-	rig.wantReason(t, refreshed, Revoked)
+	rig.wantReason(t, refreshed, reasonRevoked)
 }
 
 // TestForgets what no token can live long enough to be meant by.
@@ -355,7 +355,7 @@ func TestForgets(t *testing.T) {
 	for range 59 {
 		rig.clock.pass(time.Minute)
 		db.poll(t, rig)
-		rig.wantReason(t, raw, Revoked)
+		rig.wantReason(t, raw, reasonRevoked)
 	}
 	if n := size(); n != 3 {
 		t.Errorf("%d are remembered for an hour", n)
@@ -367,7 +367,7 @@ func TestForgets(t *testing.T) {
 	if n := size(); n != 0 {
 		t.Errorf("%d are remembered for ever", n)
 	}
-	rig.wantReason(t, raw, Expired)
+	rig.wantReason(t, raw, reasonExpired)
 }
 
 // TestEpoch checks that a change without effect does not make tokens be judged again.

@@ -200,7 +200,7 @@ func (b *body) checkRest(resp *http.Response) error {
 	changed := func(why string) error {
 		return &fault{
 			kind:  later,
-			code:  CodeSourceChanged,
+			code:  codeSourceChanged,
 			cause: resilience.Abort(errors.New(why)),
 			text: fmt.Sprintf(
 				"the source broke off after %d bytes and could not be continued: %s; the whole will be tried again",

@@ -61,27 +61,27 @@ func TestResume(t *testing.T) {
 	}{
 		"same ETag":          {tag, rest(text, `"v1"`, good), ""},
 		"length not said":    {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/*", n-1)), ""},
-		"another ETag":       {tag, rest(text, `"v2"`, good), CodeSourceChanged},
-		"no ETag any more":   {tag, rest(text, "", good), CodeSourceChanged},
-		"no range said":      {tag, rest(text, `"v1"`, ""), CodeSourceChanged},
-		"another start":      {tag, rest(text, `"v1"`, fmt.Sprintf("bytes 0-%d/%d", n-1, n)), CodeSourceChanged},
-		"another length":     {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n, n+1)), CodeSourceChanged},
-		"a part of the rest": {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n-2, n)), CodeSourceChanged},
+		"another ETag":       {tag, rest(text, `"v2"`, good), codeSourceChanged},
+		"no ETag any more":   {tag, rest(text, "", good), codeSourceChanged},
+		"no range said":      {tag, rest(text, `"v1"`, ""), codeSourceChanged},
+		"another start":      {tag, rest(text, `"v1"`, fmt.Sprintf("bytes 0-%d/%d", n-1, n)), codeSourceChanged},
+		"another length":     {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n, n+1)), codeSourceChanged},
+		"a part of the rest": {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n-2, n)), codeSourceChanged},
 		"200": {
 			tag,
 			func(w http.ResponseWriter, _ *http.Request, _ int) { _, _ = io.WriteString(w, text) },
-			CodeSourceChanged,
+			codeSourceChanged,
 		},
 		"416": {tag, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
-		}, CodeSourceChanged},
+		}, codeSourceChanged},
 		"gone": {
 			tag,
 			func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNotFound) },
-			CodeSourceNotReady,
+			codeSourceNotReady,
 		},
-		"weak ETag only": {http.Header{"Etag": {`W/"v1"`}}, rest(text, `W/"v1"`, good), CodeSourceBroken},
-		"no validator":   {nil, rest(text, `"v1"`, good), CodeSourceBroken},
+		"weak ETag only": {http.Header{"Etag": {`W/"v1"`}}, rest(text, `W/"v1"`, good), codeSourceBroken},
+		"no validator":   {nil, rest(text, `"v1"`, good), codeSourceBroken},
 		"by date": {date, func(w http.ResponseWriter, r *http.Request, from int) {
 			if got := r.Header.Get("If-Range"); got != date.Get("Last-Modified") {
 				t.Errorf("If-Range: %q", got)

@@ -172,7 +172,7 @@ func TestDigest(t *testing.T) {
 		digest.close()
 	}
 	digest := newDigest(lanes, bytes.NewReader(data), int64(len(data))-1, false)
-	if err := drain(digest); asFault(err).code != CodeSourceTooLarge || digest.complete(-1) {
+	if err := drain(digest); asFault(err).code != codeSourceTooLarge || digest.complete(-1) {
 		t.Errorf("over the limit: %v", err)
 	}
 	digest = newDigest(lanes, iotest.TimeoutReader(bytes.NewReader(data)), 1<<20, false)
@@ -216,9 +216,9 @@ func TestGate(t *testing.T) {
 func TestExitCode(t *testing.T) {
 	for want, err := range map[int]error{
 		0:              nil,
-		ExitTransient:  store.ErrUnavailable,
-		ExitConfig:     fmt.Errorf("x: %w", &ConfigError{io.EOF}),
-		ExitTerminated: ErrTerminated,
+		exitTransient:  store.ErrUnavailable,
+		ExitConfig:     fmt.Errorf("x: %w", &configError{io.EOF}),
+		ExitTerminated: errTerminated,
 	} {
 		if got := ExitCode(err); got != want {
 			t.Errorf("ExitCode(%v) = %d, want %d", err, got, want)
@@ -228,8 +228,8 @@ func TestExitCode(t *testing.T) {
 
 func TestOpenBreakerIsTenantWide(t *testing.T) {
 	for dependency, code := range map[string]string{
-		dependencyExotel: CodeSourceUnavailable,
-		dependencyS3:     CodeStorageUnavailable,
+		dependencyExotel: codeSourceUnavailable,
+		dependencyS3:     codeStorageUnavailable,
 	} {
 		fault := asFault(resilience.Abort(&resilience.OpenError{
 			Dependency: dependency,

@@ -97,33 +97,33 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 // Exit codes of the upload pod. The Job's podFailurePolicy fails the Job on ExitConfig without another pod, and ignores
 // ExitTerminated.
 const (
-	ExitTransient  = 1
+	exitTransient  = 1
 	ExitConfig     = 64 // EX_USAGE of sysexits.h
 	ExitTerminated = 75 // EX_TEMPFAIL
 )
 
-// ErrTerminated is the error of a run that was told to end before the queue was empty.
-var ErrTerminated = errors.New("terminated before the queue was empty; another run continues")
+// errTerminated is the error of a run that was told to end before the queue was empty.
+var errTerminated = errors.New("terminated before the queue was empty; another run continues")
 
-// ConfigError says that no pod can work until somebody changes the Tenant, its Secrets or the release.
-type ConfigError struct{ Err error }
+// configError says that no pod can work until somebody changes the Tenant, its Secrets or the release.
+type configError struct{ Err error }
 
 // Error returns the cause's text.
-func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *configError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
-func (e *ConfigError) Unwrap() error { return e.Err }
+func (e *configError) Unwrap() error { return e.Err }
 
 // ExitCode of a process whose Run returned err.
 func ExitCode(err error) int {
-	var c *ConfigError
+	var c *configError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &c):
 		return ExitConfig
-	case errors.Is(err, ErrTerminated):
+	case errors.Is(err, errTerminated):
 		return ExitTerminated
 	}
-	return ExitTransient
+	return exitTransient
 }

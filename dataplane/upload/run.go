@@ -18,13 +18,13 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// Run works until the queue is idle, which is success, until ctx ends, which is ErrTerminated, or until the tenant's
+// Run works until the queue is idle, which is success, until ctx ends, which is errTerminated, or until the tenant's
 // bucket, source or database stays unreachable: see ExitCode.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	cfg, err := readConfig(o.ConfigPath)
 	if err != nil {
-		return &ConfigError{err}
+		return &configError{err}
 	}
 	db, err := openQueue(ctx, o, cfg)
 	if err != nil {
@@ -48,11 +48,11 @@ func openQueue(ctx context.Context, o Options, cfg *tenantconfig.Upload) (db *st
 	case err == nil:
 		return db, nil
 	case ctx.Err() != nil:
-		return nil, ErrTerminated
+		return nil, errTerminated
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrSchema), patient.Err() != nil:
 		return nil, err // a migration may be in progress
 	}
-	return nil, &ConfigError{err}
+	return nil, &configError{err}
 }
 
 func readConfig(path string) (*tenantconfig.Upload, error) {
@@ -77,7 +77,7 @@ func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue)
 	}
 	b, err := objectstore.New(store, s3)
 	if err != nil {
-		return &ConfigError{err}
+		return &configError{err}
 	}
 	guarded := netguard.NewTransport(o.AllowedCIDRs, o.Stores.Egress, o.Concurrency)
 	defer guarded.CloseIdleConnections()

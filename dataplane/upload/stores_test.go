@@ -112,10 +112,10 @@ func TestStrictStores(t *testing.T) {
 	}{
 		"Object Lock": {s3test.Rules{Lock: true}, objectstore.Options{Checksum: objectstore.ChecksumSHA256},
 			"StorageObjectLocked",
-			ExitTransient},
+			exitTransient},
 		"Object Lock, MD5 only": {s3test.Rules{Lock: true, NoSHA256: true},
 			objectstore.Options{Checksum: objectstore.ChecksumMD5},
-			"StorageObjectLocked", ExitTransient},
+			"StorageObjectLocked", exitTransient},
 		"SSE-KMS by policy": {s3test.Rules{Encryption: "aws:kms", KMSKey: "k", OpaqueETags: true},
 			objectstore.Options{
 				Encryption: objectstore.EncryptionKMS,
@@ -190,7 +190,7 @@ func TestStorageCodes(t *testing.T) {
 		!strings.Contains(fault.text, "spec.recordings.region") {
 		t.Errorf("%s, kind %d: %s", fault.code, fault.kind, fault.text)
 	}
-	if fault := storageFault(errors.New("a moment")); fault.code != CodeStorageUnavailable || fault.kind != later {
+	if fault := storageFault(errors.New("a moment")); fault.code != codeStorageUnavailable || fault.kind != later {
 		t.Errorf("%s, kind %d", fault.code, fault.kind)
 	}
 }

@@ -117,7 +117,7 @@ func (t *transfer) open(ctx context.Context) (*body, error) {
 	})
 	if err != nil {
 		b.close()
-		return nil, &fault{kind: never, code: CodeKeyInvalid, text: err.Error()}
+		return nil, &fault{kind: never, code: codeKeyInvalid, text: err.Error()}
 	}
 	return b, nil
 }
@@ -290,7 +290,7 @@ func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) 
 func mismatch(format string, args ...any) *fault {
 	return &fault{
 		kind: later,
-		code: CodeStorageMismatch,
+		code: codeStorageMismatch,
 		text: fmt.Sprintf(format, args...) + "; it will be uploaded again",
 	}
 }

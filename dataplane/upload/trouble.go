@@ -53,7 +53,7 @@ func (t *trouble) pausedUntil() time.Time {
 	return t.until
 }
 
-// err is set once the tries are used up: a *ConfigError when a person must correct something.
+// err is set once the tries are used up: a *configError when a person must correct something.
 func (t *trouble) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,7 +62,7 @@ func (t *trouble) err() error {
 	}
 	err := fmt.Errorf("gave up after %d tries: %w", t.row, t.last)
 	if t.last.kind == misconfigured {
-		return &ConfigError{err}
+		return &configError{err}
 	}
 	return err
 }

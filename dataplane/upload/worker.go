@@ -73,7 +73,7 @@ func (w *worker) run(ctx context.Context) error {
 	}()
 	err := w.claimLoop(ctx, work)
 	if err == nil && ctx.Err() != nil {
-		err = ErrTerminated
+		err = errTerminated
 		w.drain()
 	}
 	stop(errShutdown)
@@ -82,7 +82,7 @@ func (w *worker) run(ctx context.Context) error {
 	<-beatsEnded
 	w.handBack()
 	w.reportRetries()
-	if err != nil && !errors.Is(err, ErrTerminated) {
+	if err != nil && !errors.Is(err, errTerminated) {
 		w.log.Error("giving up", "error", err)
 	}
 	return err
@@ -270,7 +270,7 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 	decision := decide(*rec, f, time.Now(), wait)
 	w.metrics.end(f.code)
 	log = log.With("code", f.code, "reason", f.text)
-	if f.code == CodeStorageUnavailable && f.cause != nil {
+	if f.code == codeStorageUnavailable && f.cause != nil {
 		log = log.With("cause", objectstore.Detail(f.cause))
 	}
 	if f.detail != "" {

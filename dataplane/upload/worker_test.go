@@ -76,23 +76,23 @@ func TestSourceNotYet(t *testing.T) {
 		size     int64
 		wantCode string
 	}{
-		"not there":         {exotelsim.Quirks{NotReady: 1}, 1000, CodeSourceNotReady},
-		"a page":            {exotelsim.Quirks{HTML: true}, 1000, CodeSourceNotReady},
-		"empty":             {exotelsim.Quirks{}, 0, CodeSourceNotReady},
-		"wrong credentials": {exotelsim.Quirks{Status: 401}, 1000, CodeSourceCredentialsRefused},
-		"not admitted":      {exotelsim.Quirks{Status: 403}, 1000, CodeSourceCredentialsRefused},
-		"server error":      {exotelsim.Quirks{Status: 503}, 1000, CodeSourceUnavailable},
+		"not there":         {exotelsim.Quirks{NotReady: 1}, 1000, codeSourceNotReady},
+		"a page":            {exotelsim.Quirks{HTML: true}, 1000, codeSourceNotReady},
+		"empty":             {exotelsim.Quirks{}, 0, codeSourceNotReady},
+		"wrong credentials": {exotelsim.Quirks{Status: 401}, 1000, codeSourceCredentialsRefused},
+		"not admitted":      {exotelsim.Quirks{Status: 403}, 1000, codeSourceCredentialsRefused},
+		"server error":      {exotelsim.Quirks{Status: 503}, 1000, codeSourceUnavailable},
 		"changes midway": {exotelsim.Quirks{
 			ChangeETag:  true,
 			TruncateAt:  5000,
 			Truncations: 1,
-		}, 10_000, CodeSourceChanged},
+		}, 10_000, codeSourceChanged},
 		"breaks, no ranges": {exotelsim.Quirks{
 			NoRange:     true,
 			TruncateAt:  5000,
 			Truncations: 1,
-		}, 10_000, CodeSourceChanged},
-		"breaks too often": {exotelsim.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, CodeSourceBroken},
+		}, 10_000, codeSourceChanged},
+		"breaks too often": {exotelsim.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, codeSourceBroken},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -128,17 +128,17 @@ func TestFailed(t *testing.T) {
 	rig := newRig(t)
 	rig.o.MaxSize = 50_000
 	ids := map[string]string{}
-	ids[CodeSourceTooLarge], _ = rig.queue("big", 50_001)
+	ids[codeSourceTooLarge], _ = rig.queue("big", 50_001)
 	chunked, path := rig.queue("bigchunked", 50_001)
 	rig.exotel.Set(path, exotelsim.Quirks{NoLength: true})
-	ids[CodeSourceTooLarge+" unannounced"] = chunked
-	ids[CodeSourceRefused+" foreign host"] = rig.queueURL("foreign", "http://evil.example/x.mp3")
+	ids[codeSourceTooLarge+" unannounced"] = chunked
+	ids[codeSourceRefused+" foreign host"] = rig.queueURL("foreign", "http://evil.example/x.mp3")
 	gone, path := rig.queue("gone", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 410})
-	ids[CodeSourceRefused+" gone"] = gone
+	ids[codeSourceRefused+" gone"] = gone
 	late, path := rig.queue("late", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
-	ids[CodeSourceNotReady] = late
+	ids[codeSourceNotReady] = late
 	rig.sql(
 		`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`,
 		late,
@@ -237,7 +237,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rig.wantLater(id, CodeStorageMismatch, 1)
+	rig.wantLater(id, codeStorageMismatch, 1)
 	// The next pod finds the wrong object of this one, and replaces it.
 	rig.cfg.Endpoint = rig.s3.Endpoint
 	rig.makeDue()
@@ -252,7 +252,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if rec := rig.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != CodeStorageMismatch {
+	if rec := rig.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != codeStorageMismatch {
 		t.Errorf("%s %s, want failed", rec.State, rec.LastErrorCode)
 	}
 	if n := len(rig.objects()); n != 1 {
@@ -367,7 +367,7 @@ func TestTenantWideFaults(t *testing.T) {
 		wantCode string
 		wantExit int
 	}{
-		"no bucket":    {func(r *rig) { r.cfg.Bucket = "nobody" }, CodeBucketNotFound, ExitConfig},
+		"no bucket":    {func(r *rig) { r.cfg.Bucket = "nobody" }, codeBucketNotFound, ExitConfig},
 		"wrong secret": {func(r *rig) { r.cfg.SecretAccessKey = "wrong" }, "StorageCredentialsRefused", ExitConfig},
 		"unknown key":  {func(r *rig) { r.cfg.AccessKeyID = "nobody" }, "StorageCredentialsRefused", ExitConfig},
 		"nobody listens": {func(r *rig) {
@@ -380,7 +380,7 @@ func TestTenantWideFaults(t *testing.T) {
 			// The first one opens the breaker and is the recording's own; the others meet it open.
 			r.o.Concurrency = 1
 			r.o.FaultTries = 1
-		}, CodeStorageUnavailable, ExitTransient},
+		}, codeStorageUnavailable, exitTransient},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -445,8 +445,8 @@ func TestTerminated(t *testing.T) {
 			})
 			begun := time.Now()
 			cancel()
-			if err := ends(t, ended, 10*time.Second); !errors.Is(err, ErrTerminated) {
-				t.Errorf("ended with %v, want %v", err, ErrTerminated)
+			if err := ends(t, ended, 10*time.Second); !errors.Is(err, errTerminated) {
+				t.Errorf("ended with %v, want %v", err, errTerminated)
 			}
 			if took := time.Since(begun); took > 3*time.Second {
 				t.Errorf("it took %s to end", took)
@@ -488,8 +488,8 @@ func TestDrain(t *testing.T) {
 	})
 	next, nextPath := rig.queue("next", size)
 	cancel()
-	if err := ends(t, ended, 10*time.Second); !errors.Is(err, ErrTerminated) || ExitCode(err) != ExitTerminated {
-		t.Errorf("ended with %v, want %v", err, ErrTerminated)
+	if err := ends(t, ended, 10*time.Second); !errors.Is(err, errTerminated) || ExitCode(err) != ExitTerminated {
+		t.Errorf("ended with %v, want %v", err, errTerminated)
 	}
 	rig.wantUploaded(short, shortPath, size)
 	rig.wantNoLeftovers()
@@ -620,7 +620,7 @@ func TestConfigErrors(t *testing.T) {
 		"superuser": {func(r *rig) {
 			r.cfg.DatabaseURL = secret.Sensitive(r.pg.AdminDSN)
 		}, ExitConfig},
-		"database away": {func(r *rig) { r.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x" }, ExitTransient},
+		"database away": {func(r *rig) { r.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x" }, exitTransient},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -631,7 +631,7 @@ func TestConfigErrors(t *testing.T) {
 			}
 		})
 	}
-	var c *ConfigError
+	var c *configError
 	if err := Run(t.Context(), Options{ConfigPath: "/nowhere"}); !errors.As(err, &c) {
 		t.Errorf("without a config: %v, want a ConfigError", err)
 	}

@@ -13,16 +13,16 @@ import (
 
 // SQLSTATE codes that Caly's programs decide by. PostgreSQL's documentation, appendix "PostgreSQL Error Codes".
 const (
-	FeatureNotSupported   = "0A000"
-	ProtocolViolation     = "08P01"
+	featureNotSupported   = "0A000"
+	protocolViolation     = "08P01"
 	UniqueViolation       = "23505"
 	ReadOnlyTransaction   = "25006"
-	UnknownStatement      = "26000"
+	unknownStatement      = "26000"
 	InsufficientPrivilege = "42501"
 	UndefinedObject       = "42704"
 	UndefinedTable        = "42P01"
-	KnownStatement        = "42P05"
-	LockNotAvailable      = "55P03"
+	knownStatement        = "42P05"
+	lockNotAvailable      = "55P03"
 )
 
 // maxSentence bounds the server's sentence in bytes.
@@ -51,10 +51,10 @@ func Advice(pg *pgconn.PgError) string {
 	return ""
 }
 
-// IsPlanOutdated reports whether a prepared statement no longer fits a table that a migration changed.
+// isPlanOutdated reports whether a prepared statement no longer fits a table that a migration changed.
 // PostgreSQL, src/backend/utils/cache/plancache.c, RevalidateCachedQuery. The same code has other meanings.
-func IsPlanOutdated(pg *pgconn.PgError) bool {
-	return pg.Code == FeatureNotSupported && pg.Routine == "RevalidateCachedQuery"
+func isPlanOutdated(pg *pgconn.PgError) bool {
+	return pg.Code == featureNotSupported && pg.Routine == "RevalidateCachedQuery"
 }
 
 // ErrUnavailable means that no server accepts connections and writes now. Later one may.
@@ -64,10 +64,10 @@ var ErrUnavailable = errors.New("database unavailable")
 // connection.
 func IsTransient(pg *pgconn.PgError) bool {
 	switch pg.Code {
-	case UnknownStatement, KnownStatement, LockNotAvailable:
+	case unknownStatement, knownStatement, lockNotAvailable:
 		return true
 	}
-	if IsPlanOutdated(pg) {
+	if isPlanOutdated(pg) {
 		return true
 	}
 	// Connection, transaction state (a read-only server, a timeout), rollback (a deadlock), resources, intervention of
@@ -79,7 +79,7 @@ func IsTransient(pg *pgconn.PgError) bool {
 // 42501. PgBouncer passes on the sentence, but with its own code (kill_pool_logins).
 func LacksConnect(pg *pgconn.PgError) bool {
 	return pg.Code == InsufficientPrivilege ||
-		pg.Code == ProtocolViolation && strings.Contains(pg.Message, "permission denied for database")
+		pg.Code == protocolViolation && strings.Contains(pg.Message, "permission denied for database")
 }
 
 const (
@@ -97,30 +97,30 @@ var causes = []struct {
 	advice        string
 }{
 	{code: "28P01", advice: checkLogin},
-	{code: ProtocolViolation, text: "SASL authentication failed", advice: checkLogin},
-	{code: ProtocolViolation, text: "password authentication failed", advice: checkLogin},
+	{code: protocolViolation, text: "SASL authentication failed", advice: checkLogin},
+	{code: protocolViolation, text: "password authentication failed", advice: checkLogin},
 	{
-		code:   ProtocolViolation,
+		code:   protocolViolation,
 		text:   "no such user",
 		advice: checkLogin + ", and that PgBouncer's auth_query returns it",
 	},
 	{
-		code:   ProtocolViolation,
+		code:   protocolViolation,
 		text:   "server login has been failing",
 		advice: "PgBouncer cannot log in to the server as this role; its log has the server's answer",
 	},
 	{
-		code:   ProtocolViolation,
+		code:   protocolViolation,
 		text:   "query_wait_timeout",
 		advice: "PgBouncer got no connection to the server: the server is down, or default_pool_size is too small",
 	},
 	{
-		code:   ProtocolViolation,
+		code:   protocolViolation,
 		text:   "no more connections allowed",
 		advice: "raise max_client_conn of PgBouncer",
 	},
 	{
-		code:   ProtocolViolation,
+		code:   protocolViolation,
 		text:   "too many connections for role",
 		advice: "raise the role's CONNECTION LIMIT, or lower default_pool_size of PgBouncer",
 	},
@@ -134,15 +134,15 @@ var causes = []struct {
 		advice: "raise max_connections of the server or the role's CONNECTION LIMIT, or lower the pods' connections",
 	},
 	{
-		code:   UnknownStatement,
+		code:   unknownStatement,
 		advice: preparedBehindPooler,
 	},
 	{
-		code:   KnownStatement,
+		code:   knownStatement,
 		advice: preparedBehindPooler,
 	},
 	{
-		code:    FeatureNotSupported,
+		code:    featureNotSupported,
 		routine: "RevalidateCachedQuery",
 		advice:  "a migration changed the table; run RECONNECT in the console of a pooler that prepares statements",
 	},

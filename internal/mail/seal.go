@@ -19,8 +19,8 @@ const KeySize = 32
 // padded is the least length of what is sealed: how long it is does not tell a decoy from the mail that it stands for.
 const padded = 512
 
-// ErrUnseal : what is sealed was sealed under another key, for another message, or was changed.
-var ErrUnseal = errors.New(
+// errUnseal : what is sealed was sealed under another key, for another message, or was changed.
+var errUnseal = errors.New(
 	"the mail's contents cannot be read: they were sealed under another key or for another message; " +
 		"check that all pods read one keyring, and ask for the mail again",
 )
@@ -54,20 +54,20 @@ func Seal(key []byte, tenant string, m Message, eventKey string, ttl time.Durati
 	return row, nil
 }
 
-// Unseal reads what Seal made. Its errors quote nothing of it; ErrUnseal if it was not made so.
+// Unseal reads what Seal made. Its errors quote nothing of it; errUnseal if it was not made so.
 func Unseal(key []byte, tenant string, row store.OutboxMail) (Message, error) {
 	aead, err := newAEAD(key)
 	if err != nil {
 		return Message{}, err
 	}
 	if len(row.Sealed) < aead.NonceSize() {
-		return Message{}, ErrUnseal
+		return Message{}, errUnseal
 	}
 	nonce := row.Sealed[:aead.NonceSize()]
 	box := row.Sealed[aead.NonceSize():]
 	plain, err := aead.Open(nil, nonce, box, bound(tenant, row))
 	if err != nil {
-		return Message{}, ErrUnseal
+		return Message{}, errUnseal
 	}
 	message := Message{Template: Template(row.Template), To: row.Recipient}
 	if json.Unmarshal(plain, &message.Data) != nil {

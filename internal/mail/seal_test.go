@@ -69,36 +69,36 @@ func TestUnsealRefuses(t *testing.T) {
 	}{
 		"another key": {
 			func(_ []byte, _ *store.OutboxMail) ([]byte, string) { return bytes.Repeat([]byte{8}, KeySize), tenant },
-			ErrUnseal,
+			errUnseal,
 		},
-		"another tenant": {func(k []byte, _ *store.OutboxMail) ([]byte, string) { return k, "acme/sales" }, ErrUnseal},
+		"another tenant": {func(k []byte, _ *store.OutboxMail) ([]byte, string) { return k, "acme/sales" }, errUnseal},
 		"another event": {
 			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.EventKey = "other"; return k, tenant },
-			ErrUnseal,
+			errUnseal,
 		},
 		"another recipient": {func(k []byte, r *store.OutboxMail) ([]byte, string) {
 			r.Recipient = "eve@example.com"
 			return k, tenant
-		}, ErrUnseal},
+		}, errUnseal},
 		"another template": {
 			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Template = "invitation"; return k, tenant },
-			ErrUnseal,
+			errUnseal,
 		},
 		"a changed byte": {
 			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed[len(r.Sealed)-1] ^= 1; return k, tenant },
-			ErrUnseal,
+			errUnseal,
 		},
 		"a changed nonce": {
 			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed[0] ^= 1; return k, tenant },
-			ErrUnseal,
+			errUnseal,
 		},
 		"cut off": {
 			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed = r.Sealed[:11]; return k, tenant },
-			ErrUnseal,
+			errUnseal,
 		},
 		"emptied": {
 			func(k []byte, r *store.OutboxMail) ([]byte, string) { r.Sealed = nil; return k, tenant },
-			ErrUnseal,
+			errUnseal,
 		},
 		"no key yet": {func([]byte, *store.OutboxMail) ([]byte, string) { return nil, tenant }, nil},
 	} {

@@ -11,15 +11,15 @@ import (
 // deadEventsFresh is how long an answer about dead events holds: several may scrape, and a count is not free.
 const deadEventsFresh = 15 * time.Second
 
-// DeadCounter knows the dead events.
-type DeadCounter interface {
+// deadEventCounter knows the dead events.
+type deadEventCounter interface {
 	// DeadEvents counts them by reason, from a closed set, and tells when the oldest came; zero without one.
 	DeadEvents(ctx context.Context) (counts map[string]int, oldest time.Time, err error)
 }
 
 // DeadEvents tells Prometheus of the events that could not be applied and wait for a person. It asks when it is scraped.
 type DeadEvents struct {
-	counter    DeadCounter
+	counter    deadEventCounter
 	count, age *prometheus.Desc
 	now        func() time.Time
 	mu         sync.Mutex // held while asking, so that one asks at a time
@@ -29,7 +29,7 @@ type DeadEvents struct {
 }
 
 // NewDeadEvents makes a prometheus.Collector of what the counter knows.
-func NewDeadEvents(counter DeadCounter) *DeadEvents {
+func NewDeadEvents(counter deadEventCounter) *DeadEvents {
 	return &DeadEvents{
 		counter: counter,
 		now:     time.Now,

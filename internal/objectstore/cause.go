@@ -223,7 +223,7 @@ func (r *rule) fits(a *AnswerError) bool {
 func CauseOf(err error) Cause {
 	var (
 		none        *NoAnswerError
-		certificate *CertificateError
+		certificate *certificateError
 		encryption  *encryptionError
 		answer      *AnswerError
 	)

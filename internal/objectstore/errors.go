@@ -99,9 +99,9 @@ func (e *noPartsError) Error() string {
 // Unwrap returns the answer.
 func (e *noPartsError) Unwrap() error { return e.cause }
 
-// CertificateError is the error of a store whose certificate cannot be verified. It says which of three faults the
+// certificateError is the error of a store whose certificate cannot be verified. It says which of three faults the
 // certificate has, and nothing that is written in it.
-type CertificateError struct {
+type certificateError struct {
 	// Host that was asked.
 	Host  string
 	fault string
@@ -109,10 +109,10 @@ type CertificateError struct {
 }
 
 // Error says what is wrong with the certificate.
-func (e *CertificateError) Error() string { return "the certificate of " + e.Host + " " + e.fault }
+func (e *certificateError) Error() string { return "the certificate of " + e.Host + " " + e.fault }
 
 // Unwrap returns the cause.
-func (e *CertificateError) Unwrap() error { return e.cause }
+func (e *certificateError) Unwrap() error { return e.cause }
 
 // CertificateFault returns what is wrong with a certificate, or "" if an error is about something else. It continues a
 // sentence about the certificate.
@@ -142,7 +142,7 @@ func (b *Bucket) explain(err error) error {
 		return ErrUnfinished
 	}
 	if fault := CertificateFault(err); fault != "" {
-		return &CertificateError{Host: b.host, fault: fault, cause: err}
+		return &certificateError{Host: b.host, fault: fault, cause: err}
 	}
 	answer := b.answerOf(err)
 	switch {

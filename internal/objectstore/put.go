@@ -164,7 +164,7 @@ func (b *Bucket) putOptions(o *Object, sums Sums) minio.PutObjectOptions {
 	meta := make(map[string]string, len(o.Meta)+2)
 	addMeta(meta, o.Meta)
 	if len(sums.SHA256) > 0 {
-		meta[MetaSHA256] = fmt.Sprintf("%x", sums.SHA256)
+		meta[metaSHA256] = fmt.Sprintf("%x", sums.SHA256)
 	}
 	return minio.PutObjectOptions{
 		ContentType:          o.ContentType,
@@ -192,9 +192,9 @@ func ascii(value string) string {
 	return value
 }
 
-// MetaSHA256 is the name of the metadata with the SHA-256 of the object, in hex. An object that was sent in parts has
+// metaSHA256 is the name of the metadata with the SHA-256 of the object, in hex. An object that was sent in parts has
 // none, since metadata is sent first.
-const MetaSHA256 = "sha256"
+const metaSHA256 = "sha256"
 
 // takeBuffer returns a buffer of at least a size, and waits while all are in use.
 func (b *Bucket) takeBuffer(ctx context.Context, size int) ([]byte, error) {

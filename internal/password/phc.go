@@ -141,9 +141,3 @@ func (h hashed) matches(password string) bool {
 func (h hashed) weaker(p Params) bool {
 	return h.Params != p || len(h.salt) < saltSize || len(h.key) < keySize
 }
-
-// NeedsUpgrade tells whether a stored hash was made under other parameters than p. What cannot be read needs one too.
-func NeedsUpgrade(phc string, p Params) bool {
-	hashed, err := parse(phc)
-	return err != nil || hashed.weaker(p)
-}

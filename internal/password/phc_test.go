@@ -73,7 +73,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestNeedsUpgrade(t *testing.T) {
+func TestWeaker(t *testing.T) {
 	made := cheap.make(good)
 	for name, tc := range map[string]struct {
 		phc  string
@@ -87,7 +87,8 @@ func TestNeedsUpgrade(t *testing.T) {
 		"cannot be read":   {"*", cheap, true},
 		"there is no hash": {"", cheap, true},
 	} {
-		if got := NeedsUpgrade(tc.phc, tc.to); got != tc.want {
+		stored, err := parse(tc.phc)
+		if got := err != nil || stored.weaker(tc.to); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}

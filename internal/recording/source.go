@@ -51,7 +51,7 @@ func (p SourcePolicy) Validate(rawURL string) error {
 		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, "+
 			"or from ranges that the platform allows (--allowed-source-cidrs)", addr)}
 	}
-	if !HostAllowed(p.Hosts, address) {
+	if !hostAllowed(p.Hosts, address) {
 		return &SourceError{
 			fmt.Sprintf(
 				"the source host %s is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts",
@@ -85,12 +85,12 @@ func (p SourcePolicy) addressAllowed(addr netip.Addr) bool {
 	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !special
 }
 
-// HostAllowed reports whether a URL's host is one of the list: a host name, or "*." and a domain for every host below
+// hostAllowed reports whether a URL's host is one of the list: a host name, or "*." and a domain for every host below
 // it,
 // each with an optional port (without: the scheme's own port). A "/" and a name after it allow the paths below that
 // name only,
 // which is a bucket of S3.
-func HostAllowed(hosts []string, u *url.URL) bool {
+func hostAllowed(hosts []string, u *url.URL) bool {
 	name := strings.ToLower(u.Hostname())
 	port := effectivePort(u)
 	for _, h := range hosts {

@@ -208,7 +208,7 @@ func (d *Operator) CreateUser(ctx context.Context, tenant string, u NewUser, by 
 		if err := insertUser(ctx, tx, tenant, u); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionUserCreated, u.Email))
+		return insertAudit(ctx, tx, tenant, by.success(actionUserCreated, u.Email))
 	})
 }
 
@@ -235,7 +235,7 @@ func (d *common) Invite(ctx context.Context, tenant string, i Invitation, by Ori
 		if err := addMail(ctx, tx, tenant, i.Mail); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionUserInvited, newUser.Email))
+		return insertAudit(ctx, tx, tenant, by.success(actionUserInvited, newUser.Email))
 	})
 }
 

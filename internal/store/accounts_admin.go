@@ -35,7 +35,7 @@ func (d *Dataplane) SetUserRole(ctx context.Context, tenant string, c RoleChange
 		if err := insertRevocation(ctx, tx, tenant, id, ""); err != nil {
 			return err
 		}
-		audit := by.success(ActionUserRoleChanged, u.Email)
+		audit := by.success(actionUserRoleChanged, u.Email)
 		audit.Reason = "from " + u.Role + " to " + role
 		u.Role = role
 		return insertAudit(ctx, tx, tenant, audit)
@@ -68,9 +68,9 @@ func (d *common) SetUserDisabled(ctx context.Context, tenant string, c AccessCha
 		}
 		u.DisabledAt = orZero(at)
 		if !disabled {
-			return insertAudit(ctx, tx, tenant, by.success(ActionUserEnabled, u.Email))
+			return insertAudit(ctx, tx, tenant, by.success(actionUserEnabled, u.Email))
 		}
-		if _, err := endUser(ctx, tx, tenant, id, EndDisabled); err != nil {
+		if _, err := endUser(ctx, tx, tenant, id, endDisabled); err != nil {
 			return err
 		}
 		return insertAudit(ctx, tx, tenant, by.success(ActionUserDisabled, u.Email))

@@ -25,9 +25,9 @@ func (d *Dataplane) RequestReset(ctx context.Context, tenant string, r ResetRequ
 		if err := addAskedMail(ctx, tx, tenant, choose(known, r.Mail, r.Other)); err != nil {
 			return err
 		}
-		audit := by.success(ActionPasswordResetRequested, r.Email)
+		audit := by.success(actionPasswordResetRequested, r.Email)
 		if !known {
-			audit = by.failure(ActionPasswordResetRequested, r.Email, "no such account")
+			audit = by.failure(actionPasswordResetRequested, r.Email, "no such account")
 		}
 		return insertAudit(ctx, tx, tenant, audit)
 	})
@@ -107,11 +107,11 @@ func (d *Dataplane) ResetPassword(
 		if err := verified(ctx, tx, tenant, u.ID); err != nil {
 			return err
 		}
-		set := passwordSet{hash: r.NewHash, end: sessionsOf{UserID: u.ID}, reason: EndPasswordReset, mail: r.Mail}
+		set := passwordSet{hash: r.NewHash, end: sessionsOf{UserID: u.ID}, reason: endPasswordReset, mail: r.Mail}
 		if ended, err = set.apply(ctx, tx, tenant, u); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionPasswordReset, u.Email))
+		return insertAudit(ctx, tx, tenant, by.success(actionPasswordReset, u.Email))
 	})
 	return u, ended, err
 }
@@ -167,7 +167,7 @@ func (d *Dataplane) ChangePassword(
 			return err
 		}
 		others := sessionsOf{UserID: c.UserID, Except: by.SessionID}
-		set := passwordSet{hash: c.NewHash, end: others, reason: EndPasswordChanged, mail: c.Mail}
+		set := passwordSet{hash: c.NewHash, end: others, reason: endPasswordChanged, mail: c.Mail}
 		if ended, err = set.apply(ctx, tx, tenant, user); err != nil {
 			return err
 		}

@@ -10,28 +10,32 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Actions of the audit log: a closed set.
+// Actions of the audit log that other packages name. With those of the store alone they are a closed set.
 const (
-	ActionRegister               = "register"
-	ActionVerifyEmail            = "verify_email"
-	ActionLogin                  = "login"
-	ActionRefreshReuse           = "refresh_reuse"
-	ActionLogout                 = "logout"
-	ActionLogoutAll              = "logout_all"
-	ActionSessionRevoked         = "session_revoked"
-	ActionSessionsRevoked        = "sessions_revoked"
-	ActionPasswordResetRequested = "password_reset_requested"
-	ActionPasswordReset          = "password_reset"
-	ActionPasswordChanged        = "password_changed"
-	ActionUserCreated            = "user_created"
-	ActionUserInvited            = "user_invited"
-	ActionUserDisabled           = "user_disabled"
-	ActionUserEnabled            = "user_enabled"
-	ActionUserRoleChanged        = "user_role_changed"
-	ActionStreamClosed           = "stream_closed"
-	ActionStreamsClosed          = "streams_closed"
-	ActionPredecessorAdopted     = "predecessor_adopted"
-	ActionPredecessorDeleted     = "predecessor_deleted"
+	ActionRegister        = "register"
+	ActionVerifyEmail     = "verify_email"
+	ActionLogin           = "login"
+	ActionLogout          = "logout"
+	ActionSessionRevoked  = "session_revoked"
+	ActionSessionsRevoked = "sessions_revoked"
+	ActionPasswordChanged = "password_changed"
+	ActionUserDisabled    = "user_disabled"
+	ActionStreamClosed    = "stream_closed"
+	ActionStreamsClosed   = "streams_closed"
+)
+
+// Actions that the store alone names.
+const (
+	actionRefreshReuse           = "refresh_reuse"
+	actionLogoutAll              = "logout_all"
+	actionPasswordResetRequested = "password_reset_requested"
+	actionPasswordReset          = "password_reset"
+	actionUserCreated            = "user_created"
+	actionUserInvited            = "user_invited"
+	actionUserEnabled            = "user_enabled"
+	actionUserRoleChanged        = "user_role_changed"
+	actionPredecessorAdopted     = "predecessor_adopted"
+	actionPredecessorDeleted     = "predecessor_deleted"
 )
 
 // Actions returns the closed set, in no order.
@@ -40,23 +44,23 @@ func Actions() []string {
 		ActionRegister,
 		ActionVerifyEmail,
 		ActionLogin,
-		ActionRefreshReuse,
+		actionRefreshReuse,
 		ActionLogout,
-		ActionLogoutAll,
+		actionLogoutAll,
 		ActionSessionRevoked,
 		ActionSessionsRevoked,
-		ActionPasswordResetRequested,
-		ActionPasswordReset,
+		actionPasswordResetRequested,
+		actionPasswordReset,
 		ActionPasswordChanged,
-		ActionUserCreated,
-		ActionUserInvited,
+		actionUserCreated,
+		actionUserInvited,
 		ActionUserDisabled,
-		ActionUserEnabled,
-		ActionUserRoleChanged,
+		actionUserEnabled,
+		actionUserRoleChanged,
 		ActionStreamClosed,
 		ActionStreamsClosed,
-		ActionPredecessorAdopted,
-		ActionPredecessorDeleted,
+		actionPredecessorAdopted,
+		actionPredecessorDeleted,
 	}
 }
 

@@ -10,16 +10,20 @@ import (
 	"github.com/caly-dev/caly/internal/refreshtoken"
 )
 
-// Why a login session ended before its time.
+// Why a login session ended before its time. Other packages name these.
 const (
-	EndLogout          = "logout"
-	EndLogoutAll       = "logout_all"
-	EndRevoked         = "revoked"
-	EndReuse           = "reuse"
-	EndDisabled        = "disabled"
-	EndPasswordReset   = "password_reset"
-	EndPasswordChanged = "password_changed"
-	EndTooMany         = "too_many"
+	EndLogout  = "logout"
+	EndRevoked = "revoked"
+	EndReuse   = "reuse"
+	EndTooMany = "too_many"
+)
+
+// Ends that the store alone names.
+const (
+	endLogoutAll       = "logout_all"
+	endDisabled        = "disabled"
+	endPasswordReset   = "password_reset"
+	endPasswordChanged = "password_changed"
 )
 
 // MaxSessions bounds a user's live sessions; a login beyond ends the one that was seen least recently.
@@ -181,10 +185,10 @@ func (d *Dataplane) EndSessions(ctx context.Context, tenant, userID string, by O
 		if err != nil {
 			return err
 		}
-		if ended, err = endSessions(ctx, tx, tenant, sessionsOf{UserID: userID}, EndLogoutAll); err != nil {
+		if ended, err = endSessions(ctx, tx, tenant, sessionsOf{UserID: userID}, endLogoutAll); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionLogoutAll, user.Email))
+		return insertAudit(ctx, tx, tenant, by.success(actionLogoutAll, user.Email))
 	})
 	return ended, err
 }

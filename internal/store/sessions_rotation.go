@@ -156,7 +156,7 @@ func (st *RefreshState) endReused(ctx context.Context, tx pgx.Tx, tenant string,
 		ctx,
 		tx,
 		tenant,
-		by.failure(ActionRefreshReuse, st.User.Email, "a refresh token that was used before: the session was ended"),
+		by.failure(actionRefreshReuse, st.User.Email, "a refresh token that was used before: the session was ended"),
 	)
 }
 

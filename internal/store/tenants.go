@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// EndTenant is the reason of login sessions that ended with their Tenant.
-const EndTenant = "tenant_deleted"
+// endTenant is the reason of login sessions that ended with their Tenant.
+const endTenant = "tenant_deleted"
 
 // unrecorded begins the identifier of a predecessor whose UID nobody recorded. The UID of the Tenant that found its
 // rows follows.
@@ -88,7 +88,7 @@ func (d *Operator) AdoptTenant(ctx context.Context, tenant, predecessor, uid str
 	if err := d.EndAccess(ctx, tenant); err != nil {
 		return err
 	}
-	return d.succeed(ctx, tenant, predecessor, uid, ActionPredecessorAdopted)
+	return d.succeed(ctx, tenant, predecessor, uid, actionPredecessorAdopted)
 }
 
 // ReplaceTenant deletes the rows of a predecessor, its audit log included, and records the Tenant object with this UID
@@ -104,7 +104,7 @@ func (d *Operator) ReplaceTenant(ctx context.Context, tenant, predecessor, uid s
 	if err := d.deleteRows(ctx, tenant); err != nil {
 		return err
 	}
-	return d.succeed(ctx, tenant, predecessor, uid, ActionPredecessorDeleted)
+	return d.succeed(ctx, tenant, predecessor, uid, actionPredecessorDeleted)
 }
 
 // succeed records the new owner of a tenant's rows, and in the audit log what was decided about the predecessor's.
@@ -127,7 +127,7 @@ func (d *Operator) succeed(ctx context.Context, tenant, predecessor, uid, action
 // endAccess are the statements that end what gives access to a tenant. Each works on at most 5000 rows and is
 // repeated until it finds none.
 var endAccess = []string{
-	`UPDATE login_sessions SET ended_at = now(), end_reason = '` + EndTenant + `' WHERE ctid IN (
+	`UPDATE login_sessions SET ended_at = now(), end_reason = '` + endTenant + `' WHERE ctid IN (
 		SELECT ctid FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL LIMIT 5000)`,
 	`DELETE FROM email_codes WHERE ctid IN (SELECT ctid FROM email_codes WHERE tenant = $1 LIMIT 5000)`,
 	`DELETE FROM password_reset_tokens WHERE ctid IN (

@@ -147,7 +147,7 @@ type Presence int16
 
 // Presences.
 const (
-	PresenceUnknown Presence = iota
+	presenceUnknown Presence = iota
 	PresenceBusy
 	PresenceFree
 )

@@ -18,8 +18,8 @@ import (
 const (
 	// MaxHeaders of them.
 	MaxHeaders = 16
-	// MaxHeaderLength of a value, in bytes.
-	MaxHeaderLength = 4096
+	// maxHeaderLength of a value, in bytes.
+	maxHeaderLength = 4096
 )
 
 // Audio is where a tenant's audio streams go, and who may open one.
@@ -101,8 +101,8 @@ func HeaderFault(name, value string) string {
 		return "is not a header name"
 	case slices.Contains(handshakeHeaders, lower) || strings.HasPrefix(lower, "sec-websocket-"):
 		return "belongs to the handshake itself: choose another"
-	case value == "" || len(value) > MaxHeaderLength:
-		return fmt.Sprintf("is empty or longer than %d bytes", MaxHeaderLength)
+	case value == "" || len(value) > maxHeaderLength:
+		return fmt.Sprintf("is empty or longer than %d bytes", maxHeaderLength)
 	case strings.HasSuffix(value, "\n"):
 		return "ends in a line break: make the Secret with --from-literal, or from a file without one"
 	case !httpguts.ValidHeaderFieldValue(value):

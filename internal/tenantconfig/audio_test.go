@@ -35,11 +35,15 @@ func TestAudioCheck(t *testing.T) {
 		"line break":       {func(a *Audio) { a.Headers["X-A"] = "hush\n" }, "line break"},
 		"injected":         {func(a *Audio) { a.Headers["X-A"] = "hush\r\nX-B: c" }, "control character"},
 		"empty":            {func(a *Audio) { a.Headers["X-A"] = "" }, "empty"},
-		"too long":         {func(a *Audio) { a.Headers["X-A"] = secret.Sensitive(strings.Repeat("h", MaxHeaderLength+1)) }, "longer than"},
-		"signature":        {func(a *Audio) { a.Verifiers.Standard = &StandardWebhooks{} }, "looks at a body"},
-		"capture":          {func(a *Audio) { a.Capture = &Capture{KeyTemplate: "{{.RecordingID}}"} }, ""},
-		"capture's key":    {func(a *Audio) { a.Capture = &Capture{KeyTemplate: "{{.CallSID}}"} }, "must contain {{.RecordingID}}"},
-		"bad verifier":     {func(a *Audio) { a.Verifiers.Token.Secrets = []secret.Sensitive{"hush"} }, "shorter"},
+		"too long": {func(a *Audio) {
+			a.Headers["X-A"] = secret.Sensitive(strings.Repeat("h", maxHeaderLength+1))
+		}, "longer than"},
+		"signature": {func(a *Audio) { a.Verifiers.Standard = &StandardWebhooks{} }, "looks at a body"},
+		"capture":   {func(a *Audio) { a.Capture = &Capture{KeyTemplate: "{{.RecordingID}}"} }, ""},
+		"capture's key": {func(a *Audio) {
+			a.Capture = &Capture{KeyTemplate: "{{.CallSID}}"}
+		}, "must contain {{.RecordingID}}"},
+		"bad verifier": {func(a *Audio) { a.Verifiers.Token.Secrets = []secret.Sensitive{"hush"} }, "shorter"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			audio := goodAudio()

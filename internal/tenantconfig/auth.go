@@ -12,16 +12,16 @@ import (
 
 // Bounds and defaults of Auth.
 const (
-	MinAccessTokenLifetime     = time.Minute
+	minAccessTokenLifetime     = time.Minute
 	MaxAccessTokenLifetime     = time.Hour
 	DefaultAccessTokenLifetime = 15 * time.Minute
-	MinSessionLifetime         = time.Hour
-	MaxSessionLifetime         = 2160 * time.Hour
+	minSessionLifetime         = time.Hour
+	maxSessionLifetime         = 2160 * time.Hour
 	DefaultSessionLifetime     = 720 * time.Hour
-	// MaxEmailDomains, MaxHosts and MaxOrigins of one tenant.
-	MaxEmailDomains = 64
-	MaxHosts        = 16
-	MaxOrigins      = 32
+	// maxEmailDomains, maxHosts and maxOrigins of one tenant.
+	maxEmailDomains = 64
+	maxHosts        = 16
+	maxOrigins      = 32
 )
 
 // Bounds of a Limit: the number of tries that are stored for every key, and for how long.
@@ -69,17 +69,17 @@ var (
 	impliedPort = regexp.MustCompile(`^(https://.*:443|http://.*:80)$`) // which browsers leave out
 )
 
-// CheckHost returns an error if a name is not a host as a request is compared with it: lower case, no port, no full
+// checkHost returns an error if a name is not a host as a request is compared with it: lower case, no port, no full
 // stop at its end.
-func CheckHost(host string) error {
+func checkHost(host string) error {
 	if len(host) > 253 || !hostName.MatchString(host) {
 		return fmt.Errorf("%q is not the name of a host: lower-case letters, digits, '-' and '.', without a port", host)
 	}
 	return nil
 }
 
-// CheckOrigin returns an error if a text is not an origin as browsers send it. http is for localhost alone.
-func CheckOrigin(s string) error {
+// checkOrigin returns an error if a text is not an origin as browsers send it. http is for localhost alone.
+func checkOrigin(s string) error {
 	if len(s) > 272 || !origin.MatchString(s) || impliedPort.MatchString(s) {
 		return fmt.Errorf(
 			"%q is not an origin as browsers send it: https://host or https://host:port, in lower case, without a path and "+
@@ -100,32 +100,32 @@ func (a *Auth) Check() error {
 	if a == nil {
 		return nil
 	}
-	if a.AccessTokenLifetime < MinAccessTokenLifetime || a.AccessTokenLifetime > MaxAccessTokenLifetime {
+	if a.AccessTokenLifetime < minAccessTokenLifetime || a.AccessTokenLifetime > MaxAccessTokenLifetime {
 		return fmt.Errorf(
 			"auth.accessTokenLifetime %s is not between %s and %s",
 			a.AccessTokenLifetime,
-			MinAccessTokenLifetime,
+			minAccessTokenLifetime,
 			MaxAccessTokenLifetime,
 		)
 	}
-	if a.SessionLifetime < MinSessionLifetime || a.SessionLifetime > MaxSessionLifetime {
+	if a.SessionLifetime < minSessionLifetime || a.SessionLifetime > maxSessionLifetime {
 		return fmt.Errorf(
 			"auth.sessionLifetime %s is not between %s and %s",
 			a.SessionLifetime,
-			MinSessionLifetime,
-			MaxSessionLifetime,
+			minSessionLifetime,
+			maxSessionLifetime,
 		)
 	}
-	if len(a.AllowedEmailDomains) > MaxEmailDomains || len(a.Hosts) > MaxHosts || len(a.AllowedOrigins) > MaxOrigins {
+	if len(a.AllowedEmailDomains) > maxEmailDomains || len(a.Hosts) > maxHosts || len(a.AllowedOrigins) > maxOrigins {
 		return fmt.Errorf(
 			"auth has more than %d allowedEmailDomains, %d hosts or %d allowedOrigins",
-			MaxEmailDomains,
-			MaxHosts,
-			MaxOrigins,
+			maxEmailDomains,
+			maxHosts,
+			maxOrigins,
 		)
 	}
-	return errors.Join(each("allowedEmailDomains", a.AllowedEmailDomains, CheckHost), each("hosts", a.Hosts, CheckHost),
-		each("allowedOrigins", a.AllowedOrigins, CheckOrigin), checkLimits(a.Limits))
+	return errors.Join(each("allowedEmailDomains", a.AllowedEmailDomains, checkHost), each("hosts", a.Hosts, checkHost),
+		each("allowedOrigins", a.AllowedOrigins, checkOrigin), checkLimits(a.Limits))
 }
 
 func each(field string, list []string, check func(string) error) error {

@@ -85,16 +85,16 @@ func TestDecodeRefusesAuth(t *testing.T) {
 			"between 1h0m0s and 2160h0m0s",
 		},
 		"session lifetime, more": {
-			func(t *Tenant) { t.Auth.SessionLifetime = MaxSessionLifetime + 1 },
+			func(t *Tenant) { t.Auth.SessionLifetime = maxSessionLifetime + 1 },
 			"between 1h0m0s and 2160h0m0s",
 		},
 		"too many domains": {
-			func(t *Tenant) { t.Auth.AllowedEmailDomains = make([]string, MaxEmailDomains+1) },
+			func(t *Tenant) { t.Auth.AllowedEmailDomains = make([]string, maxEmailDomains+1) },
 			"more than 64",
 		},
-		"too many hosts": {func(t *Tenant) { t.Auth.Hosts = make([]string, MaxHosts+1) }, "16 hosts"},
+		"too many hosts": {func(t *Tenant) { t.Auth.Hosts = make([]string, maxHosts+1) }, "16 hosts"},
 		"too many origins": {
-			func(t *Tenant) { t.Auth.AllowedOrigins = make([]string, MaxOrigins+1) },
+			func(t *Tenant) { t.Auth.AllowedOrigins = make([]string, maxOrigins+1) },
 			"32 allowedOrigins",
 		},
 		"a domain with an @": {
@@ -172,7 +172,7 @@ func TestCheckOrigin(t *testing.T) {
 		"ftp://acme.example":                  false,
 		"https://" + strings.Repeat("a", 300): false,
 	} {
-		if err := CheckOrigin(origin); (err == nil) != good {
+		if err := checkOrigin(origin); (err == nil) != good {
 			t.Errorf("%q: %v, want good %v", origin, err, good)
 		}
 	}

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// MaxCABundle bounds the certificates of those who sign an agent's, in bytes.
-const MaxCABundle = 64 << 10
+// maxCABundle bounds the certificates of those who sign an agent's, in bytes.
+const maxCABundle = 64 << 10
 
 // CAFault is why nothing could be verified with a bundle of certificates; empty: it can. It quotes nothing, for a key may be in it.
 func CAFault(bundle string) string {
-	if len(bundle) > MaxCABundle {
+	if len(bundle) > maxCABundle {
 		return fmt.Sprintf("is longer than %d bytes: name the authorities that sign the server's certificate alone",
-			MaxCABundle)
+			maxCABundle)
 	}
 	found := 0
 	for rest := []byte(bundle); ; found++ {

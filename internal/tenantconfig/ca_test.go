@@ -30,7 +30,7 @@ func TestCAFault(t *testing.T) {
 		"a key":             {one + block("EC PRIVATE KEY"), "private key"},
 		"a request":         {block("CERTIFICATE REQUEST"), "something else"},
 		"no certificate":    {block("CERTIFICATE"), "cannot be read"},
-		"too long":          {strings.Repeat(one, 1+MaxCABundle/len(one)), "longer than 65536"},
+		"too long":          {strings.Repeat(one, 1+maxCABundle/len(one)), "longer than 65536"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := CAFault(tc.bundle)

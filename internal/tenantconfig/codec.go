@@ -43,12 +43,12 @@ func DecodeTenant(data []byte) (*Tenant, error) {
 	if err := checkHead(t.Version, t.ID); err != nil {
 		return nil, err
 	}
-	if t.Freshness < MinFreshness || t.Freshness > MaxFreshness {
+	if t.Freshness < minFreshness || t.Freshness > maxFreshness {
 		return nil, fmt.Errorf(
 			"the config's freshness %s is not between %s and %s",
 			t.Freshness,
-			MinFreshness,
-			MaxFreshness,
+			minFreshness,
+			maxFreshness,
 		)
 	}
 	if err := t.Webhooks.check(); err != nil {

@@ -68,7 +68,7 @@ func ParseHostPatterns(publicURL string, list []string) (HostPatterns, error) {
 	}
 	for _, raw := range list {
 		pattern := NormalHost(raw)
-		if err := CheckHost(strings.TrimPrefix(pattern, "*.")); err != nil {
+		if err := checkHost(strings.TrimPrefix(pattern, "*.")); err != nil {
 			return nil, fmt.Errorf("%q is neither a host name nor \"*.\" and a domain", raw)
 		}
 		patterns = append(patterns, pattern)

@@ -79,7 +79,7 @@ func FuzzHost(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, host string) {
 		normal := NormalHost(host)
-		if CheckHost(normal) != nil {
+		if checkHost(normal) != nil {
 			return // no Tenant may have it, and no request names it
 		}
 		if NormalHost(normal) != normal || ReservedHost(host) != ReservedHost(normal) ||

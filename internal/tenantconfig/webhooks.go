@@ -22,14 +22,14 @@ const (
 	MaxSecretLength = 1024
 	// MaxSecrets that one verifier may have active at once: every request is held against each of them.
 	MaxSecrets = 16
-	// MaxCIDRs of an allow list.
-	MaxCIDRs = 64
+	// maxCIDRs of an allow list.
+	maxCIDRs = 64
 )
 
 // Bounds of a tenant's Freshness.
 const (
-	MinFreshness     = 5 * time.Minute
-	MaxFreshness     = 720 * time.Hour
+	minFreshness     = 5 * time.Minute
+	maxFreshness     = 720 * time.Hour
 	DefaultFreshness = 72 * time.Hour
 )
 
@@ -152,9 +152,9 @@ func (w *Webhooks) check() error {
 	if !w.Configured() {
 		return errors.New("the config has webhooks without a verifier")
 	}
-	if len(w.AllowedCIDRs) > MaxCIDRs ||
+	if len(w.AllowedCIDRs) > maxCIDRs ||
 		slices.ContainsFunc(w.AllowedCIDRs, func(p netip.Prefix) bool { return !p.IsValid() }) {
-		return fmt.Errorf("the config's allowedCIDRs are more than %d, or one of them is invalid", MaxCIDRs)
+		return fmt.Errorf("the config's allowedCIDRs are more than %d, or one of them is invalid", maxCIDRs)
 	}
 	return errors.Join(w.Signature.check(), w.Standard.check(), w.Token.check(), w.Basic.check())
 }

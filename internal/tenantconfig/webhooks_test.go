@@ -68,8 +68,8 @@ func TestDecodeRefusesWebhooks(t *testing.T) {
 		want   string
 	}{
 		"freshness of nothing": {func(t *Tenant) { t.Freshness = 0 }, "freshness 0s"},
-		"freshness too short":  {func(t *Tenant) { t.Freshness = MinFreshness - 1 }, "between 5m0s and 720h0m0s"},
-		"freshness too long":   {func(t *Tenant) { t.Freshness = MaxFreshness + 1 }, "between 5m0s and 720h0m0s"},
+		"freshness too short":  {func(t *Tenant) { t.Freshness = minFreshness - 1 }, "between 5m0s and 720h0m0s"},
+		"freshness too long":   {func(t *Tenant) { t.Freshness = maxFreshness + 1 }, "between 5m0s and 720h0m0s"},
 		"no verifier":          {func(t *Tenant) { t.Webhooks = &Webhooks{} }, "without a verifier"},
 		"no verifier, all of them": {
 			func(t *Tenant) { t.Webhooks = &Webhooks{RequireAll: true} },
@@ -108,7 +108,7 @@ func TestDecodeRefusesWebhooks(t *testing.T) {
 			"shorter than 12",
 		},
 		"too many ranges": {
-			func(t *Tenant) { t.Webhooks.AllowedCIDRs = make([]netip.Prefix, MaxCIDRs+1) },
+			func(t *Tenant) { t.Webhooks.AllowedCIDRs = make([]netip.Prefix, maxCIDRs+1) },
 			"more than 64",
 		},
 		"an invalid range": {func(t *Tenant) { t.Webhooks.AllowedCIDRs[0] = netip.Prefix{} }, "one of them is invalid"},

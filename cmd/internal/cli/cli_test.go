@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/caly-dev/caly/controllers/uploadjob"
 	"github.com/caly-dev/caly/dataplane/upload"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -171,6 +172,15 @@ func TestExitCode(t *testing.T) {
 	}
 	if ExitUsage != upload.ExitConfig {
 		t.Error("an upload Job does not end at once when its pods are started wrongly")
+	}
+}
+
+// TestExitCodesOfUploadPods compares the codes of a pod with those by which the operator judges it. Neither package
+// imports the other.
+func TestExitCodesOfUploadPods(t *testing.T) {
+	if uploadjob.ConfigExitCode != upload.ExitConfig || uploadjob.TerminatedExitCode != upload.ExitTerminated {
+		t.Errorf("the operator expects %d and %d, a pod ends with %d and %d", uploadjob.ConfigExitCode,
+			uploadjob.TerminatedExitCode, upload.ExitConfig, upload.ExitTerminated)
 	}
 }
 

@@ -41,7 +41,7 @@ type Options struct {
 }
 
 // silent is the observer of bridges that have none.
-var silent = NewObserver(Observer{})
+var silent = newObserver(Observer{})
 
 // setDefaults replaces zero and negative values. PongWithin is never longer than PingEvery.
 func (o *Options) setDefaults() {

@@ -36,7 +36,7 @@ func TestRelay(t *testing.T) {
 		t.Errorf("Exotel was closed with %d", got)
 	}
 	end := rig.end()
-	if end.Reason != CallEnded || end.Side != ExotelSide || end.Err != nil {
+	if end.Reason != CallEnded || end.Side != exotelSide || end.Err != nil {
 		t.Errorf("ended with %+v", end)
 	}
 	if diff := cmp.Diff([]uint64{uint64(2*len(sizes)) + 3, uint64(3 * len(sizes)), 0, 0},
@@ -129,74 +129,74 @@ func TestEnds(t *testing.T) {
 		"stop": {
 			do:         func(_ *rig, e, _ *raw) { e.text(stop) },
 			wantReason: CallEnded,
-			wantSide:   ExotelSide,
+			wantSide:   exotelSide,
 			wantExotel: normal,
 			wantAgent:  normal,
 		},
 		"Exotel closes": {
 			do:         func(_ *rig, e, _ *raw) { e.closeWith(normal, "") },
 			wantReason: CallEnded,
-			wantSide:   ExotelSide,
+			wantSide:   exotelSide,
 			wantCode:   normal,
 			wantAgent:  normal,
 		},
 		"Exotel goes away": {
 			do:         func(_ *rig, e, _ *raw) { e.closeWith(away, "") },
 			wantReason: CallEnded,
-			wantSide:   ExotelSide,
+			wantSide:   exotelSide,
 			wantCode:   away,
 			wantAgent:  normal,
 		},
 		"Exotel closes without a code": {
 			do:         func(_ *rig, e, _ *raw) { e.send(0x88, "") },
 			wantReason: CallEnded,
-			wantSide:   ExotelSide,
+			wantSide:   exotelSide,
 			wantCode:   websocket.CloseNoStatusReceived,
 			wantAgent:  normal,
 		},
 		"Exotel is gone": {
 			do:         func(_ *rig, e, _ *raw) { _ = e.Close() },
 			wantReason: ExotelLost,
-			wantSide:   ExotelSide,
+			wantSide:   exotelSide,
 			wantAgent:  away,
 		},
 		"Exotel resets": {
 			do:         func(_ *rig, e, _ *raw) { e.reset() },
 			wantReason: ExotelLost,
-			wantSide:   ExotelSide,
+			wantSide:   exotelSide,
 			wantAgent:  away,
 		},
 		"the agent closes": {
 			do:         func(_ *rig, _, a *raw) { a.closeWith(normal, "goodbye") },
 			wantReason: AgentClosed,
-			wantSide:   AgentSide,
+			wantSide:   agentSide,
 			wantCode:   normal,
 			wantExotel: normal,
 		},
 		"the agent closes with its own code": {
 			do:         func(_ *rig, _, a *raw) { a.closeWith(4001, "goodbye") },
 			wantReason: AgentClosed,
-			wantSide:   AgentSide,
+			wantSide:   agentSide,
 			wantCode:   4001,
 			wantExotel: normal,
 		},
 		"the agent fails": {
 			do:         func(_ *rig, _, a *raw) { a.closeWith(websocket.CloseInternalServerErr, "") },
 			wantReason: AgentLost,
-			wantSide:   AgentSide,
+			wantSide:   agentSide,
 			wantCode:   websocket.CloseInternalServerErr,
 			wantExotel: normal,
 		},
 		"the agent is gone": {
 			do:         func(_ *rig, _, a *raw) { _ = a.Close() },
 			wantReason: AgentLost,
-			wantSide:   AgentSide,
+			wantSide:   agentSide,
 			wantExotel: normal,
 		},
 		"the agent resets": {
 			do:         func(_ *rig, _, a *raw) { a.reset() },
 			wantReason: AgentLost,
-			wantSide:   AgentSide,
+			wantSide:   agentSide,
 			wantExotel: normal,
 		},
 		"the pod drains": {

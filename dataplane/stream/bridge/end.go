@@ -58,8 +58,8 @@ type Side string
 
 // Sides.
 const (
-	ExotelSide Side = "exotel"
-	AgentSide  Side = "agent"
+	exotelSide Side = "exotel"
+	agentSide  Side = "agent"
 )
 
 // End is how a bridge ended.
@@ -114,7 +114,7 @@ type verdict struct {
 // Toward Exotel an end that the agent brought about is a normal one, so that its flow goes on to the next applet.
 func exotelEnded(err error) verdict {
 	v := judge(err, ExotelLost)
-	v.side = ExotelSide
+	v.side = exotelSide
 	v.exotelCode = ownCode(err)
 	v.agentCode = websocket.CloseNormalClosure
 	if v.reason != CallEnded {
@@ -130,7 +130,7 @@ func agentEnded(err error) verdict {
 	if v.reason == CallEnded {
 		v.reason = AgentClosed
 	}
-	v.side = AgentSide
+	v.side = agentSide
 	v.exotelCode = websocket.CloseNormalClosure
 	v.agentCode = ownCode(err)
 	return v
@@ -200,7 +200,7 @@ func ownCode(err error) int {
 func callEnded() verdict {
 	return verdict{
 		reason:     CallEnded,
-		side:       ExotelSide,
+		side:       exotelSide,
 		exotelCode: websocket.CloseNormalClosure,
 		agentCode:  websocket.CloseNormalClosure,
 	}
@@ -210,7 +210,7 @@ func callEnded() verdict {
 func agentAsked() verdict {
 	return verdict{
 		reason:     AgentClosed,
-		side:       AgentSide,
+		side:       agentSide,
 		exotelCode: websocket.CloseNormalClosure,
 		agentCode:  websocket.CloseNormalClosure,
 	}

@@ -247,13 +247,13 @@ func TestVerdicts(t *testing.T) {
 		"what gorilla has": {errors.New("websocket: bad opcode 3"), ProtocolError, ProtocolError, 1000, 1001},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := verdict{reason: tc.wantExotel, side: ExotelSide, exotelCode: tc.wantCode, agentCode: tc.wantOther}
+			want := verdict{reason: tc.wantExotel, side: exotelSide, exotelCode: tc.wantCode, agentCode: tc.wantOther}
 			got := exotelEnded(tc.err)
 			if got.reason != want.reason || got.side != want.side || got.exotelCode != want.exotelCode ||
 				got.agentCode != want.agentCode {
 				t.Errorf("Exotel: got %+v, want %+v", got, want)
 			}
-			want = verdict{reason: tc.wantAgent, side: AgentSide, exotelCode: 1000, agentCode: tc.wantCode}
+			want = verdict{reason: tc.wantAgent, side: agentSide, exotelCode: 1000, agentCode: tc.wantCode}
 			got = agentEnded(tc.err)
 			if got.reason != want.reason || got.side != want.side || got.exotelCode != want.exotelCode ||
 				got.agentCode != want.agentCode {

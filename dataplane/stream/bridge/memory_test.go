@@ -156,10 +156,10 @@ func TestMessageMemory(t *testing.T) {
 		first byte // of the frame
 		side  Side
 	}{
-		"from Exotel":              {first: 0x81, side: ExotelSide},
-		"from the agent":           {first: 0x81, side: AgentSide},
-		"fragments from Exotel":    {first: 0x01, side: ExotelSide},
-		"fragments from the agent": {first: 0x01, side: AgentSide},
+		"from Exotel":              {first: 0x81, side: exotelSide},
+		"from the agent":           {first: 0x81, side: agentSide},
+		"fragments from Exotel":    {first: 0x01, side: exotelSide},
+		"fragments from the agent": {first: 0x01, side: agentSide},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const most, calls = 512 << 10, 4
@@ -173,7 +173,7 @@ func TestMessageMemory(t *testing.T) {
 			var held, others []*raw
 			for range calls { // two of them find room for 200 KB
 				e, a := rig.call()
-				from := map[Side]*raw{ExotelSide: e, AgentSide: a}[tc.side]
+				from := map[Side]*raw{exotelSide: e, agentSide: a}[tc.side]
 				held, others = append(held, from), append(others, e, a)
 				frame := announce(tc.first, from.client, maxFrame)
 				_, _ = from.Write(append(frame, strings.Repeat(" ", 200<<10)...))
@@ -258,14 +258,14 @@ func TestSlowSender(t *testing.T) {
 			},
 		},
 	} {
-		for _, side := range []Side{ExotelSide, AgentSide} {
+		for _, side := range []Side{exotelSide, agentSide} {
 			t.Run(name+" from "+string(side), func(t *testing.T) {
 				t.Parallel()
 				rig := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
 				exotel, agent := rig.call()
 				exotel.text(connected, start)
 				agent.expect(connected, start)
-				from := map[Side]*raw{ExotelSide: exotel, AgentSide: agent}[side]
+				from := map[Side]*raw{exotelSide: exotel, agentSide: agent}[side]
 				from.write(tc.first(from.client))
 				stop := make(chan struct{})
 				var dribbling sync.WaitGroup

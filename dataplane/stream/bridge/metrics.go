@@ -79,7 +79,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}
 	}
 	metrics := &Metrics{
-		observer: NewObserver(Observer{ToAgent: direction("to_agent"), ToExotel: direction("to_exotel")}),
+		observer: newObserver(Observer{ToAgent: direction("to_agent"), ToExotel: direction("to_exotel")}),
 		ends:     map[Reason]prometheus.Counter{},
 		again:    again,
 	}

@@ -12,7 +12,7 @@ type Counter interface{ Add(float64) }
 // Histogram is a metric whose labels are bound; prometheus.Histogram is one.
 type Histogram interface{ Observe(float64) }
 
-// Observer is told what happens in all calls; NewObserver makes one.
+// Observer is told what happens in all calls; newObserver makes one.
 type Observer struct {
 	ToAgent, ToExotel DirectionObserver
 	// Oddities by the index of their bit, of both sides.
@@ -32,8 +32,8 @@ type nothing struct{}
 func (nothing) Add(float64)     {}
 func (nothing) Observe(float64) {}
 
-// NewObserver returns one in which fields that are nil are not told.
-func NewObserver(o Observer) *Observer {
+// newObserver returns one in which fields that are nil are not told.
+func newObserver(o Observer) *Observer {
 	for _, d := range []*DirectionObserver{&o.ToAgent, &o.ToExotel} {
 		for _, c := range []*Counter{&d.Frames, &d.Bytes, &d.Dropped, &d.Refused} {
 			fill(c)

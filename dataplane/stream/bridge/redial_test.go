@@ -123,7 +123,7 @@ func TestNoReconnect(t *testing.T) {
 			if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
 				t.Errorf("Exotel was closed with %d", got)
 			}
-			if end := r.end(); end.Reason != tc.want || end.Side != AgentSide {
+			if end := r.end(); end.Reason != tc.want || end.Side != agentSide {
 				t.Errorf("ended with %s of %q: %v", end.Reason, end.Side, end.Err)
 			}
 		})

@@ -106,9 +106,9 @@ func TestViolations(t *testing.T) {
 				if !tc.Ended && end.Reason != ProtocolError {
 					t.Errorf("ended with %s: %v", end.Reason, end.Err)
 				}
-				wantSide := ExotelSide
+				wantSide := exotelSide
 				if !from.client {
-					wantSide = AgentSide
+					wantSide = agentSide
 				}
 				if end.Side != wantSide {
 					t.Errorf("it was %q, want %q", end.Side, wantSide)
@@ -204,7 +204,7 @@ func TestFlooderIsCutInTime(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	if end := rig.end(); end.Reason != ProtocolError || end.Side != AgentSide {
+	if end := rig.end(); end.Reason != ProtocolError || end.Side != agentSide {
 		t.Errorf("ended with %+v", end)
 	}
 	if time.Since(began) > patience/2 {

@@ -34,7 +34,7 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 	s := &stalled{}
 	s.r = newRig(t, o, co, func(_ *rig, o *Options) {
 		d := DirectionObserver{Dropped: &s.dropped, Frames: &s.passed}
-		o.Observer = NewObserver(Observer{ToAgent: d, ToExotel: d})
+		o.Observer = newObserver(Observer{ToAgent: d, ToExotel: d})
 	})
 	exotel, agent := s.r.call()
 	exotel.text(connected, start)
@@ -234,25 +234,25 @@ func TestSlowEnds(t *testing.T) {
 		"the agent, in time": {
 			toAgent:  true,
 			timeout:  300 * time.Millisecond,
-			wantSide: AgentSide,
+			wantSide: agentSide,
 			wantCode: websocket.CloseNormalClosure,
 		},
 		"Exotel, in time": {
 			timeout:  300 * time.Millisecond,
-			wantSide: ExotelSide,
+			wantSide: exotelSide,
 			wantCode: websocket.CloseGoingAway,
 		},
 		"the agent, in control frames": {
 			toAgent:  true,
 			timeout:  patience,
 			flood:    true,
-			wantSide: AgentSide,
+			wantSide: agentSide,
 			wantCode: websocket.CloseNormalClosure,
 		},
 		"Exotel, in control frames": {
 			timeout:  patience,
 			flood:    true,
-			wantSide: ExotelSide,
+			wantSide: exotelSide,
 			wantCode: websocket.CloseGoingAway,
 		},
 	} {
@@ -283,9 +283,9 @@ func TestHalfDead(t *testing.T) {
 		want                  Reason
 		wantSide              Side
 	}{
-		"the agent": {agentDead: true, want: AgentLost, wantSide: AgentSide},
-		"Exotel":    {exotelDead: true, want: ExotelLost, wantSide: ExotelSide},
-		"nobody is": {want: CallEnded, wantSide: ExotelSide},
+		"the agent": {agentDead: true, want: AgentLost, wantSide: agentSide},
+		"Exotel":    {exotelDead: true, want: ExotelLost, wantSide: exotelSide},
+		"nobody is": {want: CallEnded, wantSide: exotelSide},
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := quick()
@@ -403,7 +403,7 @@ func TestMemoryIsShared(t *testing.T) {
 	memory := budget.New(most)
 	var dropped tally
 	r := newRig(t, quick(), ConnOptions{WriteTimeout: patience}, func(_ *rig, o *Options) {
-		o.Memory, o.Observer = memory, NewObserver(Observer{ToExotel: DirectionObserver{Dropped: &dropped}})
+		o.Memory, o.Observer = memory, newObserver(Observer{ToExotel: DirectionObserver{Dropped: &dropped}})
 	})
 	var flooding sync.WaitGroup
 	var floods []*raw

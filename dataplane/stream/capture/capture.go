@@ -281,7 +281,7 @@ func (s *Capture) refuse() {
 	err := s.c.o.Store.RefuseCapture(
 		ctx,
 		row,
-		CodeNoRoom,
+		codeNoRoom,
 		"the call was not captured: its pod had as many captures as it may, in all or of one namespace "+
 			"(--max-captures)",
 	)

@@ -211,7 +211,7 @@ func TestNamespaceLeavesCapturesToOthers(t *testing.T) {
 	if diff := cmp.Diff([]bool{true, true, true, false, true}, captured); diff != "" {
 		t.Errorf("captured (-want +got):\n%s", diff)
 	}
-	rig.settled(calls[3].session, row{State: "failed", Code: CodeNoRoom})
+	rig.settled(calls[3].session, row{State: "failed", Code: codeNoRoom})
 }
 
 // TestNoRoom : a call beyond the bound goes on uncaptured, and a row says why. Its end makes room.
@@ -225,7 +225,7 @@ func TestNoRoom(t *testing.T) {
 	}
 	second.End()
 	second.End()
-	rig.settled(second.session, row{State: "failed", Code: CodeNoRoom})
+	rig.settled(second.session, row{State: "failed", Code: codeNoRoom})
 	first.talk(time.Second)
 	first.End()
 	rig.settled(first.session, row{State: "uploaded", Size: int64(len(first.file(nil))), Digest: true})
@@ -294,7 +294,7 @@ func TestDiskFails(t *testing.T) {
 	call.talk(2 * time.Minute)
 	rig.settled(call.session, row{
 		State:  "uploaded",
-		Code:   CodeSpoolFailed,
+		Code:   codeSpoolFailed,
 		Size:   partSize,
 		Digest: true,
 	}) // while the call runs
@@ -326,7 +326,7 @@ func TestNoPlace(t *testing.T) {
 	call := pod.call(acme, "call1")
 	call.talk(time.Second)
 	call.End()
-	rig.settled(call.session, row{State: "failed", Code: CodeSpoolFailed})
+	rig.settled(call.session, row{State: "failed", Code: codeSpoolFailed})
 	if pod.budget.inUse() != 0 {
 		t.Errorf("%d bytes are in use", pod.budget.inUse())
 	}

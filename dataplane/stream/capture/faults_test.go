@@ -288,7 +288,7 @@ func TestUploadEndedByOthers(t *testing.T) {
 			return s == "uploaded" || s == "failed"
 		})
 		got := rig.row(call.session)
-		if got.State != tc.want || (tc.want == "failed") != (got.Code == CodeUploadLost) {
+		if got.State != tc.want || (tc.want == "failed") != (got.Code == codeUploadLost) {
 			t.Errorf("%s: %+v", name, got)
 		}
 		if tc.want == "uploaded" {
@@ -579,7 +579,7 @@ func TestDiskFull(t *testing.T) {
 	call.talk(2 * time.Minute)
 	eventually.Within(patience).Holds(rig.t, "it ended before its call", func() bool {
 		code, _ := call.tape.shortened()
-		return code == CodeSpoolFailed
+		return code == codeSpoolFailed
 	})
 	call.End()
 	rig.s3.Start(t)
@@ -594,7 +594,7 @@ func TestDiskFull(t *testing.T) {
 	if n := len(
 		got,
 	); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 ||
-		rig.row(call.session).Code != CodeSpoolFailed {
+		rig.row(call.session).Code != codeSpoolFailed {
 		t.Fatalf("the file has %d bytes, and the row is %+v", n, rig.row(call.session))
 	}
 	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])

@@ -221,7 +221,7 @@ func (t *tape) putParts(ctx context.Context, b *objectstore.Bucket) error {
 	if size := sizeOf(parts); size != t.m.Size {
 		return t.giveUp(
 			ctx,
-			CodeUploadLost,
+			codeUploadLost,
 			fmt.Sprintf("the bucket has %d bytes of %d, and the rest is nowhere any more", size, t.m.Size),
 		)
 	}
@@ -276,7 +276,7 @@ func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
 		return t.uploaded(ctx, b, "")
 	}
 	if !t.onDisk() {
-		return t.giveUp(ctx, CodeUploadLost, "another client of the bucket, or a lifecycle rule, ended the upload in "+
+		return t.giveUp(ctx, codeUploadLost, "another client of the bucket, or a lifecycle rule, ended the upload in "+
 			"parts with what had been sent; let rules keep uploads in parts for longer than the longest call")
 	}
 	t.m.UploadID = "" // all is here still: from the start

@@ -54,7 +54,7 @@ func TestPartReplacedByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	call.End()
-	rig.settled(call.session, row{State: "failed", Code: CodeUploadLost})
+	rig.settled(call.session, row{State: "failed", Code: codeUploadLost})
 	rig.noUploads()
 	rig.spoolEmpty(pod)
 }

@@ -21,24 +21,24 @@ import (
 
 // Codes of rows, in addition to those of the bucket's faults.
 const (
-	// CodeNoRoom : the pod had as many captures as it may.
-	CodeNoRoom = "NoRoom"
+	// codeNoRoom : the pod had as many captures as it may.
+	codeNoRoom = "NoRoom"
 	// CodeSpoolFull : the pod's spool, or the tenant's part of it, was full.
 	CodeSpoolFull = "SpoolFull"
-	// CodeSpoolFailed : the disk did not take the audio.
-	CodeSpoolFailed = "SpoolFailed"
-	// CodeTooLong : the call was longer than an upload can be.
-	CodeTooLong = "TooLong"
+	// codeSpoolFailed : the disk did not take the audio.
+	codeSpoolFailed = "SpoolFailed"
+	// codeTooLong : the call was longer than an upload can be.
+	codeTooLong = "TooLong"
 	// CodePodLost : the pod was gone before all was in the bucket.
 	CodePodLost = store.CodePodLost
 	// CodeStorageFailed : the bucket did not take it for as long as it was tried.
 	CodeStorageFailed = "StorageFailed"
-	// CodeUploadLost : somebody else ended the upload in parts.
-	CodeUploadLost = "UploadLost"
-	// CodeStorageMismatch means that the bucket has other bytes than were sent.
-	CodeStorageMismatch = "StorageMismatch"
-	// CodeKeyInvalid : the tenant's key template makes no key of this call.
-	CodeKeyInvalid = "KeyInvalid"
+	// codeUploadLost : somebody else ended the upload in parts.
+	codeUploadLost = "UploadLost"
+	// codeStorageMismatch means that the bucket has other bytes than were sent.
+	codeStorageMismatch = "StorageMismatch"
+	// codeKeyInvalid : the tenant's key template makes no key of this call.
+	codeKeyInvalid = "KeyInvalid"
 )
 
 const metaName = "meta.json"
@@ -191,15 +191,15 @@ func (t *tape) shortened() (code, message string) {
 	if t.why == nil {
 		return "", ""
 	}
-	code = CodeSpoolFailed
+	code = codeSpoolFailed
 	var key *refusedKey
 	switch {
 	case errors.Is(t.why, errSpoolFull):
 		code = CodeSpoolFull
 	case errors.Is(t.why, errTooLong):
-		code = CodeTooLong
+		code = codeTooLong
 	case errors.As(t.why, &key):
-		code = CodeKeyInvalid
+		code = codeKeyInvalid
 	}
 	return code, "the capture ended before its call: " + t.why.Error()
 }

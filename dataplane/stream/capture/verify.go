@@ -184,14 +184,14 @@ func (t *tape) differs(ctx context.Context, b *objectstore.Bucket, err error) er
 		t.m.UploadID = ""
 		return fmt.Errorf("%w; it is sent again", err)
 	}
-	t.decide(CodeStorageMismatch, fmt.Sprintf("%v, and they are no longer on the disk; use a store that verifies "+
+	t.decide(codeStorageMismatch, fmt.Sprintf("%v, and they are no longer on the disk; use a store that verifies "+
 		"checksums, or find out what changes objects on their way", err))
 	return t.endFailed(ctx, b)
 }
 
 // endFailed ends a capture that has failed, as decide has noted. An object with other bytes is removed first.
 func (t *tape) endFailed(ctx context.Context, b *objectstore.Bucket) error {
-	if t.m.Code == CodeStorageMismatch {
+	if t.m.Code == codeStorageMismatch {
 		removed := t.request(ctx, func(ctx context.Context) error { return b.Remove(ctx, t.m.Key) })
 		if removed != nil && objectstore.CauseOf(removed).Reason == "" {
 			return fmt.Errorf("remove the object that is not what was sent: %w", removed)

@@ -114,7 +114,7 @@ func TestMismatchIsKept(t *testing.T) {
 				pod = rig.pod("one", dir, nil)
 			}
 			db.down.Store(false)
-			rig.settled(call.session, row{State: "failed", Code: CodeStorageMismatch})
+			rig.settled(call.session, row{State: "failed", Code: codeStorageMismatch})
 			rig.spoolEmpty(pod)
 		})
 	}

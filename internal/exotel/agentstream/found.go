@@ -40,7 +40,7 @@ const (
 // once notes a known key.
 func (f *found) once(bit uint8) {
 	if f.seen&bit != 0 {
-		f.odd |= DuplicateKey
+		f.odd |= duplicateKey
 	}
 	f.seen |= bit
 }
@@ -60,13 +60,13 @@ func (f *found) message() {
 			f.sids[sidSnake] = f.text()
 		case "streamSid":
 			f.once(seenCamel)
-			f.odd |= CamelCase
+			f.odd |= camelCase
 			f.sids[sidCamel] = f.text()
 		case "start":
 			f.once(seenStart)
 			f.start()
 		case "sequence_number":
-			f.number(QuotedNumber, 0)
+			f.number(quotedNumber, 0)
 		default:
 			f.other(key)
 		}
@@ -78,11 +78,11 @@ func (f *found) other(key []byte) {
 	case "dtmf", "mark", "stop":
 	case "protocol", "version": // of "connected", in some deployments
 	case "sequenceNumber":
-		f.odd |= CamelCase
+		f.odd |= camelCase
 	case "digit":
-		f.odd |= FlatDTMF
+		f.odd |= flatDTMF
 	default:
-		f.odd |= ExtraKeys
+		f.odd |= extraKeys
 	}
 	f.skip()
 }
@@ -100,11 +100,11 @@ func (f *found) media() {
 			f.once(seenPayload)
 			f.payload = f.text()
 		case "chunk":
-			f.number(QuotedNumber, 0)
+			f.number(quotedNumber, 0)
 		case "timestamp":
-			f.number(0, BareNumber)
+			f.number(0, bareNumber)
 		default:
-			f.odd |= ExtraKeys
+			f.odd |= extraKeys
 			f.skip()
 		}
 	}
@@ -122,15 +122,15 @@ func (f *found) start() {
 		case "stream_sid":
 			f.sids[startSnake] = f.text()
 		case "streamSid":
-			f.odd |= CamelCase
+			f.odd |= camelCase
 			f.sids[startCamel] = f.text()
 		case "call_sid", "account_sid", "from", "to", "custom_parameters", "media_format":
 			f.skip()
 		case "callSid", "accountSid", "customParameters", "mediaFormat":
-			f.odd |= CamelCase
+			f.odd |= camelCase
 			f.skip()
 		default:
-			f.odd |= ExtraKeys
+			f.odd |= extraKeys
 			f.skip()
 		}
 	}
@@ -141,7 +141,7 @@ func (f *found) isObject() bool {
 	if f.peek() == '{' {
 		return true
 	}
-	f.odd |= WrongType
+	f.odd |= wrongType
 	f.skip()
 	return false
 }
@@ -149,7 +149,7 @@ func (f *found) isObject() bool {
 // text reads a string's text; nil for anything else.
 func (f *found) text() []byte {
 	if f.peek() != '"' {
-		f.odd |= WrongType
+		f.odd |= wrongType
 		f.skip()
 		return nil
 	}
@@ -157,7 +157,7 @@ func (f *found) text() []byte {
 	if !escaped {
 		return span
 	}
-	f.odd |= Escaped
+	f.odd |= escapedText
 	return f.unescape(span)
 }
 
@@ -169,7 +169,7 @@ func (f *found) number(quoted, bare Oddity) {
 	case b == '-' || '0' <= b && b <= '9':
 		f.odd |= bare
 	default:
-		f.odd |= WrongType
+		f.odd |= wrongType
 	}
 	f.skip()
 }

@@ -64,22 +64,22 @@ type Oddity uint32
 
 // Deviations that were seen in Exotel's own documents and samples, or in agents.
 const (
-	QuotedNumber     Oddity = 1 << iota // sequence_number or chunk as a string
-	BareNumber                          // timestamp, duration or sample_rate as a number
-	CamelCase                           // streamSid, callSid, ...
+	quotedNumber     Oddity = 1 << iota // sequence_number or chunk as a string
+	bareNumber                          // timestamp, duration or sample_rate as a number
+	camelCase                           // streamSid, callSid, ...
 	BinaryFrame                         // JSON in a binary frame; set by who reads the socket
-	MissingConnected                    // the stream began without "connected"
-	MissingStart                        // media before "start"
-	MissingSID                          // Exotel left stream_sid out
-	ExtraKeys                           // keys that the protocol does not name
-	OddSize                             // audio that is not a multiple of 320 bytes
-	LargeChunk                          // audio of more than 100,000 bytes
-	UnknownEvent                        // an event that the protocol does not name, or none
-	FlatDTMF                            // "digit" outside of "dtmf"
-	Escaped                             // an escaped event, id or payload
-	DuplicateKey                        // a key twice: the last one counts
-	WrongType                           // a known key with another JSON type than documented
-	UnexpectedClear                     // "clear" from Exotel
+	missingConnected                    // the stream began without "connected"
+	missingStart                        // media before "start"
+	missingSID                          // Exotel left stream_sid out
+	extraKeys                           // keys that the protocol does not name
+	oddSize                             // audio that is not a multiple of 320 bytes
+	largeChunk                          // audio of more than 100,000 bytes
+	unknownEvent                        // an event that the protocol does not name, or none
+	flatDTMF                            // "digit" outside of "dtmf"
+	escapedText                         // an escaped event, id or payload
+	duplicateKey                        // a key twice: the last one counts
+	wrongType                           // a known key with another JSON type than documented
+	unexpectedClear                     // "clear" from Exotel
 	oddityEnd
 )
 

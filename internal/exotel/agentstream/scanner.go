@@ -28,7 +28,7 @@ func (s *Scanner) Scan(frame []byte) (Message, error) {
 func (s *Scanner) judge(m Message) (odd Oddity) {
 	switch m.Kind {
 	case Other:
-		odd = UnknownEvent
+		odd = unknownEvent
 	case Media:
 		odd = oddAudio(m.AudioBytes())
 	}
@@ -36,7 +36,7 @@ func (s *Scanner) judge(m Message) (odd Oddity) {
 		return odd
 	}
 	if len(m.StreamSID) == 0 && m.Kind != Connected {
-		odd |= MissingSID
+		odd |= missingSID
 	}
 	return odd | s.follow(m.Kind)
 }
@@ -48,27 +48,27 @@ func (s *Scanner) follow(k Kind) (odd Oddity) {
 		s.connected = true
 	case Start:
 		if !s.connected {
-			odd = MissingConnected
+			odd = missingConnected
 		}
 		s.connected = true
 		s.started = true
 	case Media:
 		if !s.started {
-			odd = MissingStart
+			odd = missingStart
 		}
 		s.started = true
 	case Clear:
-		odd = UnexpectedClear
+		odd = unexpectedClear
 	}
 	return odd
 }
 
 func oddAudio(n int) (odd Oddity) {
 	if n%320 != 0 {
-		odd |= OddSize
+		odd |= oddSize
 	}
 	if n > 100_000 {
-		odd |= LargeChunk
+		odd |= largeChunk
 	}
 	return odd
 }

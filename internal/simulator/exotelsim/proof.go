@@ -64,9 +64,9 @@ type Content string
 
 // Contents.
 const (
-	Payload          Content = "Body" // the body, or the query of a request without one
-	URLAndParameters Content = "URLAndParameters"
-	TimestampAndBody Content = "TimestampAndBody"
+	Payload                 Content = "Body" // the body, or the query of a request without one
+	contentURLAndParameters Content = "URLAndParameters"
+	contentTimestampAndBody Content = "TimestampAndBody"
 )
 
 // Signature is an HMAC in a header. Its zero value, with a secret, is what tenants have who say no more.
@@ -97,9 +97,9 @@ func (s Signature) Proof() Proof {
 
 func (s Signature) signed(r *http.Request, m Message) [][]byte {
 	switch s.Content {
-	case URLAndParameters:
+	case contentURLAndParameters:
 		return [][]byte{urlAndParameters(r, m)}
-	case TimestampAndBody:
+	case contentTimestampAndBody:
 		stamp := now()
 		r.Header.Set(s.TimestampHeader, stamp)
 		return [][]byte{[]byte(stamp + "."), m.payload(r)}

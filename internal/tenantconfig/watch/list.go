@@ -8,9 +8,9 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// DeletionGrace is how long the last value of a deleted tenant config stays in force while the operator lists the
+// deletionGrace is how long the last value of a deleted tenant config stays in force while the operator lists the
 // config as published: somebody deleted the Secret by accident, and the operator writes it again.
-const DeletionGrace = 10 * time.Minute
+const deletionGrace = 10 * time.Minute
 
 // published is what the pod knows of the operator's list of tenant configs, under the Watcher's lock.
 type published struct {
@@ -55,7 +55,7 @@ func (w *Watcher) setList(s *corev1.Secret) {
 func (w *Watcher) keepDeleted(name string) {
 	grace := w.Grace
 	if grace == 0 {
-		grace = DeletionGrace
+		grace = deletionGrace
 	}
 	w.log.Warn("a tenant config was deleted, but not by the operator; its last value stays in force",
 		"tenant", w.byObject[name], "secret", name, "until", time.Now().Add(grace))

@@ -35,7 +35,7 @@ type Watcher struct {
 	synced    atomic.Bool
 	rejected  atomic.Int64
 	keys      keys
-	// Grace is how long the last value of a deleted config stays in force; 0 means DeletionGrace. It is set before Run.
+	// Grace is how long the last value of a deleted config stays in force; 0 means deletionGrace. It is set before Run.
 	Grace time.Duration
 
 	mu        sync.Mutex // guards what follows and the swap of current

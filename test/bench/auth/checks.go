@@ -20,7 +20,7 @@ const (
 // revoked is a database in which one session is revoked.
 type revoked struct{ list []store.Revocation }
 
-// RevocationsSince implements token.RevocationStore.
+// RevocationsSince answers what token.Revocations asks.
 func (r revoked) RevocationsSince(
 	_ context.Context,
 	_ []string,
