@@ -29,6 +29,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // TestFiles looks at each file: it is one transaction, can be taken back, and its number is greater than the one
 // before.
 func TestFiles(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	files, err := fs.Glob(migrations.FS, "*.sql")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files (%v)", len(files), err)

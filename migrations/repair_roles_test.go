@@ -51,6 +51,7 @@ var statement = regexp.MustCompile(`let a superuser run: (.*)`)
 // enough to alter, drop or grant a role (PostgreSQL 16 release notes, "Restrict the privileges of CREATEROLE"), and a
 // GRANT whose grantor has no ADMIN OPTION is rejected, so that memberships are lost.
 func TestUpgradeTo18(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	old := pgtest.NewServer(t, pgtest.Bin15(t), false)
 	if err := migrations.Up(t.Context(), old.OwnerDSN, quiet); err != nil {
 		t.Fatal(err)
@@ -152,6 +153,7 @@ type step struct {
 // Cloud SQL may create roles and databases, no more. CloudNativePG creates the owner and the database itself (its
 // pkg/management/postgres/initdb.go): the owner, postInitSQL, the database.
 func TestManagedServer(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	const roles = `CREATE ROLE caly_operator LOGIN PASSWORD 'caly-test';
 		CREATE ROLE caly_dataplane LOGIN PASSWORD 'caly-test'`
 	recipes := map[string][]step{
@@ -216,6 +218,7 @@ func prepare(t *testing.T, bin string, recipe []step) *pgtest.Server {
 // TestOwnerLosesMemberships does what CloudNativePG does to a role in managed.roles: it revokes the memberships that
 // inRoles does not list, those too that PostgreSQL 16 and newer give to a role's creator (cloudnative-pg issue 11448).
 func TestOwnerLosesMemberships(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	pg := pgtest.NewServer(t, pgtest.Bin18(t), false)
 	if err := migrations.Up(t.Context(), pg.OwnerDSN, quiet); err != nil {
 		t.Fatal(err)

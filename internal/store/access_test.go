@@ -44,6 +44,7 @@ type accessWant struct {
 // TestOpenNamesTheCause checks that a program that may not connect or not read reports what the server said and what to
 // do, directly and through PgBouncer, which answers 08P01 to many logins.
 func TestOpenNamesTheCause(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	allow := fmt.Sprintf(perDatabase, `GRANT CONNECT ON DATABASE %I TO caly_dataplane, caly_operator, caly_upload`)
 	deny := fmt.Sprintf(perDatabase, `REVOKE CONNECT ON DATABASE %I FROM caly_dataplane, caly_operator, caly_upload`)
 	const login = "check the user and the password in the database URL"
@@ -182,6 +183,7 @@ func changed(t *testing.T, dsn, user, password, database string) string {
 // TestRoleCreatedAgain checks that a program connects after its role was dropped and created again: PgBouncer still has
 // connections of the dropped role, and would use them until server_idle_timeout (600 s).
 func TestRoleCreatedAgain(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	for name, mode := range map[string]string{
 		"transaction mode": "transaction",
 		"session mode":     "session",

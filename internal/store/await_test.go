@@ -16,6 +16,7 @@ import (
 )
 
 func TestAwait(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	refused := errors.New("wrong password")
 	for name, tc := range map[string]struct {
 		away      time.Duration

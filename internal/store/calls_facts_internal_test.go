@@ -5,10 +5,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestLegFacts: what is written of legs is read back as it was, whatever their texts hold.
 func TestLegFacts(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	full := Leg{
 		Kind:     "leg",

@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestDeadReason checks that only a refusal that will be the same again makes an event a dead one.
 func TestDeadReason(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	refused := func(code string) error { return fmt.Errorf("ingest: %w", &store.ServerError{Code: code}) }
 	for name, tc := range map[string]struct {
 		err  error

@@ -6,11 +6,14 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestExplainServer checks what becomes of PostgreSQL's errors. Appendix "PostgreSQL Error Codes" has their meanings:
 // those that pass are tried again, and an event that meets another one is stored as dead.
 func TestExplainServer(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	for name, tc := range map[string]struct {
 		pg       pgconn.PgError
 		want     error

@@ -19,6 +19,7 @@ import (
 // it stays up and is read-only, so that connections to it live on (PostgreSQL answers 25006), it follows the new one,
 // or it is gone. The address moves to the new primary, or the connection URL names both.
 func TestFailover(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	const load, within = 11 * time.Second, 10 * time.Second
 	for name, tc := range map[string]struct {
 		severalHosts bool

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // Methods by the handles that have them. A call of a method that a handle does not have is a compile error.
@@ -146,6 +147,7 @@ var (
 
 // TestHandles checks which calls the handle of each role allows.
 func TestHandles(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	tests := map[string]struct {
 		handle reflect.Type
 		want   []string

@@ -15,6 +15,7 @@ import (
 // deadline of their own. PgBouncer keeps the connections of its clients open, for query_wait_timeout (120 s) or, once
 // a statement is sent, without end.
 func TestHungServer(t *testing.T) {
+	pgtest.SameOnEachServer(t)
 	const within = 1*time.Second + 10*time.Second
 	for name, pooled := range map[string]bool{"through PgBouncer": true, "directly": false} {
 		t.Run(name, func(t *testing.T) {

@@ -42,6 +42,7 @@ func NewEmpty(t testing.TB) *Server {
 
 func sharedServer(t testing.TB) *postgres {
 	t.Helper()
+	checkAllowed(t)
 	once.Do(func() { shared, failure = startShared() })
 	if failure != nil {
 		t.Fatalf("these tests need PostgreSQL 15 or newer (apt-get install postgresql): %v", failure)
