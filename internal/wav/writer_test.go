@@ -420,7 +420,7 @@ func TestWriterFails(t *testing.T) {
 		t.Errorf("header: %v", err)
 	}
 	for _, rate := range []int{0, -1, 1 << 20} {
-		if _, err := NewWriter(io.Discard, rate); err == nil || !strings.Contains(err.Error(), "no sample rate") {
+		if _, err := NewWriter(io.Discard, rate); err == nil || !strings.Contains(err.Error(), "not a sample rate") {
 			t.Errorf("rate %d: %v", rate, err)
 		}
 	}
