@@ -9,13 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/objectstore"
@@ -27,6 +24,8 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 const tenant = "acme/support"
@@ -49,29 +48,13 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, pg: pgtest.New(t), s3: s3test.New(t), urls: map[string]string{}}
+	r.op = storetest.Open(t, r.pg.OperatorDSN, store.OpenOperator)
+	r.admin = r.s3.Admin(t)
 	var err error
-	if r.op, err = store.OpenOperator(t.Context(), r.pg.OperatorDSN, store.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.op.Close)
 	if r.exotel, err = exotelsim.NewServer(exotelsim.Options{Key: "key", Token: "token"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.exotel.Close)
-	if r.admin, err = minio.NewCore(strings.TrimPrefix(r.s3.Endpoint, "http://"), &minio.Options{
-		Region: r.s3.Region,
-		Creds:  credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	role, err := r.op.EnsureUploadRole(t.Context(), tenant, "upload-password")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dsn, err := r.op.UploadDSN(role, "upload-password")
-	if err != nil {
-		t.Fatal(err)
-	}
 	r.cfg = tenantconfig.Upload{
 		Version:            tenantconfig.Version,
 		ID:                 tenant,
@@ -79,15 +62,9 @@ func newRig(t testing.TB) *rig {
 		ExotelToken:        "token",
 		ExotelAPI:          r.exotel.URL(),
 		AllowedSourceHosts: []string{r.exotel.Addr()},
-		Storage: tenantconfig.Storage{
-			Bucket:          r.s3.NewBucket(t),
-			Endpoint:        r.s3.Endpoint,
-			Region:          r.s3.Region,
-			AccessKeyID:     secret.Sensitive(r.s3.AccessKey),
-			SecretAccessKey: secret.Sensitive(r.s3.SecretKey),
-		},
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}",
-		DatabaseURL: secret.Sensitive(dsn),
+		Storage:            *tenanttest.Storage(r.s3, r.s3.NewBucket(t)),
+		KeyTemplate:        "{{.CallSID}}-{{.RecordingID}}",
+		DatabaseURL:        secret.Sensitive(storetest.UploadDSN(t, r.op, tenant, "upload-password")),
 	}
 	r.o = Options{
 		Owner:            "test",
@@ -163,24 +140,16 @@ func (r *rig) recording(id string) store.Recording {
 	return rec
 }
 
-// sql changes rows behind the product's back, to let time pass.
-func (r *rig) sql(query string, args ...any) {
-	r.t.Helper()
-	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(r.t.Context(), query, args...); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
 // requeue puts an uploaded recording back as if the pod that uploaded it had died before it could say so.
 func (r *rig) requeue(id string) {
 	r.t.Helper()
-	r.sql(`UPDATE recording_history SET state = 'failed', last_error_code = 'Test', last_error = 'test', source_url = $2
-		WHERE id = $1`, id, r.urls[id]) // its query was deleted after the upload
+	r.pg.Exec(
+		r.t,
+		`UPDATE recording_history SET state = 'failed', last_error_code = 'Test', last_error = 'test', source_url = $2
+		WHERE id = $1`,
+		id,
+		r.urls[id],
+	) // its query was deleted after the upload
 	if err := r.op.Retry(r.t.Context(), tenant, id); err != nil {
 		r.t.Fatal(err)
 	}
@@ -191,7 +160,7 @@ func (r *rig) requeue(id string) {
 
 func (r *rig) makeDue() {
 	r.t.Helper()
-	r.sql(`UPDATE recordings SET available_at = now()`)
+	r.pg.Exec(r.t, `UPDATE recordings SET available_at = now()`)
 }
 
 // wantUploaded checks the row and, independently of it, the object's bytes.

@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
 
 	"github.com/caly-dev/caly/internal/objectstore"
@@ -56,23 +54,12 @@ func TestChecksums(t *testing.T) {
 			rig.wantNoLeftovers()
 		})
 	}
-	if n := rig.count(`SELECT count(*) FROM recording_history WHERE md5 <> '' AND call_sid LIKE 'SHA256%'`); n != 0 {
+	if n := rig.pg.Number(
+		t,
+		`SELECT count(*) FROM recording_history WHERE md5 <> '' AND call_sid LIKE 'SHA256%'`,
+	); n != 0 {
 		t.Errorf("the MD5 of %d recordings was computed although the store verified their SHA-256", n)
 	}
-}
-
-// count returns the only value of a query.
-func (r *rig) count(query string) (n int) {
-	r.t.Helper()
-	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(r.t.Context(), query).Scan(&n); err != nil {
-		r.t.Fatal(err)
-	}
-	return n
 }
 
 // wantMeta checks what an object says of itself.

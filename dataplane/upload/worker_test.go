@@ -139,13 +139,13 @@ func TestFailed(t *testing.T) {
 	late, path := rig.queue("late", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
 	ids[codeSourceNotReady] = late
-	rig.sql(
+	rig.pg.Exec(t,
 		`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`,
 		late,
 	)
 	young, path := rig.queue("young", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
-	rig.sql(`UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
+	rig.pg.Exec(t, `UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	rig.wantUploaded(id, path, 100_000)
 	// Had it been the last attempt, the wrong object would be gone.
 	id2, _ := rig.queue("sid2", 100_000)
-	rig.sql(`UPDATE recordings SET attempts = max_attempts, created_at = now() - interval '3 hours'`)
+	rig.pg.Exec(t, `UPDATE recordings SET attempts = max_attempts, created_at = now() - interval '3 hours'`)
 	rig.cfg.Endpoint = proxy.URL
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
@@ -530,7 +530,7 @@ func TestLeaseLost(t *testing.T) {
 	eventually.Within(5*time.Second).Holds(t, "the upload to begin", func() bool {
 		return rig.recording(id).UploadStarted
 	})
-	rig.sql(`UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
+	rig.pg.Exec(t, `UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
 	if err := ends(t, ended, 10*time.Second); err != nil {
 		t.Errorf("ended with %v", err)
 	}
