@@ -27,12 +27,6 @@ named() {
 # constants PREFIX FILE: the values of the string constants whose names begin with PREFIX.
 constants() { sed -nE "s/^\\s+$1[A-Za-z]*(\\s+[A-Za-z]+)?\\s+= \"([^\"]+)\".*/\\2/p" "$2"; }
 
-# dead_reasons are those that the list of store names, as words or by a constant.
-dead_reasons() {
-  sed -n '/^var deadReasons = /,/}/p' internal/store/events.go | grep -oE '"[a-z_]+"' | tr -d '"'
-  constants Dead internal/store/events.go
-}
-
 # metrics are written as whole names, or as the last part of one in a file that has Namespace and Subsystem.
 metrics() {
   local file subsystem
@@ -113,10 +107,8 @@ named "condition" < <(constants Condition api/v1alpha1/conditions.go)
 named "reason" < <(constants Reason api/v1alpha1/conditions.go)
 named "backfill result" < <(constants result controllers/backfill/metrics.go)
 named "refusal" < <(constants Reason dataplane/verify/auth.go && constants reason dataplane/webhook/route.go)
-named "dead reason" < <(dead_reasons)
 named "event in a path" < <(sed -n '/^var kinds = /,/^}/p' dataplane/webhook/route.go | grep -oE '"[a-z-]+":' | tr -d '":')
 named "flag" < <(grep -rohE --include='*.go' --exclude='*_test.go' 'VarP?\(&[A-Za-z.]+, "[a-z-]+"' cmd | cut -d'"' -f2 | sed 's/^/--/' | sort -u)
-named "fault code" < <(constants code dataplane/upload/fault.go)
 named "problem code" < <(sed -nE 's/^\s+[A-Za-z]+\s+Code = "([a-z_]+)"$/\1/p' dataplane/problem/problem.go)
 named "metric" < <(metrics)
 named "chart value" < <(sed -nE 's/^([A-Za-z]+):.*/\1/p' charts/caly/values.yaml)

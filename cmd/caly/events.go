@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -57,8 +57,8 @@ func (f *eventFilter) addTo(cmd *cobra.Command, limit int) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.tenant, "tenant", "", "namespace/name of the events' Tenant")
 	flags.StringVar(&f.call, "call", "", "CallSid of the events' call; needs --tenant")
-	flags.StringVar(&f.reason, "reason", "", "why the events are dead: "+strings.Join(store.DeadReasons(), ", ")+
-		"; with --partial why a field was left out: "+strings.Join(exotel.Reasons(), ", "))
+	flags.StringVar(&f.reason, "reason", "", "why the events are dead: "+strings.Join(reason.Dead(), ", ")+
+		"; with --partial why a field was left out: "+strings.Join(reason.Fields(), ", "))
 	flags.BoolVar(&f.partial, "partial", false,
 		"events that were applied without fields that could not be read, or with a rejected recording")
 	flags.StringVar(&f.since, "since", "", "received since this time: 24h, 2026-01-31 or 2026-01-31T10:00:00Z")

@@ -12,35 +12,35 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
 // advice says what a person can do about a reason.
 var advice = map[string]string{
-	"source_refused": "It names a recording whose URL the Tenant does not allow. If the host is right, add it " +
+	reason.DeadSourceRefused: "It names a recording whose URL the Tenant does not allow. If the host is right, add it " +
 		"to spec.recordings.allowedSourceHosts of the Tenant " +
 		"(a private address: to --allowed-source-cidrs of operator and data plane), and apply it again.",
-	ingest.DeadStale: "By its own time it was older than spec.webhooks.freshness of the Tenant when it came: Exotel " +
+	reason.DeadStale: "By its own time it was older than spec.webhooks.freshness of the Tenant when it came: Exotel " +
 		"was late, or somebody sent an old request again. " +
 		"If what it says is true, apply it again; its age does not count then.",
-	store.DeadTooManyRecordings: "Its call has as many recordings as Caly keeps of one call, 16, and it names one " +
+	reason.DeadTooManyRecordings: "Its call has as many recordings as Caly keeps of one call, 16, and it names one " +
 		"more. It will not be applied.",
-	store.DeadRefused: "PostgreSQL refused what it says; its words are in the data plane's log of that time. Apply " +
+	reason.DeadRefused: "PostgreSQL refused what it says; its words are in the data plane's log of that time. Apply " +
 		"it again after an upgrade.",
-	"malformed_body": "Its body cannot be read. Compare the request below with what Exotel documents; apply it " +
+	reason.DeadMalformedBody: "Its body cannot be read. Compare the request below with what Exotel documents; apply it " +
 		"again after an upgrade that reads it.",
-	"malformed_query": "Its query could not be read by an earlier version. Apply it again: the fields " +
+	reason.DeadMalformedQuery: "Its query could not be read by an earlier version. Apply it again: the fields " +
 		"that were stored are applied.",
-	"too_many_fields": "It has more fields, or longer ones, than a webhook of Exotel's. Look at the request " +
+	reason.DeadTooManyFields: "It has more fields, or longer ones, than a webhook of Exotel's. Look at the request " +
 		"below; it is hardly Exotel's.",
-	store.DeadMissingCall: "It names no call in any way that this version knows. Compare the request " +
+	reason.DeadMissingCallSID: "It names no call in any way that this version knows. Compare the request " +
 		"below with what Exotel documents; apply it again after an upgrade that reads it.",
-	"invalid_call_sid": "What it names as its call is not an id. Look at the request below; apply it " +
+	reason.DeadInvalidCallSID: "What it names as its call is not an id. Look at the request below; apply it " +
 		"again after an upgrade that reads it.",
-	"missing_event_sid": "It came to the address for leg events, and has no event_sid. Check which address is " +
+	reason.DeadMissingEventSID: "It came to the address for leg events, and has no event_sid. Check which address is " +
 		"given to Exotel for which event.",
-	"event_sid_mismatch": "Its header and its body name different events. Look for a proxy in front of Caly " +
+	reason.DeadEventSIDMismatch: "Its header and its body name different events. Look for a proxy in front of Caly " +
 		"that mixes up requests.",
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -600,12 +601,12 @@ func TestRedact(t *testing.T) {
 
 // TestAdvice : every reason for which an event is kept has its own, and nothing else has.
 func TestAdvice(t *testing.T) {
-	for _, r := range store.DeadReasons() {
+	for _, r := range reason.Dead() {
 		if advice[r] == "" {
 			t.Errorf("nobody is told what to do about %s", r)
 		}
 	}
-	if len(advice) != len(store.DeadReasons()) || adviceOn("a_reason_of_tomorrow") == "" {
-		t.Errorf("%d pieces of advice on %d reasons", len(advice), len(store.DeadReasons()))
+	if len(advice) != len(reason.Dead()) || adviceOn("a_reason_of_tomorrow") == "" {
+		t.Errorf("%d pieces of advice on %d reasons", len(advice), len(reason.Dead()))
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
@@ -546,7 +547,7 @@ func TestPoison(t *testing.T) {
 	}
 	api := storetest.Open(t, rig.PG.DataplaneDSN, store.OpenDataplane)
 	rejected, _, err := api.ListRecordings(t.Context(), tenant.ID(), store.RecordingFilter{CallSID: "evil"})
-	if err != nil || len(rejected) != 1 || rejected[0].LastErrorCode != store.RejectedSource {
+	if err != nil || len(rejected) != 1 || rejected[0].LastErrorCode != reason.SourceRejected {
 		t.Errorf("the recording of the evil one: %+v, %v", rejected, err)
 	}
 	condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)

@@ -10,6 +10,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -36,15 +37,15 @@ func (t trouble) passed(s store.UploadState) bool { return !t.at.IsZero() && s.U
 
 // ofOneRecording are the codes of upload pods that say nothing about other recordings.
 var ofOneRecording = map[string]bool{
-	"SourceNotReady":       true,
-	"SourceUnavailable":    true,
-	"SourceRefused":        true,
-	"SourceExpired":        true,
-	"SourceChanged":        true,
-	"SourceBroken":         true,
-	"SourceTooLarge":       true,
-	"KeyInvalid":           true,
-	store.CodeLeaseExpired: true,
+	reason.SourceNotReady:    true,
+	reason.SourceUnavailable: true,
+	reason.SourceRefused:     true,
+	reason.SourceExpired:     true,
+	reason.SourceChanged:     true,
+	reason.SourceBroken:      true,
+	reason.SourceTooLarge:    true,
+	reason.KeyInvalid:        true,
+	reason.LeaseExpired:      true,
 }
 
 // ofQueue returns what the queue says is wrong. What concerns one recording counts once it is overdue and nothing else

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -56,7 +57,7 @@ func TestOfQueue(t *testing.T) {
 			"SourceNotReady"},
 		"one of many": {uploaded(failed("SourceNotReady", time.Hour, time.Minute), time.Second), "",
 			""},
-		"one that kills its pods": {failed(store.CodeLeaseExpired, time.Hour, time.Second), "UploadsFailing",
+		"one that kills its pods": {failed(reason.LeaseExpired, time.Hour, time.Second), "UploadsFailing",
 			"LeaseExpired"},
 	} {
 		t.Run(name, func(t *testing.T) {

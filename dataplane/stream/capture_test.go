@@ -16,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
@@ -174,7 +175,7 @@ func TestCaptureFails(t *testing.T) {
 		away   bool
 		want   string
 	}{
-		"no place on the disk": {change: func(o *capture.Options) { o.MaxBytes = 1 }, want: capture.CodeSpoolFull},
+		"no place on the disk": {change: func(o *capture.Options) { o.MaxBytes = 1 }, want: reason.SpoolFull},
 		"no bucket": {
 			change: func(o *capture.Options) {
 				o.GiveUpAfter = time.Second
@@ -182,7 +183,7 @@ func TestCaptureFails(t *testing.T) {
 				o.RequestWithin = time.Second
 			},
 			away: true,
-			want: capture.CodeStorageFailed,
+			want: reason.StorageFailed,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,7 +245,7 @@ func TestCaptureOfASilentPod(t *testing.T) {
 		t.Fatalf("%d sessions are held for orphans, %v", n, err)
 	}
 	if recording := rig.recording(); recording.State != store.StateFailed ||
-		recording.LastErrorCode != capture.CodePodLost ||
+		recording.LastErrorCode != reason.PodLost ||
 		recording.LastError == "" {
 		t.Errorf("while nothing is heard of the pod: %+v", recording)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
@@ -140,7 +141,7 @@ func TestPipelined(t *testing.T) {
 	rig.nothingLeft()
 	if rows := rig.rows(
 		"",
-	); len(rows) != 1 || rows[0].Reason != registry.ReasonFailed ||
+	); len(rows) != 1 || rows[0].Reason != reason.StreamFailed ||
 		rig.refused(reasonHandshake) != 1 {
 		t.Errorf("the session: %+v", rows)
 	}

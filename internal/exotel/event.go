@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // State is a call's state in Exotel's words, after their spellings are made one.
@@ -192,7 +194,7 @@ func (v *values) call(e *Event) {
 	said := lookUp(statuses, e.Status)
 	e.Assumed = e.Terminal && !said.Ended()
 	if e.Status != "" && said == StateUnknown {
-		v.unread.add(canonical[fieldStatus], UnknownValue, e.Status)
+		v.unread.add(canonical[fieldStatus], reason.FieldUnknownValue, e.Status)
 	}
 }
 
@@ -225,7 +227,7 @@ func (v *values) dial() *Dial {
 func (v *values) direction(e *Event) {
 	sent := v.get(fieldDirection)
 	if e.Direction = DirectionOf(sent); e.Direction == "" && sent != "" {
-		v.unread.add(canonical[fieldDirection], UnknownValue, sent)
+		v.unread.add(canonical[fieldDirection], reason.FieldUnknownValue, sent)
 	}
 }
 
@@ -263,11 +265,11 @@ func firstTime(times ...time.Time) time.Time {
 // check returns a ParseError if the call's id is missing or invalid: such an event cannot be stored under a call.
 func (e *Event) check() error {
 	if e.CallSID == "" {
-		return &ParseError{"missing_call_sid", "the request names no call: CallSid is missing or empty"}
+		return &ParseError{reason.DeadMissingCallSID, "the request names no call: CallSid is missing or empty"}
 	}
 	if len(e.CallSID) > maxCallID || !isID(e.CallSID) {
 		return &ParseError{
-			"invalid_call_sid",
+			reason.DeadInvalidCallSID,
 			fmt.Sprintf("CallSid is not an id: at most %d letters, digits, '-' and '_'", maxCallID),
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 const maxEventSID = 128
@@ -96,7 +98,7 @@ func addState(legs []ListedLeg, index int, status string, s State) []ListedLeg {
 func (v *values) state(status, name string) State {
 	s := lookUp(statuses, status)
 	if s == StateUnknown && status != "" {
-		v.unread.add(name, UnknownValue, status)
+		v.unread.add(name, reason.FieldUnknownValue, status)
 	}
 	return s
 }
@@ -106,7 +108,7 @@ func (v *values) callLeg(of *legValues) ListedLeg {
 	number := func(f legField) int {
 		n, ok := readSeconds(get(f))
 		if !ok {
-			v.unread.add(legsPrefix+legSpellings[f][0]+"]", Malformed, "")
+			v.unread.add(legsPrefix+legSpellings[f][0]+"]", reason.FieldMalformed, "")
 		}
 		return n
 	}
@@ -132,7 +134,7 @@ func (v *values) legEvent(e *Event, header string) {
 	e.State = legState(e.Status, e.EventType)
 	e.Terminal = e.State.Ended()
 	if e.Status != "" && lookUp(statuses, e.Status) == StateUnknown {
-		v.unread.add(canonical[fieldCallState], UnknownValue, e.Status)
+		v.unread.add(canonical[fieldCallState], reason.FieldUnknownValue, e.Status)
 	}
 	switch e.Direction { // if it is not said, nobody knows which of the two called
 	case "inbound":
@@ -150,9 +152,9 @@ func (v *values) eventSID(e *Event, header string) {
 	e.EventSID = v.get(fieldEventSID)
 	switch {
 	case e.EventSID == "" || header != "" && header != e.EventSID:
-		v.unread.add(canonical[fieldEventSID], Malformed, "")
+		v.unread.add(canonical[fieldEventSID], reason.FieldMalformed, "")
 	case len(e.EventSID) > maxEventSID:
-		v.unread.add(canonical[fieldEventSID], TooLarge, "")
+		v.unread.add(canonical[fieldEventSID], reason.FieldTooLarge, "")
 	default:
 		return
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 const legSample = `{"event_sid":"ev1","event_type":"leg_action_event","event_name":"leg_answered",
@@ -137,9 +139,9 @@ func TestLegWithoutID(t *testing.T) {
 		req    Request
 		reason string
 	}{
-		"no id":          {leg(strings.Replace(legSample, `"ev1"`, "null", 1), "ev1"), Malformed},
-		"id too long":    {leg(strings.Replace(legSample, "ev1", strings.Repeat("e", maxEventSID+1), 1), ""), TooLarge},
-		"another header": {leg(legSample, "ev2"), Malformed},
+		"no id":          {leg(strings.Replace(legSample, `"ev1"`, "null", 1), "ev1"), reason.FieldMalformed},
+		"id too long":    {leg(strings.Replace(legSample, "ev1", strings.Repeat("e", maxEventSID+1), 1), ""), reason.FieldTooLarge},
+		"another header": {leg(legSample, "ev2"), reason.FieldMalformed},
 	} {
 		want := []Unread{{Field: "event_sid", Reason: tc.reason}}
 		event, err := ParseEvent(KindLeg, tc.req, ist)

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // Kinds of webhooks.
@@ -70,8 +71,7 @@ const EventSIDHeader = "X-Exotel-Event-Sid"
 
 // ParseError says why a request cannot be applied: no call can be read from it.
 type ParseError struct {
-	// Code is stable, for metrics: malformed_query, malformed_body, too_many_fields, missing_call_sid,
-	// invalid_call_sid.
+	// Code is one of reason.Dead.
 	Code    string
 	Message string
 }
@@ -113,7 +113,7 @@ const faulty = "\x00"
 func readInput(r Request, only bounded.Names) *input {
 	in := &input{params: make(params, usualFields)}
 	// An address that already ends in "?" gives a query that begins with one.
-	in.ended(addForm(in, strings.TrimPrefix(r.RawQuery, "?"), only), unreadQuery, "malformed_query",
+	in.ended(addForm(in, strings.TrimPrefix(r.RawQuery, "?"), only), unreadQuery, reason.DeadMalformedQuery,
 		"the query cannot be read as name=value pairs")
 	if in.lossy {
 		in.params[faulty+unreadQuery] = digestOf([]byte(r.RawQuery))
@@ -133,12 +133,12 @@ func (in *input) addBody(r Request, only bounded.Names) {
 	media, boundary := mediaType(r)
 	switch media {
 	case mediaMultipart:
-		in.ended(in.addMultipart(r.Body, boundary, only), unreadBody, malformedBody,
+		in.ended(in.addMultipart(r.Body, boundary, only), unreadBody, reason.DeadMalformedBody,
 			"the body cannot be read as multipart/form-data")
 	case mediaJSON:
-		in.ended(in.addJSON(r.Body, only), unreadBody, malformedBody, "the body cannot be read as a JSON object")
+		in.ended(in.addJSON(r.Body, only), unreadBody, reason.DeadMalformedBody, "the body cannot be read as a JSON object")
 	default:
-		in.ended(addForm(in, r.Body, only), unreadBody, malformedBody, "the body cannot be read as a form")
+		in.ended(addForm(in, r.Body, only), unreadBody, reason.DeadMalformedBody, "the body cannot be read as a form")
 	}
 	if in.lossy {
 		in.params[faulty+unreadBody] = digestOf(withoutBoundary(r.Body, media, boundary))
@@ -168,7 +168,7 @@ func (in *input) ended(err error, part, code, message string) {
 	in.lossy = true
 	in.unread.add(part, reasonOf(err), "")
 	if errors.Is(err, bounded.ErrTooLarge) {
-		code = "too_many_fields"
+		code = reason.DeadTooManyFields
 		message = fmt.Sprintf("the request has more than %d fields, or more than %d bytes in all", maxFields, maxText)
 	}
 	in.err = &ParseError{code, message}
@@ -178,7 +178,6 @@ func (in *input) ended(err error, part, code, message string) {
 const (
 	mediaMultipart = "multipart/form-data"
 	mediaJSON      = "application/json"
-	malformedBody  = "malformed_body"
 )
 
 // mediaType returns what to read the body as, and the boundary of its parts.
@@ -231,11 +230,11 @@ func addForm[T ~string | ~[]byte](in *input, raw T, only bounded.Names) error {
 func (in *input) add(name, value string) error {
 	switch {
 	case len(name) > maxName || len(value) > maxValue:
-		in.unread.add(name, TooLarge, "")
+		in.unread.add(name, reason.FieldTooLarge, "")
 		in.lossy = true
 		return nil
 	case !strings.HasPrefix(name, faulty) && (!isText(name) || !isText(value)):
-		in.unread.add(name, Malformed, "")
+		in.unread.add(name, reason.FieldMalformed, "")
 		name = faulty + name
 	}
 	old, known := in.params[name]
@@ -363,13 +362,13 @@ func (in *input) flattenItem(name string, v bounded.Value, replaced bool) error 
 		return nil
 	case v.Kind == '{' || v.Kind == '[':
 		if len(name) > maxName {
-			in.unread.add(name, TooLarge, "")
+			in.unread.add(name, reason.FieldTooLarge, "")
 			in.lossy = true
 			return nil
 		}
 		return in.flatten(name, v, replaced)
 	case replaced && strings.ContainsRune(v.Text, utf8.RuneError):
-		in.unread.add(name, Malformed, "")
+		in.unread.add(name, reason.FieldMalformed, "")
 		in.lossy = true
 		name = faulty + name
 	}
@@ -426,7 +425,7 @@ func (in *input) expand(name, raw string) {
 		in.unread.add(name, reasonOf(err), "")
 	}
 	if in.flatten(name, value, mayReplace([]byte(raw))) != nil {
-		in.unread.add(name, TooLarge, "")
+		in.unread.add(name, reason.FieldTooLarge, "")
 		in.lossy = true
 	}
 	if in.lossy {

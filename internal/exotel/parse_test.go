@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 var ist = time.FixedZone("IST", 5*3600+1800)
@@ -128,7 +130,7 @@ func TestParseEvent(t *testing.T) {
 			Kind:    KindStatus,
 			CallSID: "c1",
 			Status:  "teleported",
-			Unread:  []Unread{{"Status", UnknownValue, "teleported"}},
+			Unread:  []Unread{{"Status", reason.FieldUnknownValue, "teleported"}},
 		}},
 		"stream as JSON": {KindPassthru, Request{
 			Method:   "GET",
@@ -452,7 +454,7 @@ func FuzzParseEvent(f *testing.F) {
 			}
 		}
 		for _, u := range event.Unread {
-			if u.Field == "" && u.Reason != Malformed && u.Reason != TooLarge || !isText(u.Field+u.Value) ||
+			if u.Field == "" && u.Reason != reason.FieldMalformed && u.Reason != reason.FieldTooLarge || !isText(u.Field+u.Value) ||
 				FieldLabel(u.Field) == "" {
 				t.Fatalf("unread field %+v", u)
 			}

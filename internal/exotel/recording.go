@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // maxRecordingURLs bounds the recordings of one event. It is more than a call may have.
@@ -23,7 +25,7 @@ func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 		switch {
 		case u == "" || slices.Contains(known, bare):
 		case len(urls) == maxRecordingURLs:
-			v.unread.add(canonical[fieldRecording], TooLarge, "")
+			v.unread.add(canonical[fieldRecording], reason.FieldTooLarge, "")
 		default:
 			urls = append(urls, u)
 			known = append(known, bare)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 const recordingA, recordingB = "https://recordings.exotel.com/a.mp3", "https://recordings.exotel.com/b.mp3"
@@ -114,7 +116,7 @@ func TestRecordingNextToFaultyJSON(t *testing.T) {
 
 // TestRepeatedFields checks which of several values counts, in every order, and that the others are noted.
 func TestRepeatedFields(t *testing.T) {
-	unread := func(field string) []Unread { return []Unread{{Field: field, Reason: Repeated}} }
+	unread := func(field string) []Unread { return []Unread{{Field: field, Reason: reason.FieldRepeated}} }
 	for name, tc := range map[string]struct {
 		field  string
 		values []string
@@ -153,7 +155,7 @@ func TestRepeatedFields(t *testing.T) {
 			To: "0987",
 			Unread: []Unread{{
 				Field:  "To",
-				Reason: Malformed,
+				Reason: reason.FieldMalformed,
 			}},
 		}},
 	} {
@@ -185,7 +187,7 @@ func TestSpellingsInAnyOrder(t *testing.T) {
 		want   []Unread
 	}{
 		"the other spelling":   {"From=1&CallFrom=2&callfrom=3", nil},
-		"the spelling":         {"From=1&from=4&CallFrom=2", []Unread{{Field: "From", Reason: Repeated}}},
+		"the spelling":         {"From=1&from=4&CallFrom=2", []Unread{{Field: "From", Reason: reason.FieldRepeated}}},
 		"of a leg":             {"Legs[0][Number]=1&Legs[0][contact_uri]=2&Legs[0][ContactUri]=3", nil},
 		"more legs than count": {legs[1:], nil},
 	} {
@@ -284,7 +286,7 @@ func TestRepeatedLegs(t *testing.T) {
 		"nested": {"Legs[][Insights][Status]=busy&Legs[][Insights][Status]=failed",
 			[]Leg{WholeLeg(0, "", StateBusy, 0), WholeLeg(1, "", StateFailed, 0)}, nil},
 		"a status twice": {"Legs[0][Status]=completed&Legs[0][Status]=busy",
-			[]Leg{WholeLeg(0, "", StateCompleted, 0)}, []Unread{{Field: "Legs[Status]", Reason: Repeated}}},
+			[]Leg{WholeLeg(0, "", StateCompleted, 0)}, []Unread{{Field: "Legs[Status]", Reason: reason.FieldRepeated}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			event, err := ParseEvent(KindStatus, form("CallSid=c1&"+tc.fields), ist)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // TestEvents separates the events of a list.
@@ -81,7 +83,7 @@ func TestSeveralEventsAtOnce(t *testing.T) {
 			request := Request{RawQuery: query, ContentType: mediaJSON, Body: []byte(body)}
 			event, err := ParseEvent(KindStatus, request, ist)
 			var p *ParseError
-			if !errors.As(err, &p) || p.Code != malformedBody {
+			if !errors.As(err, &p) || p.Code != reason.DeadMalformedBody {
 				t.Errorf("%s, query %q: %+v, %v", name, query, event, err)
 			}
 		}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 func asJSON(s string) Request {
@@ -309,83 +311,83 @@ var partial = map[string]struct {
 			CallType: "completed",
 			RecordingURLs: []string{
 				"https://recordings.exotel.com/x/c109.mp3"},
-			Unread: []Unread{{"CustomField", Malformed, ""}},
+			Unread: []Unread{{"CustomField", reason.FieldMalformed, ""}},
 		}},
 	"a semicolon": {form("CallSid=c1&CustomField=a;b&Status=busy"), Event{
 		CallSID: "c1",
 		Status:  "busy",
 		State:   StateBusy,
-		Unread:  []Unread{{"CustomField", Malformed, ""}},
+		Unread:  []Unread{{"CustomField", reason.FieldMalformed, ""}},
 	}},
 	"a broken name": {form("Call%Sid=x&CallSid=c1"), Event{
 		CallSID: "c1",
 		Unread: []Unread{{"Call%Sid",
-			Malformed, ""}},
+			reason.FieldMalformed, ""}},
 	}},
 	"invalid UTF-8": {form("CallSid=c1&custom_field=%ff%fe"), Event{
 		CallSID: "c1",
 		Unread: []Unread{{
-			"CustomField", Malformed, ""}},
+			"CustomField", reason.FieldMalformed, ""}},
 	}},
 	"invalid UTF-8 in JSON": {asJSON("{\"CallSid\":\"c1\",\"From\":\"\xff\",\"To\":\"\ufffd\"}"), Event{
 		CallSID: "c1",
-		Unread:  []Unread{{"From", Malformed, ""}, {"To", Malformed, ""}},
+		Unread:  []Unread{{"From", reason.FieldMalformed, ""}, {"To", reason.FieldMalformed, ""}},
 	}},
 	"NUL": {form("CallSid=c1&From=0%00&Status=failed"), Event{
 		CallSID: "c1",
 		Status:  "failed",
 		State:   StateFailed,
-		Unread:  []Unread{{"From", Malformed, ""}},
+		Unread:  []Unread{{"From", reason.FieldMalformed, ""}},
 	}},
 	"NUL in JSON": {asJSON(`{"CallSid":"c1","To":"a\u0000"}`), Event{
 		CallSID: "c1",
 		Unread: []Unread{{
-			"To", Malformed, ""}},
+			"To", reason.FieldMalformed, ""}},
 	}},
 	"a long value": {form("CallSid=c1&CustomField=" + strings.Repeat("a", maxValue+1) + "&To=1"), Event{
 		CallSID: "c1",
 		To:      "1",
-		Unread:  []Unread{{"CustomField", TooLarge, ""}},
+		Unread:  []Unread{{"CustomField", reason.FieldTooLarge, ""}},
 	}},
 	"a long value in parts": {asParts("--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n" +
 		strings.Repeat("a", maxValue+1) +
 		"\r\n--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--b--"), Event{
 		CallSID: "c1",
-		Unread:  []Unread{{"x", TooLarge, ""}},
+		Unread:  []Unread{{"x", reason.FieldTooLarge, ""}},
 	}},
 	"too many fields": {form("CallSid=c1&" + manyFields(600)), Event{
 		CallSID: "c1",
 		Unread: []Unread{{
-			"(body)", TooLarge, ""}},
+			"(body)", reason.FieldTooLarge, ""}},
 	}},
 	"a deep value": {asJSON(`{"A":` + strings.Repeat(`[`, 99) + strings.Repeat(`]`, 99) +
-		`,"CallSid":"c1"}`), Event{CallSID: "c1", Unread: []Unread{{"A[0][0][0][0][0][0]", TooLarge, ""}}}},
+		`,"CallSid":"c1"}`), Event{CallSID: "c1", Unread: []Unread{{"A[0][0][0][0][0][0]", reason.FieldTooLarge, ""}}}},
 	"cut JSON": {asJSON(`{"CallSid":"c1","Status":"busy","CustomField":"ab`), Event{
 		CallSID: "c1",
 		Status:  "busy",
 		State:   StateBusy,
-		Unread:  []Unread{{"(body)", Malformed, ""}},
+		Unread:  []Unread{{"(body)", reason.FieldMalformed, ""}},
 	}},
 	"a broken escape in JSON": {asJSON(`{"CallSid":"c1","CustomField":"50\%"}`), Event{
 		CallSID: "c1",
-		Unread:  []Unread{{"(body)", Malformed, ""}},
+		Unread:  []Unread{{"(body)", reason.FieldMalformed, ""}},
 	}},
 	"cut multipart": {asParts("--b\r\nContent-Disposition: form-data; " +
 		"name=\"CallSid\"\r\n\r\nc1\r\n--b\r\nContent"), Event{
 		CallSID: "c1",
-		Unread: []Unread{{"(body)", Malformed,
+		Unread: []Unread{{"(body)", reason.FieldMalformed,
 			""}},
 	}},
 	"a name twice": {form("CallSid=c1&Status=ringing&Status=busy"), Event{
 		CallSID: "c1",
 		Status:  "busy",
 		State:   StateBusy,
-		Unread:  []Unread{{"Status", Repeated, ""}},
+		Unread:  []Unread{{"Status", reason.FieldRepeated, ""}},
 	}},
 	"nonsense in brackets": {form("CallSid=c1&Legs[x][Status]=busy&Legs]0[[=1&[]=2&" +
 		"Legs[99999999999][Status]=busy&Legs[=3&[[[[=4"), Event{
 		CallSID: "c1",
-		Unread: []Unread{{"Legs", Malformed,
+		Unread: []Unread{{"Legs", reason.FieldMalformed,
 			""}},
 	}},
 	"a body that is not one": {Request{
@@ -393,15 +395,15 @@ var partial = map[string]struct {
 		ContentType: "application/json",
 		Body:        []byte("<xml/>"),
 	},
-		Event{CallSID: "c1", Status: "busy", State: StateBusy, Unread: []Unread{{"(body)", Malformed, ""}}}},
+		Event{CallSID: "c1", Status: "busy", State: StateBusy, Unread: []Unread{{"(body)", reason.FieldMalformed, ""}}}},
 	"a time and numbers": {form("CallSid=c1&StartTime=yesterday&ConversationDuration=soon&RecordingDuration=-1&" +
 		"Legs[0][OnCallDuration]=x&EndTime=2024-02-30+00:00:00"),
 		Event{
 			CallSID:    "c1",
 			ListedLegs: []ListedLeg{{}},
-			Unread: []Unread{{"ConversationDuration", Malformed, ""},
-				{"EndTime", Malformed, ""},
-				{"Legs[OnCallDuration]", Malformed, ""}, {"RecordingDuration", Malformed, ""}, {"StartTime", Malformed,
+			Unread: []Unread{{"ConversationDuration", reason.FieldMalformed, ""},
+				{"EndTime", reason.FieldMalformed, ""},
+				{"Legs[OnCallDuration]", reason.FieldMalformed, ""}, {"RecordingDuration", reason.FieldMalformed, ""}, {"StartTime", reason.FieldMalformed,
 					""}},
 		}},
 	"unknown words": {form("CallSid=c1&Status=teleported&EventType=terminal&Direction=sideways&CallType=odd&" +
@@ -416,19 +418,19 @@ var partial = map[string]struct {
 			CallType:   "odd",
 			Dial:       &Dial{Status: "odd2"},
 			ListedLegs: []ListedLeg{{Status: "odd3"}},
-			Unread: []Unread{{"CallType", UnknownValue, "odd"}, {"DialCallStatus", UnknownValue, "odd2"},
-				{"Direction", UnknownValue, "sideways"},
-				{"Legs[Status]", UnknownValue, "odd3"}, {"Status", UnknownValue, "teleported"}},
+			Unread: []Unread{{"CallType", reason.FieldUnknownValue, "odd"}, {"DialCallStatus", reason.FieldUnknownValue, "odd2"},
+				{"Direction", reason.FieldUnknownValue, "sideways"},
+				{"Legs[Status]", reason.FieldUnknownValue, "odd3"}, {"Status", reason.FieldUnknownValue, "teleported"}},
 		}},
 	"an unknown type": {form("CallSid=c1&EventType=transferred"), Event{
 		CallSID:   "c1",
 		EventType: "transferred",
-		Unread:    []Unread{{"EventType", UnknownValue, "transferred"}},
+		Unread:    []Unread{{"EventType", reason.FieldUnknownValue, "transferred"}},
 	}},
 	"a stream": {form("CallSid=c1&Stream=%7B%22StreamSID%22:%22s"), Event{
 		CallSID: "c1",
 		Unread: []Unread{{
-			"Stream", Malformed, ""}},
+			"Stream", reason.FieldMalformed, ""}},
 	}},
 }
 
@@ -528,7 +530,7 @@ func TestManyRecordings(t *testing.T) {
 	}
 	event, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+list.String()[1:]), ist)
 	if err != nil || len(event.RecordingURLs) != maxRecordingURLs || !slices.Equal(event.Unread,
-		[]Unread{{Field: "RecordingUrl", Reason: TooLarge}}) {
+		[]Unread{{Field: "RecordingUrl", Reason: reason.FieldTooLarge}}) {
 		t.Errorf("%d recordings, without %v, %v", len(event.RecordingURLs), event.Unread, err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // This file finds names of fields that no table knows, so that a new spelling is noticed on its first day. Flows send
@@ -88,20 +90,20 @@ func (v *values) noteUnknown(name string, folded []byte) {
 	for _, object := range objects {
 		if rest, in := bytes.CutPrefix(folded, object); in {
 			if !isUnused(rest) && !isIndexed(rest) {
-				v.unread.add(name, UnknownField, "")
+				v.unread.add(name, reason.FieldUnknown, "")
 			}
 			return
 		}
 	}
 	if v.compared++; v.compared <= maxFar && isNear(folded) {
-		v.unread.add(name, UnknownField, "")
+		v.unread.add(name, reason.FieldUnknown, "")
 	}
 }
 
 // noteUnknownOfLeg does the same for a field of a leg: once for all legs.
 func (v *values) noteUnknownOfLeg(name string, rest []byte) {
 	if _, known := legPlaces[string(rest)]; len(rest) > 0 && !known && !isUnused(rest) {
-		v.unread.add(withoutIndex(name), UnknownField, "")
+		v.unread.add(withoutIndex(name), reason.FieldUnknown, "")
 	}
 }
 

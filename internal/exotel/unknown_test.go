@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // TestUnknownFields checks that names that Exotel is likely to have made are noted, unlike the variables of a flow.
@@ -43,7 +45,7 @@ func TestUnknownFields(t *testing.T) {
 			}
 			var got []string
 			for _, u := range event.Unread {
-				if u.Reason != UnknownField || FieldLabel(u.Field) != "other" {
+				if u.Reason != reason.FieldUnknown || FieldLabel(u.Field) != "other" {
 					t.Errorf("unread %+v, label %s", u, FieldLabel(u.Field))
 				}
 				got = append(got, u.Field)
@@ -69,14 +71,14 @@ func TestUnknownFieldsNextToValues(t *testing.T) {
 	unknown := 0
 	var got []Unread
 	for _, u := range event.Unread {
-		if u.Reason == UnknownField {
+		if u.Reason == reason.FieldUnknown {
 			unknown++
 		} else {
 			got = append(got, u)
 		}
 	}
-	want := []Unread{{"Direction", UnknownValue, "sideways"}, {"Legs[Status]", UnknownValue, "beamed"},
-		{"Status", UnknownValue, "teleported"}}
+	want := []Unread{{"Direction", reason.FieldUnknownValue, "sideways"}, {"Legs[Status]", reason.FieldUnknownValue, "beamed"},
+		{"Status", reason.FieldUnknownValue, "teleported"}}
 	slices.SortFunc(got, byField)
 	if diff := cmp.Diff(want, got); diff != "" || unknown != maxUnknown {
 		t.Errorf("%d unknown fields, others (-want +got):\n%s", unknown, diff)
@@ -91,7 +93,7 @@ func TestDocumentedFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, u := range event.Unread {
-			if u.Reason == UnknownField {
+			if u.Reason == reason.FieldUnknown {
 				t.Errorf("%s: %s is noted", name, u.Field)
 			}
 		}

@@ -6,34 +6,14 @@ import (
 	"unicode"
 
 	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/internal/reason"
 )
-
-// Reasons why a field of an event is left out.
-const (
-	// Malformed means that the syntax is wrong: of an escape, a text, a time or a number.
-	Malformed = "malformed"
-	// TooLarge means that the field exceeds a bound, or that the request does and the fields after it were not read.
-	TooLarge = "too_large"
-	// UnknownValue means that a status, type or direction is not in the tables.
-	UnknownValue = "unknown_value"
-	// UnknownField means that no table has the field's name, and that Exotel is likely to have made it.
-	UnknownField = "unknown_field"
-	// Repeated means that the field was sent more than once with different values. One of them is applied.
-	Repeated = "repeated"
-	// Rejected means that a recording may not be fetched from its URL.
-	Rejected = "rejected"
-)
-
-// Reasons returns every reason.
-func Reasons() []string {
-	return []string{Malformed, TooLarge, UnknownValue, UnknownField, Repeated, Rejected}
-}
 
 // Unread is a field of an event that could not be read or is rejected. The other fields are not affected.
 type Unread struct {
 	// Field is the field's name, or that of the part of the request that could not be read to its end.
 	Field string
-	// Reason is one of Reasons.
+	// Reason is one of reason.Fields.
 	Reason string
 	// Value is an unknown word as it was sent.
 	Value string
@@ -77,8 +57,8 @@ type unreadList []Unread
 
 // add notes a field that could not be read, with the name that Exotel documents. Name and value are cleaned for
 // storage.
-func (l *unreadList) add(name string, reason, value string) {
-	unread := Unread{Field: clean(name), Reason: reason, Value: clean(value)}
+func (l *unreadList) add(name, why, value string) {
+	unread := Unread{Field: clean(name), Reason: why, Value: clean(value)}
 	if place, known := places[foldName(name)]; known && place.field != fieldUnused {
 		unread.Field = canonical[place.field]
 	}
@@ -87,12 +67,12 @@ func (l *unreadList) add(name string, reason, value string) {
 		if known.Field == unread.Field && known.Reason == unread.Reason {
 			return
 		}
-		if known.Reason == UnknownField {
+		if known.Reason == reason.FieldUnknown {
 			unknown++
 		}
 	}
-	if reason == UnknownField && unknown < maxUnknown ||
-		reason != UnknownField && len(*l)-unknown < maxUnread-maxUnknown {
+	if why == reason.FieldUnknown && unknown < maxUnknown ||
+		why != reason.FieldUnknown && len(*l)-unknown < maxUnread-maxUnknown {
 		*l = append(*l, unread)
 	}
 }
@@ -110,7 +90,7 @@ func clean(s string) string {
 // reasonOf is the reason that an error of package bounded stands for.
 func reasonOf(err error) string {
 	if errors.Is(err, bounded.ErrMalformed) {
-		return Malformed
+		return reason.FieldMalformed
 	}
-	return TooLarge
+	return reason.FieldTooLarge
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // values are the texts of a request by what they mean.
@@ -82,13 +84,13 @@ func (v *values) standIn(f, other field) {
 func (v *values) noteRepeated() {
 	for f, several := range v.several {
 		if several {
-			v.unread.add(canonical[f], Repeated, "")
+			v.unread.add(canonical[f], reason.FieldRepeated, "")
 		}
 	}
 	for i := range v.legs {
 		for f, several := range v.legs[i].several {
 			if several {
-				v.unread.add(legsPrefix+legSpellings[f][0]+"]", Repeated, "")
+				v.unread.add(legsPrefix+legSpellings[f][0]+"]", reason.FieldRepeated, "")
 			}
 		}
 	}
@@ -160,7 +162,7 @@ func isNothing(s string) bool {
 
 func (v *values) putLeg(name, sent string, index int, rest []byte) {
 	if index < 0 {
-		v.unread.add("Legs", Malformed, "")
+		v.unread.add("Legs", reason.FieldMalformed, "")
 		return
 	}
 	legPlace, known := legPlaces[string(rest)]
@@ -170,7 +172,7 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 	}
 	leg := v.leg(index)
 	if leg == nil {
-		v.unread.add("Legs", TooLarge, "")
+		v.unread.add("Legs", reason.FieldTooLarge, "")
 		return
 	}
 	t := text{unquote(sent), name, legPlace.rank}
@@ -214,7 +216,7 @@ func (v *values) get(list ...field) string {
 func (v *values) known(f field, table map[string]bool) string {
 	w := strings.ToLower(v.fields[f].value)
 	if w != "" && !lookUp(table, w) {
-		v.unread.add(canonical[f], UnknownValue, v.fields[f].value)
+		v.unread.add(canonical[f], reason.FieldUnknownValue, v.fields[f].value)
 	}
 	return w
 }
@@ -223,7 +225,7 @@ func (v *values) known(f field, table map[string]bool) string {
 func (v *values) time(f field, loc *time.Location) time.Time {
 	t, ok := readTime(v.fields[f].value, loc)
 	if !ok {
-		v.unread.add(canonical[f], Malformed, "")
+		v.unread.add(canonical[f], reason.FieldMalformed, "")
 	}
 	return t
 }
@@ -232,7 +234,7 @@ func (v *values) time(f field, loc *time.Location) time.Time {
 func (v *values) seconds(f field) int {
 	n, ok := readSeconds(v.fields[f].value)
 	if !ok {
-		v.unread.add(canonical[f], Malformed, "")
+		v.unread.add(canonical[f], reason.FieldMalformed, "")
 	}
 	return n
 }

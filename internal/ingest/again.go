@@ -6,6 +6,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -47,10 +48,6 @@ func Again(t *tenantconfig.Tenant, sources recording.SourcePolicy, k store.KeptE
 	return event, nil
 }
 
-// malformedQuery is the reason for which earlier versions stored an event as dead, without the pairs that they could
-// not read.
-const malformedQuery = "malformed_query"
-
 // believed is the part of the stored request that its verifier covered, without what was redacted. It also returns why
 // a part of the query was not stored, or "".
 func believed(k store.KeptEvent) (r exotel.Request, lost string) {
@@ -69,9 +66,9 @@ func storedQuery(k store.KeptEvent) (query, lost string) {
 	switch {
 	case len(query) >= maxQuery: // it ends somewhere within a pair
 		query = query[:max(strings.LastIndexByte(query, '&'), 0)]
-		lost = exotel.TooLarge
-	case k.Reason == malformedQuery:
-		lost = exotel.Malformed
+		lost = reason.FieldTooLarge
+	case k.Reason == reason.DeadMalformedQuery:
+		lost = reason.FieldMalformed
 	}
 	var pairs []string
 	for pair := range strings.SplitSeq(query, "&") {

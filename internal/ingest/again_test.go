@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -96,7 +97,7 @@ func TestAgain(t *testing.T) {
 		"too old when it came": {
 			delivery: body(old),
 			hosts:    []string{"media.example.com"},
-			first:    DeadStale,
+			first:    reason.DeadStale,
 			wantRecs: rec,
 		},
 		"query": {

@@ -9,13 +9,11 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
-
-// DeadStale means that the event's own time is outside the tenant's freshness window.
-const DeadStale = "stale"
 
 // Bounds of columns, in bytes.
 const (
@@ -102,7 +100,7 @@ func Build(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) s
 	addRecordings(&event, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), parsed.RecordingURLs...)
 	if !fresh(t.Freshness, parsed.At, d.ReceivedAt) || parsed.At.IsZero() && !begunLately(t.Freshness, parsed.Begun(),
 		d.ReceivedAt) {
-		event.DeadReason = DeadStale
+		event.DeadReason = reason.DeadStale
 	}
 	return event
 }
@@ -110,7 +108,7 @@ func Build(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) s
 // unreadable makes a dead event of one that names no call, under a key of all that was believed of it. A newer reader
 // may find a call in it.
 func unreadable(e store.Event, d Delivery, err error) store.Event {
-	e.DeadReason = store.DeadMissingCall
+	e.DeadReason = reason.DeadMissingCallSID
 	e.CallSID = unknownCall
 	var refused *exotel.ParseError
 	if errors.As(err, &refused) {

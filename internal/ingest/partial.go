@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -28,7 +29,7 @@ func fit(e *store.Event, field, s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	e.Unread = append(e.Unread, store.Unread{Field: field, Reason: exotel.TooLarge})
+	e.Unread = append(e.Unread, store.Unread{Field: field, Reason: reason.FieldTooLarge})
 	return ""
 }
 
@@ -55,7 +56,7 @@ func addRecordings(
 			continue
 		}
 		e.Recordings = append(e.Recordings, found)
-		if rejected := (store.Unread{Field: recordingField, Reason: exotel.Rejected}); found.Rejected != "" &&
+		if rejected := (store.Unread{Field: recordingField, Reason: reason.FieldRejected}); found.Rejected != "" &&
 			!slices.Contains(e.Unread, rejected) {
 			e.Unread = append(e.Unread, rejected)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -152,7 +153,7 @@ func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 	}
 	delete(got, "caly_dead_events_oldest_seconds")
 	want := map[string]float64{"caly_dead_events other": 1}
-	for _, r := range store.DeadReasons() {
+	for _, r := range reason.Dead() {
 		want["caly_dead_events "+r] = 0
 	}
 	want["caly_dead_events stale"] = 2

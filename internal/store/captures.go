@@ -8,25 +8,20 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // ErrCapture refuses a retry: a recording of Exotel's can be fetched again, a capture cannot.
 const ErrCapture refusal = "the recording was captured while its call ran, so there is no source to fetch it from again"
 
-// CodeCaptureAbandoned says of a capture that no pod has brought it to its end.
-const CodeCaptureAbandoned = "Abandoned"
-
-// CodePodLost says of a capture that its pod was gone before all of it was in the bucket.
-const CodePodLost = "PodLost"
-
 // lostCapturesSQL fails, of the stream sessions that a statement has ended as orphans, the captures that have no row:
 // their pod was gone before it had made one. Should it live after all, BeginCapture takes the row back.
 const lostCapturesSQL = `lost AS (INSERT INTO captures
 	(tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
-	SELECT tenant, capture_id, id, call_sid, pod, 'failed', '` + CodePodLost + `',
+	SELECT tenant, capture_id, id, call_sid, pod, 'failed', '` + reason.PodLost + `',
 		'the call was captured, and its pod was gone before any of it was kept',
 		started_at, now() FROM ended WHERE capture_id <> ''
-			AND end_reason = '` + EndOrphaned + `' ON CONFLICT (tenant, id) DO NOTHING)`
+			AND end_reason = '` + reason.StreamOrphaned + `' ON CONFLICT (tenant, id) DO NOTHING)`
 
 // CaptureRef names a capture.
 type CaptureRef struct{ Tenant, ID string }
@@ -75,7 +70,7 @@ func (d *Dataplane) BeginCapture(ctx context.Context, c Capture) error {
 				bucket = excluded.bucket, object_key = excluded.object_key, error_code = '', error = '',
 				last_seen_at = now(), finished_at = NULL
 			WHERE captures.pod = excluded.pod AND captures.state = 'failed'
-				AND captures.error_code = '`+CodePodLost+`' AND captures.bucket = ''`,
+				AND captures.error_code = '`+reason.PodLost+`' AND captures.bucket = ''`,
 			c.Tenant, c.ID, c.Session, c.CallSID, c.Pod, c.Bucket, c.Key, c.CreatedAt)
 	})
 }
@@ -258,7 +253,7 @@ func (d *Operator) SweepCaptures(ctx context.Context, unseen time.Duration, limi
 			AND greatest(last_seen_at, created_at) < now() - $1::interval LIMIT $2)`,
 		unseen,
 		limit,
-		CodeCaptureAbandoned,
+		reason.Abandoned,
 		"no pod could bring it to its end: none has the tenant's bucket any more. A lifecycle rule of the bucket "+
 			"should end uploads in parts that are old",
 	)

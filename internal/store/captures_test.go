@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -262,7 +263,7 @@ func TestSweepCaptures(t *testing.T) {
 	} {
 		recording, err := fixture.dataplane.RecordingByID(t.Context(), acme, id)
 		if err != nil || recording.State != want ||
-			(want == store.StateFailed) != (recording.LastErrorCode == store.CodeCaptureAbandoned) {
+			(want == store.StateFailed) != (recording.LastErrorCode == reason.Abandoned) {
 			t.Errorf("%s: %+v, %v", id, recording, err)
 		}
 	}
@@ -292,7 +293,7 @@ func TestLostCaptures(t *testing.T) {
 		want      map[string]int // rows by state and code
 	}{
 		"its pod is gone":          {id, false, reap, map[string]int{"failed PodLost": 1}},
-		"its container is another": {id, false, end(store.EndOrphaned), map[string]int{"failed PodLost": 1}},
+		"its container is another": {id, false, end(reason.StreamOrphaned), map[string]int{"failed PodLost": 1}},
 		"its tenant is nobody's": {id, false, func(f *fixture, _ store.StreamRef) error {
 			_, err := f.oper.SweepStreams(t.Context(), time.Hour, 10)
 			return err
@@ -365,7 +366,7 @@ func TestLostCaptureBeginsAgain(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	lost, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
-	if err != nil || lost.State != store.StateFailed || lost.LastErrorCode != store.CodePodLost ||
+	if err != nil || lost.State != store.StateFailed || lost.LastErrorCode != reason.PodLost ||
 		lost.LastError == "" ||
 		!lost.Captured {
 		t.Errorf("lost: %+v, %v", lost, err)
@@ -393,7 +394,7 @@ func TestLostCaptureBeginsAgain(t *testing.T) {
 	}
 	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, capture.Pod, store.CaptureEnd{
 		Failed: true,
-		Code:   store.CodePodLost,
+		Code:   reason.PodLost,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,30 +3,13 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
-
-// Reasons for which the store itself keeps an event as a dead one.
-const (
-	DeadTooManyRecordings = "too_many_recordings"
-	DeadRefused           = "refused_by_database"
-	DeadMissingCall       = "missing_call_sid" // of a reader, the most common one
-)
-
-// DeadOther stands, where reasons are counted, for reasons that are not in DeadReasons.
-const DeadOther = "other"
-
-// deadReasons are the reasons for which events are kept dead, a closed set: they label a metric.
-var deadReasons = []string{"event_sid_mismatch", "invalid_call_sid", "malformed_body", "malformed_query",
-	DeadMissingCall, "missing_event_sid",
-	DeadRefused, "source_refused", "stale", "too_many_fields", DeadTooManyRecordings}
-
-// DeadReasons are those for which events are kept dead, in their order.
-func DeadReasons() []string { return slices.Clone(deadReasons) }
 
 // UnreadCall stands for the call's id in an event that could not be read.
 const UnreadCall = "unknown"
@@ -105,17 +88,17 @@ func (f EventFilter) sql() (where string, args []any) {
 		args = append(args, arg)
 		terms = append(terms, fmt.Sprintf(term, len(args)))
 	}
-	reason := "dead_reason = $%d"
+	byReason := "dead_reason = $%d"
 	switch f.Which {
 	case DeadEvents:
 		terms = append(terms, "dead_reason IS NOT NULL")
 	case PartialEvents:
 		terms = append(terms, "unread IS NOT NULL")
-		reason = "unread @> jsonb_build_array(jsonb_build_object('reason', $%d::text))"
+		byReason = "unread @> jsonb_build_array(jsonb_build_object('reason', $%d::text))"
 	case AllEvents:
 	}
 	for _, c := range []struct{ term, value string }{{"tenant = $%d", f.Tenant}, {"call_sid = $%d", f.CallSID},
-		{reason, f.Reason}} {
+		{byReason, f.Reason}} {
 		if c.value != "" {
 			add(c.term, c.value)
 		}
@@ -178,28 +161,28 @@ func (e *Event) covered() (bits int16) {
 	return bits
 }
 
-// DeadEvents counts the dead events by reason, every one of DeadReasons and DeadOther, up to 100,000 in all, and tells when the
+// DeadEvents counts the dead events by reason, every one of reason.Dead and reason.DeadOther, up to 100,000 in all, and tells when the
 // oldest came; zero without one. Dead events are found through their own index, so the living ones cost nothing.
 func (d *Operator) DeadEvents(ctx context.Context) (counts map[string]int, oldest time.Time, err error) {
 	rows, err := d.pool.Query(
 		ctx,
 		`SELECT CASE WHEN dead_reason = ANY ($1) THEN dead_reason ELSE $2 END, count(*)::int FROM (
 		SELECT dead_reason FROM call_events WHERE dead_reason IS NOT NULL ORDER BY tenant, id LIMIT $3) dead GROUP BY 1`,
-		deadReasons,
-		DeadOther,
+		reason.Dead(),
+		reason.DeadOther,
 		maxCounted,
 	)
 	if err != nil {
 		return nil, oldest, explain(err)
 	}
-	counts = map[string]int{DeadOther: 0}
-	for _, r := range deadReasons {
+	counts = map[string]int{reason.DeadOther: 0}
+	for _, r := range reason.Dead() {
 		counts[r] = 0
 	}
-	var reason string
+	var why string
 	var n int
-	_, err = pgx.ForEachRow(rows, []any{&reason, &n}, func() error {
-		counts[reason] = n
+	_, err = pgx.ForEachRow(rows, []any{&why, &n}, func() error {
+		counts[why] = n
 		return nil
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -18,9 +19,9 @@ func TestDeadReason(t *testing.T) {
 		want string
 	}{
 		"none":                  {nil, ""},
-		"bad bytes":             {refused("22021"), store.DeadRefused},
-		"a check":               {refused("23514"), store.DeadRefused},
-		"too many recordings":   {fmt.Errorf("ingest: %w", store.ErrTooManyRecordings), store.DeadTooManyRecordings},
+		"bad bytes":             {refused("22021"), reason.DeadRefused},
+		"a check":               {refused("23514"), reason.DeadRefused},
+		"too many recordings":   {fmt.Errorf("ingest: %w", store.ErrTooManyRecordings), reason.DeadTooManyRecordings},
 		"serialization failure": {refused("40001"), ""},
 		"deadlock":              {refused("40P01"), ""},
 		"lock not available":    {refused("55P03"), ""},

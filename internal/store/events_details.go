@@ -6,10 +6,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-)
 
-// RejectedSource is the error code of a recording that may not be fetched from its URL.
-const RejectedSource = "source_rejected"
+	"github.com/caly-dev/caly/internal/reason"
+)
 
 // details are what few events of a batch have, by column, as caly_add_details takes them.
 type details struct {
@@ -121,6 +120,6 @@ func requeueAllowed(ctx context.Context, tx pgx.Tx, e *Event, named []NewRecordi
 				AND state = 'failed' AND last_error_code = $3 RETURNING *)
 		INSERT INTO recordings (tenant, id, call_sid, source_url, has_view, created_at)
 			SELECT tenant, id, call_sid, source_url, has_view, created_at FROM allowed ON CONFLICT DO NOTHING`,
-		e.Tenant, ids, RejectedSource, e.CallSID)
+		e.Tenant, ids, reason.SourceRejected, e.CallSID)
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // DeadReason returns the reason to keep an event dead for, for ingest errors that a repeat does not correct. For other
@@ -14,9 +16,9 @@ func DeadReason(err error) string {
 	var refused *ServerError
 	switch {
 	case errors.Is(err, ErrTooManyRecordings):
-		return DeadTooManyRecordings
+		return reason.DeadTooManyRecordings
 	case errors.As(err, &refused) && !passing(refused.Code):
-		return DeadRefused
+		return reason.DeadRefused
 	}
 	return ""
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -187,8 +188,8 @@ func TestEventsByPages(t *testing.T) {
 
 func TestDeadEvents(t *testing.T) {
 	fixture := newFixture(t)
-	none := map[string]int{store.DeadOther: 0}
-	for _, r := range store.DeadReasons() {
+	none := map[string]int{reason.DeadOther: 0}
+	for _, r := range reason.Dead() {
 		none[r] = 0
 	}
 	counts, oldest, err := fixture.oper.DeadEvents(t.Context())
@@ -203,7 +204,7 @@ func TestDeadEvents(t *testing.T) {
 			WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`,
 		want,
 	)
-	none["stale"], none["malformed_body"], none[store.DeadOther] = 100, 100, 200
+	none["stale"], none["malformed_body"], none[reason.DeadOther] = 100, 100, 200
 	counts, oldest, err = fixture.oper.DeadEvents(t.Context())
 	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.Equal(want) {
 		t.Errorf("%v, the oldest of %v, counts (-want +got):\n%s", err, oldest, d)
@@ -309,8 +310,8 @@ func TestReplay(t *testing.T) {
 		},
 		"refused by database": {
 			change:   func(e *store.Event) { e.Call.From = "a\x00b" },
-			want:     store.Replay{Outcome: store.Dead, Reason: store.DeadRefused},
-			wantDead: store.DeadRefused,
+			want:     store.Replay{Outcome: store.Dead, Reason: reason.DeadRefused},
+			wantDead: reason.DeadRefused,
 		},
 		"too many recordings": {
 			before: `INSERT INTO calls (tenant, call_sid, recording_ids)
@@ -423,8 +424,8 @@ func TestReplayOfPartialThatIsDead(t *testing.T) {
 	id := fixture.keep(t, event, store.Applied)
 	before := fixture.text(t, everything)
 	for name, change := range map[string]func(*store.Event){
-		"stale":           func(e *store.Event) { e.DeadReason = "stale" },
-		store.DeadRefused: func(e *store.Event) { e.Call.From = "a\x00b" },
+		"stale":            func(e *store.Event) { e.DeadReason = "stale" },
+		reason.DeadRefused: func(e *store.Event) { e.Call.From = "a\x00b" },
 	} {
 		again := event
 		change(&again)
@@ -482,7 +483,7 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 	}{
 		"applied":      {id, good, store.Replay{Outcome: store.Applied}},
 		"still dead":   {id, stale, store.Replay{Outcome: store.Dead, Reason: "stale"}},
-		"refused":      {id, bad, store.Replay{Outcome: store.Dead, Reason: store.DeadRefused}},
+		"refused":      {id, bad, store.Replay{Outcome: store.Dead, Reason: reason.DeadRefused}},
 		"read at last": {unread, newEvent(acme, "c9", "answered", 3, ""), store.Replay{Outcome: store.Applied}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -35,15 +36,15 @@ func TestExplainServer(t *testing.T) {
 		"connection failure":     {pg: state("08006"), want: ErrUnavailable},
 		"unknown statement":      {pg: state("26000"), want: ErrUnavailable, wantSays: "default_query_exec_mode"},
 		"known statement":        {pg: state("42P05"), want: ErrUnavailable, wantSays: "default_query_exec_mode"},
-		"too many recordings":    {pg: state("CA001"), want: ErrTooManyRecordings, wantDead: DeadTooManyRecordings},
-		"a check":                {pg: state("23514"), wantDead: DeadRefused},
+		"too many recordings":    {pg: state("CA001"), want: ErrTooManyRecordings, wantDead: reason.DeadTooManyRecordings},
+		"a check":                {pg: state("23514"), wantDead: reason.DeadRefused},
 		"not in this state":      {pg: state("55000")},
-		"privilege":              {pg: state("42501"), wantDead: DeadRefused, wantSays: "grant the privilege"},
-		"unknown password":       {pg: state("28P01"), wantDead: DeadRefused, wantSays: "the password"},
-		"short code":             {pg: state("4"), wantDead: DeadRefused},
+		"privilege":              {pg: state("42501"), wantDead: reason.DeadRefused, wantSays: "grant the privilege"},
+		"unknown password":       {pg: state("28P01"), wantDead: reason.DeadRefused, wantSays: "the password"},
+		"short code":             {pg: state("4"), wantDead: reason.DeadRefused},
 		"outdated plan":          {pg: outdatedPlan, want: ErrUnavailable, wantSays: "RECONNECT"},
-		"feature not supported":  {pg: unsupported, wantDead: DeadRefused},
-		"escapes in the message": {pg: escapes, wantDead: DeadRefused, wantSays: "a [2Jb"},
+		"feature not supported":  {pg: unsupported, wantDead: reason.DeadRefused},
+		"escapes in the message": {pg: escapes, wantDead: reason.DeadRefused, wantSays: "a [2Jb"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := explainServer(&tc.pg)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 )
 
@@ -212,9 +213,6 @@ func (d *Operator) Backlogs(ctx context.Context, limitPerTenant int) ([]Backlog,
 	return list, explain(err)
 }
 
-// CodeLeaseExpired says of a recording that the upload pod that held it went away without a word.
-const CodeLeaseExpired = "LeaseExpired"
-
 // ReapLeases gives expired leases back to the queue, an attempt counted, and returns how many. The first time a recording is
 // due again at once; after that it waits longer each time, and in the end it fails: it may be what kills its pods.
 func (d *Operator) ReapLeases(ctx context.Context) (int, error) {
@@ -239,7 +237,7 @@ func (d *Operator) ReapLeases(ctx context.Context) (int, error) {
 				available_at = now() + CASE WHEN attempts = 0 THEN interval '0'
 					ELSE least($4::interval * 2 ^ least(attempts - 1, 10), $5::interval) END
 			FROM dead WHERE NOT dead.last AND r.tenant = dead.tenant AND r.id = dead.id)
-		SELECT count(*) FROM dead`, CodeLeaseExpired,
+		SELECT count(*) FROM dead`, reason.LeaseExpired,
 		"the upload pod that held it ended without a report: "+
 			"see the pods of the upload namespace, their memory first",
 		recording.Window, recording.FirstWait, recording.LongestWait).Scan(&n)

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -85,7 +86,7 @@ func TestUploadState(t *testing.T) {
 	if uploadState := fixture.uploadState(
 		t,
 		globex,
-	); uploadState.FailedCode != store.CodeLeaseExpired ||
+	); uploadState.FailedCode != reason.LeaseExpired ||
 		uploadState.FailedAt.IsZero() {
 		t.Errorf("after a pod died the state is %+v", uploadState)
 	}

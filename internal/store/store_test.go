@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -492,7 +493,7 @@ func TestReapingEnds(t *testing.T) {
 			key := store.RecordingKey{Tenant: acme, ID: id}
 			rows, err := fixture.oper.Recordings(t.Context(), []store.RecordingKey{key})
 			got := rows[key]
-			if err != nil || got.State != tc.wantState || got.LastErrorCode != store.CodeLeaseExpired ||
+			if err != nil || got.State != tc.wantState || got.LastErrorCode != reason.LeaseExpired ||
 				got.Attempts != tc.attempts+1 {
 				t.Errorf("%+v, %v; want %s", got, err, tc.wantState)
 			}

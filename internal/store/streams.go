@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caly-dev/caly/internal/dbconn"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // Errors of AdmitStream.
@@ -18,9 +19,6 @@ const (
 	// ErrStreamTokenUsed : a stream was let in by the token before.
 	ErrStreamTokenUsed refusal = "the token was used before"
 )
-
-// EndOrphaned is the end of a stream session whose pod is gone, or which its pod does not know.
-const EndOrphaned = "orphaned"
 
 // NewStream is a stream session to be.
 type NewStream struct {
@@ -191,7 +189,7 @@ func (d *Dataplane) ReapStreams(
 		}
 		return tx.QueryRow(
 			ctx,
-			`WITH ended AS (UPDATE stream_sessions s SET ended_at = now(), end_reason = '`+EndOrphaned+`'
+			`WITH ended AS (UPDATE stream_sessions s SET ended_at = now(), end_reason = '`+reason.StreamOrphaned+`'
 				FROM (SELECT tenant, id FROM stream_sessions WHERE ended_at IS NULL
 					AND last_seen_at < now() - $1::interval
 					LIMIT $2 FOR UPDATE SKIP LOCKED) dead

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -245,7 +246,7 @@ func TestEndsAtOnce(t *testing.T) {
 	)
 	var ends []store.StreamEnd
 	for _, ref := range fixture.streams(t) {
-		ends = append(ends, store.StreamEnd{StreamRef: ref, Reason: store.EndOrphaned}) // which may be ended again
+		ends = append(ends, store.StreamEnd{StreamRef: ref, Reason: reason.StreamOrphaned}) // which may be ended again
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()

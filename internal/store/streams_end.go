@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // StreamCounts are of one direction of a stream.
@@ -49,9 +51,9 @@ func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, 
 					$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
 					u (tenant, id, call_sid, stream_sid, at, reason, reconnected, n1, n2, n3, n4, n5, n6)
 						ON l.tenant = u.tenant AND l.id = u.id
-				WHERE l.ended_at IS NULL OR l.end_reason = '`+EndOrphaned+`' ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) e
+				WHERE l.ended_at IS NULL OR l.end_reason = '`+reason.StreamOrphaned+`' ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) e
 			WHERE s.tenant = e.tenant AND s.id = e.id
-				AND (s.ended_at IS NULL OR s.end_reason = '`+EndOrphaned+`') RETURNING s.*), `+lostCapturesSQL+`
+				AND (s.ended_at IS NULL OR s.end_reason = '`+reason.StreamOrphaned+`') RETURNING s.*), `+lostCapturesSQL+`
 			SELECT count(*) FROM ended`,
 			endColumns.tenants,
 			endColumns.ids,
@@ -115,7 +117,7 @@ func columnsOf(ends []StreamEnd) (c endColumns) {
 // that no pod has updated for an hour: their tenant's config is on no pod any more.
 func (d *Operator) SweepStreams(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	if _, err := d.pool.Exec(ctx, `
-		WITH ended AS (UPDATE stream_sessions SET ended_at = now(), end_reason = '`+EndOrphaned+`'
+		WITH ended AS (UPDATE stream_sessions SET ended_at = now(), end_reason = '`+reason.StreamOrphaned+`'
 			WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions
 				WHERE ended_at IS NULL AND last_seen_at < now() - interval '1 hour' LIMIT $1) RETURNING *),
 		`+lostCapturesSQL+` SELECT count(*) FROM ended`, limit); err != nil {

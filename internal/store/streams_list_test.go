@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -43,7 +44,7 @@ func TestStreamSessions(t *testing.T) {
 	fixture.insertStream(t, acme, streamID(0), "c0", listed(0), "")
 	fixture.insertStream(t, acme, streamID(1), "c1", listed(1), "call_ended")
 	fixture.insertStream(t, acme, streamID(2), "c1", listed(2), "")
-	fixture.insertStream(t, acme, streamID(3), "", listed(2), store.EndOrphaned)
+	fixture.insertStream(t, acme, streamID(3), "", listed(2), reason.StreamOrphaned)
 	fixture.insertStream(t, globex, streamID(4), "c1", listed(1), "")
 	fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, streamID(2))
 	ids := func(n ...int) (list []string) {

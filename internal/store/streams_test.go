@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -258,10 +259,10 @@ func TestStreamEnd(t *testing.T) {
 		wantN                int64
 	}{
 		"a live one":                  {"", "call_ended", "call_ended", 1},
-		"an orphan":                   {store.EndOrphaned, "slow", "slow", 1},
-		"an orphan as one again":      {store.EndOrphaned, store.EndOrphaned, store.EndOrphaned, 1},
+		"an orphan":                   {reason.StreamOrphaned, "slow", "slow", 1},
+		"an orphan as one again":      {reason.StreamOrphaned, reason.StreamOrphaned, reason.StreamOrphaned, 1},
 		"one that ended before":       {"drained", "call_ended", "drained", 0},
-		"one that is not an orphan's": {"drained", store.EndOrphaned, "drained", 0},
+		"one that is not an orphan's": {"drained", reason.StreamOrphaned, "drained", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ref := fixture.admit(t, acme, "pod")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/outcome"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // RecordingState is the state of a recording's row.
@@ -70,7 +71,7 @@ type Event struct {
 
 // WithoutRecordings returns an event that names one recording more than a call may have, without its recordings.
 func (e Event) WithoutRecordings() Event {
-	e.Unread = append(slices.Clone(e.Unread), Unread{Field: "RecordingUrl", Reason: DeadTooManyRecordings})
+	e.Unread = append(slices.Clone(e.Unread), Unread{Field: "RecordingUrl", Reason: reason.FieldTooManyRecordings})
 	e.Recordings = nil
 	return e
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // Reason is why a bridge ended.
@@ -40,7 +41,7 @@ const (
 	// Closed : a person closed it.
 	Closed Reason = "closed"
 	// Orphaned : its row had ended, because its pod was out of the database's reach for too long.
-	Orphaned Reason = "orphaned"
+	Orphaned Reason = reason.StreamOrphaned
 	// Limit : the stream was longer than any call may be.
 	Limit Reason = "limit"
 )

@@ -22,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/fair"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -281,7 +282,7 @@ func (s *Capture) refuse() {
 	err := s.c.o.Store.RefuseCapture(
 		ctx,
 		row,
-		codeNoRoom,
+		reason.NoRoom,
 		"the call was not captured: its pod had as many captures as it may, in all or of one namespace "+
 			"(--max-captures)",
 	)

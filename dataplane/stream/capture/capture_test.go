@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/g711"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -211,7 +212,7 @@ func TestNamespaceLeavesCapturesToOthers(t *testing.T) {
 	if diff := cmp.Diff([]bool{true, true, true, false, true}, captured); diff != "" {
 		t.Errorf("captured (-want +got):\n%s", diff)
 	}
-	rig.settled(calls[3].session, row{State: "failed", Code: codeNoRoom})
+	rig.settled(calls[3].session, row{State: "failed", Code: reason.NoRoom})
 }
 
 // TestNoRoom : a call beyond the bound goes on uncaptured, and a row says why. Its end makes room.
@@ -225,7 +226,7 @@ func TestNoRoom(t *testing.T) {
 	}
 	second.End()
 	second.End()
-	rig.settled(second.session, row{State: "failed", Code: codeNoRoom})
+	rig.settled(second.session, row{State: "failed", Code: reason.NoRoom})
 	first.talk(time.Second)
 	first.End()
 	rig.settled(first.session, row{State: "uploaded", Size: int64(len(first.file(nil))), Digest: true})
@@ -246,7 +247,7 @@ func TestSpoolFull(t *testing.T) {
 	call.talk(time.Minute)
 	eventually.Within(patience).Holds(rig.t, "it ended before its call", func() bool {
 		code, _ := call.tape.shortened()
-		return code == CodeSpoolFull
+		return code == reason.SpoolFull
 	})
 	other := pod.call(globex, "call2")
 	other.talk(10 * time.Second)
@@ -270,7 +271,7 @@ func TestSpoolFull(t *testing.T) {
 	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])
 	if got := rig.row(
 		call.session,
-	); got.Code != CodeSpoolFull ||
+	); got.Code != reason.SpoolFull ||
 		got.Size != int64(len(rig.object(acme, "call1", call.session))) {
 		t.Errorf("the row: %+v", got)
 	}
@@ -294,7 +295,7 @@ func TestDiskFails(t *testing.T) {
 	call.talk(2 * time.Minute)
 	rig.settled(call.session, row{
 		State:  "uploaded",
-		Code:   codeSpoolFailed,
+		Code:   reason.SpoolFailed,
 		Size:   partSize,
 		Digest: true,
 	}) // while the call runs
@@ -326,7 +327,7 @@ func TestNoPlace(t *testing.T) {
 	call := pod.call(acme, "call1")
 	call.talk(time.Second)
 	call.End()
-	rig.settled(call.session, row{State: "failed", Code: codeSpoolFailed})
+	rig.settled(call.session, row{State: "failed", Code: reason.SpoolFailed})
 	if pod.budget.inUse() != 0 {
 		t.Errorf("%d bytes are in use", pod.budget.inUse())
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/wav"
@@ -169,13 +170,13 @@ func TestPodLost(t *testing.T) {
 			if k.Parts == 0 {
 				if got := rig.row(k.Session); got != (row{
 					State: "failed",
-					Code:  CodePodLost,
+					Code:  reason.PodLost,
 				}) || rig.object(acme, "call1", k.Session) != nil {
 					t.Errorf("the row: %+v", got)
 				}
 			} else {
 				got := rig.row(k.Session)
-				if got.Code != CodePodLost || got.Size != int64(k.Parts)*partSize {
+				if got.Code != reason.PodLost || got.Size != int64(k.Parts)*partSize {
 					t.Errorf("the row: %+v", got)
 				}
 				rig.playable(k, got, false)

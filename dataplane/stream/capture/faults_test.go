@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
@@ -252,7 +253,7 @@ func TestGiveUp(t *testing.T) {
 	call := pod.call(acme, "call1")
 	call.talk(time.Minute)
 	call.End()
-	rig.settled(call.session, row{State: "failed", Code: CodeStorageFailed})
+	rig.settled(call.session, row{State: "failed", Code: reason.StorageFailed})
 	rig.noUploads()
 	rig.spoolEmpty(pod)
 }
@@ -288,7 +289,7 @@ func TestUploadEndedByOthers(t *testing.T) {
 			return s == "uploaded" || s == "failed"
 		})
 		got := rig.row(call.session)
-		if got.State != tc.want || (tc.want == "failed") != (got.Code == codeUploadLost) {
+		if got.State != tc.want || (tc.want == "failed") != (got.Code == reason.UploadLost) {
 			t.Errorf("%s: %+v", name, got)
 		}
 		if tc.want == "uploaded" {
@@ -424,7 +425,7 @@ func TestTenantGone(t *testing.T) {
 		o.Tenants = func() *tenantconfig.Snapshot { return none }
 		o.GiveUpAfter = time.Second
 	})
-	rig.settled(call.session, row{State: "failed", Code: CodeStorageFailed})
+	rig.settled(call.session, row{State: "failed", Code: reason.StorageFailed})
 	rig.spoolEmpty(pod)
 }
 
@@ -557,7 +558,7 @@ func TestBroken(t *testing.T) {
 	}
 	if got := rig.row(
 		session,
-	); got.State != "failed" || got.Code != CodePodLost ||
+	); got.State != "failed" || got.Code != reason.PodLost ||
 		rig.object(acme, "call1", session) != nil {
 		t.Errorf("%+v", got)
 	}
@@ -579,7 +580,7 @@ func TestDiskFull(t *testing.T) {
 	call.talk(2 * time.Minute)
 	eventually.Within(patience).Holds(rig.t, "it ended before its call", func() bool {
 		code, _ := call.tape.shortened()
-		return code == codeSpoolFailed
+		return code == reason.SpoolFailed
 	})
 	call.End()
 	rig.s3.Start(t)
@@ -594,7 +595,7 @@ func TestDiskFull(t *testing.T) {
 	if n := len(
 		got,
 	); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 ||
-		rig.row(call.session).Code != codeSpoolFailed {
+		rig.row(call.session).Code != reason.SpoolFailed {
 		t.Fatalf("the file has %d bytes, and the row is %+v", n, rig.row(call.session))
 	}
 	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/wav"
 )
@@ -29,7 +30,7 @@ func (t *tape) bring(ctx context.Context) (done bool, err error) {
 	case !t.m.Ended.IsZero() && time.Since(t.m.Ended) > t.c.o.GiveUpAfter:
 		gaveUp := t.giveUp(
 			ctx,
-			CodeStorageFailed,
+			reason.StorageFailed,
 			fmt.Sprintf("the capture could not be brought to bucket %q in %s: %s",
 				t.m.Bucket, t.c.o.GiveUpAfter, objectstore.Explain(err)),
 		)
@@ -76,7 +77,7 @@ func (t *tape) failed(ctx context.Context) error {
 	code := t.m.Code
 	message := t.m.Message
 	if code == "" {
-		code = CodePodLost
+		code = reason.PodLost
 		message = "the process that captured the call ended before it had written any of it"
 	}
 	return t.giveUp(ctx, code, message)
@@ -221,7 +222,7 @@ func (t *tape) putParts(ctx context.Context, b *objectstore.Bucket) error {
 	if size := sizeOf(parts); size != t.m.Size {
 		return t.giveUp(
 			ctx,
-			codeUploadLost,
+			reason.UploadLost,
 			fmt.Sprintf("the bucket has %d bytes of %d, and the rest is nowhere any more", size, t.m.Size),
 		)
 	}
@@ -276,7 +277,7 @@ func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
 		return t.uploaded(ctx, b, "")
 	}
 	if !t.onDisk() {
-		return t.giveUp(ctx, codeUploadLost, "another client of the bucket, or a lifecycle rule, ended the upload in "+
+		return t.giveUp(ctx, reason.UploadLost, "another client of the bucket, or a lifecycle rule, ended the upload in "+
 			"parts with what had been sent; let rules keep uploads in parts for longer than the longest call")
 	}
 	t.m.UploadID = "" // all is here still: from the start

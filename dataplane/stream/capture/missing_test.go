@@ -9,6 +9,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
@@ -54,7 +55,7 @@ func TestPartReplacedByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	call.End()
-	rig.settled(call.session, row{State: "failed", Code: codeUploadLost})
+	rig.settled(call.session, row{State: "failed", Code: reason.UploadLost})
 	rig.noUploads()
 	rig.spoolEmpty(pod)
 }

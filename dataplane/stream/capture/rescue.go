@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/wav"
 )
@@ -131,12 +132,12 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 		outcome = outcomeFailed
 		end = store.CaptureEnd{
 			Failed:  true,
-			Code:    CodePodLost,
+			Code:    reason.PodLost,
 			Message: "the call was captured, and its pod was gone before any of it was in the bucket",
 		}
 	case size < 0:
 		outcome = outcomeCut
-		end = store.CaptureEnd{Size: -size, Code: CodePodLost, Message: messagePodLost}
+		end = store.CaptureEnd{Size: -size, Code: reason.PodLost, Message: messagePodLost}
 	}
 	if checksum := b.Checksum(); ok && !checksum.Sent() && checksum != objectstore.ChecksumETag {
 		end.Message = joined(end.Message, messageUnverified)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -407,7 +408,7 @@ func (c *Captures) abandoned(ctx context.Context, row store.Capture, cause error
 	}
 	err := c.o.Store.FinishCapture(ctx, row.CaptureRef, c.o.Pod, store.CaptureEnd{
 		Failed: true,
-		Code:   CodeStorageFailed,
+		Code:   reason.StorageFailed,
 		Message: fmt.Sprintf(
 			"its pod was gone, and bucket %q could not be asked for what it has of the capture: %v",
 			row.Bucket,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
@@ -196,7 +197,7 @@ func TestStrictGivesUp(t *testing.T) {
 	call := pod.call(acme, "short")
 	call.talk(shortCall)
 	call.End()
-	rig.settled(call.session, row{State: "failed", Code: CodeStorageFailed})
+	rig.settled(call.session, row{State: "failed", Code: reason.StorageFailed})
 	rig.spoolEmpty(pod)
 }
 

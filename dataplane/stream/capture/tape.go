@@ -13,32 +13,11 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/wav"
-)
-
-// Codes of rows, in addition to those of the bucket's faults.
-const (
-	// codeNoRoom : the pod had as many captures as it may.
-	codeNoRoom = "NoRoom"
-	// CodeSpoolFull : the pod's spool, or the tenant's part of it, was full.
-	CodeSpoolFull = "SpoolFull"
-	// codeSpoolFailed : the disk did not take the audio.
-	codeSpoolFailed = "SpoolFailed"
-	// codeTooLong : the call was longer than an upload can be.
-	codeTooLong = "TooLong"
-	// CodePodLost : the pod was gone before all was in the bucket.
-	CodePodLost = store.CodePodLost
-	// CodeStorageFailed : the bucket did not take it for as long as it was tried.
-	CodeStorageFailed = "StorageFailed"
-	// codeUploadLost : somebody else ended the upload in parts.
-	codeUploadLost = "UploadLost"
-	// codeStorageMismatch means that the bucket has other bytes than were sent.
-	codeStorageMismatch = "StorageMismatch"
-	// codeKeyInvalid : the tenant's key template makes no key of this call.
-	codeKeyInvalid = "KeyInvalid"
 )
 
 const metaName = "meta.json"
@@ -191,15 +170,15 @@ func (t *tape) shortened() (code, message string) {
 	if t.why == nil {
 		return "", ""
 	}
-	code = codeSpoolFailed
+	code = reason.SpoolFailed
 	var key *refusedKey
 	switch {
 	case errors.Is(t.why, errSpoolFull):
-		code = CodeSpoolFull
+		code = reason.SpoolFull
 	case errors.Is(t.why, errTooLong):
-		code = codeTooLong
+		code = reason.TooLong
 	case errors.As(t.why, &key):
-		code = codeKeyInvalid
+		code = reason.KeyInvalid
 	}
 	return code, "the capture ended before its call: " + t.why.Error()
 }

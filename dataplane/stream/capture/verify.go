@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -184,14 +185,14 @@ func (t *tape) differs(ctx context.Context, b *objectstore.Bucket, err error) er
 		t.m.UploadID = ""
 		return fmt.Errorf("%w; it is sent again", err)
 	}
-	t.decide(codeStorageMismatch, fmt.Sprintf("%v, and they are no longer on the disk; use a store that verifies "+
+	t.decide(reason.StorageMismatch, fmt.Sprintf("%v, and they are no longer on the disk; use a store that verifies "+
 		"checksums, or find out what changes objects on their way", err))
 	return t.endFailed(ctx, b)
 }
 
 // endFailed ends a capture that has failed, as decide has noted. An object with other bytes is removed first.
 func (t *tape) endFailed(ctx context.Context, b *objectstore.Bucket) error {
-	if t.m.Code == codeStorageMismatch {
+	if t.m.Code == reason.StorageMismatch {
 		removed := t.request(ctx, func(ctx context.Context) error { return b.Remove(ctx, t.m.Key) })
 		if removed != nil && objectstore.CauseOf(removed).Reason == "" {
 			return fmt.Errorf("remove the object that is not what was sent: %w", removed)

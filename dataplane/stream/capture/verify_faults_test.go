@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
@@ -114,7 +115,7 @@ func TestMismatchIsKept(t *testing.T) {
 				pod = rig.pod("one", dir, nil)
 			}
 			db.down.Store(false)
-			rig.settled(call.session, row{State: "failed", Code: codeStorageMismatch})
+			rig.settled(call.session, row{State: "failed", Code: reason.StorageMismatch})
 			rig.spoolEmpty(pod)
 		})
 	}

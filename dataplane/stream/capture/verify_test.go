@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
@@ -55,9 +56,9 @@ func TestPartsAreReadBack(t *testing.T) {
 		"all is on the disk": {none(s3test.Rules{}), longCall, "2", 1, row{State: "uploaded", Digest: true}},
 		"the beginning":      {none(s3test.Rules{}), longCall, "1", 2, row{State: "uploaded", Digest: true}},
 		"a part is on no disk": {none(s3test.Rules{}), threeParts, "2", 1,
-			row{State: "failed", Code: codeStorageMismatch}},
+			row{State: "failed", Code: reason.StorageMismatch}},
 		"it must not be deleted": {none(s3test.Rules{NoDelete: true}), threeParts, "2", 1,
-			row{State: "failed", Code: codeStorageMismatch}},
+			row{State: "failed", Code: reason.StorageMismatch}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t)
@@ -136,7 +137,7 @@ func TestReadBackAfterRestart(t *testing.T) {
 		want     row
 	}{
 		"unchanged":             {0, false, row{State: "uploaded", Digest: true}},
-		"changed":               {1, false, row{State: "failed", Code: codeStorageMismatch}},
+		"changed":               {1, false, row{State: "failed", Code: reason.StorageMismatch}},
 		"the digests were lost": {0, true, row{State: "uploaded"}},
 	} {
 		t.Run(name, func(t *testing.T) {

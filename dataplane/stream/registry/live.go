@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -39,9 +40,6 @@ type Stream struct {
 	// Captured : its row tells so from the start. Should the pod go before the capture has a row of its own, it is known to be lost.
 	Captured bool
 }
-
-// ReasonFailed : it ended before there was a bridge. All other reasons that rows have are those of bridges.
-const ReasonFailed = "failed"
 
 // The cuts: why the registry ends a stream.
 var (
@@ -124,7 +122,7 @@ func (l *Live) finish(e *bridge.End) (end store.StreamEnd, first bool) {
 		CallSID:   l.callSID,
 		StreamSID: l.streamSID,
 		At:        time.Now(),
-		Reason:    ReasonFailed,
+		Reason:    reason.StreamFailed,
 	}
 	switch {
 	case e != nil: // one that ended by itself just before it was cut off says so

@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -274,7 +275,7 @@ func TestEnd(t *testing.T) {
 		t.Errorf("it goes on: %d", pod.Live())
 	}
 	live = pods.admit(pod, acme)
-	if live.End(t.Context(), nil); pods.reason(live) != registry.ReasonFailed {
+	if live.End(t.Context(), nil); pods.reason(live) != reason.StreamFailed {
 		t.Errorf("without a bridge the row says %q", pods.reason(live))
 	}
 }

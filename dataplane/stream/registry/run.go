@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -267,7 +268,7 @@ func (r *Registry) without(refs []store.StreamRef) []store.StreamEnd {
 	var dead []store.StreamEnd
 	for _, ref := range refs {
 		if r.streams[ref] == nil && !waits[ref] {
-			dead = append(dead, store.StreamEnd{StreamRef: ref, Reason: store.EndOrphaned})
+			dead = append(dead, store.StreamEnd{StreamRef: ref, Reason: reason.StreamOrphaned})
 		}
 	}
 	return dead

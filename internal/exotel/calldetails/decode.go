@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // Bounds of what one record may hold. Exotel's records are smaller.
@@ -146,7 +147,7 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 func (c *Call) readLegs(b []byte, loc *time.Location) {
 	event, err := exotel.ParseEvent(exotel.KindStatus, exotel.Request{ContentType: "application/json", Body: b}, loc)
 	if err != nil { // the caller has checked that there is a call, so its ID is after the bound
-		c.Unread = []exotel.Unread{{Field: "(body)", Reason: exotel.TooLarge}}
+		c.Unread = []exotel.Unread{{Field: "(body)", Reason: reason.FieldTooLarge}}
 		return
 	}
 	c.RecordingURL = event.RecordingURL

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // documented is the sample of Exotel's documentation, as shared/reference/exotel.md has it.
@@ -156,8 +157,8 @@ func TestLegsAreBounded(t *testing.T) {
 		legs   int
 		unread exotel.Unread
 	}{
-		100:    {64, exotel.Unread{Field: "Legs", Reason: exotel.TooLarge}},
-		10_000: {0, exotel.Unread{Field: "(body)", Reason: exotel.TooLarge}},
+		100:    {64, exotel.Unread{Field: "Legs", Reason: reason.FieldTooLarge}},
+		10_000: {0, exotel.Unread{Field: "(body)", Reason: reason.FieldTooLarge}},
 	} {
 		list := strings.Repeat(`{"Leg":{"OnCallDuration":1}},`, legs) + `{}`
 		got, err := decodeCall([]byte(`{"Sid":"c1","Details":{"Legs":[`+list+`]}}`), IST)

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/testkit/certtest"
 )
 
@@ -91,7 +92,7 @@ func serveRaw(t *testing.T, answer string, names []string) (base string) {
 func TestUnknownStatusOfALeg(t *testing.T) {
 	call, err := Decode([]byte(`{"Sid":"c1","Status":"completed",
 		"Details":{"Leg1Status":"completed","Leg2Status":"tele\u001bported"}}`), time.UTC)
-	want := []exotel.Unread{{Field: "Leg2Status", Reason: exotel.UnknownValue, Value: "teleported"}}
+	want := []exotel.Unread{{Field: "Leg2Status", Reason: reason.FieldUnknownValue, Value: "teleported"}}
 	if err != nil || !slices.Equal(call.Unread, want) {
 		t.Errorf("%v, %v; want %v", call.Unread, err, want)
 	}
