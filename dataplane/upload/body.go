@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/contentrange"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/resilience"
 )
 
@@ -200,7 +201,7 @@ func (b *body) checkRest(resp *http.Response) error {
 	changed := func(why string) error {
 		return &fault{
 			kind:  later,
-			code:  codeSourceChanged,
+			code:  reason.SourceChanged,
 			cause: resilience.Abort(errors.New(why)),
 			text: fmt.Sprintf(
 				"the source broke off after %d bytes and could not be continued: %s; the whole will be tried again",

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 func listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
@@ -61,27 +63,27 @@ func TestResume(t *testing.T) {
 	}{
 		"same ETag":          {tag, rest(text, `"v1"`, good), ""},
 		"length not said":    {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/*", n-1)), ""},
-		"another ETag":       {tag, rest(text, `"v2"`, good), codeSourceChanged},
-		"no ETag any more":   {tag, rest(text, "", good), codeSourceChanged},
-		"no range said":      {tag, rest(text, `"v1"`, ""), codeSourceChanged},
-		"another start":      {tag, rest(text, `"v1"`, fmt.Sprintf("bytes 0-%d/%d", n-1, n)), codeSourceChanged},
-		"another length":     {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n, n+1)), codeSourceChanged},
-		"a part of the rest": {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n-2, n)), codeSourceChanged},
+		"another ETag":       {tag, rest(text, `"v2"`, good), reason.SourceChanged},
+		"no ETag any more":   {tag, rest(text, "", good), reason.SourceChanged},
+		"no range said":      {tag, rest(text, `"v1"`, ""), reason.SourceChanged},
+		"another start":      {tag, rest(text, `"v1"`, fmt.Sprintf("bytes 0-%d/%d", n-1, n)), reason.SourceChanged},
+		"another length":     {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n, n+1)), reason.SourceChanged},
+		"a part of the rest": {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n-2, n)), reason.SourceChanged},
 		"200": {
 			tag,
 			func(w http.ResponseWriter, _ *http.Request, _ int) { _, _ = io.WriteString(w, text) },
-			codeSourceChanged,
+			reason.SourceChanged,
 		},
 		"416": {tag, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
-		}, codeSourceChanged},
+		}, reason.SourceChanged},
 		"gone": {
 			tag,
 			func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNotFound) },
-			codeSourceNotReady,
+			reason.SourceNotReady,
 		},
-		"weak ETag only": {http.Header{"Etag": {`W/"v1"`}}, rest(text, `W/"v1"`, good), codeSourceBroken},
-		"no validator":   {nil, rest(text, `"v1"`, good), codeSourceBroken},
+		"weak ETag only": {http.Header{"Etag": {`W/"v1"`}}, rest(text, `W/"v1"`, good), reason.SourceBroken},
+		"no validator":   {nil, rest(text, `"v1"`, good), reason.SourceBroken},
 		"by date": {date, func(w http.ResponseWriter, r *http.Request, from int) {
 			if got := r.Header.Get("If-Range"); got != date.Get("Last-Modified") {
 				t.Errorf("If-Range: %q", got)

@@ -13,6 +13,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
@@ -172,7 +173,7 @@ func TestDigest(t *testing.T) {
 		digest.close()
 	}
 	digest := newDigest(lanes, bytes.NewReader(data), int64(len(data))-1, false)
-	if err := drain(digest); asFault(err).code != codeSourceTooLarge || digest.complete(-1) {
+	if err := drain(digest); asFault(err).code != reason.SourceTooLarge || digest.complete(-1) {
 		t.Errorf("over the limit: %v", err)
 	}
 	digest = newDigest(lanes, iotest.TimeoutReader(bytes.NewReader(data)), 1<<20, false)
@@ -228,8 +229,8 @@ func TestExitCode(t *testing.T) {
 
 func TestOpenBreakerIsTenantWide(t *testing.T) {
 	for dependency, code := range map[string]string{
-		dependencyExotel: codeSourceUnavailable,
-		dependencyS3:     codeStorageUnavailable,
+		dependencyExotel: reason.SourceUnavailable,
+		dependencyS3:     reason.StorageUnavailable,
 	} {
 		fault := asFault(resilience.Abort(&resilience.OpenError{
 			Dependency: dependency,

@@ -13,27 +13,9 @@ import (
 
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
-)
-
-// Codes say why a recording is not uploaded (yet). They are shown in statuses and label metrics, so they are few.
-// storageCode has those of faults that concern the whole bucket.
-const (
-	codeSourceNotReady           = "SourceNotReady"
-	codeSourceNotAudio           = "SourceNotAudio"
-	codeSourceUnavailable        = "SourceUnavailable"
-	codeSourceCredentialsRefused = "SourceCredentialsRefused"
-	codeSourceRefused            = "SourceRefused"
-	codeSourceExpired            = "SourceExpired"
-	codeSourceChanged            = "SourceChanged"
-	codeSourceBroken             = "SourceBroken"
-	codeSourceTooLarge           = "SourceTooLarge"
-	codeStorageUnavailable       = "StorageUnavailable"
-	codeStorageMismatch          = "StorageMismatch"
-	codeBucketNotFound           = "BucketNotFound"
-	codeKeyInvalid               = "KeyInvalid"
-	codeDatabaseUnavailable      = "DatabaseUnavailable"
 )
 
 // kind says what follows from a fault.
@@ -88,9 +70,9 @@ func asFault(err error) *fault {
 // openFault returns the fault for an open circuit breaker. All recordings of the tenant wait until the breaker's next
 // trial.
 func openFault(open *resilience.OpenError) *fault {
-	code := codeStorageUnavailable
+	code := reason.StorageUnavailable
 	if open.Dependency == dependencyExotel {
-		code = codeSourceUnavailable
+		code = reason.SourceUnavailable
 	}
 	return &fault{kind: tenantWide, code: code, text: open.Error(), wait: time.Until(open.Until), cause: open}
 }
@@ -101,7 +83,7 @@ func storageFault(err error) *fault {
 	if cause.Reason == "" {
 		return &fault{
 			kind:  later,
-			code:  codeStorageUnavailable,
+			code:  reason.StorageUnavailable,
 			cause: err,
 			text:  fmt.Sprintf("the object could not be stored: %s; it will be tried again", storageCause(err)),
 			wait:  retryAfter(err),
@@ -123,7 +105,7 @@ func storageFault(err error) *fault {
 // storageCode is the code for a reason of package objectstore, which has a few.
 func storageCode(r objectstore.Reason) string {
 	if r == objectstore.BucketNotFound {
-		return codeBucketNotFound
+		return reason.BucketNotFound
 	}
 	return "Storage" + string(r)
 }
@@ -141,7 +123,7 @@ func storageCause(err error) string {
 func requestFault(host string, err error) *fault {
 	var refused *recording.SourceError
 	if errors.As(err, &refused) {
-		return &fault{kind: never, code: codeSourceRefused, text: refused.Reason, cause: resilience.Abort(err)}
+		return &fault{kind: never, code: reason.SourceRefused, text: refused.Reason, cause: resilience.Abort(err)}
 	}
 	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) ||
 		errors.Is(err, ssrf.ErrProhibitedPort) {
@@ -149,14 +131,14 @@ func requestFault(host string, err error) *fault {
 			"from ranges that the platform allows (--allowed-source-cidrs)", host)
 		return &fault{
 			kind:  later,
-			code:  codeSourceRefused,
+			code:  reason.SourceRefused,
 			cause: resilience.Abort(err),
 			text:  text + "; it will be tried again, since DNS may be wrong",
 		}
 	}
 	return &fault{
 		kind:   later,
-		code:   codeSourceUnavailable,
+		code:   reason.SourceUnavailable,
 		cause:  err,
 		detail: words(err),
 		text:   fmt.Sprintf("%s %s; it will be tried again", host, noAnswer(err)),
@@ -187,23 +169,23 @@ func lostConnection(err error) string {
 
 // statusFault returns the fault for an answer that is not a recording. head is the beginning of its body.
 func statusFault(answer *resilience.HTTPError, head []byte) *fault {
-	f := &fault{kind: later, code: codeSourceUnavailable, cause: answer, wait: answer.RetryAfter}
+	f := &fault{kind: later, code: reason.SourceUnavailable, cause: answer, wait: answer.RetryAfter}
 	switch status := answer.Status; {
 	case status == http.StatusNotFound,
 		status == http.StatusForbidden && s3NotThere(head),
 		status >= 200 && status < 300:
-		f.code = codeSourceNotReady
+		f.code = reason.SourceNotReady
 		f.text = fmt.Sprintf("the recording is not there yet: %v; Exotel may take up to two hours", answer)
 	case status == http.StatusForbidden && expired(head):
 		f.kind = never
-		f.code = codeSourceExpired
+		f.code = reason.SourceExpired
 		f.text = fmt.Sprintf(
 			"the signed source URL has expired: %v; ask Exotel's Call Details for a new one, or use the recording's "+
 				"plain URL",
 			answer,
 		)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		f.code = codeSourceCredentialsRefused
+		f.code = reason.SourceCredentialsRefused
 		f.text = fmt.Sprintf(
 			"Exotel refused the credentials: %v; correct the Secret that spec.exotel.credentialsSecretRef names, or "+
 				"let Exotel admit this cluster's address",
@@ -213,7 +195,7 @@ func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 		f.text = fmt.Sprintf("Exotel could not answer: %v; it will be tried again", answer)
 	default:
 		f.kind = never
-		f.code = codeSourceRefused
+		f.code = reason.SourceRefused
 		f.text = fmt.Sprintf("the source refused the request: %v; check the recording's URL", answer)
 	}
 	return f
@@ -221,7 +203,7 @@ func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 
 // notReady returns the fault for a recording that Exotel does not have yet. The recording is tried again later.
 func notReady(format string, args ...any) *fault {
-	return &fault{kind: later, code: codeSourceNotReady, text: fmt.Sprintf(format, args...)}
+	return &fault{kind: later, code: reason.SourceNotReady, text: fmt.Sprintf(format, args...)}
 }
 
 // notAudio is for a body that begins with head. A source may publish the recording later, so it is tried again.
@@ -232,12 +214,12 @@ func notAudio(contentType string, head []byte) *fault {
 		text += fmt.Sprintf(": %q", bounded.Text(string(head), maxQuoted))
 	}
 	text += "; it will be tried again, check the recording's URL if this lasts"
-	return &fault{kind: later, code: codeSourceNotAudio, text: text}
+	return &fault{kind: later, code: reason.SourceNotAudio, text: text}
 }
 
 // brokenFault returns the fault for a download that ended early or does not match. The recording is tried again later.
 func brokenFault(format string, args ...any) *fault {
-	return &fault{kind: later, code: codeSourceBroken, text: fmt.Sprintf(format, args...)}
+	return &fault{kind: later, code: reason.SourceBroken, text: fmt.Sprintf(format, args...)}
 }
 
 // withDetail adds the text of an error to the fault for the log. The recording's row does not get it.
@@ -250,7 +232,7 @@ func (f *fault) withDetail(err error) *fault {
 func tooLarge(limit int64) *fault {
 	return &fault{
 		kind: never,
-		code: codeSourceTooLarge,
+		code: reason.SourceTooLarge,
 		text: fmt.Sprintf(
 			"the recording is longer than %d bytes: raise the operator's --max-recording-bytes "+
 				"(upload.maxRecordingBytes of the chart) if that is right",
@@ -261,7 +243,7 @@ func tooLarge(limit int64) *fault {
 
 // databaseFault returns the fault for a database that does not answer. All recordings of the tenant wait.
 func databaseFault(err error) *fault {
-	return &fault{kind: tenantWide, code: codeDatabaseUnavailable, text: err.Error(), cause: err}
+	return &fault{kind: tenantWide, code: reason.DatabaseUnavailable, text: err.Error(), cause: err}
 }
 
 // maxWords bounds what a fault quotes of an error, in bytes. The other side's header or certificate may be part of it.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -80,11 +81,11 @@ func TestPrivateAddressRefused(t *testing.T) {
 	_, port, _ := strings.Cut(hostOf(secret), ":")
 	t.Run("literal", func(t *testing.T) {
 		_, err := read(newTestSource(t, nil, hostOf(secret)), secret.URL+"/x.mp3", t)
-		_ = wantFault(t, err, never, codeSourceRefused)
+		_ = wantFault(t, err, never, reason.SourceRefused)
 	})
 	t.Run("name", func(t *testing.T) { // as after DNS rebinding: the name is allowed, its address is not
 		_, err := read(newTestSource(t, nil, "localhost:"+port), "http://localhost:"+port+"/x.mp3", t)
-		fault := wantFault(t, err, later, codeSourceRefused) // a wrong answer of DNS may be right the next time
+		fault := wantFault(t, err, later, reason.SourceRefused) // a wrong answer of DNS may be right the next time
 		if !strings.Contains(fault.text, "private address") || !strings.Contains(fault.text, "--allowed-source-cidrs") {
 			t.Errorf("%q says neither why nor what to do", fault.text)
 		}
@@ -134,7 +135,7 @@ func TestPrivateAddressRefused(t *testing.T) {
 				t,
 				err,
 				want,
-				codeSourceRefused,
+				reason.SourceRefused,
 			); want == later &&
 				!strings.Contains(fault.text, "localhost") {
 				t.Errorf("%q does not name the host", fault.text)
@@ -281,7 +282,7 @@ func TestFaultsQuoteLittle(t *testing.T) {
 		_ = conn.Close()
 	})
 	_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3", t)
-	fault := wantFault(t, err, later, codeSourceUnavailable)
+	fault := wantFault(t, err, later, reason.SourceUnavailable)
 	if len(fault.text+fault.detail) > 500 || !strings.Contains(fault.detail, "encoding") {
 		t.Errorf("the fault has %d bytes: %.300q, %.300q", len(fault.text+fault.detail), fault.text, fault.detail)
 	}
@@ -295,7 +296,7 @@ func TestRedirectsBounded(t *testing.T) {
 		http.Redirect(w, r, fmt.Sprintf("/%d", n), http.StatusFound)
 	})
 	_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/0", t)
-	_ = wantFault(t, err, never, codeSourceRefused)
+	_ = wantFault(t, err, never, reason.SourceRefused)
 	if n := asked.Load(); n != maxRedirects+1 {
 		t.Errorf("asked %d times, want %d", n, maxRedirects+1)
 	}
@@ -309,7 +310,7 @@ func TestAnswers(t *testing.T) {
 		wantKind kind
 		wantCode string
 	}{
-		"403 of S3": {answer(403, "application/xml", denied), later, codeSourceNotReady},
+		"403 of S3": {answer(403, "application/xml", denied), later, reason.SourceNotReady},
 		"403 expired": {
 			answer(
 				403,
@@ -317,25 +318,25 @@ func TestAnswers(t *testing.T) {
 				`<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>`,
 			),
 			never,
-			codeSourceExpired,
+			reason.SourceExpired,
 		},
-		"403 of Exotel":   {answer(403, "text/html", "no"), later, codeSourceCredentialsRefused},
-		"400":             {answer(400, "text/plain", ""), never, codeSourceRefused},
-		"204":             {answer(204, "", ""), later, codeSourceNotReady},
-		"500":             {answer(500, "", ""), later, codeSourceUnavailable},
-		"JSON":            {answer(200, "application/json", `{}`), later, codeSourceNotReady},
-		"HTML said audio": {answer(200, "audio/mpeg", `<!DOCTYPE html><html>`), later, codeSourceNotReady},
+		"403 of Exotel":   {answer(403, "text/html", "no"), later, reason.SourceCredentialsRefused},
+		"400":             {answer(400, "text/plain", ""), never, reason.SourceRefused},
+		"204":             {answer(204, "", ""), later, reason.SourceNotReady},
+		"500":             {answer(500, "", ""), later, reason.SourceUnavailable},
+		"JSON":            {answer(200, "application/json", `{}`), later, reason.SourceNotReady},
+		"HTML said audio": {answer(200, "audio/mpeg", `<!DOCTYPE html><html>`), later, reason.SourceNotReady},
 		"empty chunked": {
 			func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
 			later,
-			codeSourceNotReady,
+			reason.SourceNotReady,
 		},
-		"28 bytes of text":  {answer(200, "text/plain", "Recording is being processed"), later, codeSourceNotAudio},
-		"text said audio":   {answer(200, "audio/mpeg", "Recording is being processed"), later, codeSourceNotAudio},
-		"a picture":         {answer(200, "image/png", "\x89PNG\r\n\x1a\n"), later, codeSourceNotAudio},
-		"encoded":           {encoded, later, codeSourceBroken},
-		"no end to be seen": {untilClose, later, codeSourceBroken},
-		"stalls":            {stalls, later, codeSourceBroken},
+		"28 bytes of text":  {answer(200, "text/plain", "Recording is being processed"), later, reason.SourceNotAudio},
+		"text said audio":   {answer(200, "audio/mpeg", "Recording is being processed"), later, reason.SourceNotAudio},
+		"a picture":         {answer(200, "image/png", "\x89PNG\r\n\x1a\n"), later, reason.SourceNotAudio},
+		"encoded":           {encoded, later, reason.SourceBroken},
+		"no end to be seen": {untilClose, later, reason.SourceBroken},
+		"stalls":            {stalls, later, reason.SourceBroken},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -353,7 +354,7 @@ func TestAnswers(t *testing.T) {
 		})
 		begun := time.Now()
 		_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3", t)
-		if fault := wantFault(t, err, later, codeSourceUnavailable); fault.wait != 10*time.Minute {
+		if fault := wantFault(t, err, later, reason.SourceUnavailable); fault.wait != 10*time.Minute {
 			t.Errorf("wait %s, want 10m", fault.wait)
 		}
 		if took := time.Since(begun); took > 2*time.Second {
@@ -364,7 +365,7 @@ func TestAnswers(t *testing.T) {
 		server := serve(t, nil)
 		server.Close()
 		_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3?X-Amz-Signature=hidden", t)
-		if fault := wantFault(t, err, later, codeSourceUnavailable); strings.Contains(fault.text, "hidden") {
+		if fault := wantFault(t, err, later, reason.SourceUnavailable); strings.Contains(fault.text, "hidden") {
 			t.Errorf("%q shows the signature", fault.text)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
@@ -177,7 +178,7 @@ func TestStorageCodes(t *testing.T) {
 		!strings.Contains(fault.text, "spec.recordings.region") {
 		t.Errorf("%s, kind %d: %s", fault.code, fault.kind, fault.text)
 	}
-	if fault := storageFault(errors.New("a moment")); fault.code != codeStorageUnavailable || fault.kind != later {
+	if fault := storageFault(errors.New("a moment")); fault.code != reason.StorageUnavailable || fault.kind != later {
 		t.Errorf("%s, kind %d", fault.code, fault.kind)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
@@ -117,7 +118,7 @@ func (t *transfer) open(ctx context.Context) (*body, error) {
 	})
 	if err != nil {
 		b.close()
-		return nil, &fault{kind: never, code: codeKeyInvalid, text: err.Error()}
+		return nil, &fault{kind: never, code: reason.KeyInvalid, text: err.Error()}
 	}
 	return b, nil
 }
@@ -290,7 +291,7 @@ func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) 
 func mismatch(format string, args ...any) *fault {
 	return &fault{
 		kind: later,
-		code: codeStorageMismatch,
+		code: reason.StorageMismatch,
 		text: fmt.Sprintf(format, args...) + "; it will be uploaded again",
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -270,7 +271,7 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 	decision := decide(*rec, f, time.Now(), wait)
 	w.metrics.end(f.code)
 	log = log.With("code", f.code, "reason", f.text)
-	if f.code == codeStorageUnavailable && f.cause != nil {
+	if f.code == reason.StorageUnavailable && f.cause != nil {
 		log = log.With("cause", objectstore.Detail(f.cause))
 	}
 	if f.detail != "" {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secret"
@@ -76,23 +77,23 @@ func TestSourceNotYet(t *testing.T) {
 		size     int64
 		wantCode string
 	}{
-		"not there":         {exotelsim.Quirks{NotReady: 1}, 1000, codeSourceNotReady},
-		"a page":            {exotelsim.Quirks{HTML: true}, 1000, codeSourceNotReady},
-		"empty":             {exotelsim.Quirks{}, 0, codeSourceNotReady},
-		"wrong credentials": {exotelsim.Quirks{Status: 401}, 1000, codeSourceCredentialsRefused},
-		"not admitted":      {exotelsim.Quirks{Status: 403}, 1000, codeSourceCredentialsRefused},
-		"server error":      {exotelsim.Quirks{Status: 503}, 1000, codeSourceUnavailable},
+		"not there":         {exotelsim.Quirks{NotReady: 1}, 1000, reason.SourceNotReady},
+		"a page":            {exotelsim.Quirks{HTML: true}, 1000, reason.SourceNotReady},
+		"empty":             {exotelsim.Quirks{}, 0, reason.SourceNotReady},
+		"wrong credentials": {exotelsim.Quirks{Status: 401}, 1000, reason.SourceCredentialsRefused},
+		"not admitted":      {exotelsim.Quirks{Status: 403}, 1000, reason.SourceCredentialsRefused},
+		"server error":      {exotelsim.Quirks{Status: 503}, 1000, reason.SourceUnavailable},
 		"changes midway": {exotelsim.Quirks{
 			ChangeETag:  true,
 			TruncateAt:  5000,
 			Truncations: 1,
-		}, 10_000, codeSourceChanged},
+		}, 10_000, reason.SourceChanged},
 		"breaks, no ranges": {exotelsim.Quirks{
 			NoRange:     true,
 			TruncateAt:  5000,
 			Truncations: 1,
-		}, 10_000, codeSourceChanged},
-		"breaks too often": {exotelsim.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, codeSourceBroken},
+		}, 10_000, reason.SourceChanged},
+		"breaks too often": {exotelsim.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, reason.SourceBroken},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -128,17 +129,17 @@ func TestFailed(t *testing.T) {
 	rig := newRig(t)
 	rig.o.MaxSize = 50_000
 	ids := map[string]string{}
-	ids[codeSourceTooLarge], _ = rig.queue("big", 50_001)
+	ids[reason.SourceTooLarge], _ = rig.queue("big", 50_001)
 	chunked, path := rig.queue("bigchunked", 50_001)
 	rig.exotel.Set(path, exotelsim.Quirks{NoLength: true})
-	ids[codeSourceTooLarge+" unannounced"] = chunked
-	ids[codeSourceRefused+" foreign host"] = rig.queueURL("foreign", "http://evil.example/x.mp3")
+	ids[reason.SourceTooLarge+" unannounced"] = chunked
+	ids[reason.SourceRefused+" foreign host"] = rig.queueURL("foreign", "http://evil.example/x.mp3")
 	gone, path := rig.queue("gone", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 410})
-	ids[codeSourceRefused+" gone"] = gone
+	ids[reason.SourceRefused+" gone"] = gone
 	late, path := rig.queue("late", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
-	ids[codeSourceNotReady] = late
+	ids[reason.SourceNotReady] = late
 	rig.pg.Exec(t,
 		`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`,
 		late,
@@ -237,7 +238,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rig.wantLater(id, codeStorageMismatch, 1)
+	rig.wantLater(id, reason.StorageMismatch, 1)
 	// The next pod finds the wrong object of this one, and replaces it.
 	rig.cfg.Endpoint = rig.s3.Endpoint
 	rig.makeDue()
@@ -252,7 +253,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if rec := rig.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != codeStorageMismatch {
+	if rec := rig.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != reason.StorageMismatch {
 		t.Errorf("%s %s, want failed", rec.State, rec.LastErrorCode)
 	}
 	if n := len(rig.objects()); n != 1 {
@@ -367,7 +368,7 @@ func TestTenantWideFaults(t *testing.T) {
 		wantCode string
 		wantExit int
 	}{
-		"no bucket":    {func(r *rig) { r.cfg.Bucket = "nobody" }, codeBucketNotFound, ExitConfig},
+		"no bucket":    {func(r *rig) { r.cfg.Bucket = "nobody" }, reason.BucketNotFound, ExitConfig},
 		"wrong secret": {func(r *rig) { r.cfg.SecretAccessKey = "wrong" }, "StorageCredentialsRefused", ExitConfig},
 		"unknown key":  {func(r *rig) { r.cfg.AccessKeyID = "nobody" }, "StorageCredentialsRefused", ExitConfig},
 		"nobody listens": {func(r *rig) {
@@ -380,7 +381,7 @@ func TestTenantWideFaults(t *testing.T) {
 			// The first one opens the breaker and is the recording's own; the others meet it open.
 			r.o.Concurrency = 1
 			r.o.FaultTries = 1
-		}, codeStorageUnavailable, exitTransient},
+		}, reason.StorageUnavailable, exitTransient},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
