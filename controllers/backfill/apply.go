@@ -36,30 +36,20 @@ func (n *run) apply(ctx context.Context, found []store.Event) error {
 	return n.ingest(ctx, found)
 }
 
-// ingest keeps an event that PostgreSQL refuses as a dead one, so that it keeps no other out.
+// ingest stores events. One that PostgreSQL refuses is stored as a dead one.
 func (n *run) ingest(ctx context.Context, found []store.Event) error {
-	outcomes, err := n.r.Store.IngestBatch(ctx, found)
-	reason := store.DeadReason(err)
-	switch {
-	case err == nil:
-		n.tally(found, outcomes)
-		return nil
-	case reason != "" && len(found) > 1:
-		for i := range found {
-			if err := n.ingest(ctx, found[i:i+1]); err != nil {
-				return err
+	return ingest.Settlement{
+		Store: func(events []store.Event) ([]store.Outcome, error) { return n.r.Store.IngestBatch(ctx, events) },
+		Settled: func(_ int, events []store.Event, outcomes []store.Outcome, err error) error {
+			if err == nil {
+				n.tally(events, outcomes)
 			}
-		}
-		return nil
-	case errors.Is(err, store.ErrTooManyRecordings) && len(found[0].Recordings) > 0:
-		found[0] = found[0].WithoutRecordings()
-		return n.ingest(ctx, found)
-	case reason != "" && found[0].DeadReason == "":
-		n.leaveOut(fmt.Errorf("call %s is stored as a dead event: %w", found[0].CallSID, err))
-		found[0].DeadReason = reason
-		return n.ingest(ctx, found)
-	}
-	return err
+			return err
+		},
+		Dead: func(e *store.Event, err error) {
+			n.leaveOut(fmt.Errorf("call %s is stored as a dead event: %w", e.CallSID, err))
+		},
+	}.Settle(found)
 }
 
 // tally counts the events that were new. Duplicates are what webhooks had delivered.

@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -49,12 +48,6 @@ type result struct {
 }
 
 var errClosed = errors.New("the data plane is shutting down")
-
-// panicError is a defect of the store. It is answered, so that one event does not end the process for all.
-type panicError struct{ value any }
-
-// Error says what it was.
-func (e *panicError) Error() string { return fmt.Sprintf("the store panicked: %v", e.value) }
 
 // newCommitter makes a committer with this many transactions at once. It must be closed.
 func newCommitter(s Ingester, workers int, log *slog.Logger, m *metrics) *committer {
@@ -142,86 +135,68 @@ func (c *committer) work(since *atomic.Int64) {
 	}
 }
 
-// settle commits a batch and wakes its handlers. When it is refused for something in it, each half is tried by itself, until the
-// event that is at fault stands alone and is kept as a dead one.
+// settle commits a batch and wakes its handlers. An event that PostgreSQL refuses is stored as a dead one.
 func (c *committer) settle(batch []*pending) {
-	outcomes, err := c.ingest(batch)
-	var broken *panicError
-	reason := store.DeadReason(err)
-	switch {
-	case err == nil:
-		for i, p := range batch {
-			p.done <- result{outcome: outcomes[i]}
-		}
-	case len(batch) > 1 && (reason != "" || errors.As(err, &broken)):
-		c.settle(batch[:len(batch)/2])
-		c.settle(batch[len(batch)/2:])
-	case reason != "" && batch[0].event.DeadReason == "":
-		batch[0].event = c.bury(batch[0].event, reason, err)
-		c.settle(batch)
-	default:
-		c.log.Error("events could not be kept",
-			"events", len(batch),
-			"tenant", batch[0].event.Tenant,
-			"call", batch[0].event.CallSID,
-			"error", err,
-		)
-		for _, p := range batch {
-			p.done <- result{err: err}
-		}
-	}
-}
-
-func (c *committer) ingest(batch []*pending) (outcomes []store.Outcome, err error) {
 	events := make([]store.Event, len(batch))
 	for i, p := range batch {
 		events[i] = p.event
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			c.log.Error("the store panicked", "panic", v, "stack", string(debug.Stack()))
-			err = &panicError{v}
-		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
-	if outcomes, err = c.store.IngestBatch(ctx, events); err != nil {
-		return nil, err
-	}
-	for i, o := range outcomes {
-		if o == store.Applied {
-			c.m.unreadFields(events[i].Unread)
-		}
-		if o == store.Replayed {
-			c.log.Warn("ignored a webhook whose signed bytes or webhook-id were received before as another kind",
-				"tenant", events[i].Tenant, "call", events[i].CallSID, "kind", events[i].Kind)
-		}
-		if o == store.Dead {
-			c.log.Warn("kept an event that cannot be applied",
-				"tenant", events[i].Tenant,
-				"call", events[i].CallSID,
-				"reason", events[i].DeadReason,
-			)
-		}
-	}
-	return outcomes, nil
+	_ = ingest.Settlement{
+		Store: c.ingest,
+		Settled: func(at int, events []store.Event, outcomes []store.Outcome, err error) error {
+			c.answer(batch[at:at+len(events)], events, outcomes, err)
+			return nil
+		},
+		Dead: func(e *store.Event, err error) {
+			c.log.Error("an event cannot be applied", "tenant", e.Tenant, "call", e.CallSID, "error", err)
+		},
+	}.Settle(events) // Settled returns no error
 }
 
-// bury returns an event that the database refuses without its recordings, if those are why, or else as a dead one
-// without what was read
-// from it.
-func (c *committer) bury(e store.Event, reason string, err error) store.Event {
-	if errors.Is(err, store.ErrTooManyRecordings) && len(e.Recordings) > 0 {
-		return e.WithoutRecordings()
+func (c *committer) ingest(events []store.Event) ([]store.Outcome, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	return c.store.IngestBatch(ctx, events)
+}
+
+// answer wakes the handlers of events that are settled.
+func (c *committer) answer(batch []*pending, events []store.Event, outcomes []store.Outcome, err error) {
+	if err != nil {
+		c.failed(events, err)
+		for _, p := range batch {
+			p.done <- result{err: err}
+		}
+		return
 	}
-	c.log.Error("an event cannot be applied", "tenant", e.Tenant, "call", e.CallSID, "error", err)
-	e.DeadReason = reason
-	e.Call = store.Call{}
-	e.Recordings = nil
-	e.Stream = nil
-	e.Unread = nil
-	e.Stage = store.CallUnknown
-	e.Assumed = false
-	e.Legs = nil
-	return e
+	for i := range events {
+		c.settled(&events[i], outcomes[i])
+	}
+	for i, p := range batch {
+		p.done <- result{outcome: outcomes[i]}
+	}
+}
+
+// failed logs why events could not be stored.
+func (c *committer) failed(events []store.Event, err error) {
+	var broken *ingest.PanicError
+	if errors.As(err, &broken) {
+		c.log.Error("the store panicked", "panic", broken.Value, "stack", string(broken.Stack))
+	}
+	c.log.Error("events could not be kept", "events", len(events), "tenant", events[0].Tenant,
+		"call", events[0].CallSID, "error", err)
+}
+
+// settled counts and logs what became of an event.
+func (c *committer) settled(e *store.Event, outcome store.Outcome) {
+	switch outcome {
+	case store.Applied:
+		c.m.unreadFields(e.Unread)
+	case store.Replayed:
+		c.log.Warn("ignored a webhook whose signed bytes or webhook-id were received before as another kind",
+			"tenant", e.Tenant, "call", e.CallSID, "kind", e.Kind)
+	case store.Dead:
+		c.log.Warn("kept an event that cannot be applied", "tenant", e.Tenant, "call", e.CallSID,
+			"reason", e.DeadReason)
+	case store.Duplicate:
+	}
 }

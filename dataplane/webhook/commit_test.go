@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -223,7 +224,7 @@ func TestDefectOfTheStore(t *testing.T) {
 		c.sendMany(t.Context(), 20)
 		close(s.may)
 		synctest.Wait()
-		var broken *panicError
+		var broken *ingest.PanicError
 		if n := c.outcomes(); n[store.Applied] != 20 || !errors.As(c.results["c5"].err, &broken) {
 			t.Errorf("outcomes: %v, %v", n, c.results["c5"].err)
 		}

@@ -153,7 +153,7 @@ func (h *Handler) commit(ctx context.Context, events []store.Event) ([]store.Out
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 	defer cancel()
 	outcomes, err := h.commits.commitAll(ctx, events)
-	var broken *panicError
+	var broken *ingest.PanicError
 	switch {
 	case err == nil:
 		return outcomes, nil
