@@ -29,7 +29,7 @@ func decide(rec store.Recording, f *fault, now time.Time, pause time.Duration) d
 	case tenantWide, misconfigured:
 		return decision{At: now.Add(pause)}
 	}
-	if rec.Attempts+1 >= rec.MaxAttempts && now.Sub(rec.CreatedAt) >= recording.Window {
+	if rec.Attempts+1 >= recording.MaxAttempts && now.Sub(rec.CreatedAt) >= recording.Window {
 		return decision{Fail: true}
 	}
 	return decision{At: now.Add(max(backoff(rec.Attempts), min(f.wait, mostWait))), Count: true}

@@ -32,66 +32,55 @@ func TestDecide(t *testing.T) {
 		wantFrom, wantTo time.Duration
 	}{
 		"first time": {store.Recording{
-			Attempts:    0,
-			MaxAttempts: 12,
-			CreatedAt:   young,
+			Attempts:  0,
+			CreatedAt: young,
 		}, fault{kind: later}, false, true, 24 * time.Second, 36 * time.Second},
 		"fifth time": {store.Recording{
-			Attempts:    4,
-			MaxAttempts: 12,
-			CreatedAt:   young,
+			Attempts:  4,
+			CreatedAt: young,
 		}, fault{kind: later}, false, true, 384 * time.Second, 576 * time.Second},
 		"eighth time": {store.Recording{
-			Attempts:    8,
-			MaxAttempts: 12,
-			CreatedAt:   young,
+			Attempts:  8,
+			CreatedAt: young,
 		}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
 		"the server asked for 5m": {store.Recording{
-			Attempts:    0,
-			MaxAttempts: 12,
-			CreatedAt:   young,
+			Attempts:  0,
+			CreatedAt: young,
 		}, fault{
 			kind: later,
 			wait: 5 * time.Minute,
 		},
 			false, true, 5 * time.Minute, 5 * time.Minute},
 		"the server asked for 9h": {store.Recording{
-			Attempts:    0,
-			MaxAttempts: 12,
-			CreatedAt:   young,
+			Attempts:  0,
+			CreatedAt: young,
 		}, fault{
 			kind: later,
 			wait: 9 * time.Hour,
 		}, false, true, time.Hour, time.Hour},
 		"last, old": {store.Recording{
-			Attempts:    11,
-			MaxAttempts: 12,
-			CreatedAt:   old,
+			Attempts:  11,
+			CreatedAt: old,
 		}, fault{kind: later}, true, false, 0, 0},
 		"last but one, old": {store.Recording{
-			Attempts:    10,
-			MaxAttempts: 12,
-			CreatedAt:   old,
+			Attempts:  10,
+			CreatedAt: old,
 		}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
 		"past the last, young": {store.Recording{
-			Attempts:    90,
-			MaxAttempts: 12,
-			CreatedAt:   young,
+			Attempts:  90,
+			CreatedAt: young,
 		}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
 		"never": {store.Recording{
-			Attempts:    0,
-			MaxAttempts: 12,
-			CreatedAt:   young,
+			Attempts:  0,
+			CreatedAt: young,
 		}, fault{kind: never}, true, false, 0, 0},
 		"tenant-wide, last, old": {store.Recording{
-			Attempts:    11,
-			MaxAttempts: 12,
-			CreatedAt:   old,
+			Attempts:  11,
+			CreatedAt: old,
 		}, fault{kind: tenantWide}, false, false, time.Second, time.Second},
 		"misconfigured": {store.Recording{
-			Attempts:    0,
-			MaxAttempts: 12,
-			CreatedAt:   old,
+			Attempts:  0,
+			CreatedAt: old,
 		}, fault{kind: misconfigured}, false, false, time.Second, time.Second},
 	}
 	for name, tc := range tests {
@@ -113,7 +102,7 @@ func TestDecide(t *testing.T) {
 func TestTwoHours(t *testing.T) {
 	begun := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	for range 20 {
-		rec := store.Recording{MaxAttempts: 12, CreatedAt: begun}
+		rec := store.Recording{CreatedAt: begun}
 		now := begun
 		for tries := 1; ; tries++ {
 			decision := decide(rec, notReady("not there"), now, time.Second)

@@ -2,9 +2,11 @@ package recording
 
 import "time"
 
-// Figures of the retries of one recording. With the twelve attempts of its row the waits span a little over two hours,
-// which Exotel may take to publish a recording.
+// Figures of the retries of one recording. The waits span a little over two hours, which Exotel may take to publish a
+// recording.
 const (
+	// MaxAttempts is the number of failed attempts that end a recording once Window is over.
+	MaxAttempts = 12
 	// FirstWait is the wait after the first failed attempt. Each further one doubles it.
 	FirstWait = 30 * time.Second
 	// LongestWait bounds the wait between two attempts.
@@ -22,4 +24,15 @@ func Wait(failed int) time.Duration {
 		}
 	}
 	return wait
+}
+
+// WaitsOfLostPods returns the waits before the next attempt of a recording whose upload pod ended without a report, by
+// the number of failed attempts before. The first time a recording is due at once: most pods end for a reason outside of
+// it. The last wait is that of all later attempts.
+func WaitsOfLostPods() []time.Duration {
+	waits := make([]time.Duration, 1, MaxAttempts)
+	for failed := range MaxAttempts - 1 {
+		waits = append(waits, Wait(failed))
+	}
+	return waits
 }

@@ -22,14 +22,23 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestTwelveAttemptsSpanTheWindow shows that the waits of a row's attempts last until the window ends.
-func TestTwelveAttemptsSpanTheWindow(t *testing.T) {
-	const attempts = 12 // the default of recordings.max_attempts
+// TestAttemptsSpanTheWindow shows that the waits of a recording's attempts last until the window ends.
+func TestAttemptsSpanTheWindow(t *testing.T) {
 	var all time.Duration
-	for failed := range attempts - 1 {
+	for failed := range MaxAttempts - 1 {
 		all += Wait(failed)
 	}
 	if all*4/5 > Window || all < Window*3/4 {
-		t.Errorf("the waits of %d attempts last %s, want about %s", attempts, all, Window)
+		t.Errorf("the waits of %d attempts last %s, want about %s", MaxAttempts, all, Window)
+	}
+}
+
+func TestWaitsOfLostPods(t *testing.T) {
+	want := []time.Duration{
+		0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute,
+		15 * time.Minute, 15 * time.Minute, 15 * time.Minute, 15 * time.Minute, 15 * time.Minute,
+	}
+	if diff := cmp.Diff(want, WaitsOfLostPods()); diff != "" {
+		t.Errorf("waits (-want +got):\n%s", diff)
 	}
 }

@@ -230,13 +230,17 @@ func (d *Dataplane) OpenCapture(ctx context.Context, ref CaptureRef, pod string)
 	return c, err
 }
 
+// captureLive is how long a capture counts as its pod's after the pod's last report.
+const captureLive = 2 * time.Minute
+
 // HasLiveCaptures tells whether a pod has captures of the tenant that are not in the bucket yet. Only the operator may.
 func (d *Operator) HasLiveCaptures(ctx context.Context, tenant string) (has bool, err error) {
 	err = d.pool.QueryRow(
 		ctx,
 		`SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording'
-			AND last_seen_at > now() - interval '2 minutes')`,
+			AND last_seen_at > now() - $2::interval)`,
 		tenant,
+		captureLive,
 	).Scan(
 		&has,
 	)

@@ -20,18 +20,18 @@ func queueColumns(alias string) string {
 	a := alias + "."
 	return a + "tenant, " + a + "id, " + a + "call_sid, " + a + "source_url, " +
 		"CASE WHEN " + a + "lease_owner IS NULL THEN 'pending' ELSE 'leased' END, " +
-		a + "attempts, " + a + "max_attempts, " + a + "available_at, " + a + "last_error_code, " + a + "last_error, " +
+		a + "attempts, " + a + "available_at, " + a + "last_error_code, " + a + "last_error, " +
 		"''::text, ''::text, 0::bigint, ''::text, " +
 		a + "created_at, NULL::timestamptz, " + a + "upload_started_at IS NOT NULL, " + a + "has_view, false"
 }
 
 const historyColumns = `h.tenant, h.id, h.call_sid, h.source_url, h.state,
-	h.attempts, h.attempts, h.finished_at, h.last_error_code, h.last_error,
+	h.attempts, h.finished_at, h.last_error_code, h.last_error,
 	h.bucket, h.object_key, h.size, h.sha256, h.created_at, h.finished_at, true, h.has_view, false`
 
 // captureColumns are a capture's, as those of a recording.
 const captureColumns = `c.tenant, c.id, c.call_sid, ''::text,
-	CASE c.state WHEN 'recording' THEN 'leased' ELSE c.state END, 0, 0, c.created_at,
+	CASE c.state WHEN 'recording' THEN 'leased' ELSE c.state END, 0, c.created_at,
 	c.error_code, c.error, c.bucket, c.object_key, c.size, c.sha256, c.created_at, c.finished_at, true, true, true`
 
 // scanRecording reads a row of queueColumns, historyColumns or captureColumns.
@@ -46,7 +46,6 @@ func scanRecording(row pgx.CollectableRow) (Recording, error) {
 		&r.SourceURL,
 		&state,
 		&r.Attempts,
-		&r.MaxAttempts,
 		&r.AvailableAt,
 		&r.LastErrorCode,
 		&r.LastError,
@@ -219,7 +218,7 @@ func (d *Operator) ReapLeases(ctx context.Context) (int, error) {
 	var n int
 	err := d.pool.QueryRow(ctx, `
 		WITH dead AS (
-			SELECT tenant, id, attempts + 1 >= max_attempts AND created_at < now() - $3::interval AS last
+			SELECT tenant, id, attempts + 1 >= $4 AND created_at < now() - $3::interval AS last
 			FROM recordings WHERE lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED),
 		gone AS (
 			DELETE FROM recordings r USING dead WHERE dead.last AND r.tenant = dead.tenant AND r.id = dead.id
@@ -234,13 +233,12 @@ func (d *Operator) ReapLeases(ctx context.Context) (int, error) {
 			UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1,
 				last_error_code = $1, last_error = $2,
 				last_error_at = now(),
-				available_at = now() + CASE WHEN attempts = 0 THEN interval '0'
-					ELSE least($4::interval * 2 ^ least(attempts - 1, 10), $5::interval) END
+				available_at = now() + ($5::interval[])[least(attempts + 1, cardinality($5::interval[]))]
 			FROM dead WHERE NOT dead.last AND r.tenant = dead.tenant AND r.id = dead.id)
 		SELECT count(*) FROM dead`, reason.LeaseExpired,
 		"the upload pod that held it ended without a report: "+
 			"see the pods of the upload namespace, their memory first",
-		recording.Window, recording.FirstWait, recording.LongestWait).Scan(&n)
+		recording.Window, recording.MaxAttempts, recording.WaitsOfLostPods()).Scan(&n)
 	return n, explain(err)
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/internal/recording"
 )
 
 // Claim leases up to n recordings that are due, oldest first; an expired lease is taken over while the recording has attempts
@@ -16,13 +17,13 @@ func (d *Upload) Claim(ctx context.Context, owner string, n int, lease time.Dura
 		WITH due AS (
 			SELECT tenant, id FROM recordings
 			WHERE tenant = caly_upload_tenant() AND available_at <= now()
-				AND (lease_owner IS NULL OR (lease_until < now() AND attempts + 1 < max_attempts))
+				AND (lease_owner IS NULL OR (lease_until < now() AND attempts + 1 < $4))
 				AND NOT EXISTS (SELECT FROM tenants t WHERE t.tenant = caly_upload_tenant() AND t.suspended)
 			ORDER BY available_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
 		UPDATE recordings r SET lease_owner = $1, lease_until = now() + $3::interval,
 			attempts = r.attempts + CASE WHEN r.lease_owner IS NULL THEN 0 ELSE 1 END
 		FROM due WHERE r.tenant = due.tenant AND r.id = due.id
-		RETURNING `+queueColumns("r"), owner, n, lease)
+		RETURNING `+queueColumns("r"), owner, n, lease, recording.MaxAttempts)
 	if err != nil {
 		return nil, explain(err)
 	}

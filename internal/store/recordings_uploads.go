@@ -17,9 +17,12 @@ type UploadState struct {
 	// FailedCode and FailedError say why, and FailedQueued when that recording was queued.
 	FailedCode, FailedError string
 	FailedQueued            time.Time
-	// UploadedAt is when a recording was uploaded last, within a day.
+	// UploadedAt is when a recording was uploaded last, within uploadRecent.
 	UploadedAt time.Time
 }
+
+// uploadRecent bounds how far back the last upload of a tenant is looked for.
+const uploadRecent = 24 * time.Hour
 
 // UploadStates returns the states of all tenants with unfinished recordings. Each costs a few probes of an index,
 // however long the queue is: of the recordings that wait for another attempt those count that are due last.
@@ -40,9 +43,9 @@ func (d *Operator) UploadStates(ctx context.Context) ([]UploadState, error) {
 				ORDER BY available_at DESC, id DESC LIMIT 50) last
 			WHERE last_error_at IS NOT NULL ORDER BY last_error_at DESC LIMIT 1) failed ON true
 		LEFT JOIN LATERAL (SELECT finished_at AS at FROM recording_history h WHERE h.tenant = t.tenant
-			AND state = 'uploaded' AND finished_at > now() - interval '1 day'
+			AND state = 'uploaded' AND finished_at > now() - $1::interval
 			ORDER BY finished_at DESC LIMIT 1) uploaded ON true
-		WHERE t.tenant IS NOT NULL`)
+		WHERE t.tenant IS NOT NULL`, uploadRecent)
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -113,14 +113,17 @@ func columnsOf(ends []StreamEnd) (c endColumns) {
 	return c
 }
 
+// streamLost is how long a stream session stays open that no pod updates. Its tenant's config is on no pod any more.
+const streamLost = time.Hour
+
 // SweepStreams deletes at most limit stream sessions that ended longer ago than keep, of all tenants. It ends those
-// that no pod has updated for an hour: their tenant's config is on no pod any more.
+// that no pod has updated for streamLost.
 func (d *Operator) SweepStreams(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	if _, err := d.pool.Exec(ctx, `
 		WITH ended AS (UPDATE stream_sessions SET ended_at = now(), end_reason = '`+reason.StreamOrphaned+`'
 			WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions
-				WHERE ended_at IS NULL AND last_seen_at < now() - interval '1 hour' LIMIT $1) RETURNING *),
-		`+lostCapturesSQL+` SELECT count(*) FROM ended`, limit); err != nil {
+				WHERE ended_at IS NULL AND last_seen_at < now() - $2::interval LIMIT $1) RETURNING *),
+		`+lostCapturesSQL+` SELECT count(*) FROM ended`, limit, streamLost); err != nil {
 		return 0, explain(err)
 	}
 	tag, err := d.pool.Exec(ctx, `DELETE FROM stream_sessions WHERE (tenant, id) IN

@@ -207,8 +207,6 @@ type Recording struct {
 	Tenant, ID, CallSID, SourceURL string
 	State                          RecordingState
 	Attempts                       int
-	// MaxAttempts ends it.
-	MaxAttempts int
 	// AvailableAt is when the next attempt is due.
 	AvailableAt time.Time
 	// LastErrorCode and LastError say why the last attempt failed.
