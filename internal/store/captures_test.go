@@ -52,7 +52,7 @@ func TestCaptureLife(t *testing.T) {
 			"FinishedAt",
 			"AvailableAt",
 			"UploadStarted",
-			"HasView",
+			"HasCallRecording",
 		)
 		got, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
 		if diff := cmp.Diff(want, got, ignored); err != nil || diff != "" {

@@ -56,7 +56,7 @@ func scanRecording(row pgx.CollectableRow) (Recording, error) {
 		&r.CreatedAt,
 		&finished,
 		&r.UploadStarted,
-		&r.HasView,
+		&r.HasCallRecording,
 		&r.Captured,
 	)
 	r.State = RecordingState(state)

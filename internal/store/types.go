@@ -219,8 +219,8 @@ type Recording struct {
 	FinishedAt  time.Time
 	// UploadStarted is set from the first PUT on: an ambiguous result must be looked at before another PUT.
 	UploadStarted bool
-	// HasView: a CallRecording was made of it.
-	HasView bool
+	// HasCallRecording reports whether a CallRecording was made of it. Its column is has_view.
+	HasCallRecording bool
 	// Captured here from an audio stream: Exotel has no such recording.
 	Captured bool
 }
