@@ -19,6 +19,16 @@ type details struct {
 	recID, recURL, recRejection []string
 }
 
+// newDetails returns details of no event. No column is nil, since that would be NULL.
+func newDetails() details {
+	return details{
+		recEvent:     []int32{},
+		recID:        []string{},
+		recURL:       []string{},
+		recRejection: []string{},
+	}
+}
+
 // hasDetails reports whether an event has anything that caly_add_details stores.
 func (e *Event) hasDetails() bool {
 	if len(e.Unread) > 0 || e.Call.RecordingSeconds > 0 {
@@ -61,23 +71,18 @@ func unreadJSON(unread []Unread) string {
 	return string(text)
 }
 
-const addDetails = `SELECT caly_add_details($1,$2,$3,$4,$5,$6,$7,$8)`
-
-// args returns the arguments in the order of the statement. Arrays without elements are empty, not NULL.
-func (d *details) args() []any {
-	return []any{d.tenant, d.dedup, d.unread, d.seconds, orEmpty(d.recEvent), orEmpty(d.recID), orEmpty(d.recURL),
-		orEmpty(d.recRejection)}
-}
-
-// ingest runs the statement of a batch, with its details in the same transaction and round trip.
-func (d *common) ingest(ctx context.Context, b *batch) (outcomes []int16, err error) {
-	if len(b.details.tenant) == 0 {
-		return outcomes, d.pool.QueryRow(ctx, ingestBatch, b.args()...).Scan(&outcomes)
+// arguments returns the arguments of caly_add_details.
+func (d *details) arguments() arguments {
+	return arguments{
+		{"p_tenant", d.tenant},
+		{"p_dedup", d.dedup},
+		{"p_unread", d.unread},
+		{"p_seconds", d.seconds},
+		{"p_rec_event", d.recEvent},
+		{"p_rec_id", d.recID},
+		{"p_rec_url", d.recURL},
+		{"p_rec_reason", d.recRejection},
 	}
-	var trip pgx.Batch
-	trip.Queue(ingestBatch, b.args()...).QueryRow(func(row pgx.Row) error { return row.Scan(&outcomes) })
-	trip.Queue(addDetails, b.details.args()...)
-	return outcomes, d.pool.SendBatch(ctx, &trip).Close()
 }
 
 // PartialEvents counts, by tenant, the events since a time with fields that could not be read or are rejected, each

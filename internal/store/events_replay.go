@@ -120,11 +120,9 @@ func applyAgain(ctx context.Context, tx pgx.Tx, id int64, e *Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `SELECT caly_apply_batch('{1}',
-		$1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26)`,
-		append([]any{b.tenant, b.callSID}, b.said()...)...)
+	_, err = tx.Exec(ctx, applyBatch, b.applied([]int16{int16(Applied)}).values()...)
 	if err == nil && len(b.details.tenant) > 0 {
-		_, err = tx.Exec(ctx, addDetails, b.details.args()...)
+		_, err = tx.Exec(ctx, addDetails, b.details.arguments().values()...)
 	}
 	return err
 }
