@@ -18,18 +18,18 @@ import (
 
 // advice says what a person can do about a reason.
 var advice = map[string]string{
-	reason.DeadSourceRefused: "It names a recording whose URL the Tenant does not allow. If the host is right, add it " +
-		"to spec.recordings.allowedSourceHosts of the Tenant " +
+	reason.DeadSourceRefused: "It names a recording whose URL the Tenant does not allow. If the host is right, " +
+		"add it to spec.recordings.allowedSourceHosts of the Tenant " +
 		"(a private address: to --allowed-source-cidrs of operator and data plane), and apply it again.",
-	reason.DeadStale: "By its own time it was older than spec.webhooks.freshness of the Tenant when it came: Exotel " +
-		"was late, or somebody sent an old request again. " +
+	reason.DeadStale: "By its own time it was older than spec.webhooks.freshness of the Tenant when " +
+		"it came: Exotel was late, or somebody sent an old request again. " +
 		"If what it says is true, apply it again; its age does not count then.",
-	reason.DeadTooManyRecordings: "Its call has as many recordings as Caly keeps of one call, 16, and it names one " +
-		"more. It will not be applied.",
-	reason.DeadRefused: "PostgreSQL refused what it says; its words are in the data plane's log of that time. Apply " +
-		"it again after an upgrade.",
-	reason.DeadMalformedBody: "Its body cannot be read. Compare the request below with what Exotel documents; apply it " +
-		"again after an upgrade that reads it.",
+	reason.DeadTooManyRecordings: "Its call has as many recordings as Caly keeps of one call, 16, and it " +
+		"names one more. It will not be applied.",
+	reason.DeadRefused: "PostgreSQL refused what it says; its words are in the data plane's log of that " +
+		"time. Apply it again after an upgrade.",
+	reason.DeadMalformedBody: "Its body cannot be read. Compare the request below with what Exotel " +
+		"documents; apply it again after an upgrade that reads it.",
 	reason.DeadMalformedQuery: "Its query could not be read by an earlier version. Apply it again: the fields " +
 		"that were stored are applied.",
 	reason.DeadTooManyFields: "It has more fields, or longer ones, than a webhook of Exotel's. Look at the request " +

@@ -139,8 +139,11 @@ func TestLegWithoutID(t *testing.T) {
 		req    Request
 		reason string
 	}{
-		"no id":          {leg(strings.Replace(legSample, `"ev1"`, "null", 1), "ev1"), reason.FieldMalformed},
-		"id too long":    {leg(strings.Replace(legSample, "ev1", strings.Repeat("e", maxEventSID+1), 1), ""), reason.FieldTooLarge},
+		"no id": {leg(strings.Replace(legSample, `"ev1"`, "null", 1), "ev1"), reason.FieldMalformed},
+		"id too long": {
+			leg(strings.Replace(legSample, "ev1", strings.Repeat("e", maxEventSID+1), 1), ""),
+			reason.FieldTooLarge,
+		},
 		"another header": {leg(legSample, "ev2"), reason.FieldMalformed},
 	} {
 		want := []Unread{{Field: "event_sid", Reason: tc.reason}}

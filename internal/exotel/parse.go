@@ -136,7 +136,12 @@ func (in *input) addBody(r Request, only bounded.Names) {
 		in.ended(in.addMultipart(r.Body, boundary, only), unreadBody, reason.DeadMalformedBody,
 			"the body cannot be read as multipart/form-data")
 	case mediaJSON:
-		in.ended(in.addJSON(r.Body, only), unreadBody, reason.DeadMalformedBody, "the body cannot be read as a JSON object")
+		in.ended(
+			in.addJSON(r.Body, only),
+			unreadBody,
+			reason.DeadMalformedBody,
+			"the body cannot be read as a JSON object",
+		)
 	default:
 		in.ended(addForm(in, r.Body, only), unreadBody, reason.DeadMalformedBody, "the body cannot be read as a form")
 	}

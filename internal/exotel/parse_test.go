@@ -454,7 +454,8 @@ func FuzzParseEvent(f *testing.F) {
 			}
 		}
 		for _, u := range event.Unread {
-			if u.Field == "" && u.Reason != reason.FieldMalformed && u.Reason != reason.FieldTooLarge || !isText(u.Field+u.Value) ||
+			if u.Field == "" && u.Reason != reason.FieldMalformed && u.Reason != reason.FieldTooLarge ||
+				!isText(u.Field+u.Value) ||
 				FieldLabel(u.Field) == "" {
 				t.Fatalf("unread field %+v", u)
 			}

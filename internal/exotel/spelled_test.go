@@ -390,24 +390,40 @@ var partial = map[string]struct {
 		Unread: []Unread{{"Legs", reason.FieldMalformed,
 			""}},
 	}},
-	"a body that is not one": {Request{
-		RawQuery:    "CallSid=c1&Status=busy",
-		ContentType: "application/json",
-		Body:        []byte("<xml/>"),
+	"a body that is not one": {
+		Request{
+			RawQuery:    "CallSid=c1&Status=busy",
+			ContentType: "application/json",
+			Body:        []byte("<xml/>"),
+		},
+		Event{
+			CallSID: "c1",
+			Status:  "busy",
+			State:   StateBusy,
+			Unread:  []Unread{{"(body)", reason.FieldMalformed, ""}},
+		},
 	},
-		Event{CallSID: "c1", Status: "busy", State: StateBusy, Unread: []Unread{{"(body)", reason.FieldMalformed, ""}}}},
 	"a time and numbers": {form("CallSid=c1&StartTime=yesterday&ConversationDuration=soon&RecordingDuration=-1&" +
 		"Legs[0][OnCallDuration]=x&EndTime=2024-02-30+00:00:00"),
 		Event{
 			CallSID:    "c1",
 			ListedLegs: []ListedLeg{{}},
-			Unread: []Unread{{"ConversationDuration", reason.FieldMalformed, ""},
+			Unread: []Unread{
+				{"ConversationDuration", reason.FieldMalformed, ""},
 				{"EndTime", reason.FieldMalformed, ""},
-				{"Legs[OnCallDuration]", reason.FieldMalformed, ""}, {"RecordingDuration", reason.FieldMalformed, ""}, {"StartTime", reason.FieldMalformed,
-					""}},
+				{
+					"Legs[OnCallDuration]",
+					reason.FieldMalformed,
+					"",
+				},
+				{"RecordingDuration", reason.FieldMalformed, ""},
+				{"StartTime", reason.FieldMalformed,
+					""},
+			},
 		}},
-	"unknown words": {form("CallSid=c1&Status=teleported&EventType=terminal&Direction=sideways&CallType=odd&" +
-		"DialCallStatus=odd2&Legs[0][Status]=odd3"),
+	"unknown words": {
+		form("CallSid=c1&Status=teleported&EventType=terminal&Direction=sideways&CallType=odd&" +
+			"DialCallStatus=odd2&Legs[0][Status]=odd3"),
 		Event{
 			CallSID:    "c1",
 			EventType:  "terminal",
@@ -418,10 +434,15 @@ var partial = map[string]struct {
 			CallType:   "odd",
 			Dial:       &Dial{Status: "odd2"},
 			ListedLegs: []ListedLeg{{Status: "odd3"}},
-			Unread: []Unread{{"CallType", reason.FieldUnknownValue, "odd"}, {"DialCallStatus", reason.FieldUnknownValue, "odd2"},
+			Unread: []Unread{
+				{"CallType", reason.FieldUnknownValue, "odd"},
+				{"DialCallStatus", reason.FieldUnknownValue, "odd2"},
 				{"Direction", reason.FieldUnknownValue, "sideways"},
-				{"Legs[Status]", reason.FieldUnknownValue, "odd3"}, {"Status", reason.FieldUnknownValue, "teleported"}},
-		}},
+				{"Legs[Status]", reason.FieldUnknownValue, "odd3"},
+				{"Status", reason.FieldUnknownValue, "teleported"},
+			},
+		},
+	},
 	"an unknown type": {form("CallSid=c1&EventType=transferred"), Event{
 		CallSID:   "c1",
 		EventType: "transferred",

@@ -77,8 +77,11 @@ func TestUnknownFieldsNextToValues(t *testing.T) {
 			got = append(got, u)
 		}
 	}
-	want := []Unread{{"Direction", reason.FieldUnknownValue, "sideways"}, {"Legs[Status]", reason.FieldUnknownValue, "beamed"},
-		{"Status", reason.FieldUnknownValue, "teleported"}}
+	want := []Unread{
+		{"Direction", reason.FieldUnknownValue, "sideways"},
+		{"Legs[Status]", reason.FieldUnknownValue, "beamed"},
+		{"Status", reason.FieldUnknownValue, "teleported"},
+	}
 	slices.SortFunc(got, byField)
 	if diff := cmp.Diff(want, got); diff != "" || unknown != maxUnknown {
 		t.Errorf("%d unknown fields, others (-want +got):\n%s", unknown, diff)

@@ -66,16 +66,27 @@ func TestSettle(t *testing.T) {
 		want   map[string]string // of the events that are not simply applied
 		dead   []string
 	}{
-		"none":          {events: 5},
-		"the only one":  {1, map[string]func() error{"c0": refuse}, map[string]string{"c0": "dead"}, []string{"c0"}},
-		"the first":     {7, map[string]func() error{"c0": refuse}, map[string]string{"c0": "dead"}, []string{"c0"}},
-		"the last":      {7, map[string]func() error{"c6": refuse}, map[string]string{"c6": "dead"}, []string{"c6"}},
-		"two neighbors": {8, map[string]func() error{"c3": refuse, "c4": refuse}, map[string]string{"c3": "dead", "c4": "dead"}, []string{"c3", "c4"}},
+		"none":         {events: 5},
+		"the only one": {1, map[string]func() error{"c0": refuse}, map[string]string{"c0": "dead"}, []string{"c0"}},
+		"the first":    {7, map[string]func() error{"c0": refuse}, map[string]string{"c0": "dead"}, []string{"c0"}},
+		"the last":     {7, map[string]func() error{"c6": refuse}, map[string]string{"c6": "dead"}, []string{"c6"}},
+		"two neighbors": {8, map[string]func() error{
+			"c3": refuse,
+			"c4": refuse,
+		}, map[string]string{
+			"c3": "dead",
+			"c4": "dead",
+		}, []string{"c3", "c4"}},
 		"too many recordings": {4, map[string]func() error{"c2": crowded}, map[string]string{
 			"c2": "without recordings"}, nil},
-		"a panic": {4, map[string]func() error{"c1": broken}, map[string]string{"c1": "the store panicked: a defect"}, nil},
+		"a panic": {4, map[string]func() error{"c1": broken}, map[string]string{
+			"c1": "the store panicked: a defect",
+		}, nil},
 		"of the moment": {3, map[string]func() error{"c2": down}, map[string]string{
-			"c0": store.ErrUnavailable.Error(), "c1": store.ErrUnavailable.Error(), "c2": store.ErrUnavailable.Error()}, nil},
+			"c0": store.ErrUnavailable.Error(),
+			"c1": store.ErrUnavailable.Error(),
+			"c2": store.ErrUnavailable.Error(),
+		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			faulty := &faultyStore{faults: tc.faults}
@@ -141,7 +152,9 @@ func ending(t *testing.T, before, after *store.Event, outcomes []store.Outcome, 
 // TestSettleStops checks that an error of Settled ends it.
 func TestSettleStops(t *testing.T) {
 	stop := errors.New("stop")
-	faulty := &faultyStore{faults: map[string]func() error{"c0": func() error { return &store.ServerError{Code: "23514"} }}}
+	faulty := &faultyStore{
+		faults: map[string]func() error{"c0": func() error { return &store.ServerError{Code: "23514"} }},
+	}
 	settled := 0
 	err := Settlement{
 		Store:   faulty.ingest,

@@ -61,7 +61,10 @@ func firstColumn(text string) (words []string) {
 // TestWordsAreUnique checks that no list has a word twice.
 func TestWordsAreUnique(t *testing.T) {
 	for name, list := range map[string][]string{
-		"dead": Dead(), "fields": Fields(), "uploads": Uploads(), "captures": Captures(),
+		"dead":     Dead(),
+		"fields":   Fields(),
+		"uploads":  Uploads(),
+		"captures": Captures(),
 	} {
 		sorted := slices.Sorted(slices.Values(list))
 		if distinct := slices.Compact(slices.Clone(sorted)); len(distinct) != len(list) {

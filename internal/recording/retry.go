@@ -27,8 +27,8 @@ func Wait(failed int) time.Duration {
 }
 
 // WaitsOfLostPods returns the waits before the next attempt of a recording whose upload pod ended without a report, by
-// the number of failed attempts before. The first time a recording is due at once: most pods end for a reason outside of
-// it. The last wait is that of all later attempts.
+// the number of failed attempts before. The first time a recording is due at once: most pods end for another reason.
+// The last wait is that of all later attempts.
 func WaitsOfLostPods() []time.Duration {
 	waits := make([]time.Duration, 1, MaxAttempts)
 	for failed := range MaxAttempts - 1 {

@@ -161,8 +161,9 @@ func (e *Event) covered() (bits int16) {
 	return bits
 }
 
-// DeadEvents counts the dead events by reason, every one of reason.Dead and reason.DeadOther, up to 100,000 in all, and tells when the
-// oldest came; zero without one. Dead events are found through their own index, so the living ones cost nothing.
+// DeadEvents counts the dead events by reason, each of reason.Dead and reason.DeadOther, up to 100,000 in all. It also
+// returns when the oldest came; zero without one. Dead events are found through their own index, so the others cost
+// nothing.
 func (d *Operator) DeadEvents(ctx context.Context) (counts map[string]int, oldest time.Time, err error) {
 	rows, err := d.pool.Query(
 		ctx,

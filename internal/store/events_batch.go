@@ -9,11 +9,12 @@ import (
 	"github.com/caly-dev/caly/internal/outcome"
 )
 
-// batch holds events by column. Each column is an argument of caly_ingest_batch. A FlatArray is what pgx encodes without
-// reflection.
+// batch holds events by column. Each column is an argument of caly_ingest_batch. A FlatArray is what pgx encodes
+// without reflection.
 //
-// One array of a composite type was measured in place of the columns: PostgreSQL took 1.5 times the CPU time for 16 events
-// and the same for 1 and 64, and each connection had to read the types first. With jsonb, 64 events took a quarter more.
+// One array of a composite type was measured in place of the columns. PostgreSQL took 1.5 times the CPU time for 16
+// events and the same for 1 and 64, and each connection had to read the types first. With jsonb, 64 events took a
+// quarter more.
 type batch struct {
 	tenant, callSID, kind, eventType, source, contentType, query, dead []string
 	dedup, raw                                                         pgtype.FlatArray[[]byte]

@@ -277,8 +277,12 @@ func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
 		return t.uploaded(ctx, b, "")
 	}
 	if !t.onDisk() {
-		return t.giveUp(ctx, reason.UploadLost, "another client of the bucket, or a lifecycle rule, ended the upload in "+
-			"parts with what had been sent; let rules keep uploads in parts for longer than the longest call")
+		return t.giveUp(
+			ctx,
+			reason.UploadLost,
+			"another client of the bucket, or a lifecycle rule, ended the upload in "+
+				"parts with what had been sent; let rules keep uploads in parts for longer than the longest call",
+		)
 	}
 	t.m.UploadID = "" // all is here still: from the start
 	return errors.New("the upload in parts was ended by somebody else; it starts again")
