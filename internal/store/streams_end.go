@@ -51,9 +51,11 @@ func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, 
 					$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
 					u (tenant, id, call_sid, stream_sid, at, reason, reconnected, n1, n2, n3, n4, n5, n6)
 						ON l.tenant = u.tenant AND l.id = u.id
-				WHERE l.ended_at IS NULL OR l.end_reason = '`+reason.StreamOrphaned+`' ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) e
+				WHERE l.ended_at IS NULL OR l.end_reason = '`+reason.StreamOrphaned+`'
+				ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) e
 			WHERE s.tenant = e.tenant AND s.id = e.id
-				AND (s.ended_at IS NULL OR s.end_reason = '`+reason.StreamOrphaned+`') RETURNING s.*), `+lostCapturesSQL+`
+				AND (s.ended_at IS NULL OR s.end_reason = '`+reason.StreamOrphaned+`') RETURNING s.*),
+			`+lostCapturesSQL+`
 			SELECT count(*) FROM ended`,
 			endColumns.tenants,
 			endColumns.ids,
