@@ -14,9 +14,9 @@ import (
 // maxColumns is the longest line, with tabs of four columns.
 const maxColumns = 120
 
-// format returns the source with one key a line.
+// format returns the source with one key a line, log keys next to their values and arguments joined that fit on a line.
 func format(source []byte) ([]byte, error) {
-	for _, step := range []func([]byte) ([]byte, error){pairUp, split} {
+	for _, step := range []func([]byte) ([]byte, error){pairUp, split, join} {
 		for {
 			next, err := step(source)
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 
 func TestFormat(t *testing.T) {
 	const long = `"a value that is long enough to bring the line of this literal over one hundred and twenty columns"`
+	wide := `"1234567 ` + long[1:]
 	for name, tc := range map[string]struct{ source, want string }{
 		"one line": {
 			source: "var x = T{A: 1, B: 2}\n",
@@ -77,12 +78,56 @@ func TestFormat(t *testing.T) {
 		"pair too long for a line": {
 			source: "var x = log.Warn(\n\t\"a message\",\n\t\"key\",\n" +
 				"\t" + long + "+\n\t\t" + long + "+" + long + ",\n)\n",
-			want: "var x = log.Warn(\n\t\"a message\",\n\t\"key\",\n" +
+			want: "var x = log.Warn(\n\t\"a message\", \"key\",\n" +
 				"\t" + long + "+\n\t\t" + long + "+" + long + ",\n)\n",
 		},
 		"other calls": {
 			source: "var x = strings.NewReplacer(\"a\",\n\t\"b\", \"c\", \"d\")\n",
 			want:   "var x = strings.NewReplacer(\"a\",\n\t\"b\", \"c\", \"d\")\n",
+		},
+		"arguments that fit on the line of their call": {
+			source: "var x = f(\n\ta,\n\tb,\n)\n",
+			want:   "var x = f(a, b)\n",
+		},
+		"arguments that fit on one line": {
+			source: "var x = f(\n\t" + wide + ",\n\tb,\n)\n",
+			want:   "var x = f(\n\t" + wide + ", b,\n)\n",
+		},
+		"arguments that fit on no line": {
+			source: "var x = f(\n\t" + wide + ",\n\t" + wide + ",\n)\n",
+			want:   "var x = f(\n\t" + wide + ",\n\t" + wide + ",\n)\n",
+		},
+		"chain of calls": {
+			source: "var x = f(\n\ta,\n).g(\n\t&b,\n)\n",
+			want:   "var x = f(a).g(&b)\n",
+		},
+		"function as the last argument": {
+			source: "var x = f(\n\ta,\n\tfunc() {\n\t\trun()\n\t},\n)\n",
+			want:   "var x = f(a, func() {\n\trun()\n})\n",
+		},
+		"function before the last argument": {
+			source: "var x = f(\n\tfunc() {\n\t\trun()\n\t},\n\ta,\n\tb,\n)\n",
+			want:   "var x = f(\n\tfunc() {\n\t\trun()\n\t},\n\ta, b,\n)\n",
+		},
+		"raw string of several lines": {
+			source: "var x = f(\n\t`a\n  b`,\n\tb,\n\tc,\n)\n",
+			want:   "var x = f(`a\n  b`, b, c)\n",
+		},
+		"raw string that does not fit": {
+			source: "var x = f(\n\ta,\n\tb,\n\t`" + wide + "\n  b`,\n\tc,\n\td,\n)\n",
+			want:   "var x = f(\n\ta, b,\n\t`" + wide + "\n  b`,\n\tc, d,\n)\n",
+		},
+		"comment among arguments": {
+			source: "var x = f(\n\ta, // why\n\tb,\n)\n",
+			want:   "var x = f(\n\ta, // why\n\tb,\n)\n",
+		},
+		"arguments in rows": {
+			source: "var x = f(\n\ta, b,\n\tc, d,\n)\n",
+			want:   "var x = f(\n\ta, b,\n\tc, d,\n)\n",
+		},
+		"spread arguments": {
+			source: "var x = f(\n\ta,\n\tb...,\n)\n",
+			want:   "var x = f(\n\ta,\n\tb...,\n)\n",
 		},
 		"function as a value": {
 			source: "var x = T{A: func() {\n\trun()\n}, B: 2}\n",

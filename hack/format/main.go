@@ -1,5 +1,6 @@
 // Command format puts each key of a keyed literal on a line of its own, if the literal has several lines or a line over
-// 120 columns. It puts each key of a log line that has several lines on one line with its value. It formats the Go
+// 120 columns. It puts each key of a log line that has several lines on one line with its value, and joins the
+// arguments of calls that golines put on a line each where they fit on one. It formats the Go
 // files that git does not ignore, without generated ones. It breaks no other lines: golines does.
 //
 //	go run ./hack/format           format
@@ -34,11 +35,7 @@ func main() {
 		changed = changed || different
 	}
 	if changed && check {
-		fail(
-			errors.New(
-				"these files have several keys of a literal on a line, or a log key without its value: run make fmt",
-			),
-		)
+		fail(errors.New("these files are not formatted: run make fmt"))
 	}
 }
 

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// join joins the arguments of calls that were put on lines of their own: all with the call where that fits, else those
+// between arguments of several lines. golines breaks every argument of a call if one must be broken. It returns nil if no call changes.
+func join(source []byte) ([]byte, error) {
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, "", source, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	j := &joiner{set: set, source: string(source)}
+	ast.Inspect(file, j.visit)
+	if len(j.edits) == 0 {
+		return nil, nil //nolint:nilnil // nothing to do
+	}
+	return j.joined(), nil
+}
+
+// edit replaces a part of the source.
+type edit struct {
+	from, to int // offsets
+	text     string
+}
+
+type joiner struct {
+	set    *token.FileSet
+	source string
+	edits  []edit // in their order
+}
+
+func (j *joiner) line(p token.Pos) int   { return j.set.Position(p).Line }
+func (j *joiner) offset(p token.Pos) int { return j.set.Position(p).Offset }
+
+// visit joins a call. It leaves what is within a joined call for the next time.
+func (j *joiner) visit(n ast.Node) bool {
+	call, ok := n.(*ast.CallExpr)
+	if !ok || !j.broken(call) {
+		return true
+	}
+	for _, edits := range [][]edit{j.withCall(call), j.grouped(call)} {
+		if edits != nil && j.fits(edits) {
+			j.edits = append(j.edits, edits...)
+			return false
+		}
+	}
+	return true
+}
+
+// broken reports whether each argument and the closing parenthesis begin a line.
+func (j *joiner) broken(call *ast.CallExpr) bool {
+	if len(call.Args) == 0 {
+		return false
+	}
+	end := call.Lparen
+	for _, a := range call.Args {
+		if j.line(a.Pos()) == j.line(end) {
+			return false
+		}
+		end = a.End()
+	}
+	return j.line(call.Rparen) != j.line(end)
+}
+
+// withCall returns the edits that put the arguments on the line of the call. The last one may have several lines if it
+// is a function or a literal, and a raw string anywhere.
+func (j *joiner) withCall(call *ast.CallExpr) []edit {
+	for i, a := range call.Args {
+		if !j.oneLine(a) && !raw(a) && (i < len(call.Args)-1 || !bracketed(a)) {
+			return nil
+		}
+	}
+	last := call.Args[len(call.Args)-1]
+	edits := j.between(call)
+	if edits == nil {
+		return nil
+	}
+	return append(append([]edit{{j.offset(call.Lparen) + 1, j.offset(call.Args[0].Pos()), ""}}, edits...),
+		edit{j.offset(last.End()), j.offset(call.Rparen), ""})
+}
+
+// grouped returns the edits that put on one line the arguments between those of several lines, and nil if each has one
+// already.
+func (j *joiner) grouped(call *ast.CallExpr) []edit {
+	edits := j.between(call)
+	if edits == nil {
+		return nil
+	}
+	var kept []edit
+	for i, e := range edits {
+		if j.oneLine(call.Args[i]) && j.oneLine(call.Args[i+1]) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+func (j *joiner) oneLine(e ast.Expr) bool { return j.line(e.Pos()) == j.line(e.End()) }
+
+// separators between arguments, and after the last one. A comment makes another text, which stays as it is.
+var separator = regexp.MustCompile(`^,?\s*$`)
+
+// between returns the edits of the separators between arguments, and nil where a comment stands anywhere in the list.
+func (j *joiner) between(call *ast.CallExpr) []edit {
+	edits := []edit{}
+	end := call.Lparen + 1
+	for i, a := range call.Args {
+		from, to := j.offset(end), j.offset(a.Pos())
+		if !separator.MatchString(j.source[from:to]) {
+			return nil
+		}
+		if i > 0 {
+			edits = append(edits, edit{from, to, ", "})
+		}
+		end = a.End()
+	}
+	if call.Ellipsis.IsValid() || !separator.MatchString(j.source[j.offset(end):j.offset(call.Rparen)]) {
+		return nil
+	}
+	return edits
+}
+
+func raw(e ast.Expr) bool {
+	literal, ok := e.(*ast.BasicLit)
+	return ok && strings.HasPrefix(literal.Value, "`")
+}
+
+func bracketed(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.FuncLit, *ast.CompositeLit:
+		return true
+	case *ast.UnaryExpr:
+		return e.Op == token.AND && bracketed(e.X)
+	}
+	return false
+}
+
+// fits reports whether no line is wider than maxColumns after the edits.
+func (j *joiner) fits(edits []edit) bool {
+	first, last := edits[0].from, edits[len(edits)-1].to
+	begin := strings.LastIndexByte(j.source[:first], '\n') + 1
+	end := len(j.source)
+	if i := strings.IndexByte(j.source[last:], '\n'); i >= 0 {
+		end = last + i
+	}
+	inner := make([]edit, len(edits))
+	for i, e := range edits {
+		inner[i] = edit{e.from - begin, e.to - begin, e.text}
+	}
+	for line := range strings.Lines(apply(j.source[begin:end], inner)) {
+		if utf8.RuneCountInString(strings.TrimRight(line, "\n"))+3*strings.Count(line, "\t") > maxColumns {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *joiner) joined() []byte {
+	slices.SortFunc(j.edits, func(a, b edit) int { return a.from - b.from })
+	return []byte(apply(j.source, j.edits))
+}
+
+// apply returns a text after edits, which are in their order.
+func apply(text string, edits []edit) string {
+	var out strings.Builder
+	at := 0
+	for _, e := range edits {
+		out.WriteString(text[at:e.from])
+		out.WriteString(e.text)
+		at = e.to
+	}
+	out.WriteString(text[at:])
+	return out.String()
+}
