@@ -31,14 +31,7 @@ func parse(profile string) ([]block, error) {
 		var firstColumn, lastColumn, count int
 		if ok {
 			_, err := fmt.Sscanf(
-				rest,
-				"%d.%d,%d.%d %d %d",
-				&b.first,
-				&firstColumn,
-				&b.last,
-				&lastColumn,
-				&b.statements,
-				&count,
+				rest, "%d.%d,%d.%d %d %d", &b.first, &firstColumn, &b.last, &lastColumn, &b.statements, &count,
 			)
 			ok = err == nil
 		}
@@ -99,9 +92,7 @@ func except(blocks []block, all []exception, text func(block) (string, error)) (
 		}
 		if n == 0 {
 			return nil, fmt.Errorf(
-				"unreachable.txt: %s has no uncovered block with %q; remove the line",
-				e.file,
-				e.text,
+				"unreachable.txt: %s has no uncovered block with %q; remove the line", e.file, e.text,
 			)
 		}
 	}

@@ -78,7 +78,7 @@ func TestFormat(t *testing.T) {
 		"pair too long for a line": {
 			source: "var x = log.Warn(\n\t\"a message\",\n\t\"key\",\n" +
 				"\t" + long + "+\n\t\t" + long + "+" + long + ",\n)\n",
-			want: "var x = log.Warn(\n\t\"a message\", \"key\",\n" +
+			want: "var x = log.Warn(\n\t\"a message\",\n\t\"key\",\n" +
 				"\t" + long + "+\n\t\t" + long + "+" + long + ",\n)\n",
 		},
 		"other calls": {

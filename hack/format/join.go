@@ -36,6 +36,8 @@ type joiner struct {
 	set    *token.FileSet
 	source string
 	edits  []edit // in their order
+	// last is the last line of the last joined call. What begins there may not fit any more, and is for the next time.
+	last int
 }
 
 func (j *joiner) line(p token.Pos) int   { return j.set.Position(p).Line }
@@ -44,12 +46,13 @@ func (j *joiner) offset(p token.Pos) int { return j.set.Position(p).Offset }
 // visit joins a call. It leaves what is within a joined call for the next time.
 func (j *joiner) visit(n ast.Node) bool {
 	call, ok := n.(*ast.CallExpr)
-	if !ok || !j.broken(call) {
+	if !ok || !j.broken(call) || j.line(call.Pos()) <= j.last {
 		return true
 	}
 	for _, edits := range [][]edit{j.withCall(call), j.grouped(call)} {
-		if edits != nil && j.fits(edits) {
+		if edits != nil && j.fits(call, edits) {
 			j.edits = append(j.edits, edits...)
+			j.last = j.line(call.Rparen)
 			return false
 		}
 	}
@@ -144,25 +147,34 @@ func bracketed(e ast.Expr) bool {
 	return false
 }
 
-// fits reports whether no line is wider than maxColumns after the edits.
-func (j *joiner) fits(edits []edit) bool {
-	first, last := edits[0].from, edits[len(edits)-1].to
-	begin := strings.LastIndexByte(j.source[:first], '\n') + 1
+// alignment is the room for what gofmt may insert after the key of a literal.
+const alignment = 16
+
+// fits reports whether no line of the call is wider than maxColumns after the edits. golines would break it again.
+func (j *joiner) fits(call *ast.CallExpr, edits []edit) bool {
+	begin := strings.LastIndexByte(j.source[:j.offset(call.Lparen)], '\n') + 1
 	end := len(j.source)
-	if i := strings.IndexByte(j.source[last:], '\n'); i >= 0 {
-		end = last + i
+	if i := strings.IndexByte(j.source[j.offset(call.Rparen):], '\n'); i >= 0 {
+		end = j.offset(call.Rparen) + i
 	}
 	inner := make([]edit, len(edits))
 	for i, e := range edits {
 		inner[i] = edit{e.from - begin, e.to - begin, e.text}
 	}
 	for line := range strings.Lines(apply(j.source[begin:end], inner)) {
-		if utf8.RuneCountInString(strings.TrimRight(line, "\n"))+3*strings.Count(line, "\t") > maxColumns {
+		width := utf8.RuneCountInString(strings.TrimRight(line, "\n")) + 3*strings.Count(line, "\t")
+		if key.MatchString(line) {
+			width += alignment
+		}
+		if width > maxColumns {
 			return false
 		}
 	}
 	return true
 }
+
+// key matches a line that begins with the key of a literal.
+var key = regexp.MustCompile(`^\t+\w+: `)
 
 func (j *joiner) joined() []byte {
 	slices.SortFunc(j.edits, func(a, b edit) int { return a.from - b.from })

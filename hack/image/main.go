@@ -48,10 +48,7 @@ func main() {
 	flag.StringVar(&o.tag, "tag", "", "name and tag of the image, such as caly:dev")
 	flag.StringVar(&o.out, "out", "", "archive to write")
 	flag.StringVar(
-		&o.entrypoint,
-		"entrypoint",
-		"",
-		"absolute path of the binary inside the image (default: / and its name)",
+		&o.entrypoint, "entrypoint", "", "absolute path of the binary inside the image (default: / and its name)",
 	)
 	flag.StringVar(
 		&o.caBundle,
@@ -151,8 +148,7 @@ func inspect(file string) (string, error) {
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			return "", fmt.Errorf(
-				"%s is linked dynamically and the image has no libraries: build it with CGO_ENABLED=0",
-				file,
+				"%s is linked dynamically and the image has no libraries: build it with CGO_ENABLED=0", file,
 			)
 		}
 	}

@@ -148,9 +148,7 @@ func collect(components map[string]*component, packages []goPackage) error {
 	for _, c := range components {
 		if len(c.files) == 0 {
 			return fmt.Errorf(
-				"module %s %s has no licence file; do not ship it before its licence is known",
-				c.name,
-				c.version,
+				"module %s %s has no licence file; do not ship it before its licence is known", c.name, c.version,
 			)
 		}
 	}

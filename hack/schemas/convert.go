@@ -18,12 +18,7 @@ func awaitOwnKinds(ctx context.Context, client *discovery.DiscoveryClient) ([]by
 	for range 60 {
 		document, err := client.RESTClient().Get().AbsPath(
 			"/openapi/v2",
-		).SetHeader(
-			"Accept",
-			"application/json",
-		).Do(
-			ctx,
-		).Raw()
+		).SetHeader("Accept", "application/json").Do(ctx).Raw()
 		if err != nil {
 			return nil, fmt.Errorf("read the API server's OpenAPI document: %w", err)
 		}
