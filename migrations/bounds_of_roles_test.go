@@ -117,10 +117,7 @@ func TestPublicLosesTheDatabase(t *testing.T) {
 				t.Errorf("every role may (-want +got):\n%s", diff)
 			}
 			text := logged.String()
-			if said := strings.Contains(
-				text,
-				"level=WARN",
-			); said != (tc.says != "") ||
+			if said := strings.Contains(text, "level=WARN"); said != (tc.says != "") ||
 				!strings.Contains(text, tc.says) {
 				t.Errorf("logged %s, want %q", text, tc.says)
 			}

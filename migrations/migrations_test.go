@@ -195,11 +195,7 @@ func TestRequireLabels(t *testing.T) {
 					FROM installation`).Scan(&got, &forced)
 			if err != nil || got != tc.want || !forced {
 				t.Errorf(
-					"labels are required: %v, want %v; row-level security is forced: %v; %v",
-					got,
-					tc.want,
-					forced,
-					err,
+					"labels are required: %v, want %v; row-level security is forced: %v; %v", got, tc.want, forced, err,
 				)
 			}
 		})

@@ -161,12 +161,7 @@ func TestRulesNameTheirField(t *testing.T) {
 					rules++
 					if !strings.Contains(r.Message, field) {
 						t.Errorf(
-							"%s %s: the message of rule %q does not name %s: %q",
-							kind,
-							path,
-							r.Rule,
-							field,
-							r.Message,
+							"%s %s: the message of rule %q does not name %s: %q", kind, path, r.Rule, field, r.Message,
 						)
 					}
 				}

@@ -126,22 +126,10 @@ const sha256hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b
 // table returns the cells of the only row.
 func table(t *testing.T, namespace, resource string) map[string]any {
 	t.Helper()
-	data, err := discover(
-		t,
-	).RESTClient().Get().AbsPath(
-		"/apis",
-		v1alpha1.GroupVersion.Group,
-		v1alpha1.GroupVersion.Version,
-		"namespaces",
-		namespace,
-		resource,
+	data, err := discover(t).RESTClient().Get().AbsPath(
+		"/apis", v1alpha1.GroupVersion.Group, v1alpha1.GroupVersion.Version, "namespaces", namespace, resource,
 	).
-		SetHeader(
-			"Accept",
-			"application/json;as=Table;v=v1;g=meta.k8s.io",
-		).Do(
-		t.Context(),
-	).Raw()
+		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Do(t.Context()).Raw()
 	if err != nil {
 		t.Fatal(err)
 	}

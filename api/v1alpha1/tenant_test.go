@@ -90,9 +90,7 @@ func TestTenantRules(t *testing.T) {
 		secretNameRules("spec.webhooks.signature.secretRef"),
 		secretNameRules("spec.recordings.credentialsSecretRef"),
 		secretNameRules("spec.webhooks.token.secretRef"),
-		secretNameRules(
-			"spec.webhooks.basicAuth.secretRef",
-		),
+		secretNameRules("spec.webhooks.basicAuth.secretRef"),
 		secretNameRules("spec.webhooks.standardWebhooks.secretRef"),
 		durationRules(
 			"spec.webhooks.freshness",

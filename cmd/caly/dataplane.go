@@ -48,19 +48,13 @@ func newDataplaneCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(
-		&o.databaseURLFile,
-		"database-url-file",
-		"",
-		"file with the data plane's database URL (or CALY_DATABASE_URL)",
+		&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)",
 	)
 	flags.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the tenant configs")
 	flags.StringVar(&o.listen, "listen", ":8080", "address for webhooks, audio streams and the API")
 	flags.StringVar(&o.internalListen, "internal-listen", ":8081", "address for probes, metrics and monitoring")
 	flags.DurationVar(
-		&o.drainDelay,
-		"drain-delay",
-		5*time.Second,
-		"how long to go on serving after SIGTERM while not ready",
+		&o.drainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM while not ready",
 	)
 	flags.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")
 	flags.Int64Var(&o.maxBody, "max-body-bytes", 1<<20, "largest body of a webhook")
@@ -78,10 +72,7 @@ func newDataplaneCommand() *cobra.Command {
 		"address ranges of the proxies whose X-Forwarded headers are believed",
 	)
 	flags.StringSliceVar(
-		&o.sourceCIDRs,
-		"allowed-source-cidrs",
-		nil,
-		"private address ranges that recordings may come from",
+		&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from",
 	)
 	flags.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow recordings over plain http")
 	flags.StringVar(
@@ -207,8 +198,7 @@ func (o dataplaneOptions) webhookOptions() (webhook.Options, error) {
 func newMetricsRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return registry
 }

@@ -53,17 +53,11 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 		"production, or development: errors tell their causes and /api/test is there",
 	)
 	f.StringVar(
-		&o.issuer,
-		"token-issuer",
-		"https://localhost",
-		"who issues access tokens: where the data plane is reached",
+		&o.issuer, "token-issuer", "https://localhost", "who issues access tokens: where the data plane is reached",
 	)
 	f.StringVar(&o.audience, "token-audience", "caly", "whom access tokens are for")
 	f.StringSliceVar(
-		&o.tenantFrom,
-		"tenant-from",
-		[]string{"path", "host", "header"},
-		"what may name a request's tenant",
+		&o.tenantFrom, "tenant-from", []string{"path", "host", "header"}, "what may name a request's tenant",
 	)
 	f.StringSliceVar(&o.hosts, "platform-hosts", nil,
 		"the platform's own hosts, which name no tenant; *.domain is every name below it")
@@ -302,8 +296,7 @@ func (a *tenantAPI) monitoring(w *watch.Watcher, db *store.Dataplane) *monitorin
 			return map[string]int{"waiting": a.hasher.Waiting(), "atOnce": a.hasher.Slots()}
 		}),
 		monitoring.NewSection(
-			"mail",
-			func(context.Context) any { return map[string]bool{"enabled": a.mail.Enabled()} },
+			"mail", func(context.Context) any { return map[string]bool{"enabled": a.mail.Enabled()} },
 		),
 	)
 }

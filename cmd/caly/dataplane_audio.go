@@ -51,19 +51,13 @@ func (o *audioOptions) addTo(f *pflag.FlagSet) {
 	f.IntVar(&o.maxStreams, "max-streams", 2000,
 		"audio streams at once in this pod, three quarters for one namespace; those beyond are answered 503")
 	f.StringSliceVar(
-		&o.agentCIDRs,
-		"allowed-agent-cidrs",
-		nil,
-		"private address ranges that the tenants' agents may be in",
+		&o.agentCIDRs, "allowed-agent-cidrs", nil, "private address ranges that the tenants' agents may be in",
 	)
 	f.StringVar(&o.publicURL, "public-url", "",
 		"where Exotel reaches the data plane, for the URLs of streams (default: where a request says that it was sent)")
 	f.DurationVar(&o.grace, "stream-grace", time.Minute, "how long live audio streams may go on after SIGTERM")
 	f.DurationVar(
-		&o.cleanup,
-		"cleanup-interval",
-		30*time.Minute,
-		"time between two cleanups of streams, sessions and memory",
+		&o.cleanup, "cleanup-interval", 30*time.Minute, "time between two cleanups of streams, sessions and memory",
 	)
 	f.StringVar(
 		&o.captureDir,

@@ -65,9 +65,7 @@ func TestHashMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := hashMemory(tc.flag, tc.root, tc.runtimeLimit)
-			if slots := password.NewHasher(
-				password.Options{Memory: got},
-			).Slots(); got != tc.want ||
+			if slots := password.NewHasher(password.Options{Memory: got}).Slots(); got != tc.want ||
 				slots != tc.wantSlots {
 				t.Errorf("%d bytes and %d slots, want %d and %d", got, slots, tc.want, tc.wantSlots)
 			}

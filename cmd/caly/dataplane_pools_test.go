@@ -143,13 +143,8 @@ func TestListEndsAtItsTimeout(t *testing.T) {
 	}
 	t.Cleanup(db.close)
 	lockCalls(t, pg)
-	if _, _, err := db.api.Calls(
-		t.Context(),
-		"acme/support",
-		store.CallFilter{},
-	); !errors.Is(
-		err,
-		store.ErrUnavailable,
+	if _, _, err := db.api.Calls(t.Context(), "acme/support", store.CallFilter{}); !errors.Is(
+		err, store.ErrUnavailable,
 	) {
 		t.Errorf("a list beyond the timeout: %v", err)
 	}

@@ -30,10 +30,7 @@ func newEventsCommand() *cobra.Command {
 			"it is applied again. In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly events list",
 	}
 	cmd.PersistentFlags().StringVar(
-		&file,
-		"database-url-file",
-		"",
-		"file with the operator's database URL (or CALY_DATABASE_URL)",
+		&file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)",
 	)
 	cmd.AddCommand(newEventsListCommand(&file), newEventsShowCommand(&file), newEventsReplayCommand(&file))
 	return cmd
@@ -108,9 +105,7 @@ func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf(
-		"--%s %q is neither a duration such as 24h nor a time such as 2026-01-31T10:00:00Z",
-		flag,
-		s,
+		"--%s %q is neither a duration such as 24h nor a time such as 2026-01-31T10:00:00Z", flag, s,
 	)
 }
 
@@ -127,8 +122,7 @@ func parseEventID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id < 1 {
 		return 0, cli.UsageError(
-			nil,
-			fmt.Errorf("%q is not the id of an event, a number that caly events list shows", s),
+			nil, fmt.Errorf("%q is not the id of an event, a number that caly events list shows", s),
 		)
 	}
 	return id, nil

@@ -201,10 +201,7 @@ func TestEventsList(t *testing.T) {
 	}
 	result := execute(t, "events", "list", "--limit=1")
 	lines := strings.Split(result.out, "\n")
-	if want := fmt.Sprintf(
-		"there may be more: add --before=%d\n",
-		last,
-	); result.err != nil || result.errs != want ||
+	if want := fmt.Sprintf("there may be more: add --before=%d\n", last); result.err != nil || result.errs != want ||
 		len(lines) != 3 {
 		t.Fatalf("a table: %v, %q and %q, want %q", result.err, result.out, result.errs, want)
 	}
@@ -248,21 +245,11 @@ func TestPartialEvents(t *testing.T) {
 		}
 	}
 	deadLetters.allow(mediaHost)
-	if result := execute(
-		t,
-		"events",
-		"replay",
-		"--partial",
-	); result.err != nil ||
+	if result := execute(t, "events", "replay", "--partial"); result.err != nil ||
 		!strings.Contains(result.out, " applied ") {
 		t.Errorf("%v, %s", result.err, result.out)
 	}
-	if result := execute(
-		t,
-		"events",
-		"list",
-		"--partial",
-	); strings.Contains(result.out, "rejected") ||
+	if result := execute(t, "events", "list", "--partial"); strings.Contains(result.out, "rejected") ||
 		!strings.Contains(result.out,
 			"sideways") {
 		t.Errorf("after the replay: %s", result.out)
@@ -358,10 +345,7 @@ func TestEventsReplayMany(t *testing.T) {
 	}
 	deadLetters.allow(mediaHost)
 	result := execute(t, "events", "replay", "--tenant="+deadLetters.tenant, "--limit=2000", "--dry-run")
-	if n := strings.Count(
-		result.out,
-		"would be applied",
-	); n != good ||
+	if n := strings.Count(result.out, "would be applied"); n != good ||
 		!strings.Contains(result.errs+fmt.Sprint(result.err), "3 of 1053 events are not applied") {
 		t.Errorf("a dry run: %d would be applied, %v", n, result.err)
 	}
@@ -373,9 +357,7 @@ func TestEventsReplayMany(t *testing.T) {
 	checkFailure(t, result, fmt.Sprintf("3 of %d events are not applied", good+3-7))
 	if dead, queued := deadLetters.count(
 		"count(*)::int FROM call_events WHERE dead_reason IS NOT NULL",
-	), deadLetters.count(
-		"count(*)::int FROM recordings",
-	); dead != 3 ||
+	), deadLetters.count("count(*)::int FROM recordings"); dead != 3 ||
 		queued != good {
 		t.Errorf("%d dead and %d queued, want 3 and %d", dead, queued, good)
 	}

@@ -27,10 +27,7 @@ func newMigrateCommand() *cobra.Command {
 		RunE:  help,
 	}
 	cmd.PersistentFlags().StringVar(
-		&file,
-		"database-url-file",
-		"",
-		"file with the owner's database URL (or CALY_DATABASE_URL)",
+		&file, "database-url-file", "", "file with the owner's database URL (or CALY_DATABASE_URL)",
 	)
 	up := &cobra.Command{
 		Use:   "up",

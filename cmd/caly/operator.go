@@ -64,16 +64,10 @@ func newOperatorCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(
-		&o.databaseURLFile,
-		"database-url-file",
-		"",
-		"file with the operator's database URL (or CALY_DATABASE_URL)",
+		&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)",
 	)
 	flags.StringVar(
-		&o.workNamespace,
-		"work-namespace",
-		"caly-work",
-		"namespace of the configs that the data plane reads",
+		&o.workNamespace, "work-namespace", "caly-work", "namespace of the configs that the data plane reads",
 	)
 	flags.StringVar(&o.uploadNamespace, "upload-namespace", "caly-uploads",
 		"namespace of upload configs and upload Jobs; the data plane must not be able to read it")
@@ -327,9 +321,7 @@ func keepPartitions(db *store.Operator) manager.RunnableFunc {
 	return func(ctx context.Context) error {
 		wait.UntilWithContext(ctx, func(ctx context.Context) {
 			if err := db.EnsureHistoryPartitions(ctx, 3); err != nil && ctx.Err() == nil {
-				log.FromContext(
-					ctx,
-				).Error(
+				log.FromContext(ctx).Error(
 					err,
 					"make the partitions of the history; tried again tomorrow, rows go to the default one until then",
 				)

@@ -23,10 +23,7 @@ func newSessionsCommand() *cobra.Command {
 		Long:  "In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly sessions list --tenant=acme/support",
 	}
 	cmd.PersistentFlags().StringVar(
-		&o.file,
-		"database-url-file",
-		"",
-		"file with the operator's database URL (or CALY_DATABASE_URL)",
+		&o.file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)",
 	)
 	cmd.PersistentFlags().StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant")
 	cmd.AddCommand(newSessionsListCommand(o), newSessionsCloseCommand(o))
@@ -129,9 +126,7 @@ func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, ou
 		}{views, more})
 	}
 	err := printTable(
-		cmd.OutOrStdout(),
-		"TENANT\tCALL\tPOD\tAGENT\tSTARTED\tSEEN\tTO AGENT\tTO EXOTEL\tDROPPED\tCLOSING\tID",
-		views,
+		cmd.OutOrStdout(), "TENANT\tCALL\tPOD\tAGENT\tSTARTED\tSEEN\tTO AGENT\tTO EXOTEL\tDROPPED\tCLOSING\tID", views,
 		func(v streamView) string {
 			return fmt.Sprintf(
 				"%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%t\t%s",
@@ -194,8 +189,7 @@ func checkClose(tenant string, all bool, ids []string) error {
 		return cli.UsageError(nil, errors.New("--all needs --tenant: the namespace/name of a Tenant"))
 	case !all && len(ids) == 0:
 		return cli.UsageError(
-			nil,
-			errors.New("give the ids of streams, which caly sessions list shows, or --tenant and --all"),
+			nil, errors.New("give the ids of streams, which caly sessions list shows, or --tenant and --all"),
 		)
 	}
 	for _, id := range ids {
@@ -222,8 +216,7 @@ func closeSessions(cmd *cobra.Command, db *store.Operator, tenant string, ids []
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf(
-			"no live stream has the id %s: caly sessions list shows those that there are",
-			strings.Join(missing, ", "),
+			"no live stream has the id %s: caly sessions list shows those that there are", strings.Join(missing, ", "),
 		)
 	}
 	return nil

@@ -20,8 +20,7 @@ import (
 func (a *accounts) streams() (acme, acme2, globex *registry.Live) {
 	a.t.Helper()
 	snapshot := tenantconfig.NewSnapshot(
-		&tenantconfig.Tenant{ID: "acme/support"},
-		&tenantconfig.Tenant{ID: "globex/sales"},
+		&tenantconfig.Tenant{ID: "acme/support"}, &tenantconfig.Tenant{ID: "globex/sales"},
 	)
 	pod := registry.New(registry.Options{
 		Store:          a.db,
@@ -47,12 +46,7 @@ func (a *accounts) streams() (acme, acme2, globex *registry.Live) {
 
 func TestSessionsList(t *testing.T) {
 	accounts := newAccounts(t)
-	if result := execute(
-		t,
-		"sessions",
-		"list",
-		"-ojson",
-	); result.err != nil ||
+	if result := execute(t, "sessions", "list", "-ojson"); result.err != nil ||
 		strings.Join(strings.Fields(result.out), "") != `{"sessions":[]}` {
 		t.Errorf("without any: %q, %v", result.out, result.err)
 	}
@@ -116,26 +110,18 @@ func TestSessionsList(t *testing.T) {
 	})
 	eventually.Holds(t, "the heartbeat has written the counts", func() bool {
 		return accounts.count(
-			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`,
-			first.ID(),
+			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`, first.ID(),
 		) == 1
 	})
 	result = execute(t, "sessions", "list", "--output=json", "--limit=1")
 	if err := json.Unmarshal(
-		[]byte(result.out),
-		&out,
+		[]byte(result.out), &out,
 	); err != nil || out.Sessions[0].ToAgent != (countsView{11, 12, 13}) ||
 		out.Sessions[0].ToExotel != (countsView{14, 15, 16}) {
 		t.Errorf("%q, %v", result.out, err)
 	}
-	if result := execute(
-		t,
-		"sessions",
-		"list",
-		"--limit=1",
-	); !slices.Equal(
-		[]string{"11", "14", "29", "false", first.ID()},
-		lastFields(result.out, 5),
+	if result := execute(t, "sessions", "list", "--limit=1"); !slices.Equal(
+		[]string{"11", "14", "29", "false", first.ID()}, lastFields(result.out, 5),
 	) {
 		t.Errorf("the table is %q", result.out)
 	}
@@ -180,24 +166,12 @@ func TestSessionsClose(t *testing.T) {
 		t.Error("others were closed too")
 	}
 	checkFailure(t, execute(t, "sessions", "close", first.ID()), "no live stream has the id")
-	if result := execute(
-		t,
-		"sessions",
-		"close",
-		"--tenant=acme/support",
-		"--all",
-	); result.err != nil ||
+	if result := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); result.err != nil ||
 		result.out != "1 streams of acme/support will be closed\n" {
 		t.Errorf("%q, %v", result.out, result.err)
 	}
 	accounts.waitEnd(second)
-	if result := execute(
-		t,
-		"sessions",
-		"close",
-		"--tenant=acme/support",
-		"--all",
-	); result.err != nil ||
+	if result := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); result.err != nil ||
 		result.out != "0 streams of acme/support will be closed\n" {
 		t.Errorf("%q, %v", result.out, result.err)
 	}

@@ -18,10 +18,7 @@ func newSimulateCommand() *cobra.Command {
 		RunE:  help,
 	}
 	cmd.AddCommand(
-		newSimulateServerCommand(),
-		newSimulateCallCommand(),
-		newSimulateVerifyCommand(),
-		newSimulateStreamCommand(),
+		newSimulateServerCommand(), newSimulateCallCommand(), newSimulateVerifyCommand(), newSimulateStreamCommand(),
 	)
 	return cmd
 }

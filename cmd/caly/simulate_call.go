@@ -57,10 +57,7 @@ func newSimulateCallCommand() *cobra.Command {
 	flags.StringVar(&o.secretFile, "secret-file", "", "file with the signing secret")
 	flags.StringVar(&o.account, "account-sid", "simulated", "Exotel account in the recordings' URLs and in leg events")
 	flags.StringVar(
-		&o.recordings,
-		"recordings-base-url",
-		"",
-		"where the recordings are served; without it the calls have none",
+		&o.recordings, "recordings-base-url", "", "where the recordings are served; without it the calls have none",
 	)
 	flags.StringVar(
 		&o.event,
@@ -74,10 +71,7 @@ func newSimulateCallCommand() *cobra.Command {
 	flags.IntVar(&o.calls, "calls", 1, "how many calls")
 	flags.IntVar(&o.concurrency, "concurrency", 4, "number at the same time")
 	flags.Int64Var(
-		&o.size,
-		"size",
-		64<<10,
-		"bytes of the smallest recording; each is a little larger than the one before",
+		&o.size, "size", 64<<10, "bytes of the smallest recording; each is a little larger than the one before",
 	)
 	flags.DurationVar(&o.wait, "retry-interval", 2*time.Second, "wait before a second attempt; Exotel's own is 5m")
 	return cmd

@@ -113,8 +113,7 @@ func checkHeaders(spec v1alpha1.WebhooksSpec) error {
 	for i, n := range names {
 		if slices.Contains(own, n) || slices.Contains(names[:i], n) {
 			return fmt.Errorf(
-				"its signature is expected in the header %s, which carries something else: name another",
-				n,
+				"its signature is expected in the header %s, which carries something else: name another", n,
 			)
 		}
 	}

@@ -89,10 +89,7 @@ func newSimulateStreamCommand() *cobra.Command {
 	flags.IntVar(&o.rate, "rate", 0, "samples a second: 8000, 16000 or 24000; the file's without, 8000 without a file")
 	flags.StringVar(&o.quoting, "quoting", string(exotelsim.Numbers), "numbers or strings: how numbers are written")
 	flags.StringSliceVar(
-		&o.quirks,
-		"quirks",
-		nil,
-		"oddities of Exotel's: camel-case, no-connected, binary, extra-keys, odd-sizes",
+		&o.quirks, "quirks", nil, "oddities of Exotel's: camel-case, no-connected, binary, extra-keys, odd-sizes",
 	)
 	flags.StringVar(&o.digits, "digits", "", "digits to press")
 	flags.StringVar(

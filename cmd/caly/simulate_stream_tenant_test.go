@@ -18,8 +18,7 @@ func TestSimulateStreamToTenant(t *testing.T) {
 	server := newAgent(t, agentsim.Options{})
 	dataPlane := calytest.NewDataPlane(t, pgtest.New(t))
 	dataPlane.WithAudio(
-		server.URL(),
-		4,
+		server.URL(), 4,
 	) // the row of a call ends a moment after the call, so the next case may find it still live
 	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8")
 	calytest.WriteKeyring(t, dataPlane.Namespace) // one-time tokens need it

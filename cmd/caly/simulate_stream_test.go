@@ -266,9 +266,7 @@ func TestAgentEchoFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkFailure(
-				t,
-				execute(t, append([]string{"agent", "echo", "--listen=127.0.0.1:0"}, tc.args...)...),
-				tc.says,
+				t, execute(t, append([]string{"agent", "echo", "--listen=127.0.0.1:0"}, tc.args...)...), tc.says,
 			)
 		})
 	}
@@ -324,12 +322,8 @@ func TestTotalOfStreams(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}
-	if s := totalOf(
-		outcomes,
-		true,
-	).String(); !strings.Contains(
-		s,
-		"closed: 2 with 1000, 1 with 1006; sender at most 1s late",
+	if s := totalOf(outcomes, true).String(); !strings.Contains(
+		s, "closed: 2 with 1000, 1 with 1006; sender at most 1s late",
 	) {
 		t.Errorf("the sum is %q", s)
 	}

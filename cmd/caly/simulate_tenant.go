@@ -62,10 +62,7 @@ func lookUpTenant(ctx context.Context, id, event string) (target, error) {
 	to := target{url: webhookURL(t, event)}
 	if to.url == "" {
 		return target{}, fmt.Errorf(
-			"tenant %s has no webhook address yet: see kubectl describe tenant -n %s %s",
-			id,
-			t.Namespace,
-			t.Name,
+			"tenant %s has no webhook address yet: see kubectl describe tenant -n %s %s", id, t.Namespace, t.Name,
 		)
 	}
 	if zone, err := time.LoadLocation(t.Spec.Exotel.TimeZone); err == nil && t.Spec.Exotel.TimeZone != "" {
@@ -73,8 +70,7 @@ func lookUpTenant(ctx context.Context, id, event string) (target, error) {
 	}
 	if ranges := t.Spec.Webhooks.AllowedCIDRs; len(ranges) > 0 {
 		to.hint = "tenant " + id + " takes webhooks from " + strings.Join(
-			ranges,
-			", ",
+			ranges, ", ",
 		) + ": send from there, or add this machine's address to allowedCIDRs"
 	}
 	to.proofs, err = proofs(ctx, c, t)

@@ -66,17 +66,12 @@ func TestSimulateServer(t *testing.T) {
 		t.Errorf("without credentials: %d", code)
 	}
 	code, body := calytest.Fetch(url, func(r *http.Request) { r.SetBasicAuth("key", "token") })
-	if want := exotelsim.SHA256(
-		"/exotelrecordings/acme1/c1.mp3",
-		1000,
-	); code != http.StatusOK || len(body) != 1000 ||
+	if want := exotelsim.SHA256("/exotelrecordings/acme1/c1.mp3", 1000); code != http.StatusOK || len(body) != 1000 ||
 		sum(body) != want {
 		t.Errorf("with them: %d, %d bytes", code, len(body))
 	}
 	checkFailure(
-		t,
-		execute(t, "simulate", "server", "--listen="+strings.TrimPrefix(base, "http://")),
-		"listen as Exotel",
+		t, execute(t, "simulate", "server", "--listen="+strings.TrimPrefix(base, "http://")), "listen as Exotel",
 	)
 	checkFailure(t, execute(t, "simulate", "server", "--api-key-file=/nowhere/key"), "/nowhere/key")
 }
@@ -153,12 +148,7 @@ func TestSimulateCall(t *testing.T) {
 				"--size=1000",
 				fmt.Sprint("--calls=", calls),
 			)
-			if want := fmt.Sprintf(
-				"%d of %d calls were accepted by %s\n",
-				calls,
-				calls,
-				hook,
-			); result.err != nil ||
+			if want := fmt.Sprintf("%d of %d calls were accepted by %s\n", calls, calls, hook); result.err != nil ||
 				result.out != want {
 				t.Fatalf("%v, %q; want %q", result.err, result.out, want)
 			}
@@ -181,9 +171,7 @@ func TestSimulateCall(t *testing.T) {
 					e.Attempts != 1 {
 					t.Errorf("%+v is not what the database has", e)
 				}
-				if code, body := calytest.Fetch(
-					e.SourceURL,
-				); code != 200 || int64(len(body)) != e.Size ||
+				if code, body := calytest.Fetch(e.SourceURL); code != 200 || int64(len(body)) != e.Size ||
 					sum(body) != e.SHA256 {
 					t.Errorf("the recording of %+v: %d, %d bytes", e, code, len(body))
 				}
@@ -286,8 +274,7 @@ func newVerification(t *testing.T, s *s3test.Server) verification {
 
 func (v verification) key(i int) string {
 	return "acme/support/" + v.entries[i].CallSID + "-" + recording.ID(
-		v.entries[i].CallSID,
-		v.entries[i].SourceURL,
+		v.entries[i].CallSID, v.entries[i].SourceURL,
 	) + ".mp3"
 }
 
@@ -302,12 +289,7 @@ func (v verification) recording(i int) []byte {
 func (v verification) put(key string, data []byte) {
 	v.t.Helper()
 	if _, err := v.s3.PutObject(
-		v.t.Context(),
-		v.bucket,
-		key,
-		bytes.NewReader(data),
-		int64(len(data)),
-		minio.PutObjectOptions{},
+		v.t.Context(), v.bucket, key, bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{},
 	); err != nil {
 		v.t.Fatal(err)
 	}
@@ -419,9 +401,7 @@ func TestSimulateVerifyFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkFailure(
-				t,
-				execute(t, append([]string{"simulate", "verify", "--tenant=acme/support"}, tc.args...)...),
-				tc.says,
+				t, execute(t, append([]string{"simulate", "verify", "--tenant=acme/support"}, tc.args...)...), tc.says,
 			)
 		})
 	}

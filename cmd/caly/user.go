@@ -25,10 +25,7 @@ func newUserCommand() *cobra.Command {
 			"kubectl -n caly-system exec -i deploy/caly-operator -- /caly user list --tenant=acme/support",
 	}
 	cmd.PersistentFlags().StringVar(
-		&o.file,
-		"database-url-file",
-		"",
-		"file with the operator's database URL (or CALY_DATABASE_URL)",
+		&o.file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)",
 	)
 	cmd.PersistentFlags().StringVar(&o.tenant, "tenant", "", "namespace/name of the Tenant; required")
 	cmd.AddCommand(
@@ -155,12 +152,7 @@ func printUsers(cmd *cobra.Command, list []store.User, limit int, output string)
 	}
 	err := printTable(cmd.OutOrStdout(), "EMAIL\tROLE\tSTATE\tCREATED\tID", views, func(v userView) string {
 		return fmt.Sprintf(
-			"%s\t%s\t%s\t%s\t%s",
-			clean(v.Email),
-			v.Role,
-			v.State,
-			v.CreatedAt.Format(time.RFC3339),
-			v.ID,
+			"%s\t%s\t%s\t%s\t%s", clean(v.Email), v.Role, v.State, v.CreatedAt.Format(time.RFC3339), v.ID,
 		)
 	})
 	if next != "" {

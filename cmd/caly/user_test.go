@@ -72,10 +72,7 @@ func (a *accounts) user(in io.Reader, args ...string) result {
 func (a *accounts) create(email, role string) {
 	a.t.Helper()
 	if result := a.user(
-		strings.NewReader(goodPassword+"\n"),
-		"create",
-		"--email="+email,
-		"--role="+role,
+		strings.NewReader(goodPassword+"\n"), "create", "--email="+email, "--role="+role,
 	); result.err != nil {
 		a.t.Fatal(result.err)
 	}
@@ -98,10 +95,7 @@ func (a *accounts) count(sql string, args ...any) (n int) {
 func TestUserCreate(t *testing.T) {
 	accounts := newAccounts(t)
 	result := accounts.user(
-		strings.NewReader(goodPassword+"\r\n"),
-		"create",
-		"--email= Jane@Acme.example",
-		"--role=admin",
+		strings.NewReader(goodPassword+"\r\n"), "create", "--email= Jane@Acme.example", "--role=admin",
 	)
 	if result.err != nil || result.out != "jane@acme.example is admin of acme/support\n" ||
 		strings.Contains(result.out+result.errs, "topsecret") {
@@ -113,11 +107,7 @@ func TestUserCreate(t *testing.T) {
 	}
 	if ok, _, err := password.NewHasher(
 		password.Options{},
-	).Verify(
-		t.Context(),
-		goodPassword,
-		credentials.PasswordHash,
-	); err != nil ||
+	).Verify(t.Context(), goodPassword, credentials.PasswordHash); err != nil ||
 		!ok {
 		t.Errorf("the password is not the one: %v", err)
 	}
@@ -170,8 +160,7 @@ func TestUserToken(t *testing.T) {
 			if name == "json" {
 				var out created
 				if err := json.Unmarshal(
-					[]byte(result.out),
-					&out,
+					[]byte(result.out), &out,
 				); err != nil || out.Email != email || out.Role != "agent" ||
 					!store.ValidID(out.ID) ||
 					time.Until(*out.ExpiresAt) < 6*24*time.Hour {
@@ -342,30 +331,19 @@ func TestUserList(t *testing.T) {
 		accounts.create(email, []string{"admin", "agent", "viewer", "viewer"}[i])
 	}
 	if result := accounts.user(
-		nil,
-		"create",
-		"--invite",
-		"--tenant=globex/sales",
-		"--email=x@globex.example",
-		"--role=admin",
+		nil, "create", "--invite", "--tenant=globex/sales", "--email=x@globex.example", "--role=admin",
 	); result.err != nil {
 		t.Fatal(result.err)
 	}
 	if result := accounts.user(nil, "create", "--invite", "--email=e@acme.example", "--role=admin"); result.err != nil {
 		t.Fatal(result.err)
 	}
-	if result := accounts.user(
-		nil,
-		"disable",
-		"B@acme.example",
-	); result.err != nil ||
+	if result := accounts.user(nil, "disable", "B@acme.example"); result.err != nil ||
 		result.out != "b@acme.example of acme/support: disabled, and signed out everywhere\n" {
 		t.Fatalf("%q, %v", result.out, result.err)
 	}
-	accounts.count(
-		`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1)
-			SELECT count(*)::int FROM x`,
-	)
+	accounts.count(`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1)
+			SELECT count(*)::int FROM x`)
 	var got struct {
 		Users []userView
 		After string
@@ -392,12 +370,7 @@ func TestUserList(t *testing.T) {
 		!strings.HasPrefix(table[1], "b@acme.example  viewer  disabled  ") {
 		t.Errorf("%q, heading (-want +got):\n%s", table[1], diff)
 	}
-	if result := accounts.user(
-		nil,
-		"list",
-		"--tenant=nobody/here",
-		"-ojson",
-	); result.err != nil ||
+	if result := accounts.user(nil, "list", "--tenant=nobody/here", "-ojson"); result.err != nil ||
 		!strings.Contains(result.out, `"users": []`) {
 		t.Errorf("%q, %v", result.out, result.err)
 	}
@@ -433,12 +406,9 @@ func TestUserChange(t *testing.T) {
 			t.Errorf("%d, %s: %q, %v; want %q", i, step.command, result.out, result.err, want)
 		}
 		counts := fmt.Sprint(
-			accounts.count(`SELECT count(*)::int FROM revocations`),
-			" ",
-			accounts.count(
-				`SELECT count(*)::int FROM audit_log
-					WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`,
-			),
+			accounts.count(`SELECT count(*)::int FROM revocations`), " ",
+			accounts.count(`SELECT count(*)::int FROM audit_log
+					WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`),
 		)
 		if counts != step.counts {
 			t.Errorf("%d, %s: %s revocations and rows in the audit log, want %s", i, step.command, counts, step.counts)
@@ -478,9 +448,7 @@ func TestUserChangeRefuses(t *testing.T) {
 			"acme/support has no account of nobody@acme.example: caly user list",
 		)
 		checkFailure(
-			t,
-			accounts.user(nil, command, "--tenant=globex/sales", "jane@acme.example"),
-			"globex/sales has no account",
+			t, accounts.user(nil, command, "--tenant=globex/sales", "jane@acme.example"), "globex/sales has no account",
 		)
 		checkFailure(t, accounts.user(nil, command), "one email is needed, and 0 are given")
 		checkFailure(t, accounts.user(nil, command, "a@b.example", "topsecret"), "one email is needed, and 2 are given")

@@ -73,13 +73,7 @@ func accountKey(t *v1alpha1.Tenant) string {
 func (c *credentials) digest(t *v1alpha1.Tenant) [32]byte {
 	return sha256.Sum256(
 		fmt.Appendf(
-			nil,
-			"%d %q %q %q %q",
-			t.Generation,
-			c.base,
-			t.Spec.Exotel.AccountSID,
-			string(c.key),
-			string(c.token),
+			nil, "%d %q %q %q %q", t.Generation, c.base, t.Spec.Exotel.AccountSID, string(c.key), string(c.token),
 		),
 	)
 }
@@ -102,8 +96,7 @@ func (r *Reconciler) newClient(
 	policy.Hosts = []string{address.Host} // whichever it is: what matters is the scheme, and no private address
 	if err := policy.Validate(c.base); err != nil {
 		return nil, fmt.Errorf(
-			"spec.exotel.apiBaseURL may not be asked, by the policy for recordings' sources: %w",
-			err,
+			"spec.exotel.apiBaseURL may not be asked, by the policy for recordings' sources: %w", err,
 		)
 	}
 	made, err := calldetails.New(calldetails.Config{

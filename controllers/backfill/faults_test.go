@@ -59,8 +59,7 @@ func (r *subject) poke(t *testing.T, tenant *v1alpha1.Tenant, times int) {
 	t.Helper()
 	for i := range times {
 		patch := client.RawPatch(
-			types.MergePatchType,
-			fmt.Appendf(nil, `{"metadata":{"annotations":{"poked":"%d"}}}`, i),
+			types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"poked":"%d"}}}`, i),
 		)
 		if err := r.Client.Patch(t.Context(), tenant, patch); err != nil {
 			t.Fatal(err)
@@ -360,9 +359,7 @@ func TestBounds(t *testing.T) {
 			for runs := 1; backfillStatus.PendingFrom != nil; runs++ {
 				before := backfillStatus
 				if backfillStatus, stop = rig.again(
-					t,
-					tenant,
-					stop,
+					t, tenant, stop,
 				); runs > 6 || !backfillStatus.WindowStart.Equal(before.PendingFrom) ||
 					backfillStatus.WindowEnd.Before(before.WindowEnd) {
 					t.Fatalf("run %d: status %+v after %+v; want it to go on from there", runs, backfillStatus, before)
@@ -491,11 +488,7 @@ func TestTurnedOff(t *testing.T) {
 	tenant := rig.tenant(t, "acme")
 	rig.start(t)
 	backfillStatus := rig.succeeded(t, tenant)
-	if at, _ := rig.metric(
-		t,
-		"caly_backfill_last_success_timestamp_seconds",
-		tenant.ID(),
-	); at != float64(
+	if at, _ := rig.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID()); at != float64(
 		backfillStatus.LastSuccessTime.Unix(),
 	) {
 		t.Errorf("last success at %v by the metric, %v by the status", at, backfillStatus.LastSuccessTime)

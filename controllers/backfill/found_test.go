@@ -68,10 +68,7 @@ func TestWhatWasLostIsFound(t *testing.T) {
 	}
 	if n, single := rig.sent.count(); n > 3+lost+1 || single != lost {
 		t.Errorf(
-			"%d requests, %d about single calls; want a page each hundred and one for each of the %d",
-			n,
-			single,
-			lost,
+			"%d requests, %d about single calls; want a page each hundred and one for each of the %d", n, single, lost,
 		)
 	}
 

@@ -79,8 +79,7 @@ func (m *memory) of(t *v1alpha1.Tenant) *remembered {
 		fresh.status = *backfillStatus.DeepCopy()
 	}
 	if condition := apimeta.FindStatusCondition(
-		t.Status.Conditions,
-		v1alpha1.ConditionBackfillSucceeded,
+		t.Status.Conditions, v1alpha1.ConditionBackfillSucceeded,
 	); condition != nil {
 		fresh.condition = condition.DeepCopy()
 	}

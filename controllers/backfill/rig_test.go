@@ -177,9 +177,7 @@ func (r *subject) annotate(t *testing.T, key, value string) {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.Namespace}}
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, key, value)
 	if err := r.Client.Patch(
-		t.Context(),
-		ns,
-		client.RawPatch("application/merge-patch+json", []byte(patch)),
+		t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch)),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +203,7 @@ func (r *subject) until(
 			condition.ObservedGeneration != tenant.Generation ||
 			tenant.Status.Backfill == nil {
 			return fmt.Errorf(
-				"want %s %s at generation %d: %v",
-				status,
-				reason,
-				tenant.Generation,
-				tenant.Status.Conditions,
+				"want %s %s at generation %d: %v", status, reason, tenant.Generation, tenant.Status.Conditions,
 			)
 		}
 		return nil

@@ -122,11 +122,7 @@ func (n *run) ask(ctx context.Context, sid string) (*calldetails.Call, error) {
 	call, err := n.client.Call(ctx, sid)
 	switch {
 	case errors.Is(err, calldetails.ErrNotFound), errors.Is(err, calldetails.ErrUnreadable):
-		log.FromContext(
-			ctx,
-		).V(
-			1,
-		).Info("Exotel does not tell of a call; asked again in the next run",
+		log.FromContext(ctx).V(1).Info("Exotel does not tell of a call; asked again in the next run",
 			"tenant", n.tenant.ID(),
 			"call", sid,
 			"why", err.Error(),
@@ -247,7 +243,6 @@ func hasRecordings(k store.Known, c *calldetails.Call) bool {
 // failed puts an error of the run into words for its condition.
 func failed(err error) string {
 	return fmt.Sprintf(
-		"%v. Webhooks are taken as ever; only calls whose webhooks were lost stay missing meanwhile",
-		err,
+		"%v. Webhooks are taken as ever; only calls whose webhooks were lost stay missing meanwhile", err,
 	)
 }

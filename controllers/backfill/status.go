@@ -265,11 +265,7 @@ func (r *Reconciler) patch(ctx context.Context, t *v1alpha1.Tenant, change func(
 		return err
 	})
 	if err != nil {
-		log.FromContext(
-			ctx,
-		).V(
-			1,
-		).Info("the status of the last run could not be written; tried again",
+		log.FromContext(ctx).V(1).Info("the status of the last run could not be written; tried again",
 			"tenant", t.ID(),
 			"why", err.Error(),
 		)

@@ -287,10 +287,7 @@ func keyOf(o *v1alpha1.CallRecording) store.RecordingKey {
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	index := func(o client.Object) []string { return []string{o.(*v1alpha1.CallRecording).Spec.TenantRef.Name} }
 	if err := mgr.GetFieldIndexer().IndexField(
-		context.Background(),
-		&v1alpha1.CallRecording{},
-		tenantIndex,
-		index,
+		context.Background(), &v1alpha1.CallRecording{}, tenantIndex, index,
 	); err != nil {
 		return err
 	}
@@ -304,9 +301,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("callrecording").For(&v1alpha1.CallRecording{}).
 		Watches(
-			&v1alpha1.Tenant{},
-			handler.EnqueueRequestsFromMapFunc(r.ofTenant),
-			builder.WithPredicates(tenantChanged),
+			&v1alpha1.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.ofTenant), builder.WithPredicates(tenantChanged),
 		).
 		WatchesRawSource(source.Channel(r.poller.changed, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
@@ -334,10 +329,7 @@ var tenantChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 func (r *Reconciler) ofTenant(ctx context.Context, o client.Object) []ctrl.Request {
 	var list v1alpha1.CallRecordingList
 	if err := r.Client.List(
-		ctx,
-		&list,
-		client.InNamespace(o.GetNamespace()),
-		client.MatchingFields{tenantIndex: o.GetName()},
+		ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{tenantIndex: o.GetName()},
 	); err != nil {
 		return nil // the cache is stopping
 	}

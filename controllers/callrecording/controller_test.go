@@ -139,9 +139,7 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 		t.Run(string(state), func(t *testing.T) {
 			rig := newSubject(t)
 			tenant := rig.Tenant(
-				t,
-				"support",
-				func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} },
+				t, "support", func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} },
 			)
 			old := rig.apply(t, "before")
 			rig.reconcile(t, old)
@@ -298,8 +296,7 @@ func TestEachRetryActsOnce(t *testing.T) {
 		}
 		pods.fail(t)
 		if callRecording, _ = rig.reconcile(
-			t,
-			callRecording,
+			t, callRecording,
 		); callRecording.Status.Phase != v1alpha1.RecordingPhaseFailed {
 			t.Errorf("after value %q it is %s", step.value, callRecording.Status.Phase)
 		}
@@ -320,18 +317,14 @@ func TestRetryOfAWaitingOne(t *testing.T) {
 	rig.reconcile(t, callRecording)
 	pods.later(t, pods.claim(t), time.Now().Add(time.Hour))
 	if callRecording, _ = rig.reconcile(
-		t,
-		callRecording,
+		t, callRecording,
 	); callRecording.Status.Phase != v1alpha1.RecordingPhaseWaiting ||
 		*callRecording.Status.Attempts != 1 {
 		t.Fatalf("it is %s after %d attempts", callRecording.Status.Phase, *callRecording.Status.Attempts)
 	}
 	rig.annotate(t, callRecording, "now")
 	callRecording, _ = rig.reconcile(t, callRecording)
-	if row, _ := rig.row(
-		t,
-		callRecording,
-	); row.Attempts != 0 || time.Until(row.AvailableAt) > 0 ||
+	if row, _ := rig.row(t, callRecording); row.Attempts != 0 || time.Until(row.AvailableAt) > 0 ||
 		*callRecording.Status.Attempts != 0 {
 		t.Errorf(
 			"the row has %d attempts and is due at %s; shown are %d",
@@ -363,9 +356,7 @@ func TestTTL(t *testing.T) {
 		"by default":        {func(*v1alpha1.Tenant) {}, rowUploaded, nil, time.Hour},
 		"the Tenant is gone": {hour(2), rowUploaded, func(t *testing.T, r *subject, _ *v1alpha1.CallRecording) {
 			if err := r.Client.DeleteAllOf(
-				t.Context(),
-				&v1alpha1.Tenant{},
-				client.InNamespace(r.Namespace),
+				t.Context(), &v1alpha1.Tenant{}, client.InNamespace(r.Namespace),
 			); err != nil {
 				t.Fatal(err)
 			}
@@ -404,8 +395,7 @@ func TestTTL(t *testing.T) {
 			r.reconcile(t, callRecording)
 			r.pods(t).drive(t, tt.state)
 			if _, err := r.rec.Reconcile(
-				t.Context(),
-				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
+				t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
 			); err != nil { // shows the end
 				t.Fatal(err)
 			}
@@ -439,8 +429,7 @@ func TestAppliedAgain(t *testing.T) {
 			rig.reconcile(t, callRecording)
 			rig.pods(t).drive(t, state)
 			if err := rig.Client.Delete(
-				t.Context(),
-				callRecording,
+				t.Context(), callRecording,
 			); err != nil { // by a person: nothing holds it, and the row stays
 				t.Fatal(err)
 			}
@@ -476,8 +465,7 @@ func TestRowIsNoLongerKept(t *testing.T) {
 	}
 	second, _ := rig.reconcile(t, rig.apply(t, "second"))
 	if condition := apimeta.FindStatusCondition(
-		second.Status.Conditions,
-		v1alpha1.ConditionStalled,
+		second.Status.Conditions, v1alpha1.ConditionStalled,
 	); condition == nil || condition.Reason != v1alpha1.ReasonFailed ||
 		second.Status.Phase != "" {
 		t.Errorf("a new one says %q with %+v", second.Status.Phase, condition)

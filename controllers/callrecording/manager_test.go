@@ -134,9 +134,7 @@ func TestFollowsItsTenant(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
 	callRecording := rig.apply(
-		t,
-		"by-hand",
-		func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://media.example.com/a.mp3" },
+		t, "by-hand", func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://media.example.com/a.mp3" },
 	)
 	rig.waitFor(t, callRecording, "", v1alpha1.ReasonTenantNotFound)
 	tenant := rig.Tenant(t, "support")

@@ -41,8 +41,7 @@ func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 		st.Phase = v1alpha1.RecordingPhaseFailed
 		st.FinishedTime = ptr.To(metav1.NewTime(row.FinishedAt).Rfc3339Copy())
 		conditions.MarkStalled(
-			o,
-			v1alpha1.ReasonFailed,
+			o, v1alpha1.ReasonFailed,
 			fmt.Sprintf("%s; correct it and set the annotation %s to a new value to try again",
 				orElse(row.LastError, "no reason was recorded"), v1alpha1.AnnotationRetry),
 		)

@@ -225,10 +225,7 @@ func TestMirrorForgetsTheStateBefore(t *testing.T) {
 				mirror(want, row)
 				byType := cmpopts.SortSlices(func(a, b metav1.Condition) bool { return a.Type < b.Type })
 				if diff := cmp.Diff(
-					want.Status,
-					got.Status,
-					byType,
-					cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime"),
+					want.Status, got.Status, byType, cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime"),
 				); diff != "" {
 					t.Errorf("status (-want +got):\n%s", diff)
 				}

@@ -125,12 +125,8 @@ func startRoom(t testing.TB, config *rest.Config, o cache.Options, then func(cac
 // TestRoomNotCounted queues nothing before the CallRecordings that exist are counted.
 func TestRoomNotCounted(t *testing.T) {
 	reconciler := &Reconciler{MaxPerNamespace: 1, room: &room{synced: func() bool { return false }}}
-	if err := reconciler.checkRoom(
-		t.Context(),
-		&scope{obj: &v1alpha1.CallRecording{}},
-	); !errors.Is(
-		err,
-		errNotCounted,
+	if err := reconciler.checkRoom(t.Context(), &scope{obj: &v1alpha1.CallRecording{}}); !errors.Is(
+		err, errNotCounted,
 	) {
 		t.Errorf("got %v", err)
 	}

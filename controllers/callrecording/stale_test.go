@@ -43,8 +43,7 @@ func TestStaleCache(t *testing.T) {
 	rig.told()
 	rig.remember(old)
 	if _, err := rig.rec.Reconcile(
-		t.Context(),
-		ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
+		t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
 	); err != nil {
 		t.Errorf("a lagging cache is an error: %v", err)
 	}
@@ -70,8 +69,7 @@ func TestStaleCacheDeletesNothing(t *testing.T) {
 	rig.annotate(t, rig.read(t, callRecording), "again")
 	rig.remember(old)
 	if _, err := rig.rec.Reconcile(
-		t.Context(),
-		ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
+		t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)},
 	); err != nil {
 		t.Errorf("a lagging cache is an error: %v", err)
 	}

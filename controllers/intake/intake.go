@@ -188,9 +188,7 @@ func (i *Intake) make(ctx context.Context, t *v1alpha1.Tenant, w store.Wanted) (
 func (i *Intake) apply(ctx context.Context, t *v1alpha1.Tenant, row store.Recording) (bool, error) {
 	err := i.Client.Apply(ctx, view(t, row), fieldOwner, client.ForceOwnership)
 	if apierrors.IsInvalid(err) {
-		log.FromContext(
-			ctx,
-		).Error(err, "this recording gets no CallRecording and is uploaded without",
+		log.FromContext(ctx).Error(err, "this recording gets no CallRecording and is uploaded without",
 			"tenant", t.ID(),
 			"recording", row.ID,
 		)

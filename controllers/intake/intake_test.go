@@ -287,10 +287,7 @@ func TestViewHasNoSignature(t *testing.T) {
 		t.Errorf("%s, %v; want no part of the signature", text, err)
 	}
 	key := store.RecordingKey{Tenant: tenant.ID(), ID: id}
-	if rows, err := rig.DB.Recordings(
-		t.Context(),
-		[]store.RecordingKey{key},
-	); err != nil ||
+	if rows, err := rig.DB.Recordings(t.Context(), []store.RecordingKey{key}); err != nil ||
 		rows[key].SourceURL != signed {
 		t.Errorf("the row has %q, %v; want %q", rows[key].SourceURL, err, signed)
 	}
@@ -318,9 +315,7 @@ func TestEndedBetweenApplyAndMark(t *testing.T) {
 	tenant := rig.Tenant(t, "support")
 	enqueueMany(t, rig, tenant.ID(), 5)
 	in.Store = &failingStore{Store: rig.DB, failures: 1}
-	if err := in.round(
-		t.Context(),
-	); !errors.Is(err, store.ErrUnavailable) ||
+	if err := in.round(t.Context()); !errors.Is(err, store.ErrUnavailable) ||
 		!strings.Contains(err.Error(), tenant.ID()) {
 		t.Fatalf("the round that was cut off: %v, want one that names %s", err, tenant.ID())
 	}
@@ -423,11 +418,7 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 				return
 			}
 			var now v1alpha1.CallRecording
-			if err := rig.Client.Get(
-				t.Context(),
-				client.ObjectKeyFromObject(persons),
-				&now,
-			); err != nil ||
+			if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(persons), &now); err != nil ||
 				now.ResourceVersion != persons.ResourceVersion {
 				t.Errorf("the person's CallRecording was changed: %v", err)
 			}
@@ -450,9 +441,7 @@ func TestRefusedForNow(t *testing.T) {
 		}
 		if left--; left < 0 {
 			return apierrors.NewForbidden(
-				schema.GroupResource{Resource: "callrecordings"},
-				*o.Name,
-				errors.New("exceeded quota"),
+				schema.GroupResource{Resource: "callrecordings"}, *o.Name, errors.New("exceeded quota"),
 			)
 		}
 		return nil
@@ -469,9 +458,7 @@ func TestRefusedForNow(t *testing.T) {
 	runRound(t, in)
 	if got := len(views(t, rig, "a")); got != 4 || unviewed(t, rig, tenant.ID()) != 0 {
 		t.Errorf(
-			"%d CallRecordings and %d rows left once there is room, want 4 and 0",
-			got,
-			unviewed(t, rig, tenant.ID()),
+			"%d CallRecordings and %d rows left once there is room, want 4 and 0", got, unviewed(t, rig, tenant.ID()),
 		)
 	}
 	if got := len(slices.Compact(slices.Sorted(slices.Values(api.applied)))); len(api.applied)-got != 2 {

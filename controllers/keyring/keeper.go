@@ -57,9 +57,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			k.Metrics.failures.Inc()
 			if err.Error() != said { // once, not at every look
-				log.FromContext(
-					ctx,
-				).Error(err, "keep the keyring; it is tried again",
+				log.FromContext(ctx).Error(err, "keep the keyring; it is tried again",
 					"secret", k.WorkNamespace+"/"+keyring.SecretName,
 					"after", every,
 				)
@@ -143,14 +141,7 @@ func (k *Keeper) clear(ctx context.Context, s *corev1.Secret) error {
 func (k *Keeper) tell(ctx context.Context, f found, ring *keyring.Ring, next time.Time) {
 	log := log.FromContext(
 		ctx,
-	).WithValues(
-		"secret",
-		k.WorkNamespace+"/"+keyring.SecretName,
-		"keys",
-		len(ring.Keys),
-		"next",
-		next,
-	)
+	).WithValues("secret", k.WorkNamespace+"/"+keyring.SecretName, "keys", len(ring.Keys), "next", next)
 	if f.ring != nil {
 		k.Metrics.rotations.Inc()
 		log.Info("the keys of access tokens were rotated")

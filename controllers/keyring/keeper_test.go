@@ -332,9 +332,7 @@ func TestRuns(t *testing.T) {
 		ignore,
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-		goleak.IgnoreAnyFunction(
-			"golang.org/x/net/http2.(*ClientConn).readLoop",
-		),
+		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"),
 	)
 }

@@ -61,10 +61,8 @@ func (e ExotelAccounts) Proves(
 		PageSize:    1,
 	}
 	for call, err := range asking.Calls(ctx, filter) {
-		return strings.ToLower(
-				address.Host,
-			), err == nil &&
-				(call.AccountSID == "" || call.AccountSID == t.Spec.Exotel.AccountSID)
+		return strings.ToLower(address.Host), err == nil &&
+			(call.AccountSID == "" || call.AccountSID == t.Spec.Exotel.AccountSID)
 	}
 	return strings.ToLower(address.Host), true // no call in that minute
 }

@@ -162,11 +162,7 @@ func (r *Reconciler) unpublish(ctx context.Context, id string) error {
 // deleteManaged deletes objects of the operator. One that does not exist is not an error.
 func (r *Reconciler) deleteManaged(ctx context.Context, objs ...client.Object) error {
 	for _, o := range objs {
-		if err := r.Client.Delete(
-			ctx,
-			o,
-			client.PropagationPolicy("Background"),
-		); err != nil &&
+		if err := r.Client.Delete(ctx, o, client.PropagationPolicy("Background")); err != nil &&
 			!apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete %s/%s: %w", o.GetNamespace(), o.GetName(), err)
 		}

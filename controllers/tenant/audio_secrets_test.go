@@ -100,10 +100,7 @@ func TestAudioStalls(t *testing.T) {
 		parts := slices.Concat(step.want, []string{fmt.Sprintf("%q", "agent-"+step.secret), "spec.audio."})
 		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
-		if now := rig.config(
-			t,
-			tenant,
-		).Audio; now == nil || now.CABundle != inForce.CABundle ||
+		if now := rig.config(t, tenant).Audio; now == nil || now.CABundle != inForce.CABundle ||
 			!maps.Equal(now.Headers, inForce.Headers) {
 			t.Errorf("%s: not the last good config", step.secret)
 		}
@@ -149,13 +146,9 @@ func TestAudioSecretMissing(t *testing.T) {
 	rig.Create(t, tenant)
 	for _, name := range []string{"tokens", "users", "headers", "ca"} {
 		rig.until(
-			t,
-			tenant,
+			t, tenant,
 			has(
-				v1alpha1.ConditionCredentialsValid,
-				metav1.ConditionFalse,
-				v1alpha1.ReasonSecretNotFound,
-				"spec.audio.",
+				v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "spec.audio.",
 			),
 		)
 		rig.PutSecret(t, "agent-"+name, agentSecrets(t)[name])

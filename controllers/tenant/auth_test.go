@@ -104,9 +104,7 @@ func TestAccounts(t *testing.T) {
 	}
 	without := tenant.Status.ConfigDigest
 	rig.change(
-		t,
-		tenant,
-		func(t *v1alpha1.Tenant) { t.Spec.Auth = &v1alpha1.AuthSpec{Hosts: []string{"voice.acme.example"}} },
+		t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Auth = &v1alpha1.AuthSpec{Hosts: []string{"voice.acme.example"}} },
 	)
 	rig.until(t, tenant, isReady)
 	want := wantAuth()
@@ -144,16 +142,9 @@ func TestAccounts(t *testing.T) {
 
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
 	rig.until(
-		t,
-		tenant,
-		both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)),
+		t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)),
 	)
-	rig.accounts(
-		t,
-		tenant,
-		want,
-		storage,
-	) // the client learns that the Tenant is suspended, not that it is unknown
+	rig.accounts(t, tenant, want, storage) // the client learns that the Tenant is suspended, not that it is unknown
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) {
 		t.Spec.Auth = nil
 		t.Spec.Suspend = nil

@@ -29,11 +29,9 @@ func TestSuspend(t *testing.T) {
 	tenant := rig.ready(t, "support")
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
 	rig.until(
-		t,
-		tenant,
+		t, tenant,
 		both(
-			isReady,
-			has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend"),
+			isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend"),
 			has(
 				v1alpha1.ConditionReady,
 				metav1.ConditionTrue,
@@ -252,8 +250,7 @@ func TestEndedBetweenSteps(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := rig.direct().Reconcile(
-				ctx,
-				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)},
+				ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)},
 			); err != nil {
 				t.Fatal(err)
 			}
@@ -357,11 +354,7 @@ func TestReadTooEarly(t *testing.T) {
 				t.Errorf("on the old one: %+v, %v; want another turn", res, err)
 			}
 			var now v1alpha1.Tenant
-			if err := rig.Client.Get(
-				t.Context(),
-				req.NamespacedName,
-				&now,
-			); err != nil ||
+			if err := rig.Client.Get(t.Context(), req.NamespacedName, &now); err != nil ||
 				now.ResourceVersion != tenant.ResourceVersion {
 				t.Errorf("the Tenant was written: %v", err)
 			}

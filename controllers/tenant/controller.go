@@ -189,9 +189,7 @@ func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
 	controllerutil.AddFinalizer(s.tenant, v1alpha1.FinalizerTenant)
 	// A merge patch replaces the whole list, so it must not be based on an old one.
 	if err := r.Client.Patch(
-		ctx,
-		s.tenant,
-		client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}),
+		ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}),
 	); err != nil {
 		return stale(err)
 	}
@@ -206,11 +204,7 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) (err error) {
 	}
 	if s.suspended() {
 		conditions.Set(
-			s.tenant,
-			v1alpha1.ConditionSuspended,
-			metav1.ConditionTrue,
-			s.suspension.Reason,
-			s.suspension.Message,
+			s.tenant, v1alpha1.ConditionSuspended, metav1.ConditionTrue, s.suspension.Reason, s.suspension.Message,
 		)
 	} else {
 		conditions.Delete(s.tenant, v1alpha1.ConditionSuspended)
@@ -260,10 +254,7 @@ func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []ctrl.Requ
 	}
 	var list v1alpha1.TenantList
 	if err := r.Client.List(
-		ctx,
-		&list,
-		client.InNamespace(o.GetNamespace()),
-		client.MatchingFields{secretIndex: o.GetName()},
+		ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()},
 	); err != nil {
 		log.FromContext(ctx).Error(err, "list the Tenants that name a Secret", "secret", o.GetName())
 		return nil

@@ -326,10 +326,7 @@ func TestWebIdentityRefused(t *testing.T) {
 			}
 			identitySubject.start(t)
 			tenant := identitySubject.publish(
-				t,
-				"support",
-				stalledFor(tc.want, tc.parts...),
-				identitySubject.withIdentity,
+				t, "support", stalledFor(tc.want, tc.parts...), identitySubject.withIdentity,
 				func(t *v1alpha1.Tenant) {
 					if tc.change != nil {
 						tc.change(t)

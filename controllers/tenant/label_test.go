@@ -18,9 +18,7 @@ func (r *subject) setLabel(t *testing.T, secret, value string) {
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, secretlabel.Default.Key, value)
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: secret}}
 	if err := r.Client.Patch(
-		t.Context(),
-		s,
-		client.RawPatch("application/merge-patch+json", []byte(patch)),
+		t.Context(), s, client.RawPatch("application/merge-patch+json", []byte(patch)),
 	); err != nil {
 		t.Fatal(err)
 	}

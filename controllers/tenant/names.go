@@ -270,9 +270,7 @@ func (s *scope) namesVerdict() *reconcile.Stop {
 			"the platform does not allow it here; remove it, or ask the platform")
 	case len(s.names.taken) > 0:
 		return lacksNames(
-			v1alpha1.ReasonNameTaken,
-			s.names.taken,
-			"another Tenant holds it; remove it, or ask the platform",
+			v1alpha1.ReasonNameTaken, s.names.taken, "another Tenant holds it; remove it, or ask the platform",
 		)
 	}
 	return nil
@@ -305,10 +303,7 @@ func (s *scope) noteNames() {
 // logHolders logs the holders of the names that are taken, once for each change. The Tenant's status does not name
 // them.
 func (r *Reconciler) logHolders(ctx context.Context, s *scope) {
-	if condition := find(
-		s.Before,
-		v1alpha1.ConditionNamesHeld,
-	); condition != nil &&
+	if condition := find(s.Before, v1alpha1.ConditionNamesHeld); condition != nil &&
 		condition.Reason == v1alpha1.ReasonNameTaken &&
 		condition.ObservedGeneration == s.tenant.Generation {
 		return

@@ -47,9 +47,7 @@ func lacks(reason string, parts ...string) func(*v1alpha1.Tenant) error {
 			stalledFor(reason, parts...),
 			has(v1alpha1.ConditionNamesHeld, metav1.ConditionFalse, reason, parts...),
 			has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable),
-		)(
-			t,
-		)
+		)(t)
 	}
 }
 
@@ -269,10 +267,7 @@ func TestUpgradeKeepsNames(t *testing.T) {
 	rig.wantNames(t, first, "acme1", "+918047491899", "voice.acme.example")
 	rig.wantNames(t, second, "acme1", "+918047491900")
 	rig.publish(
-		t,
-		"third",
-		lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"),
-		withExotel("acme1", "+918047491901"),
+		t, "third", lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"), withExotel("acme1", "+918047491901"),
 	)
 }
 

@@ -112,9 +112,7 @@ func TestPredecessor(t *testing.T) {
 			stop := rig.start(t)
 			tenant, predecessor := rig.replaced(t, v1alpha1.DeletionPolicyRetain)
 			rig.until(
-				t,
-				tenant,
-				stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor, "annotate", "adopt:", "delete:"),
+				t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor, "annotate", "adopt:", "delete:"),
 			)
 			if !tc.wantReady {
 				stop() // the next reconcile is the one that sees the decision
@@ -149,9 +147,7 @@ func (r *subject) decided(t *testing.T, tenant *v1alpha1.Tenant, action, predece
 		want = 1
 	}
 	all := r.PG.Number(
-		t,
-		`SELECT count(*) FROM audit_log WHERE tenant = $1 AND action LIKE 'predecessor%'`,
-		tenant.ID(),
+		t, `SELECT count(*) FROM audit_log WHERE tenant = $1 AND action LIKE 'predecessor%'`, tenant.ID(),
 	)
 	right := r.PG.Number(t, `SELECT count(*) FROM audit_log
 		WHERE tenant = $1 AND action = $2 AND reason = $3 AND outcome = 'success'`,

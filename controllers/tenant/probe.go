@@ -337,9 +337,7 @@ func (s S3) probe(
 		err := fn(ctx, b)
 		var p *objectstore.ProbeError
 		if errors.As(err, &p) && p.Reason == objectstore.EndpointUnreachable { // the Tenant's author must not learn why
-			log.FromContext(
-				ctx,
-			).Info("a Tenant's store does not answer",
+			log.FromContext(ctx).Info("a Tenant's store does not answer",
 				"tenant", u.ID,
 				"endpoint", u.Endpoint,
 				"cause", objectstore.Detail(err),

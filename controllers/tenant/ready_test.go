@@ -90,9 +90,7 @@ func TestReady(t *testing.T) {
 		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}",
 	}
 	if diff := cmp.Diff(
-		wantUpload,
-		rig.upload(t, tenant),
-		cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL"),
+		wantUpload, rig.upload(t, tenant), cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL"),
 	); diff != "" {
 		t.Errorf("upload config (-want +got):\n%s", diff)
 	}
@@ -154,10 +152,7 @@ func TestWorkSecrets(t *testing.T) {
 				t.Errorf(
 					"type %s, %d keys, owners %v; want %s, one key, and no owner, since none may be in another "+
 						"namespace",
-					secret.Type,
-					len(secret.Data),
-					secret.OwnerReferences,
-					want.kind,
+					secret.Type, len(secret.Data), secret.OwnerReferences, want.kind,
 				)
 			}
 			// Removed or changed by hand, it comes back.
@@ -258,8 +253,7 @@ func TestSecretFaults(t *testing.T) {
 			rig.Create(t, tenant)
 			parts := append(slices.Clone(tc.parts), fmt.Sprintf("%q", id+"-"+tc.secret))
 			rig.until(
-				t,
-				tenant,
+				t, tenant,
 				both(
 					stalledFor(tc.reason, parts...),
 					has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, tc.reason, parts...),
@@ -271,8 +265,7 @@ func TestSecretFaults(t *testing.T) {
 			}
 			rig.PutSecret(t, id+"-"+tc.secret, good)
 			rig.until(
-				t,
-				tenant,
+				t, tenant,
 				both(
 					isReady,
 					has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid),
@@ -375,8 +368,7 @@ func TestStorageFaults(t *testing.T) {
 				want = stalledFor
 			}
 			rig.until(
-				t,
-				tenant,
+				t, tenant,
 				both(
 					want(tc.reason, tc.parts...),
 					has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, tc.reason, tc.parts...),
@@ -391,8 +383,7 @@ func TestStorageFaults(t *testing.T) {
 				t.Spec.Recordings.Endpoint = rig.s3.Endpoint
 			})
 			rig.until(
-				t,
-				tenant,
+				t, tenant,
 				both(
 					isReady,
 					has(
@@ -470,9 +461,7 @@ func TestWriteChecks(t *testing.T) {
 		}}, nil)
 		tenant := rig.strictTenant(t, "full", strict)
 		rig.until(
-			t,
-			tenant,
-			stalledFor(v1alpha1.ReasonQuotaExceeded, "denied due to quota exceeded", "raise the quota"),
+			t, tenant, stalledFor(v1alpha1.ReasonQuotaExceeded, "denied due to quota exceeded", "raise the quota"),
 		)
 		rig.config(t, tenant) // webhooks are taken all the same
 	})

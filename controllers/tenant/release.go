@@ -99,12 +99,8 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	base := s.tenant.DeepCopy()
 	controllerutil.RemoveFinalizer(s.tenant, v1alpha1.FinalizerTenant)
 	if err := r.Client.Patch(
-		ctx,
-		s.tenant,
-		client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}),
-	); client.IgnoreNotFound(
-		err,
-	) != nil {
+		ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}),
+	); client.IgnoreNotFound(err) != nil {
 		return stale(err)
 	}
 	return reconcile.Abandon(0)

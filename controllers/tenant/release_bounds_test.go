@@ -43,9 +43,7 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	rig.abandon = 5 * time.Second
 	rig.start(t)
 	tenant := rig.ready(
-		t,
-		"support",
-		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+		t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
 	)
 	rig.fill(t, tenant)
 	queued := store.NewRecording{ID: "00000000000000f1", SourceURL: "https://recordings.exotel.com/f1.mp3"}

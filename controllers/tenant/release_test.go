@@ -66,22 +66,14 @@ func (r *subject) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 	core := r.s3.Admin(t)
 	for _, key := range []string{"a.mp3", "2026/01/02/b.mp3"} {
 		_, err := core.Client.PutObject(
-			t.Context(),
-			r.bucket,
-			id+"/"+key,
-			bytes.NewReader([]byte("audio")),
-			5,
-			minio.PutObjectOptions{},
+			t.Context(), r.bucket, id+"/"+key, bytes.NewReader([]byte("audio")), 5, minio.PutObjectOptions{},
 		)
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := core.NewMultipartUpload(
-		t.Context(),
-		r.bucket,
-		id+"/unfinished.mp3",
-		minio.PutObjectOptions{},
+		t.Context(), r.bucket, id+"/unfinished.mp3", minio.PutObjectOptions{},
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -314,9 +306,7 @@ func TestDeletionWaitsForCaptures(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(
-		t,
-		"support",
-		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+		t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
 	)
 	rig.PG.Number(t, `INSERT INTO captures (tenant, id, session, pod, state, bucket, object_key)
 		VALUES ($1, '00000000000000a1', gen_random_uuid(), 'pod', 'recording', 'b', 'k') RETURNING 1`, tenant.ID())
@@ -336,9 +326,7 @@ func TestDeletionWithoutTheStore(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
 	tenant := rig.ready(
-		t,
-		"support",
-		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+		t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
 	)
 	rig.fill(t, tenant)
 	rig.s3.Stop(t)
@@ -371,9 +359,7 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 			rig := newSubject(t)
 			stop := rig.start(t)
 			tenant := rig.ready(
-				t,
-				"support",
-				func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+				t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
 			)
 			rig.fill(t, tenant)
 			stop() // it would write the config again
@@ -397,13 +383,9 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 			rig.start(t)
 			if tc.secretsGone {
 				rig.until(
-					t,
-					tenant,
+					t, tenant,
 					reconcilingFor(
-						v1alpha1.ReasonDeleting,
-						rig.bucket,
-						"support-bucket",
-						"set spec.deletionPolicy to Retain",
+						v1alpha1.ReasonDeleting, rig.bucket, "support-bucket", "set spec.deletionPolicy to Retain",
 					),
 				)
 				if rows, objects := rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()); rows != 7 || objects != 3 {
@@ -468,9 +450,7 @@ func TestDeletionEndedOnTheWay(t *testing.T) {
 	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(
-		t,
-		"support",
-		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+		t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
 	)
 	rig.fill(t, tenant)
 	stop()
@@ -498,9 +478,7 @@ func TestReleaseOfAnOldReading(t *testing.T) {
 	rig := newSubject(t)
 	stop := rig.start(t)
 	tenant := rig.ready(
-		t,
-		"support",
-		func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
+		t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete },
 	)
 	old := tenant.DeepCopy()
 	old.DeletionTimestamp = &metav1.Time{Time: time.Now()}
@@ -622,21 +600,13 @@ func TestSweeper(t *testing.T) {
 		foreign, livingJob, rig.secret(t, tenantconfig.PrefixTenant, living),
 		rig.secret(t, tenantconfig.PrefixUpload, living),
 	} {
-		if err := rig.Client.Get(
-			t.Context(),
-			client.ObjectKeyFromObject(o),
-			o,
-		); err != nil ||
+		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil ||
 			!o.GetDeletionTimestamp().IsZero() {
 			t.Errorf("%s is not the gone Tenant's and was removed (%v)", o.GetName(), err)
 		}
 	}
 	rig.loginWorks(t, living)
-	if err := rig.Client.Get(
-		t.Context(),
-		client.ObjectKeyFromObject(job),
-		job,
-	); err == nil &&
+	if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(job), job); err == nil &&
 		job.DeletionTimestamp.IsZero() {
 		t.Error("its upload Job is left")
 	}

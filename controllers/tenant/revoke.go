@@ -45,12 +45,9 @@ func (r *Reconciler) closeVerifiers(ctx context.Context, s *scope) error {
 	if wait := r.graceLeft(s.tenant); wait > 0 {
 		s.ComeBack(wait)
 		setMissing(
-			s.tenant,
-			v1alpha1.ReasonVerifierGracePeriod,
-			list,
+			s.tenant, v1alpha1.ReasonVerifierGracePeriod, list,
 			fmt.Sprintf(
-				"%s after the deletion Caly rejects every request that only the deleted values prove",
-				r.grace(),
+				"%s after the deletion Caly rejects every request that only the deleted values prove", r.grace(),
 			),
 		)
 		return nil

@@ -161,11 +161,7 @@ func TestVerifierCloses(t *testing.T) {
 				audio := names(config.Audio.Verifiers)
 				if got != tc.wantWebhooks || audio != tc.wantAudio {
 					return fmt.Errorf(
-						"webhooks accept %q and audio %q, want %q and %q",
-						got,
-						audio,
-						tc.wantWebhooks,
-						tc.wantAudio,
+						"webhooks accept %q and audio %q, want %q and %q", got, audio, tc.wantWebhooks, tc.wantAudio,
 					)
 				}
 				return nil

@@ -18,9 +18,7 @@ func TestConnectionsOfUploadRole(t *testing.T) {
 	limit := func(want int) func(*v1alpha1.Tenant) error {
 		return func(*v1alpha1.Tenant) error {
 			got := rig.PG.Number(
-				t,
-				`SELECT rolconnlimit FROM pg_roles WHERE rolname = caly_upload_role_name($1)`,
-				tenant.ID(),
+				t, `SELECT rolconnlimit FROM pg_roles WHERE rolname = caly_upload_role_name($1)`, tenant.ID(),
 			)
 			if got != want {
 				return fmt.Errorf("the role has %d connections, want %d", got, want)
@@ -64,8 +62,7 @@ func TestLimitOfRoleRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			reconciler := &Reconciler{Store: unlimited{err: tc.err}}
 			if err := reconciler.limitRole(
-				t.Context(),
-				&scope{tenant: &v1alpha1.Tenant{}},
+				t.Context(), &scope{tenant: &v1alpha1.Tenant{}},
 			); (err != nil) != tc.wantError {
 				t.Errorf("%v, want an error: %v", err, tc.wantError)
 			}

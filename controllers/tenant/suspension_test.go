@@ -28,9 +28,7 @@ func (r *subject) annotate(t *testing.T, key, value string) {
 		patch = fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, key)
 	}
 	if err := r.Client.Patch(
-		t.Context(),
-		ns,
-		client.RawPatch("application/merge-patch+json", []byte(patch)),
+		t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch)),
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -389,8 +389,7 @@ func TestSecretNames(t *testing.T) {
 	}
 	allVerifiers(&scope.tenant.Spec.Webhooks, "")
 	if diff := cmp.Diff(
-		[]string{"e", "s", "signing", "standard", "tokens", "users"},
-		secretNames(scope.tenant),
+		[]string{"e", "s", "signing", "standard", "tokens", "users"}, secretNames(scope.tenant),
 	); diff != "" {
 		t.Errorf("with every verifier (-want +got):\n%s", diff)
 	}
@@ -407,8 +406,7 @@ func TestSecretNames(t *testing.T) {
 		},
 	}
 	if diff := cmp.Diff(
-		[]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"},
-		secretNames(scope.tenant),
+		[]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"}, secretNames(scope.tenant),
 	); diff != "" {
 		t.Errorf("with audio (-want +got):\n%s", diff)
 	}

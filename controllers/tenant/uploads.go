@@ -40,8 +40,7 @@ func (r *Reconciler) doubtStore(_ context.Context, s *scope) error {
 	if condition != nil && condition.Status == metav1.ConditionFalse &&
 		condition.Reason == v1alpha1.ReasonUploadsFailing {
 		r.probes.doubt(
-			s.tenant.ID(),
-			condition.LastTransitionTime.Add(time.Second),
+			s.tenant.ID(), condition.LastTransitionTime.Add(time.Second),
 		) // the API server cuts off fractions
 	}
 	return nil

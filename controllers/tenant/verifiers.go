@@ -28,20 +28,16 @@ func verifierSecrets(spec *v1alpha1.TenantSpec) (list []verifierSecret) {
 	webhooksSpec := &spec.Webhooks
 	if webhooksSpec.Signature != nil {
 		list = append(
-			list,
-			verifierSecret{fieldSignature, "signing secret", webhooksSpec.Signature.SecretRef, signingFault},
+			list, verifierSecret{fieldSignature, "signing secret", webhooksSpec.Signature.SecretRef, signingFault},
 		)
 	}
 	if webhooksSpec.StandardWebhooks != nil {
-		list = append(
-			list,
-			verifierSecret{
-				fieldStandard,
-				"Standard Webhooks secret",
-				webhooksSpec.StandardWebhooks.SecretRef,
-				standardFault,
-			},
-		)
+		list = append(list, verifierSecret{
+			fieldStandard,
+			"Standard Webhooks secret",
+			webhooksSpec.StandardWebhooks.SecretRef,
+			standardFault,
+		})
 	}
 	if webhooksSpec.Token != nil {
 		list = append(list, verifierSecret{fieldToken, "token", webhooksSpec.Token.SecretRef, tokenFault})
@@ -82,12 +78,7 @@ func (v verifierSecret) check(s *scope, secret *corev1.Secret) error {
 	switch n := len(secret.Data); {
 	case n == 0:
 		return invalidCredentials(
-			s,
-			reason,
-			"Secret %q, named by spec.%s, is empty: add a %s under any key",
-			secret.Name,
-			v.field,
-			v.what,
+			s, reason, "Secret %q, named by spec.%s, is empty: add a %s under any key", secret.Name, v.field, v.what,
 		)
 	case n > tenantconfig.MaxSecrets:
 		return invalidCredentials(
@@ -115,8 +106,7 @@ func signingFault(value string) string {
 	switch {
 	case len(value) < tenantconfig.MinSecretLength:
 		return fmt.Sprintf(
-			"is shorter than %d bytes: a signing secret must be too long to guess",
-			tenantconfig.MinSecretLength,
+			"is shorter than %d bytes: a signing secret must be too long to guess", tenantconfig.MinSecretLength,
 		)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
@@ -180,8 +170,7 @@ func passwordFault(value string) string {
 	switch {
 	case len(value) < tenantconfig.MinPasswordLength:
 		return fmt.Sprintf(
-			"is shorter than %d bytes: a password must be too long to guess",
-			tenantconfig.MinPasswordLength,
+			"is shorter than %d bytes: a password must be too long to guess", tenantconfig.MinPasswordLength,
 		)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong

@@ -154,9 +154,7 @@ func TestPlatformSuspendedTenantHasNoJob(t *testing.T) {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Namespace}}
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationSuspend, value)
 		if err := rig.Client.Patch(
-			t.Context(),
-			ns,
-			client.RawPatch("application/merge-patch+json", []byte(patch)),
+			t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch)),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -267,8 +265,7 @@ func TestStaleCache(t *testing.T) {
 			reconciler.Client = interceptor.NewClient(rig.Client.(client.WithWatch), staleCache())
 			reconciler.poller.take([]store.Backlog{{Tenant: tenant.ID(), Ready: 500}})
 			got, err := reconciler.Reconcile(
-				t.Context(),
-				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)},
+				t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)},
 			)
 			if err != nil {
 				t.Error(err)
@@ -329,9 +326,7 @@ func TestNoStormOfWrites(t *testing.T) {
 	t.Parallel()
 	rig := start(t, 0)
 	tenant := rig.Tenant(
-		t,
-		"support",
-		func(o *v1alpha1.Tenant) { o.Spec.Suspend = ptr.To(true) },
+		t, "support", func(o *v1alpha1.Tenant) { o.Spec.Suspend = ptr.To(true) },
 	) // no Job: the status alone
 	pods := rig.UploadPods(t, tenant.ID())
 	var changes int

@@ -265,11 +265,7 @@ func TestStateOf(t *testing.T) {
 		"a Job that is about to fail": {
 			func(*v1alpha1.Tenant) {},
 			&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
-				condition(
-					batchv1.JobFailureTarget,
-					corev1.ConditionTrue,
-					now,
-				),
+				condition(batchv1.JobFailureTarget, corev1.ConditionTrue, now),
 				condition(batchv1.JobFailed, corev1.ConditionFalse, now),
 			}}},
 			state{maxParallel: 4, ready: 7, exists: true, grows: true},

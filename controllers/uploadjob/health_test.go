@@ -259,8 +259,7 @@ func TestSetCondition(t *testing.T) {
 			tc.health.setCondition(tenant, now)
 			got := ""
 			if condition := apimeta.FindStatusCondition(
-				tenant.Status.Conditions,
-				v1alpha1.ConditionUploadsHealthy,
+				tenant.Status.Conditions, v1alpha1.ConditionUploadsHealthy,
 			); condition != nil {
 				got = string(condition.Status) + " " + condition.Reason
 				if strings.Contains(condition.Message, "\n") {

@@ -23,8 +23,7 @@ func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
 	rig := controllertest.New(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Uploads}}
 	patch := client.RawPatch(
-		types.MergePatchType,
-		[]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`),
+		types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`),
 	)
 	if err := rig.Client.Patch(t.Context(), ns, patch); err != nil {
 		t.Fatal(err)
@@ -108,8 +107,7 @@ func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 		t.Errorf("failure policy (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(
-		tenantOfJob(t.Context(), job)[0].NamespacedName,
-		client.ObjectKeyFromObject(tenant),
+		tenantOfJob(t.Context(), job)[0].NamespacedName, client.ObjectKeyFromObject(tenant),
 	); diff != "" {
 		t.Errorf("the Job's tenant (-got +want):\n%s", diff)
 	}

@@ -125,9 +125,7 @@ func TestTemplatedJobIsTaken(t *testing.T) {
 	reconciler := newReconciler(rig, 0)
 	reconciler.PodTemplate = podTemplate
 	if err := rig.Client.Create(
-		t.Context(),
-		reconciler.newJob(rig.Tenant(t, "support"), 1),
-		client.DryRunAll,
+		t.Context(), reconciler.newJob(rig.Tenant(t, "support"), 1), client.DryRunAll,
 	); err != nil {
 		t.Error(err)
 	}

@@ -319,11 +319,7 @@ func TestTogether(t *testing.T) {
 	all.Wait()
 	if gate.InUse() != 0 || gate.strangers != 0 || len(gate.held) != 0 || gate.slow.Len() != 0 {
 		t.Errorf(
-			"in the end: %d taken, %d strangers, %v, %d slow",
-			gate.taken,
-			gate.strangers,
-			gate.held,
-			gate.slow.Len(),
+			"in the end: %d taken, %d strangers, %v, %d slow", gate.taken, gate.strangers, gate.held, gate.slow.Len(),
 		)
 	}
 }

@@ -127,12 +127,8 @@ func (a *API) permit(v *visit) *problem.Problem {
 		return nil
 	}
 	return problem.New(
-		problem.Forbidden,
-		"this is for the role "+strings.Join(roles, " or "),
-	).WithHeader(
-		challengeHeader,
-		challenge+`, error="insufficient_scope"`,
-	)
+		problem.Forbidden, "this is for the role "+strings.Join(roles, " or "),
+	).WithHeader(challengeHeader, challenge+`, error="insufficient_scope"`)
 }
 
 // throttle counts the requests of each principal. What is public counts for itself.

@@ -141,11 +141,7 @@ func (notReady) Check(string) (*token.Claims, error) { return nil, token.ErrNotR
 func TestNotReady(t *testing.T) {
 	rig := newRig(func(o *api.Options) { o.Tokens = notReady{} })
 	if answer := rig.Do(
-		t,
-		"GET",
-		"/api/things/1",
-		"good",
-		nil,
+		t, "GET", "/api/things/1", "good", nil,
 	); answer.Status != 503 || answer.Code() != "unavailable" ||
 		answer.Header.Get("Retry-After") == "" {
 		t.Errorf("answered %d %s", answer.Status, answer.Body)
@@ -211,8 +207,7 @@ func TestThrottle(t *testing.T) {
 		t.Errorf("statuses (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(
-		[]string{"acme/support api user-1", "acme/support api user-2", "acme/support api user-1"},
-		limiter.asked,
+		[]string{"acme/support api user-1", "acme/support api user-2", "acme/support api user-1"}, limiter.asked,
 	); d != "" {
 		t.Errorf("counted (-want +got):\n%s", d)
 	}
@@ -240,11 +235,7 @@ func TestOverload(t *testing.T) {
 	go func() { first <- rig.Do(t, "GET", "/api/slow", "good", nil) }()
 	<-started
 	if answer := rig.Do(
-		t,
-		"GET",
-		"/api/things/1",
-		"good",
-		nil,
+		t, "GET", "/api/things/1", "good", nil,
 	); answer.Status != 503 || answer.Code() != "unavailable" ||
 		answer.Header.Get("Retry-After") != "1" {
 		t.Errorf("one too many is answered %d %s", answer.Status, answer.Body)

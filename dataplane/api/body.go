@@ -62,8 +62,7 @@ func mediaType(h http.Header) *problem.Problem {
 		return nil
 	}
 	return problem.New(
-		problem.UnsupportedMediaType,
-		"send JSON in UTF-8, uncompressed, with Content-Type: application/json",
+		problem.UnsupportedMediaType, "send JSON in UTF-8, uncompressed, with Content-Type: application/json",
 	)
 }
 
@@ -91,16 +90,14 @@ func checkJSON(body []byte) *problem.Problem {
 		switch depth := decoder.StackDepth(); {
 		case depth > maxDepth:
 			return badBody(
-				printable(string(decoder.StackPointer()), maxDevice),
-				fmt.Sprintf("nested deeper than %d", maxDepth),
+				printable(string(decoder.StackPointer()), maxDevice), fmt.Sprintf("nested deeper than %d", maxDepth),
 			)
 		case depth > 0:
 			continue
 		}
 		if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
 			return badBody(
-				"",
-				fmt.Sprintf("there is more after the end of the JSON, before byte %d", decoder.InputOffset()),
+				"", fmt.Sprintf("there is more after the end of the JSON, before byte %d", decoder.InputOffset()),
 			)
 		}
 		return nil
@@ -130,11 +127,7 @@ func badBody(path, message string) *problem.Problem {
 // marshal writes lists and objects that are nil as empty ones; omitempty is that of encoding/json, which people know.
 func marshal(w io.Writer, v any) error {
 	return json.MarshalWrite(
-		w,
-		v,
-		jsonv1.OmitEmptyWithLegacySemantics(true),
-		jsontext.AllowInvalidUTF8(true),
-		json.Deterministic(true),
+		w, v, jsonv1.OmitEmptyWithLegacySemantics(true), jsontext.AllowInvalidUTF8(true), json.Deterministic(true),
 	)
 }
 

@@ -201,10 +201,7 @@ func TestNothingSentIsQuoted(t *testing.T) {
 		"an unknown name": `{"name":"ab","extra":"` + canary + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if answer := post(
-				newRig(),
-				body,
-			); answer.Status != 400 || strings.Contains(string(answer.Body), canary) ||
+			if answer := post(newRig(), body); answer.Status != 400 || strings.Contains(string(answer.Body), canary) ||
 				strings.Contains(fmt.Sprint(answer.Header), canary) {
 				t.Errorf("answered %d %v %s", answer.Status, answer.Header, answer.Body)
 			}
@@ -218,10 +215,7 @@ func TestAnswerShape(t *testing.T) {
 	var got map[string]any
 	answer.JSON(t, &got)
 	want := map[string]any{"id": "1", "thing": map[string]any{"name": "<ab>"}, "tags": []any{}}
-	if d := cmp.Diff(
-		want,
-		got,
-	); d != "" || answer.Header.Get("Location") != "/api/things/1" ||
+	if d := cmp.Diff(want, got); d != "" || answer.Header.Get("Location") != "/api/things/1" ||
 		answer.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%v (-want +got):\n%s", answer.Header, d)
 	}
@@ -291,11 +285,7 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	var p problem.Problem
-	if _ = json.NewDecoder(
-		resp.Body,
-	).Decode(
-		&p,
-	); resp.StatusCode != http.StatusBadRequest ||
+	if _ = json.NewDecoder(resp.Body).Decode(&p); resp.StatusCode != http.StatusBadRequest ||
 		p.Code != problem.Validation {
 		t.Errorf("answered %s %+v", resp.Status, p)
 	}

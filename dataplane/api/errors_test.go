@@ -73,8 +73,7 @@ func TestErrors(t *testing.T) {
 			t.Run(name+", "+string(mode), func(t *testing.T) {
 				var log bytes.Buffer
 				rig := failing(
-					tc.err,
-					func(o *api.Options) { o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, nil)) },
+					tc.err, func(o *api.Options) { o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, nil)) },
 				)
 				answer := rig.Do(t, "GET", "/api/fail", "good", nil)
 				var p problem.Problem
@@ -82,16 +81,10 @@ func TestErrors(t *testing.T) {
 				if answer.Status != tc.wantStatus || string(p.Code) != tc.wantCode || p.Status != tc.wantStatus ||
 					answer.Header.Get("Retry-After") != tc.wantRetryAfter {
 					t.Errorf(
-						"answered %d, Retry-After %q: %s",
-						answer.Status,
-						answer.Header.Get("Retry-After"),
-						answer.Body,
+						"answered %d, Retry-After %q: %s", answer.Status, answer.Header.Get("Retry-After"), answer.Body,
 					)
 				}
-				if told := strings.Contains(
-					string(answer.Body),
-					"canary",
-				); told != (mode == api.Development) ||
+				if told := strings.Contains(string(answer.Body), "canary"); told != (mode == api.Development) ||
 					told != (p.Debug != "") {
 					t.Errorf("the cause is told: %v: %s", told, answer.Body)
 				}
@@ -135,9 +128,7 @@ const tryPath, tryBody = "/t/acme/support/api/try", `{"name":"ab"}`
 func tryIt(t *testing.T, url string) apitest.Answer {
 	t.Helper()
 	resp, err := http.Post(
-		url+tryPath,
-		"application/json",
-		strings.NewReader(tryBody),
+		url+tryPath, "application/json", strings.NewReader(tryBody),
 	) //nolint:gosec // a test's own server
 	if err != nil {
 		t.Fatal(err)
@@ -182,10 +173,7 @@ func (s slowly) Read([]byte) (int, error) { <-s.end; return 0, errors.New("the t
 func TestSlowBody(t *testing.T) {
 	srv := serving(t, newRig(func(o *api.Options) { o.BodyTimeout = 50 * time.Millisecond }))
 	req, err := http.NewRequestWithContext(
-		t.Context(),
-		http.MethodPost,
-		srv.URL+"/t/acme/support/api/auth/things",
-		slowly{t.Context().Done()},
+		t.Context(), http.MethodPost, srv.URL+"/t/acme/support/api/auth/things", slowly{t.Context().Done()},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -211,8 +199,7 @@ func TestPanic(t *testing.T) {
 		answer := tryIt(t, srv.URL)
 		var p problem.Problem
 		if answer.JSON(
-			t,
-			&p,
+			t, &p,
 		); answer.Status != 500 || p.Code != problem.Internal || p.RequestID != answer.Header.Get("X-Request-Id") ||
 			strings.Contains(string(answer.Body), "canary") {
 			t.Errorf("answered %d %s", answer.Status, answer.Body)

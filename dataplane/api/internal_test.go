@@ -77,8 +77,7 @@ func TestFromHuma(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := fromHuma(tc.status, "validation failed", tc.errs)
 			if d := cmp.Diff(
-				tc.fields,
-				p.Fields,
+				tc.fields, p.Fields,
 			); d != "" || p.Code != tc.want || p.Status != problem.Of(tc.want).Status ||
 				strings.Contains(p.Detail, "canary") {
 				t.Errorf("%+v (-want +got):\n%s", p, d)

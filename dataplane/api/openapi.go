@@ -96,9 +96,7 @@ func codes() []any {
 func addTag(doc *huma.OpenAPI, op *huma.Operation) {
 	for _, name := range op.Tags {
 		i, found := slices.BinarySearchFunc(
-			doc.Tags,
-			name,
-			func(t *huma.Tag, name string) int { return strings.Compare(t.Name, name) },
+			doc.Tags, name, func(t *huma.Tag, name string) int { return strings.Compare(t.Name, name) },
 		)
 		if !found {
 			doc.Tags = slices.Insert(doc.Tags, i, &huma.Tag{Name: name})

@@ -191,9 +191,7 @@ func TestRegisterRefuses(t *testing.T) {
 			op := whole
 			change(&op)
 			api.Register(
-				newRig().API,
-				op,
-				func(context.Context, *struct{}) (*struct{}, error) { return nil, nil },
+				newRig().API, op, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil },
 			) //nolint:nilnil // 204
 		})
 	}

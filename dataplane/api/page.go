@@ -127,8 +127,7 @@ func (a *API) operationsOf(tag string) []operationView {
 		}
 	}
 	slices.SortFunc(
-		all,
-		func(x, y operationView) int { return strings.Compare(x.Path+" "+x.Method, y.Path+" "+y.Method) },
+		all, func(x, y operationView) int { return strings.Compare(x.Path+" "+x.Method, y.Path+" "+y.Method) },
 	)
 	return all
 }

@@ -96,9 +96,7 @@ func TestHandle(t *testing.T) {
 	} {
 		req := request("GET", "/")
 		req.URL.Path = path
-		if answer := rig.Send(
-			req,
-		); want != "" && string(answer.Body) != want || want == "" && answer.Status != 404 ||
+		if answer := rig.Send(req); want != "" && string(answer.Body) != want || want == "" && answer.Status != 404 ||
 			answer.Header.Get("Cache-Control") != "" && want != "" {
 			t.Errorf("%s: %d %v %s", path, answer.Status, answer.Header, answer.Body)
 		}
@@ -173,9 +171,7 @@ func TestOrigins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer := originRig().Send(request(tc.method, tc.path, append(tc.headers, "Origin: "+tc.origin)...))
-			if got := answer.Header.Get(
-				"Access-Control-Allow-Origin",
-			); got != tc.want ||
+			if got := answer.Header.Get("Access-Control-Allow-Origin"); got != tc.want ||
 				answer.Header.Get("Access-Control-Allow-Credentials") != "" {
 				t.Errorf("allows %q, want %q: %d %v", got, tc.want, answer.Status, answer.Header)
 			}

@@ -70,9 +70,7 @@ func TestProductionHasNoTrace(t *testing.T) {
 	nowhere := rig.Do(t, "GET", "/api/made/up", "sesame", nil)
 	same := func(a apitest.Answer) string {
 		return fmt.Sprint(
-			a.Status,
-			strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID"),
-			len(a.Header),
+			a.Status, strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID"), len(a.Header),
 		)
 	}
 	if same(there) != same(nowhere) {

@@ -271,15 +271,9 @@ func TestKilledPod(t *testing.T) {
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
 	var orphaned, others int
-	if err := conn.QueryRow(
-		t.Context(),
-		`SELECT count(*) FILTER (WHERE pod = 'killed' AND end_reason = 'orphaned'),
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE pod = 'killed' AND end_reason = 'orphaned'),
 			count(*) FILTER (WHERE pod <> 'killed' AND ended_at IS NOT NULL)
-		FROM stream_sessions`,
-	).Scan(
-		&orphaned,
-		&others,
-	); err != nil {
+		FROM stream_sessions`).Scan(&orphaned, &others); err != nil {
 		t.Fatal(err)
 	}
 	if sum := one.Stats().SessionsCleanedUp + two.Stats().SessionsCleanedUp; orphaned != 300 || others != 0 ||
@@ -304,10 +298,7 @@ func TestStatsJSON(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	j.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))
 	var got map[string]any
-	if err := json.Unmarshal(
-		recorder.Body.Bytes(),
-		&got,
-	); err != nil ||
+	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil ||
 		recorder.Header().Get("Content-Type") != "application/json" {
 		t.Fatal(err, recorder.Header())
 	}

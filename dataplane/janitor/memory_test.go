@@ -86,9 +86,7 @@ func TestWarmUp(t *testing.T) {
 			t.Errorf("it grew: %v", found)
 		}
 	}
-	if memoryUsage := memory.usage(
-		0,
-	); memoryUsage.BaselineHeapBytes != 900<<20 ||
+	if memoryUsage := memory.usage(0); memoryUsage.BaselineHeapBytes != 900<<20 ||
 		memoryUsage.BaselineGoroutines != 9000 {
 		t.Errorf("the baseline is %+v", memoryUsage)
 	}

@@ -60,9 +60,7 @@ func (j *Janitor) Profile() http.Handler {
 		w.Header().Set(
 			"Content-Disposition",
 			fmt.Sprintf(
-				`attachment; filename="heap-%d-%s.pb.gz"`,
-				profile.number,
-				profile.at.UTC().Format("20060102T150405Z"),
+				`attachment; filename="heap-%d-%s.pb.gz"`, profile.number, profile.at.UTC().Format("20060102T150405Z"),
 			),
 		)
 		_, _ = w.Write(profile.data) // the peer may have gone

@@ -110,12 +110,10 @@ func newMetrics(reg prometheus.Registerer, j *Janitor) *metrics {
 	}, []string{"what"})
 	m := &metrics{
 		sessions: counter(
-			"sessions_total",
-			"Rows of stream sessions that were ended because nobody had the stream any more.",
+			"sessions_total", "Rows of stream sessions that were ended because nobody had the stream any more.",
 		),
 		connections: counter(
-			"orphaned_connections_total",
-			"Streams of this pod that a cleanup cut off because their rows had ended.",
+			"orphaned_connections_total", "Streams of this pod that a cleanup cut off because their rows had ended.",
 		),
 		succeeded: runs.WithLabelValues("success"),
 		failed:    runs.WithLabelValues("failure"),

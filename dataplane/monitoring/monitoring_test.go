@@ -57,10 +57,7 @@ func TestStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			recorder := get(New(50*time.Millisecond, tc.sections...), "GET", "/api/monitoring/status", "")
 			var got map[string]any
-			if err := json.Unmarshal(
-				recorder.Body.Bytes(),
-				&got,
-			); err != nil || recorder.Code != 200 ||
+			if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || recorder.Code != 200 ||
 				recorder.Header().Get("Cache-Control") != "no-store" {
 				t.Fatalf("answered %d %v: %v: %s", recorder.Code, recorder.Header(), err, recorder.Body)
 			}
@@ -80,18 +77,11 @@ func TestOneAtATime(t *testing.T) {
 	var asked atomic.Int32
 	finish := make(chan struct{})
 	handler := New(
-		10*time.Millisecond,
-		NewSection("deaf", func(context.Context) any { asked.Add(1); <-finish; return "done" }),
+		10*time.Millisecond, NewSection("deaf", func(context.Context) any { asked.Add(1); <-finish; return "done" }),
 	)
 	for range 5 {
-		if recorder := get(
-			handler,
-			"GET",
-			"/api/monitoring/status",
-			"",
-		); !strings.Contains(
-			recorder.Body.String(),
-			`"error"`,
+		if recorder := get(handler, "GET", "/api/monitoring/status", ""); !strings.Contains(
+			recorder.Body.String(), `"error"`,
 		) {
 			t.Errorf("answered %s", recorder.Body)
 		}
@@ -117,12 +107,7 @@ func TestPaths(t *testing.T) {
 		"not JSON":       {"GET", "/api/monitoring/status", 500},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if recorder := get(
-				handler,
-				tc.method,
-				tc.path,
-				"",
-			); recorder.Code != tc.want ||
+			if recorder := get(handler, tc.method, tc.path, ""); recorder.Code != tc.want ||
 				recorder.Header().Get("Content-Type") != "application/problem+json" ||
 				(tc.want == 405) != (recorder.Header().Get("Allow") == "GET, HEAD") {
 				t.Errorf("answered %d %v %s", recorder.Code, recorder.Header(), recorder.Body)
@@ -208,8 +193,7 @@ func TestRotation(t *testing.T) {
 	}
 	write(t, replacement, first+" ") // of the same size and time
 	if err := errors.Join(
-		os.Chtimes(replacement, info.ModTime(), info.ModTime()),
-		os.Rename(replacement, path),
+		os.Chtimes(replacement, info.ModTime(), info.ModTime()), os.Rename(replacement, path),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -221,10 +205,7 @@ func TestRotation(t *testing.T) {
 	write(t, path, first)
 	check("after it is back", 200, 401)
 	text := log.String()
-	if lines := strings.Count(
-		text,
-		"\n",
-	); lines != 1 || strings.Contains(text, first) ||
+	if lines := strings.Count(text, "\n"); lines != 1 || strings.Contains(text, first) ||
 		strings.Contains(text, second) {
 		t.Errorf("the log has %d lines: %s", lines, text)
 	}
@@ -279,10 +260,7 @@ func TestShortToken(t *testing.T) {
 	}
 	for range 3 {
 		if recorder := get(
-			public,
-			"GET",
-			"/api/monitoring/status",
-			"Bearer "+short,
+			public, "GET", "/api/monitoring/status", "Bearer "+short,
 		); recorder.Code != http.StatusNotFound {
 			t.Errorf("a short token: %d, want 404", recorder.Code)
 		}

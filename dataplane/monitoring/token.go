@@ -96,9 +96,7 @@ func (f *tokenFile) read(info os.FileInfo) {
 		err = fmt.Errorf("the token is longer than %d bytes; make a shorter one", maxToken)
 	case len(token) < minToken:
 		err = fmt.Errorf(
-			"the token has %d bytes and needs at least %d; make a longer one at random",
-			len(token),
-			minToken,
+			"the token has %d bytes and needs at least %d; make a longer one at random", len(token), minToken,
 		)
 	}
 	if err != nil {

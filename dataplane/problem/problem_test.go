@@ -119,34 +119,21 @@ func TestProblemsDoNotChange(t *testing.T) {
 	shared := problem.WithField("a", "1").WithHeader("A", "1")
 	for range 2 { // the second time would see what the first left in shared memory
 		q := shared.WithField(
-			"b",
-			"2",
-		).WithHeader(
-			"A",
-			"2",
-		).WithStatus(
-			405,
-		).WithRetryAfter(
-			time.Second,
-		).WithCause(
-			cause,
-		)
+			"b", "2",
+		).WithHeader("A", "2").WithStatus(405).WithRetryAfter(time.Second).WithCause(cause)
 		if len(q.Fields) != 2 || len(q.Header["A"]) != 2 || q.Status != 405 || !errors.Is(q, cause) {
 			t.Errorf("the other one is %+v", q)
 		}
 		q.Write(httptest.NewRecorder(), "first")
 	}
 	if d := cmp.Diff(
-		New(NotFound, "no such webhook"),
-		problem,
+		New(NotFound, "no such webhook"), problem,
 	); d != "" || len(shared.Fields) != 1 || len(shared.Header["A"]) != 1 ||
 		shared.RequestID != "" {
 		t.Errorf("it has changed: %+v, %s", shared, d)
 	}
 	var as *Problem
-	if err := error(
-		problem.WithCause(cause),
-	); !errors.As(err, &as) ||
+	if err := error(problem.WithCause(cause)); !errors.As(err, &as) ||
 		err.Error() != "not_found: no such webhook: cause" {
 		t.Errorf("as an error it says %q", err)
 	}

@@ -60,9 +60,7 @@ func TestTable(t *testing.T) {
 	order := []Code{}
 	for _, r := range Table() {
 		got[r.Code], order = r.Statuses(), append(order, r.Code)
-		if address, err := url.Parse(
-			r.Type(),
-		); err != nil || !address.IsAbs() ||
+		if address, err := url.Parse(r.Type()); err != nil || !address.IsAbs() ||
 			!strings.HasSuffix(address.Path, "/"+string(r.Code)) {
 			t.Errorf("%s: the type %s is not a URI of its own", r.Code, r.Type())
 		}

@@ -132,12 +132,7 @@ func TestOneQuestionAtATime(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 300 {
 		all.Go(func() {
-			if decision := pod.Take(
-				t.Context(),
-				acme,
-				API,
-				[]string{"one", "two", "three"}[i%3],
-			); decision.Allowed &&
+			if decision := pod.Take(t.Context(), acme, API, []string{"one", "two", "three"}[i%3]); decision.Allowed &&
 				!decision.Fallback {
 				allowed.Add(1)
 			}

@@ -172,12 +172,7 @@ func TestEveryLimitIsCounted(t *testing.T) {
 		names = append(names, name.Network())
 	}
 	for _, name := range names {
-		if decision := pod.Take(
-			t.Context(),
-			acme,
-			name,
-			"k",
-		); !decision.Allowed ||
+		if decision := pod.Take(t.Context(), acme, name, "k"); !decision.Allowed ||
 			pod.outcomes(t, name)[outcomeAllowed] != 1 {
 			t.Errorf("%s: %+v, %v", name, decision, pod.outcomes(t, name))
 		}

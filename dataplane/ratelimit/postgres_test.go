@@ -92,12 +92,7 @@ func TestKeysAreHashed(t *testing.T) {
 		{acme, Verify, "bob@example.com"},
 		{globex, Verify, "ann@example.com"},
 	} {
-		if decision := pod.Take(
-			t.Context(),
-			try.t,
-			try.name,
-			try.key,
-		); !decision.Allowed ||
+		if decision := pod.Take(t.Context(), try.t, try.name, try.key); !decision.Allowed ||
 			decision.Remaining != decision.Limit.Requests-1 {
 			t.Errorf("%s %s %s: %+v, want the first try of its own", try.t.ID, try.name, try.key, decision)
 		}
@@ -192,12 +187,7 @@ func TestDatabaseAway(t *testing.T) {
 	pg.Start(t)
 	pod.clock.advance(alone)
 	// The crash has emptied the table, which is unlogged.
-	if decision := pod.Take(
-		t.Context(),
-		acme,
-		Login,
-		"k",
-	); !decision.Allowed || decision.Fallback ||
+	if decision := pod.Take(t.Context(), acme, Login, "k"); !decision.Allowed || decision.Fallback ||
 		decision.Remaining != 2 {
 		t.Errorf("%+v, want the database's leave", decision)
 	}

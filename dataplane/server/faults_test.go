@@ -159,10 +159,7 @@ func TestReadinessIsBounded(t *testing.T) {
 	}
 	srv := httptest.NewServer(probes(options, new(atomic.Bool)))
 	defer srv.Close()
-	if code, body := get(
-		t,
-		srv.URL+"/readyz",
-	); code != http.StatusServiceUnavailable ||
+	if code, body := get(t, srv.URL+"/readyz"); code != http.StatusServiceUnavailable ||
 		!strings.Contains(body, "deadline") {
 		t.Errorf("answered %d %q", code, body)
 	}

@@ -137,10 +137,7 @@ func TestFullOfPeers(t *testing.T) {
 			}
 			if err := <-third; err != nil || time.Since(start) < tc.after {
 				t.Errorf(
-					"a third peer: %v after %s, want an answer, and not before %s",
-					err,
-					time.Since(start),
-					tc.after,
+					"a third peer: %v after %s, want an answer, and not before %s", err, time.Since(start), tc.after,
 				)
 			}
 		})

@@ -104,15 +104,10 @@ func newSecured(t *testing.T, change ...func(*Options)) *secured {
 	t.Helper()
 	s := &secured{dir: t.TempDir(), log: &journal{}}
 	s.Options = testOptions(
-		t,
-		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }),
+		t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }),
 	)
-	s.TLSCertFile, s.TLSKeyFile, s.recheck = filepath.Join(
-		s.dir,
-		"tls.crt",
-	), filepath.Join(
-		s.dir,
-		"tls.key",
+	s.TLSCertFile, s.TLSKeyFile, s.recheck = filepath.Join(s.dir, "tls.crt"), filepath.Join(
+		s.dir, "tls.key",
 	), 10*time.Millisecond
 	s.Log = slog.New(slog.NewTextHandler(s.log, nil))
 	for _, f := range change {
@@ -241,9 +236,7 @@ func TestTLSTroubleIsToldOnce(t *testing.T) {
 			told = certificates.check(told)
 		}
 		writeFile(t, secured.TLSCertFile, good)
-		if told = certificates.check(
-			told,
-		); told != "" || secured.log.count("cannot be used") != round+1 ||
+		if told = certificates.check(told); told != "" || secured.log.count("cannot be used") != round+1 ||
 			secured.log.count("is in force") != 0 {
 			t.Errorf("round %d: told %q, the log: %s", round, told, secured.log.b.String())
 		}

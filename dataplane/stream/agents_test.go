@@ -72,12 +72,7 @@ func TestAgentsAnswers(t *testing.T) {
 				t.Error(err)
 			}
 			<-done
-			if n, m := value(
-				t,
-				rig.h.m.dials[tc.want],
-			)-before, rig.refused(
-				reasonAgent,
-			)-refused; n != 1 ||
+			if n, m := value(t, rig.h.m.dials[tc.want])-before, rig.refused(reasonAgent)-refused; n != 1 ||
 				m != 1 {
 				t.Errorf("%v dials are counted as %s, %v refusals", n, tc.want, m)
 			}

@@ -28,9 +28,7 @@ func TestEndedFromOutside(t *testing.T) {
 		}
 		defer func() { _ = conn.Close(t.Context()) }()
 		_, err = conn.Exec(
-			t.Context(),
-			`UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`,
-			id,
+			t.Context(), `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, id,
 		)
 		return err
 	}
@@ -66,12 +64,7 @@ func TestEndedFromOutside(t *testing.T) {
 			if diff := cmp.Diff([]row{{Reason: string(reason), Ended: true}}, rig.rows(callSID)); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
-			if streamSession := rig.counted(
-				db,
-				callSID,
-				3,
-				1,
-			); streamSession.ToAgent.Bytes == 0 ||
+			if streamSession := rig.counted(db, callSID, 3, 1); streamSession.ToAgent.Bytes == 0 ||
 				streamSession.ToExotel.Bytes == 0 {
 				t.Errorf("its bytes are not in the row: %+v", streamSession)
 			}

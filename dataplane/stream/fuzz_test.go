@@ -38,9 +38,7 @@ func FuzzRoute(f *testing.F) {
 		if to.token != "" {
 			back += "/" + to.token
 		}
-		if _, taken := parsePath(
-			strings.Split(rest, "/"),
-		); taken &&
+		if _, taken := parsePath(strings.Split(rest, "/")); taken &&
 			(back != rest || to.pattern != PathPrefix+"{namespace}/{tenant}"+patternEnd(to)) {
 			t.Errorf("%q was read as %+v", path, to)
 		}

@@ -42,7 +42,6 @@ func checkHandshake(r *http.Request) error {
 
 func speaks(versions string) bool {
 	return slices.ContainsFunc(
-		strings.Split(versions, ","),
-		func(v string) bool { return strings.TrimSpace(v) == version },
+		strings.Split(versions, ","), func(v string) bool { return strings.TrimSpace(v) == version },
 	)
 }

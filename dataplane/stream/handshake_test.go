@@ -139,9 +139,7 @@ func TestPipelined(t *testing.T) {
 		t.Error("the connection was taken")
 	}
 	rig.nothingLeft()
-	if rows := rig.rows(
-		"",
-	); len(rows) != 1 || rows[0].Reason != reason.StreamFailed ||
+	if rows := rig.rows(""); len(rows) != 1 || rows[0].Reason != reason.StreamFailed ||
 		rig.refused(reasonHandshake) != 1 {
 		t.Errorf("the session: %+v", rows)
 	}
@@ -170,12 +168,7 @@ func TestClientGoes(t *testing.T) {
 		blamed += value(t, rig.h.m.dials[reason])
 	}
 	if len(rig.rows("")) != 0 || rig.refused(reasonGone) != 1 || blamed != 0 {
-		t.Errorf(
-			"sessions %+v, %v counted as gone, %v of the agent",
-			rig.rows(""),
-			rig.refused(reasonGone),
-			blamed,
-		)
+		t.Errorf("sessions %+v, %v counted as gone, %v of the agent", rig.rows(""), rig.refused(reasonGone), blamed)
 	}
 }
 
@@ -242,12 +235,7 @@ func TestNoSecrets(t *testing.T) {
 		said.Write(body)
 	}
 	_ = rig.agents.Close() // an agent that is away, whose URL has a key
-	if resp, err := wstest.Connect(
-		t,
-		rig.address,
-	).Ask(
-		wstest.Request(rig.path) + "\r\n",
-	); err != nil ||
+	if resp, err := wstest.Connect(t, rig.address).Ask(wstest.Request(rig.path) + "\r\n"); err != nil ||
 		isProblem(resp, http.StatusBadGateway) != nil {
 		t.Errorf("answered %+v, %v", resp, err)
 	}

@@ -151,8 +151,7 @@ func (h *Handler) admit(ctx context.Context, g guest) (*registry.Live, error) {
 		return nil, refuse(reasonDraining, busy)
 	case errors.Is(err, registry.ErrTokenUsed):
 		return nil, refuse(
-			reasonUsedToken,
-			problem.New(problem.InvalidSignature, "the stream's secret was not accepted"),
+			reasonUsedToken, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"),
 		)
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {

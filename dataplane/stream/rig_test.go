@@ -194,10 +194,7 @@ func value(t *testing.T, m prometheus.Metric) float64 {
 func (r *rig) get(method, url, body, contentType string) *http.Response {
 	r.t.Helper()
 	req, err := http.NewRequestWithContext(
-		r.t.Context(),
-		method,
-		strings.Replace(url, "ws", "http", 1),
-		strings.NewReader(body),
+		r.t.Context(), method, strings.Replace(url, "ws", "http", 1), strings.NewReader(body),
 	)
 	if err != nil {
 		r.t.Fatal(err)

@@ -81,10 +81,7 @@ func TestSlowQuestions(t *testing.T) {
 			}
 			soon.Holds(rig.t, "another question gets the place of a slow one", func() bool {
 				resp := rig.get(
-					"POST",
-					strings.Replace(rig.url, "acme/support", "initech/it", 1)+"/url",
-					"CallSid=call1",
-					form,
+					"POST", strings.Replace(rig.url, "acme/support", "initech/it", 1)+"/url", "CallSid=call1", form,
 				)
 				return resp.StatusCode == http.StatusUnauthorized // read, and found to have no signature
 			})
@@ -96,9 +93,7 @@ func TestSlowQuestions(t *testing.T) {
 // place.
 func TestSlowQuestionEnds(t *testing.T) {
 	rig := newRig(
-		t,
-		agentsim.Options{},
-		func(o *Options, _ *registry.Options) { o.BodyWithin = 200 * time.Millisecond },
+		t, agentsim.Options{}, func(o *Options, _ *registry.Options) { o.BodyWithin = 200 * time.Millisecond },
 	)
 	address := strings.Split(strings.TrimPrefix(rig.url, "ws://"), "/")[0]
 	resp, err := slowQuestion(t, address, "/audio/exotel/acme/support/url/"+token).Ask("")

@@ -59,12 +59,7 @@ func FuzzOpenToken(f *testing.F) {
 	f.Add(good)
 	f.Add(tokenPrefix)
 	f.Fuzz(func(t *testing.T, token string) {
-		if got, fault := openToken(
-			[]byte("key"),
-			"acme/support",
-			token,
-			now,
-		); fault == "" &&
+		if got, fault := openToken([]byte("key"), "acme/support", token, now); fault == "" &&
 			(token != good && got.callSID != "call1") {
 			t.Errorf("%q opens %+v", token, got)
 		}

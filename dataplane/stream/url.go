@@ -44,11 +44,7 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 	}
 	address := h.base(
 		guest.request.URL,
-	).JoinPath(
-		PathPrefix,
-		to.tenantID,
-		mint(key, to.tenantID, callSID, guest.request.Now),
-	)
+	).JoinPath(PathPrefix, to.tenantID, mint(key, to.tenantID, callSID, guest.request.Now))
 	if rate := r.URL.Query().Get(sampleRate); rate != "" {
 		address.RawQuery = url.Values{sampleRate: {rate}}.Encode()
 	}

@@ -85,8 +85,7 @@ func TestCloseCodes(t *testing.T) {
 				callSID := "close"
 				exotel, agent := rig.begin(callSID)
 				exotel.Send(
-					0x88,
-					string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload,
+					0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload,
 				) //nolint:gosec // all fit
 				want := closed{1000, "call_ended"}
 				wantSelf := code

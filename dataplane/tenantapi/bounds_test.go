@@ -104,10 +104,7 @@ func TestExtremesAreNoFaults(t *testing.T) {
 		}
 	}
 	if answer := rig.ask(
-		"GET",
-		"/api/audit?cursor=MHw5MjIzMzcyMDM2ODU0Nzc1ODA3",
-		bearer(acme, "admin"),
-		"",
+		"GET", "/api/audit?cursor=MHw5MjIzMzcyMDM2ODU0Nzc1ODA3", bearer(acme, "admin"), "",
 	); answer.Status != 200 {
 		t.Errorf("the greatest id: %d %s", answer.Status, answer.Body)
 	}

@@ -16,8 +16,7 @@ func TestCalls(t *testing.T) {
 		rig.insertCall(t, acme, fmt.Sprintf("c%d", n), ago(time.Duration(n)*time.Hour))
 	}
 	rig.db.Exec(
-		t,
-		`UPDATE calls SET state = 7, direction = 'outbound-api', from_number = 'sip:a b' WHERE call_sid = 'c2'`,
+		t, `UPDATE calls SET state = 7, direction = 'outbound-api', from_number = 'sip:a b' WHERE call_sid = 'c2'`,
 	)
 	for query, want := range map[string][]string{
 		"":                                   {"c0", "c1", "c2", "c3"},
@@ -54,10 +53,7 @@ func TestCall(t *testing.T) {
 	rig := newRig(t)
 	rig.insertCall(t, acme, "c0", ago(time.Hour))
 	rig.db.Exec(
-		t,
-		`UPDATE calls SET recording_ids = ARRAY[$1, $2] WHERE call_sid = 'c0'`,
-		recordingID(1),
-		recordingID(2),
+		t, `UPDATE calls SET recording_ids = ARRAY[$1, $2] WHERE call_sid = 'c0'`, recordingID(1), recordingID(2),
 	)
 	rig.db.Exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, status, duration_seconds, recording_url)
 		VALUES ($1, 'c0', 's0', 'completed', 9, 'https://secret.example/?signature=topsecret')`, acme)
@@ -131,12 +127,7 @@ func TestCall(t *testing.T) {
 		got["recordings"]}); diff != "" {
 		t.Errorf("a call with nothing has empty lists (-want +got):\n%s", diff)
 	}
-	if answer := rig.ask(
-		"GET",
-		"/api/calls/nobody",
-		bearer(acme, "viewer"),
-		"",
-	); answer.Status != 404 ||
+	if answer := rig.ask("GET", "/api/calls/nobody", bearer(acme, "viewer"), ""); answer.Status != 404 ||
 		answer.Code() != "not_found" {
 		t.Errorf("a call that is not there: %d %s", answer.Status, answer.Body)
 	}
@@ -186,12 +177,7 @@ func TestRecordings(t *testing.T) {
 		got["sha256"] != "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" {
 		t.Errorf("a failed recording: %v", got)
 	}
-	if answer := rig.ask(
-		"GET",
-		"/api/recordings/"+recordingID(9),
-		bearer(acme, "viewer"),
-		"",
-	); answer.Status != 404 ||
+	if answer := rig.ask("GET", "/api/recordings/"+recordingID(9), bearer(acme, "viewer"), ""); answer.Status != 404 ||
 		answer.Code() != "not_found" {
 		t.Errorf("a recording that is not there: %d %s", answer.Status, answer.Body)
 	}

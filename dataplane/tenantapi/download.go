@@ -77,8 +77,7 @@ func downloadable(t *tenantconfig.Tenant, r *store.Recording) error {
 		return conflict("the tenant's store is not known to this service: ask the platform")
 	case r.Bucket != t.Storage.Bucket:
 		return conflict(
-			"the recording lies in the bucket %q, which the tenant uses no more: ask the platform for it",
-			r.Bucket,
+			"the recording lies in the bucket %q, which the tenant uses no more: ask the platform for it", r.Bucket,
 		)
 	case t.Storage.NoLinks:
 		return conflict("a link to the tenant's store would use plain http, which the platform does not allow: " +

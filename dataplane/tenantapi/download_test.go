@@ -68,18 +68,13 @@ func TestDownload(t *testing.T) {
 			resp.Header.Get("Content-Disposition") != "attachment; filename=c1-01.mp3" {
 			t.Errorf("%s: %d %q %v", role, resp.StatusCode, body, resp.Header)
 		}
-		if want := now.Add(
-			5 * time.Minute,
-		); !got.ExpiresAt.Equal(want) ||
+		if want := now.Add(5 * time.Minute); !got.ExpiresAt.Equal(want) ||
 			!strings.Contains(got.URL, "X-Amz-Expires=300") {
 			t.Errorf("%s: good until %s by %s, want %s", role, got.ExpiresAt, got.URL, want)
 		}
 	}
 	if answer := rig.ask(
-		"GET",
-		"/api/recordings/"+recordingID(1)+"/download",
-		bearer(acme, "viewer"),
-		"",
+		"GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "viewer"), "",
 	); answer.Status != 403 ||
 		answer.Code() != "forbidden" {
 		t.Errorf("a viewer: %d %s", answer.Status, answer.Body)
@@ -136,10 +131,7 @@ func TestDownloadRefused(t *testing.T) {
 	rig.db.Exec(t, `DELETE FROM recording_history`)
 	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
 	if answer := rig.ask(
-		"GET",
-		"/api/recordings/"+recordingID(2)+"/download",
-		bearer(acme, "admin"),
-		"",
+		"GET", "/api/recordings/"+recordingID(2)+"/download", bearer(acme, "admin"), "",
 	); answer.Status != 404 ||
 		answer.Code() != "not_found" {
 		t.Errorf("one that is not there: %d %s", answer.Status, answer.Body)
@@ -153,10 +145,7 @@ func TestDownloadRefused(t *testing.T) {
 	}
 	rig.Know(rig.Tenant) // without a store
 	if answer := rig.ask(
-		"GET",
-		"/api/recordings/"+recordingID(1)+"/download",
-		bearer(acme, "admin"),
-		"",
+		"GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "",
 	); answer.Status != 409 ||
 		!strings.Contains(string(answer.Body), "ask the platform") {
 		t.Errorf("without a store: %d %s", answer.Status, answer.Body)
@@ -179,9 +168,7 @@ func TestNoLinkToAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if body, _ := io.ReadAll(
-		resp.Body,
-	); resp.StatusCode != http.StatusForbidden ||
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden ||
 		strings.Contains(string(body), "globex's") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
@@ -202,11 +189,7 @@ func TestCapture(t *testing.T) {
 			($1, $2, gen_random_uuid(), 'c1', 'pod', $3, $4, 'acme/support/c1-capture-s1.wav', 4,
 				CASE WHEN $3 = 'failed' THEN 'PodLost' ELSE '' END, $5,
 				CASE WHEN $3 <> 'recording' THEN now() END)`,
-			acme,
-			recordingID(n),
-			state,
-			bucket,
-			ago(time.Duration(n)*time.Hour),
+			acme, recordingID(n), state, bucket, ago(time.Duration(n)*time.Hour),
 		)
 	}
 	rig.insertRecording(t, acme, recordingID(7), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(9*time.Hour))
@@ -234,10 +217,7 @@ func TestCapture(t *testing.T) {
 	}
 	for n, detail := range map[int]string{1: "not uploaded yet", 2: "could not be uploaded"} {
 		if answer := rig.ask(
-			"GET",
-			"/api/recordings/"+recordingID(n)+"/download",
-			bearer(acme, "admin"),
-			"",
+			"GET", "/api/recordings/"+recordingID(n)+"/download", bearer(acme, "admin"), "",
 		); answer.Status != 409 ||
 			!strings.Contains(string(answer.Body), detail) {
 			t.Errorf("%d: %d %s", n, answer.Status, answer.Body)

@@ -18,19 +18,10 @@ func (r *rig) fill(t *testing.T, tenant, word, recording string) {
 	t.Helper()
 	r.insertCall(t, tenant, word, ago(time.Hour))
 	r.db.Exec(
-		t,
-		`UPDATE calls SET custom_field = $2, recording_ids = ARRAY[$3] WHERE tenant = $1`,
-		tenant,
-		word,
-		recording,
+		t, `UPDATE calls SET custom_field = $2, recording_ids = ARRAY[$3] WHERE tenant = $1`, tenant, word, recording,
 	)
-	r.db.Exec(
-		t,
-		`INSERT INTO call_streams (tenant, call_sid, stream_sid, error)
-			VALUES ($1, 'shared', $2, $2), ($1, $2, $2, $2)`,
-		tenant,
-		word,
-	)
+	r.db.Exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, error)
+			VALUES ($1, 'shared', $2, $2), ($1, $2, $2, $2)`, tenant, word)
 	r.insertCall(t, tenant, "shared", ago(time.Hour)) // a call of this id is in both
 	r.insertRecording(t, tenant, recording, word, "uploaded", "bucket", tenant+"/"+word, ago(time.Hour))
 	r.insertRecording(t, tenant, recordingID(7), "shared", "pending", "", "", ago(time.Hour)) // and a recording
@@ -100,12 +91,7 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 		}
 		// A tenant that the request names in addition to the token's only makes it refused.
 		named := strings.Replace(c.path, "/api/", "/t/"+globex+"/api/", 1)
-		if answer := rig.ask(
-			c.method,
-			named,
-			bearer(acme, "admin"),
-			c.body,
-		); answer.Status != 401 ||
+		if answer := rig.ask(c.method, named, bearer(acme, "admin"), c.body); answer.Status != 401 ||
 			answer.Code() != "invalid_token" {
 			t.Errorf("%s of the other by path: %d %s", id, answer.Status, answer.Body)
 		}
@@ -129,9 +115,7 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 	}
 	var call map[string]any
 	rig.get(t, "/api/calls/shared", bearer(acme, "viewer"), &call)
-	if text, _ := json.Marshal(
-		call,
-	); strings.Contains(string(text), "globex-word") ||
+	if text, _ := json.Marshal(call); strings.Contains(string(text), "globex-word") ||
 		!strings.Contains(string(text), "acme-word") {
 		t.Errorf("a call whose id both have: %s", text)
 	}
@@ -176,12 +160,7 @@ func TestRoles(t *testing.T) {
 				t.Errorf("%s %s as %s: %d %s", tc.method, tc.path, role, answer.Status, answer.Body)
 			}
 		}
-		if answer := rig.ask(
-			tc.method,
-			tc.path,
-			"nobody",
-			tc.body,
-		); answer.Status != 401 ||
+		if answer := rig.ask(tc.method, tc.path, "nobody", tc.body); answer.Status != 401 ||
 			answer.Code() != "invalid_token" {
 			t.Errorf("%s %s as nobody: %d %s", tc.method, tc.path, answer.Status, answer.Body)
 		}

@@ -126,15 +126,9 @@ func ago(d time.Duration) time.Time { return now.Add(-d) }
 
 func (r *rig) insertCall(t *testing.T, tenant, sid string, at time.Time) {
 	t.Helper()
-	r.db.Exec(
-		t,
-		`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at,
+	r.db.Exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at,
 			conversation_seconds, created_at, updated_at)
-		VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000', $3, 7, $3, $3)`,
-		tenant,
-		sid,
-		at,
-	)
+		VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000', $3, 7, $3, $3)`, tenant, sid, at)
 }
 
 // insertRecording puts a recording where one of that state lies; the object of an uploaded one is at the key.
@@ -148,11 +142,7 @@ func (r *rig) insertRecording(t *testing.T, tenant, id, sid, state, bucket, key 
 				lease_until)
 			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, $4,
 				CASE WHEN $5 THEN 'pod' END, CASE WHEN $5 THEN now() + interval '1 hour' END)`,
-			tenant,
-			id,
-			sid,
-			at,
-			state == "uploading",
+			tenant, id, sid, at, state == "uploading",
 		)
 	default:
 		r.db.Exec(
@@ -163,13 +153,7 @@ func (r *rig) insertRecording(t *testing.T, tenant, id, sid, state, bucket, key 
 			VALUES ($1, $2, $3, 'https://secret.example/a.mp3?signature=topsecret', $4, 1, $5, $6, 11,
 				repeat('a', 64), CASE WHEN $4 = 'failed' THEN 'SourceGone' ELSE '' END,
 				'', 'pod', $7, $7::timestamptz + interval '1 minute')`,
-			tenant,
-			id,
-			sid,
-			state,
-			bucket,
-			key,
-			at,
+			tenant, id, sid, state, bucket, key, at,
 		)
 	}
 }

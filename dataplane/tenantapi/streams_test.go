@@ -23,11 +23,7 @@ func (r *rig) insertStream(t *testing.T, tenant, id, sid, reason string, at time
 		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
 		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5,
 			CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`,
-		tenant,
-		id,
-		sid,
-		at,
-		reason,
+		tenant, id, sid, at, reason,
 	)
 }
 
@@ -35,12 +31,7 @@ func TestStreams(t *testing.T) {
 	rig := newRig(t)
 	for n, sid := range []string{"c0", "c1", "c1", "a b"} {
 		rig.insertStream(
-			t,
-			acme,
-			streamID(n),
-			sid,
-			[]string{"", "call_ended", "", "orphaned"}[n],
-			ago(time.Duration(n)*time.Hour),
+			t, acme, streamID(n), sid, []string{"", "call_ended", "", "orphaned"}[n], ago(time.Duration(n)*time.Hour),
 		)
 	}
 	ids := func(n ...int) (list []string) {
@@ -99,13 +90,10 @@ func TestStream(t *testing.T) {
 		}
 	}
 	check("live")
-	rig.db.Exec(
-		t,
-		`UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(),
+	rig.db.Exec(t, `UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(),
 			frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
 		frames_to_exotel = 4, bytes_to_exotel = 5, dropped_to_exotel = 6, address = '203.0.113.9',
-			token_id = 'topsecret'`,
-	)
+			token_id = 'topsecret'`)
 	want["callSid"], want["streamSid"], want["state"] = "c1", "s1", "closing"
 	want["toAgent"], want["toExotel"] = map[string]any{
 		"frames":  1.0,
@@ -154,12 +142,7 @@ func TestCloseStream(t *testing.T) {
 		"no id":            {admin, "1", 400, "validation"},
 		"ended":            {admin, streamID(2), 409, "conflict"},
 	} {
-		if answer := rig.ask(
-			"DELETE",
-			"/api/streams/"+tc.id,
-			tc.bearer,
-			"",
-		); answer.Status != tc.status ||
+		if answer := rig.ask("DELETE", "/api/streams/"+tc.id, tc.bearer, ""); answer.Status != tc.status ||
 			answer.Code() != tc.code {
 			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
@@ -171,10 +154,7 @@ func TestCloseStream(t *testing.T) {
 	for range 2 {
 		answer := rig.ask("DELETE", "/api/streams/"+streamID(1), admin, "")
 		var got struct{ ID, State string }
-		if answer.JSON(
-			t,
-			&got,
-		); answer.Status != http.StatusAccepted || got.ID != streamID(1) ||
+		if answer.JSON(t, &got); answer.Status != http.StatusAccepted || got.ID != streamID(1) ||
 			got.State != "closing" {
 			t.Errorf("%d %s", answer.Status, answer.Body)
 		}
@@ -187,12 +167,7 @@ func TestCloseStream(t *testing.T) {
 		`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`: 1,
 	})
 	var got items
-	if rig.get(
-		t,
-		"/api/audit?action=stream_closed",
-		admin,
-		&got,
-	); len(got.Items) != 1 ||
+	if rig.get(t, "/api/audit?action=stream_closed", admin, &got); len(got.Items) != 1 ||
 		got.Items[0]["reason"] != "stream "+streamID(1) {
 		t.Errorf("the audit log shows %v", got.Items)
 	}
@@ -237,21 +212,13 @@ func TestStreamsWithoutDatabase(t *testing.T) {
 		"DELETE /api/streams/" + streamID(1), "POST /api/streams/close",
 		"DELETE /api/users/" + user + "/sessions"} {
 		method, path, _ := strings.Cut(op, " ")
-		if answer := rig.ask(
-			method,
-			path,
-			bearer(acme, "admin"),
-			"",
-		); answer.Status != 503 ||
+		if answer := rig.ask(method, path, bearer(acme, "admin"), ""); answer.Status != 503 ||
 			answer.Code() != "database" {
 			t.Errorf("%s: %d %s", op, answer.Status, answer.Body)
 		}
 	}
 	rig.db.Start(t)
-	rig.counts(
-		t,
-		map[string]int{
-			`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NULL AND ended_at IS NULL`: 1,
-		},
-	)
+	rig.counts(t, map[string]int{
+		`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NULL AND ended_at IS NULL`: 1,
+	})
 }

@@ -82,8 +82,7 @@ func (h handlers) tenant(a *api.API) {
 		Description: fmt.Sprintf(
 			"Calls, recordings and uploads are counted up to %d each, the backlog up to %d of either: beyond that "+
 				"the tenant's metrics tell.",
-			store.MaxUsage,
-			store.MaxWaiting,
+			store.MaxUsage, store.MaxWaiting,
 		),
 	}, h.getUsage)
 }

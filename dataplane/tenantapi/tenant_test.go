@@ -57,12 +57,8 @@ func TestUsage(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	rig.db.Exec(
-		t,
-		`INSERT INTO recordings (tenant, id, call_sid, source_url)
-			SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`,
-		acme,
-	)
+	rig.db.Exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
+			SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`, acme)
 	var bounded struct {
 		Backlog struct {
 			Waiting, Uploading struct {

@@ -174,12 +174,7 @@ func TestRevokeUserSessions(t *testing.T) {
 		"unknown":                 {admin, store.NewID(), 404, "not_found"},
 		"no id":                   {admin, "jane", 400, "validation"},
 	} {
-		if answer := rig.ask(
-			"DELETE",
-			"/api/users/"+tc.id+"/sessions",
-			tc.bearer,
-			"",
-		); answer.Status != tc.status ||
+		if answer := rig.ask("DELETE", "/api/users/"+tc.id+"/sessions", tc.bearer, ""); answer.Status != tc.status ||
 			answer.Code() != tc.code {
 			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
@@ -211,14 +206,9 @@ func TestRevokeUserSessions(t *testing.T) {
 // session is one that is alive.
 func (r *rig) session(t *testing.T, user string) {
 	t.Helper()
-	r.db.Exec(
-		t,
-		`INSERT INTO login_sessions (tenant, id, user_id, hmac_key, expires_at)
+	r.db.Exec(t, `INSERT INTO login_sessions (tenant, id, user_id, hmac_key, expires_at)
 			VALUES ($1, gen_random_uuid(), $2, decode(repeat('00', 32), 'hex'),
-		now() + interval '1 hour')`,
-		acme,
-		user,
-	)
+		now() + interval '1 hour')`, acme, user)
 }
 
 // counts wants what statements count, as the superuser.

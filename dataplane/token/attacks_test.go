@@ -359,10 +359,7 @@ func TestClaimAttacks(t *testing.T) {
 			forge.sign(
 				forge.header(nil),
 				strings.Replace(
-					forge.payload(nil),
-					"{",
-					`{"x":`+strings.Repeat("[", 700)+strings.Repeat("]", 700)+`,"x":1,`,
-					1,
+					forge.payload(nil), "{", `{"x":`+strings.Repeat("[", 700)+strings.Repeat("]", 700)+`,"x":1,`, 1,
 				),
 			),
 			reasonClaims,
@@ -376,10 +373,7 @@ func TestClaimAttacks(t *testing.T) {
 	forge.run(t, attacks)
 	// Names in other cases are other names, and what a newer release adds is let be.
 	more := strings.Replace(
-		forge.payload(nil),
-		"{",
-		`{"TENANT":"globex/sales","Tenant":"globex/sales","new":{"a":[1]},`,
-		1,
+		forge.payload(nil), "{", `{"TENANT":"globex/sales","Tenant":"globex/sales","new":{"a":[1]},`, 1,
 	)
 	if claims, err := forge.r.Check(forge.sign(forge.header(nil), more)); err != nil || claims.Tenant != acme {
 		t.Errorf("%v, %v", claims, err)
@@ -486,10 +480,7 @@ func TestSignatureAttacks(t *testing.T) {
 	// The order of the group, 2^252 + 27742317777372353535851937790883648493.
 	order, _ := new(
 		big.Int,
-	).SetString(
-		"7237005577332262213973186563042994240857116359379907606001950938285454250989",
-		10,
-	)
+	).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 	shifted := func(times int64) func([]byte) []byte {
 		return func(sig []byte) []byte {
 			s := new(big.Int).SetBytes(reversed(sig[32:]))

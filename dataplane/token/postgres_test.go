@@ -148,11 +148,7 @@ func TestEveryPodSeesARevocation(t *testing.T) {
 	}
 	eventually.Within(
 		2*time.Second,
-	).Holds(
-		fleet.t,
-		"another pod rejects the ended session",
-		fleet.refused(two, bySession),
-	)
+	).Holds(fleet.t, "another pod rejects the ended session", fleet.refused(two, bySession))
 	eventually.Within(2*time.Second).Holds(fleet.t, "another pod rejects the user", fleet.refused(two, byUser))
 	again := fleet.mint(one, user2, "5a0f6a7e-0a51-4a5c-8a9c-1f6f0a7b2c03")
 	if fleet.refused(one, again)() || fleet.refused(two, again)() {

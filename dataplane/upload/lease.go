@@ -149,8 +149,7 @@ func (w *worker) handBack() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // as for any other settling at the end: briefly
 	if err := w.settle(
-		ctx,
-		func(ctx context.Context) error { return w.db.Release(ctx, w.o.Owner, w.returned) },
+		ctx, func(ctx context.Context) error { return w.db.Release(ctx, w.o.Owner, w.returned) },
 	); err != nil {
 		w.log.Warn("leases could not be handed back; they run out by themselves", "error", err)
 	}

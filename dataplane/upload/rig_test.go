@@ -147,8 +147,7 @@ func (r *rig) requeue(id string) {
 		r.t,
 		`UPDATE recording_history SET state = 'failed', last_error_code = 'Test', last_error = 'test', source_url = $2
 		WHERE id = $1`,
-		id,
-		r.urls[id],
+		id, r.urls[id],
 	) // its query was deleted after the upload
 	if err := r.op.Retry(r.t.Context(), tenant, id); err != nil {
 		r.t.Fatal(err)

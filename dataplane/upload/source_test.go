@@ -124,19 +124,13 @@ func TestPrivateAddressRefused(t *testing.T) {
 					"169.254.169.254",
 					"[::ffff:127.0.0.1]:"+port,
 				),
-				server.URL+"/x.mp3",
-				t,
+				server.URL+"/x.mp3", t,
 			)
 			want := never
 			if strings.HasPrefix(to, "http://localhost") { // a wrong answer of DNS may be right the next time
 				want = later
 			}
-			if fault := wantFault(
-				t,
-				err,
-				want,
-				reason.SourceRefused,
-			); want == later &&
+			if fault := wantFault(t, err, want, reason.SourceRefused); want == later &&
 				!strings.Contains(fault.text, "localhost") {
 				t.Errorf("%q does not name the host", fault.text)
 			}
@@ -225,10 +219,7 @@ func TestCredentialsStayHome(t *testing.T) {
 		})
 	}
 	elsewhere := newTestSource(
-		t,
-		loopback,
-		"exotel.example",
-		hostOf(home),
+		t, loopback, "exotel.example", hostOf(home),
 	) // the list allows home, which is not Exotel's
 	hops = nil
 	if _, err := read(elsewhere, home.URL+"/audio", t); err != nil {

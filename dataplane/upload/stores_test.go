@@ -56,8 +56,7 @@ func TestChecksums(t *testing.T) {
 		})
 	}
 	if n := rig.pg.Number(
-		t,
-		`SELECT count(*) FROM recording_history WHERE md5 <> '' AND call_sid LIKE 'SHA256%'`,
+		t, `SELECT count(*) FROM recording_history WHERE md5 <> '' AND call_sid LIKE 'SHA256%'`,
 	); n != 0 {
 		t.Errorf("the MD5 of %d recordings was computed although the store verified their SHA-256", n)
 	}
@@ -143,11 +142,7 @@ func TestStrictStores(t *testing.T) {
 				sum := sha256.Sum256(strictObject.Data)
 				if rec.State != store.StateUploaded || !ok || hex.EncodeToString(sum[:]) != rec.SHA256 {
 					t.Errorf(
-						"%s: %s %s, and the store has %d bytes",
-						path,
-						rec.State,
-						rec.LastError,
-						len(strictObject.Data),
+						"%s: %s %s, and the store has %d bytes", path, rec.State, rec.LastError, len(strictObject.Data),
 					)
 				}
 			}

@@ -226,8 +226,7 @@ func (w *worker) work(ctx context.Context, rec *store.Recording, episode int) {
 	switch {
 	case errors.Is(err, errTransferTimeout):
 		f = brokenFault(
-			"the recording took longer than %s to come through; it will be tried again",
-			w.o.TransferTimeout,
+			"the recording took longer than %s to come through; it will be tried again", w.o.TransferTimeout,
 		)
 	case errors.Is(err, errLeaseLost), errors.Is(err, store.ErrLeaseLost):
 		w.metrics.end("LeaseLost")

@@ -152,10 +152,7 @@ func TestFailed(t *testing.T) {
 	}
 	for what, id := range ids {
 		rec := rig.recording(id)
-		if code, _, _ := strings.Cut(
-			what,
-			" ",
-		); rec.State != store.StateFailed || rec.LastErrorCode != code ||
+		if code, _, _ := strings.Cut(what, " "); rec.State != store.StateFailed || rec.LastErrorCode != code ||
 			rec.LastError == "" {
 			t.Errorf("%s: %s %s %q", what, rec.State, rec.LastErrorCode, rec.LastError)
 		}

@@ -13,17 +13,12 @@ import (
 // BenchmarkVerify is what a webhook of usual size costs each verifier, and what all of them cost together.
 func BenchmarkVerify(b *testing.B) {
 	body := strings.Repeat(
-		"CallSid=80bfbec2d78bbbf10fb851f4fa165211&Status=completed&",
-		12,
+		"CallSid=80bfbec2d78bbbf10fb851f4fa165211&Status=completed&", 12,
 	) // some 700 bytes, as a terminal event has
 	signed := func(scheme string, secrets ...string) (*tenantconfig.Webhooks, *verify.Request) {
 		return signatureOf(
-				scheme,
-				secrets...), post(
-				body,
-				"X-Exotel-Signature",
-				hex.EncodeToString(mac(scheme, firstSecret, body)),
-			)
+			scheme,
+			secrets...), post(body, "X-Exotel-Signature", hex.EncodeToString(mac(scheme, firstSecret, body)))
 	}
 	urlAndForm := func() (*tenantconfig.Webhooks, *verify.Request) {
 		signedRequest := urlSigned()

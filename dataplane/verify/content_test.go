@@ -216,9 +216,7 @@ func TestPartWithLongHeader(t *testing.T) {
 	cfg := signatureOf(sha1Scheme, firstSecret)
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
 	request := post(
-		part(`name="a"`+params.String(), "1")+"--B--\r\n",
-		"Content-Type",
-		"multipart/form-data; boundary=B",
+		part(`name="a"`+params.String(), "1")+"--B--\r\n", "Content-Type", "multipart/form-data; boundary=B",
 	)
 	request.Header.Set("X-Exotel-Signature", strings.Repeat("0", 40))
 	var before, after runtime.MemStats

@@ -56,9 +56,7 @@ func TestClientAddress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := verify.ClientAddress(
-				netip.MustParseAddrPort(tc.remote),
-				tc.xff,
-				proxies,
+				netip.MustParseAddrPort(tc.remote), tc.xff, proxies,
 			).String(); got != tc.want {
 				t.Errorf("%s, want %s", got, tc.want)
 			}
@@ -68,9 +66,7 @@ func TestClientAddress(t *testing.T) {
 		t.Errorf("a peer that is not known has the address %s", got)
 	}
 	if got := verify.ClientAddress(
-		netip.MustParseAddrPort("10.0.0.1:1"),
-		[]string{"203.0.113.7"},
-		nil,
+		netip.MustParseAddrPort("10.0.0.1:1"), []string{"203.0.113.7"}, nil,
 	); got.String() != "10.0.0.1" {
 		t.Errorf("without trusted proxies the client is %s", got)
 	}

@@ -29,13 +29,7 @@ func verifyStandard(cfg *tenantconfig.StandardWebhooks, r *Request) finding {
 	sums := standardSums(signatures)
 	dot := []byte(".")
 	match := schemes[tenantconfig.SchemeHMACSHA256].matches(
-		cfg.Secrets,
-		sums,
-		[]byte(id),
-		dot,
-		[]byte(stamp),
-		dot,
-		signed.parts[0],
+		cfg.Secrets, sums, []byte(id), dot, []byte(stamp), dot, signed.parts[0],
 	)
 	stale := checkTimestamp(stamp, cfg.Tolerance, r.Now)
 	switch {

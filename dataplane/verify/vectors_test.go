@@ -107,16 +107,14 @@ func TestHMACVectors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if verdict := verify.Verify(
-				signatureOf(tc.scheme, tc.key),
-				post(tc.data, "X-Exotel-Signature", tc.want),
+				signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want),
 			); !verdict.OK || !verdict.CoversBody ||
 				verdict.CoversQuery {
 				t.Errorf("the vector was judged %+v", verdict)
 			}
 			// RFC 4231, 5 and RFC 2202, 5 have sums cut to 128 and 96 bits. The package refuses a cut sum.
 			if verdict := verify.Verify(
-				signatureOf(tc.scheme, tc.key),
-				post(tc.data, "X-Exotel-Signature", tc.want[:32]),
+				signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want[:32]),
 			); verdict.OK {
 				t.Error("the vector, cut, got through")
 			}

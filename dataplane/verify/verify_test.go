@@ -48,10 +48,7 @@ func proofs() []proof {
 	return []proof{
 		{
 			func(w *tenantconfig.Webhooks) { w.Signature = signatureOf(sha1Scheme, firstSecret).Signature },
-			header(
-				"X-Exotel-Signature",
-				hex.EncodeToString(mac(sha1Scheme, firstSecret, statusBody)),
-			),
+			header("X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, statusBody))),
 			header("X-Exotel-Signature", "00"),
 			false,
 			true,

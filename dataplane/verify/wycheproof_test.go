@@ -137,16 +137,14 @@ func TestWycheproofVectors(t *testing.T) {
 			key := string(unhex(t, tc.key))
 			msg := string(unhex(t, tc.msg))
 			if verdict := verify.Verify(
-				signatureOf(tc.scheme, key),
-				post(msg, "X-Exotel-Signature", tc.tag),
+				signatureOf(tc.scheme, key), post(msg, "X-Exotel-Signature", tc.tag),
 			); verdict.OK != tc.want ||
 				!tc.want && verdict.Reason != verify.ReasonWrongSignature {
 				t.Errorf("the vector was judged %+v, want OK %t", verdict, tc.want)
 			}
 			// It is the tag that was refused: with the right one the message gets through.
 			if verdict := verify.Verify(
-				signatureOf(tc.scheme, key),
-				post(msg, "X-Exotel-Signature", sum(tc.scheme, key, msg)),
+				signatureOf(tc.scheme, key), post(msg, "X-Exotel-Signature", sum(tc.scheme, key, msg)),
 			); !verdict.OK {
 				t.Errorf("with the right tag it was judged %+v", verdict)
 			}

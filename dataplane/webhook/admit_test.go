@@ -103,11 +103,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("the one in work is answered %d", status)
 	}
 	if status, _, _ := do(
-		t,
-		"POST",
-		srv.URL+statusPath,
-		sign(signingSecret, statusBody),
-		statusBody,
+		t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody,
 	); status != http.StatusOK {
 		t.Errorf("afterwards: %d", status)
 	}

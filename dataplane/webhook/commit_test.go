@@ -117,10 +117,7 @@ func TestLoneEventIsNotDelayed(t *testing.T) {
 		close(s.may)
 		start := time.Now()
 		for range 3 {
-			if outcome, err := c.commit(
-				t.Context(),
-				store.Event{CallSID: "c1"},
-			); err != nil ||
+			if outcome, err := c.commit(t.Context(), store.Event{CallSID: "c1"}); err != nil ||
 				outcome != store.Applied {
 				t.Fatalf("%v, %v", outcome, err)
 			}

@@ -262,10 +262,7 @@ func TestEverySpelling(t *testing.T) {
 		fields := call.Terminal()
 		for range 2 {
 			if status, _, err := sender.Send(
-				t.Context(),
-				srv.URL+"/webhooks/exotel/acme/support/status",
-				fields,
-				how,
+				t.Context(), srv.URL+"/webhooks/exotel/acme/support/status", fields, how,
 			); err != nil ||
 				status != 200 {
 				t.Fatalf("%s: %d, %v", how, status, err)
@@ -282,11 +279,7 @@ func TestEverySpelling(t *testing.T) {
 		t.Context(),
 		`SELECT (SELECT count(*) FROM call_events), (SELECT count(*) FROM recordings), (SELECT count(*) FROM calls WHERE state = 4)`,
 	).
-		Scan(
-			&events,
-			&recordings,
-			&completed,
-		)
+		Scan(&events, &recordings, &completed)
 	if want := len(exotelsim.Spellings); err != nil || events != want || recordings != want || completed != want {
 		t.Errorf(
 			"%d events, %d recordings, %d completed calls (%v); want %d of each",
@@ -311,11 +304,7 @@ func TestOutage(t *testing.T) {
 	send := func() int {
 		const body = "CallSid=c1&Status=completed"
 		status, answer, header := do(
-			t,
-			"POST",
-			srv.URL+"/webhooks/exotel/acme/support/status",
-			sign(signingSecret, body),
-			body,
+			t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(signingSecret, body), body,
 		)
 		if status != 200 {
 			checkProblem(t, status, answer, header, "unavailable", "retry later")

@@ -298,10 +298,7 @@ func TestPanicBelow(t *testing.T) {
 	status, answer, header := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
 	checkProblem(t, status, answer, header, "internal", "safe to retry")
 	var p struct{ RequestID string }
-	if err := json.Unmarshal(
-		[]byte(answer),
-		&p,
-	); err != nil || status != 500 || p.RequestID == "" ||
+	if err := json.Unmarshal([]byte(answer), &p); err != nil || status != 500 || p.RequestID == "" ||
 		p.RequestID != header.Get("X-Request-Id") {
 		t.Errorf("answered %d %s, X-Request-Id %q", status, answer, header.Get("X-Request-Id"))
 	}

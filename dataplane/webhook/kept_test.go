@@ -79,11 +79,7 @@ func TestHostileEventsAreKept(t *testing.T) {
 			srv := newServer(t, db)
 			for range 2 { // the second is a duplicate
 				if status, answer, _ := do(
-					t,
-					"POST",
-					srv.URL+statusPath,
-					sign(signingSecret, body.body),
-					body.body,
+					t, "POST", srv.URL+statusPath, sign(signingSecret, body.body), body.body,
 				); status != 200 {
 					t.Fatalf("answered %d %s", status, answer)
 				}
@@ -131,10 +127,7 @@ func TestSenderHangsUp(t *testing.T) {
 		conn,
 		"POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: "+
 			"application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-		statusPath,
-		sign(signingSecret, statusBody),
-		len(statusBody),
-		statusBody,
+		statusPath, sign(signingSecret, statusBody), len(statusBody), statusBody,
 	)
 	if err != nil {
 		t.Fatal(err)

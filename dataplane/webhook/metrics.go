@@ -41,16 +41,12 @@ func newMetrics() *metrics {
 			[]string{"field", "reason"}),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
 		refused: counter(
-			"refused_total",
-			"Webhooks that did not prove where they come from, by the exact reason.",
-			"reason",
+			"refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason",
 		),
 		ack: histogram("ack_seconds", "Time from a webhook's headers to its 200, COMMIT included.",
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}),
 		batch: histogram(
-			"commit_batch_events",
-			"Events that share one transaction.",
-			prometheus.ExponentialBuckets(1, 2, 8),
+			"commit_batch_events", "Events that share one transaction.", prometheus.ExponentialBuckets(1, 2, 8),
 		),
 	}
 }
@@ -68,14 +64,7 @@ func (m *metrics) register(r prometheus.Registerer, h *Handler) {
 	}
 	h.gate.Register(r, "webhook")
 	r.MustRegister(
-		m.received,
-		m.verified,
-		m.events,
-		m.unread,
-		m.rejected,
-		m.refused,
-		m.ack,
-		m.batch,
+		m.received, m.verified, m.events, m.unread, m.rejected, m.refused, m.ack, m.batch,
 		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.",
 			func() float64 { return float64(h.gate.InUse()) }),
 		gauge(

@@ -94,10 +94,8 @@ func TestTenantsShareATransaction(t *testing.T) {
 	if g.mixed == 0 {
 		t.Error("no transaction was of two tenants")
 	}
-	got := look(
-		`SELECT string_agg(tenant || ' ' || call_sid || ' ' || coalesce(dead_reason, 'applied'), E'\n'
-			ORDER BY tenant, call_sid) FROM call_events`,
-	)
+	got := look(`SELECT string_agg(tenant || ' ' || call_sid || ' ' || coalesce(dead_reason, 'applied'), E'\n'
+			ORDER BY tenant, call_sid) FROM call_events`)
 	want := strings.Join(
 		[]string{
 			"acme/support c0 applied",
@@ -171,10 +169,7 @@ func TestStreamIsKept(t *testing.T) {
 		`"Status":"completed","Duration":"28",` +
 		`"DisconnectedBy":"bot","RecordingUrl":"https://recordings.exotel.com/s1.mp3"}`
 	if recorder := post(
-		handler,
-		"/webhooks/exotel/acme/support/passthru",
-		sign(signingSecret, body),
-		body,
+		handler, "/webhooks/exotel/acme/support/passthru", sign(signingSecret, body), body,
 	); recorder.Code != http.StatusOK {
 		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}
@@ -242,11 +237,8 @@ func TestPostgresKilledMidFlight(t *testing.T) {
 	until("events taken again", func() bool { n, _ := count(); return n > before+50 })
 	cancel()
 	wg.Wait()
-	if got, want := look(
-		`SELECT count(*)::text || ' ' || count(DISTINCT call_sid) FROM call_events`,
-	), fmt.Sprintf(
-		"%d %[1]d",
-		len(acked),
+	if got, want := look(`SELECT count(*)::text || ' ' || count(DISTINCT call_sid) FROM call_events`), fmt.Sprintf(
+		"%d %[1]d", len(acked),
 	); got != want {
 		t.Errorf("events and calls: %s, want %s: what was answered 200, once each", got, want)
 	}

@@ -100,9 +100,7 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 					}
 				}
 				for _, r := range d.replays() {
-					if code := r.send(
-						handler,
-					); code != http.StatusOK && code != http.StatusBadRequest &&
+					if code := r.send(handler); code != http.StatusOK && code != http.StatusBadRequest &&
 						code != http.StatusUnauthorized {
 						t.Errorf("%+v is answered %d", r, code)
 					}
@@ -112,8 +110,7 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 			var a, b int
 			if _, err := fmt.Sscan(before+" "+after, &a, &b); err != nil || b-a != 1 {
 				t.Errorf(
-					"%d events more, want 1: %s (%v)",
-					b-a,
+					"%d events more, want 1: %s (%v)", b-a,
 					look(`SELECT string_agg(kind || ' ' || call_sid || ' ' ||
 					coalesce(dead_reason, 'applied'), ', ' ORDER BY id) FROM call_events`),
 					err,

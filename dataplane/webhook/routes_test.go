@@ -286,11 +286,7 @@ func TestRoutes(t *testing.T) {
 				if event.Tenant != tc.want.tenant || event.Kind != tc.want.kind || event.DeadReason != tc.want.reason ||
 					strings.Contains(event.Query, token) {
 					t.Errorf(
-						"kept %+v, want of %s, a %s, dead for %q",
-						event,
-						tc.want.tenant,
-						tc.want.kind,
-						tc.want.reason,
+						"kept %+v, want of %s, a %s, dead for %q", event, tc.want.tenant, tc.want.kind, tc.want.reason,
 					)
 				}
 			case http.StatusUnauthorized:

@@ -58,10 +58,7 @@ func TestWholeLists(t *testing.T) {
 			_, db, look := realStore(t)
 			handler := handlerWith(t, webhook.Options{Store: db})
 			if recorder := post(
-				handler,
-				statusPath+tc.query,
-				sign(signingSecret, tc.body),
-				tc.body,
+				handler, statusPath+tc.query, sign(signingSecret, tc.body), tc.body,
 			); recorder.Code != http.StatusOK {
 				t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 			}
@@ -169,10 +166,7 @@ func TestListWithoutTenantConfigs(t *testing.T) {
 		`[{"CallSid":"c1","AccountSid":"acme1"},{"AccountSid":"globex1"}]`: http.StatusServiceUnavailable,
 	} {
 		if recorder := post(
-			handler,
-			webhook.PathPrefix+"status",
-			sign(signingSecret, body),
-			body,
+			handler, webhook.PathPrefix+"status", sign(signingSecret, body), body,
 		); recorder.Code != want {
 			t.Errorf("%s: answered %d %s, want %d", body, recorder.Code, recorder.Body, want)
 		}
@@ -203,10 +197,7 @@ func TestSeveralEventsOrRetry(t *testing.T) {
 	handler := handlerWith(t, webhook.Options{Store: f})
 	const list = `[{"CallSid":"c1","Status":"busy"},{"CallSid":"c2","Status":"busy"},{"CallSid":"c3","Status":"busy"}]`
 	if recorder := post(
-		handler,
-		statusPath,
-		sign(signingSecret, list),
-		list,
+		handler, statusPath, sign(signingSecret, list), list,
 	); recorder.Code != http.StatusServiceUnavailable {
 		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}

@@ -27,9 +27,7 @@ func formatOf(start agentstream.StartInfo) (format, error) {
 	case 8000, 16000, 24000:
 	default:
 		return f, fmt.Errorf(
-			"%w: the call has %d samples a second: use sample-rate=8000, 16000 or 24000",
-			ErrRate,
-			f.rate,
+			"%w: the call has %d samples a second: use sample-rate=8000, 16000 or 24000", ErrRate, f.rate,
 		)
 	}
 	return f, nil

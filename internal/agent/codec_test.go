@@ -76,9 +76,7 @@ func TestNew(t *testing.T) {
 	if codec, err := New(Exotel); codec != nil || err != nil {
 		t.Errorf("exotel: %v, %v; want no codec", codec, err)
 	}
-	if _, err := New(
-		"vonage",
-	); !errors.Is(err, ErrProtocol) ||
+	if _, err := New("vonage"); !errors.Is(err, ErrProtocol) ||
 		!strings.Contains(err.Error(), `"vonage": use exotel, twilio or pcm`) {
 		t.Errorf("vonage: %v", err)
 	}
@@ -164,13 +162,8 @@ func TestControlFromExotel(t *testing.T) {
 		for protocol, want := range map[Protocol]string{Twilio: tc.wantTwilio, PCM: tc.wantPCM} {
 			t.Run(name+" for "+string(protocol), func(t *testing.T) {
 				got, binary, send, err := open(
-					t,
-					protocol,
-					startInfo(8000),
-				).FromExotel(
-					[]byte("dst"),
-					scan(t, tc.frame),
-				)
+					t, protocol, startInfo(8000),
+				).FromExotel([]byte("dst"), scan(t, tc.frame))
 				if string(got) != "dst"+want || binary || send != (want != "") || err != nil {
 					t.Errorf("got %s, binary %v, send %v, %v; want %s", got, binary, send, err, want)
 				}
@@ -392,14 +385,12 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 		}
 		codec := open(t, protocol, start)
 		if d := cmp.Diff(
-			toAgent(t, protocol, open(t, protocol, start), [][]byte{audio}),
-			toAgent(t, protocol, codec, pieces),
+			toAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), toAgent(t, protocol, codec, pieces),
 		); d != "" {
 			t.Errorf("to the agent (-whole +cut):\n%s", d)
 		}
 		if d := cmp.Diff(
-			fromAgent(t, protocol, open(t, protocol, start), [][]byte{audio}),
-			fromAgent(t, protocol, codec, pieces),
+			fromAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), fromAgent(t, protocol, codec, pieces),
 		); d != "" {
 			t.Errorf("from the agent (-whole +cut):\n%s", d)
 		}
@@ -422,12 +413,8 @@ func TestAudioAtEightKilohertz(t *testing.T) {
 	if !bytes.Equal(toAgent(t, Twilio, codec, [][]byte{audio}), codes) {
 		t.Error("twilio's agent does not hear the mu-law of the audio")
 	}
-	if want := appendPCM(
-		nil,
-		g711.AppendDecode(nil, codes),
-	); !bytes.Equal(
-		fromAgent(t, Twilio, codec, [][]byte{codes}),
-		want,
+	if want := appendPCM(nil, g711.AppendDecode(nil, codes)); !bytes.Equal(
+		fromAgent(t, Twilio, codec, [][]byte{codes}), want,
 	) {
 		t.Error("Exotel does not hear what the mu-law stands for")
 	}
@@ -444,14 +431,8 @@ func TestMuLawFromExotel(t *testing.T) {
 		}
 	}
 	codec := open(t, Twilio, start)
-	if got := fromAgent(
-		t,
-		Twilio,
-		codec,
-		[][]byte{toAgent(t, Twilio, codec, [][]byte{codes})},
-	); !bytes.Equal(
-		got,
-		codes,
+	if got := fromAgent(t, Twilio, codec, [][]byte{toAgent(t, Twilio, codec, [][]byte{codes})}); !bytes.Equal(
+		got, codes,
 	) {
 		t.Errorf("twilio changes mu-law")
 	}

@@ -247,8 +247,7 @@ func checkAgent(t *testing.T, a *agentsim.Server, want agentsim.Start) {
 		t.Errorf("start (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(
-		[]string{"burst-10-0", "burst-20-0"},
-		call.Marks,
+		[]string{"burst-10-0", "burst-20-0"}, call.Marks,
 	); d != "" || call.Digits != "5" || !call.Stopped ||
 		call.Problem != "" {
 		t.Errorf("%+v; marks (-want +got):\n%s", call, d)

@@ -153,9 +153,7 @@ func (t *twilio) media(dst, payload []byte) (frame []byte, send bool, err error)
 	t.codes = g711.AppendEncode(t.codes[:0], t.narrow)
 	t.chunk++
 	dst = strconv.AppendUint(
-		append(t.head(dst, agentstream.Media), `,"media":{"track":"inbound","chunk":"`...),
-		t.chunk,
-		10,
+		append(t.head(dst, agentstream.Media), `,"media":{"track":"inbound","chunk":"`...), t.chunk, 10,
 	)
 	dst = strconv.AppendUint(append(dst, `","timestamp":"`...), t.samples*1000/twilioRate, 10)
 	dst = base64.StdEncoding.AppendEncode(append(dst, `","payload":"`...), t.codes)

@@ -112,11 +112,7 @@ func TestTransitionTime(t *testing.T) {
 			}
 			if kept := got.LastTransitionTime.Equal(&long); kept != tc.wantKept {
 				t.Errorf(
-					"transition time %v, was %v: kept %v, want %v",
-					got.LastTransitionTime,
-					long,
-					kept,
-					tc.wantKept,
+					"transition time %v, was %v: kept %v, want %v", got.LastTransitionTime, long, kept, tc.wantKept,
 				)
 			}
 		})
@@ -181,9 +177,7 @@ func TestDelete(t *testing.T) {
 	conditions.Delete(tenant, stalled)
 	conditions.Delete(tenant, reconciling) // which is not there
 	if diff := cmp.Diff(
-		[]metav1.Condition{condition(ready, metav1.ConditionTrue)},
-		tenant.GetConditions(),
-		anyOrder,
+		[]metav1.Condition{condition(ready, metav1.ConditionTrue)}, tenant.GetConditions(), anyOrder,
 	); diff != "" {
 		t.Errorf("conditions (-want +got):\n%s", diff)
 	}

@@ -137,10 +137,7 @@ func (in *input) addBody(r Request, only bounded.Names) {
 			"the body cannot be read as multipart/form-data")
 	case mediaJSON:
 		in.ended(
-			in.addJSON(r.Body, only),
-			unreadBody,
-			reason.DeadMalformedBody,
-			"the body cannot be read as a JSON object",
+			in.addJSON(r.Body, only), unreadBody, reason.DeadMalformedBody, "the body cannot be read as a JSON object",
 		)
 	default:
 		in.ended(addForm(in, r.Body, only), unreadBody, reason.DeadMalformedBody, "the body cannot be read as a form")

@@ -416,10 +416,7 @@ func FuzzBuild(f *testing.F) {
 	)
 	f.Add(exotel.KindPassthru, "", "CallSid=c1&Stream[StreamSID]=s&Stream[RecordingUrl]="+source+"s.mp3", []byte{})
 	f.Add(
-		exotel.KindLeg,
-		"application/json",
-		"",
-		[]byte(`{"event_sid":"e","data":{"leg_sid":"c1","state":"completed"}}`),
+		exotel.KindLeg, "application/json", "", []byte(`{"event_sid":"e","data":{"leg_sid":"c1","state":"completed"}}`),
 	)
 	f.Add(exotel.KindStatus, "multipart/form-data; boundary=b", "CallSid=%zz", []byte("--b--"))
 	f.Add(exotel.KindStatus, "", "CallSid=c1&CustomField=50%+off&RecordingUrl=https://u:p%ff@evil.example/x",

@@ -27,9 +27,7 @@ func FromCall(
 ) (store.Event, error) {
 	if c.AccountSID != "" && c.AccountSID != t.AccountSID {
 		return store.Event{}, fmt.Errorf(
-			"call %s is of another Exotel account than %s: check spec.exotel.accountSID",
-			c.SID,
-			t.AccountSID,
+			"call %s is of another Exotel account than %s: check spec.exotel.accountSID", c.SID, t.AccountSID,
 		)
 	}
 	event := store.Event{

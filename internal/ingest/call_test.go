@@ -214,12 +214,7 @@ func TestFromCallOfAnotherAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ingest.FromCall(
-		acme,
-		recording.SourcePolicy{},
-		&call,
-		call.Raw,
-	); err == nil ||
+	if _, err := ingest.FromCall(acme, recording.SourcePolicy{}, &call, call.Raw); err == nil ||
 		!strings.Contains(err.Error(), "spec.exotel.accountSID") {
 		t.Errorf("got %v, want it refused", err)
 	}
@@ -265,12 +260,7 @@ func TestFromCallTwice(t *testing.T) {
 	if theirs := *acme; true {
 		theirs.ID = "globex/sales"
 		call, _ := calldetails.Decode([]byte(details()), calldetails.IST)
-		if event, err := ingest.FromCall(
-			&theirs,
-			recording.SourcePolicy{},
-			&call,
-			call.Raw,
-		); err != nil ||
+		if event, err := ingest.FromCall(&theirs, recording.SourcePolicy{}, &call, call.Raw); err != nil ||
 			event.DedupKey == first.DedupKey {
 			t.Errorf("%v, another tenant's event has the same key: %v", err, event.DedupKey == first.DedupKey)
 		}
@@ -289,9 +279,7 @@ func TestFromCallIsTheWebhook(t *testing.T) {
 		midnight := time.Date(2026, 10, 1, 0, 0, 0, 0, calldetails.IST)
 		started := midnight.Add(
 			time.Duration(rapid.IntRange(0, 2*86400).Draw(r, "start")) * time.Second,
-		).Format(
-			"2006-01-02 15:04:05",
-		)
+		).Format("2006-01-02 15:04:05")
 		talked := word("talked", "0", "8", "3600")
 		fields := url.Values{
 			"CallSid":              {"c1"},

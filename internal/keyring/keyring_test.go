@@ -189,17 +189,8 @@ func TestNothingPrintsASecret(t *testing.T) {
 	ring.Keys[0].Seed = secret.Sensitive(canary)
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("ring", "ring", ring, "key", ring.Keys[0], "secret", ring.Secret)
-	said := fmt.Sprint(
-		ring,
-		ring.Keys,
-	) + fmt.Sprintf(
-		"%v %+v %#v %s %q %x",
-		*ring,
-		ring,
-		ring,
-		ring.Secret,
-		ring.Secret,
-		ring.Secret,
+	said := fmt.Sprint(ring, ring.Keys) + fmt.Sprintf(
+		"%v %+v %#v %s %q %x", *ring, ring, ring, ring.Secret, ring.Secret, ring.Secret,
 	) + log.String()
 	if strings.Contains(said, canary) || strings.Contains(said, fmt.Sprintf("%x", canary)) {
 		t.Errorf("the secret is in %s", said)

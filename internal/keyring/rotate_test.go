@@ -199,9 +199,7 @@ func TestRotationLosesNoToken(t *testing.T) {
 			"the clock jumps back": func(t *rapid.T) {
 				at := now.Add(-time.Duration(rapid.IntRange(1, 400*24).Draw(t, "hours")) * time.Hour)
 				if next, _, _ := Rotate(
-					ring,
-					at,
-					Policy{},
+					ring, at, Policy{},
 				); next.Keys[len(next.Keys)-1].ID != ring.Keys[len(ring.Keys)-1].ID {
 					t.Skip("a key falls due under it: the one case with a loss")
 				}

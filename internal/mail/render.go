@@ -49,8 +49,7 @@ func (d Data) view() view {
 		ValidFor: inWords(d.ValidFor),
 		At:       d.At.UTC().Format("2 January 2006, 15:04 UTC"),
 		Device: line(
-			strings.ReplaceAll(d.Device, "://", " "),
-			120,
+			strings.ReplaceAll(d.Device, "://", " "), 120,
 		), // a browser says of itself what it likes: no links
 		Address: line(d.Address, 64),
 	}

@@ -127,11 +127,7 @@ func TestReadable(t *testing.T) {
 					t.Error("the text lacks the code or link as it is")
 				}
 			}
-			if link := strings.ReplaceAll(
-				m.Data.Link.Reveal(),
-				"&",
-				"&amp;",
-			); link != "" &&
+			if link := strings.ReplaceAll(m.Data.Link.Reveal(), "&", "&amp;"); link != "" &&
 				!strings.Contains(rendered.HTML, `<a href="`+link+`">`+link+`</a>`) {
 				t.Error("the HTML lacks the link, to be seen and followed")
 			}

@@ -127,13 +127,7 @@ func TestSealRefuses(t *testing.T) {
 		"an address of two":   {sealKey, Message{Template: None, To: "a@b.c, d@e.f"}, "not a bare email address"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Seal(
-				c.key,
-				"acme/support",
-				c.m,
-				"event",
-				time.Minute,
-			); err == nil ||
+			if _, err := Seal(c.key, "acme/support", c.m, "event", time.Minute); err == nil ||
 				!strings.Contains(err.Error(), c.want) {
 				t.Errorf("err = %v, want %q", err, c.want)
 			}

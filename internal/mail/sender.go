@@ -81,8 +81,7 @@ func NewSender(o Options) (*Sender, error) {
 	}
 	if !slices.Contains([]TLSPolicy{StartTLSMandatory, StartTLSOpportunistic, ImplicitTLS, NoTLS}, o.TLS) {
 		return nil, fmt.Errorf(
-			"the SMTP TLS policy %q is not one of starttls-mandatory, starttls-opportunistic, implicit, none",
-			o.TLS,
+			"the SMTP TLS policy %q is not one of starttls-mandatory, starttls-opportunistic, implicit, none", o.TLS,
 		)
 	}
 	if o.Timeout <= 0 {

@@ -101,9 +101,7 @@ func TestSend(t *testing.T) {
 				t.Fatalf("%d messages, want one", len(got))
 			}
 			p := parsed(t, []byte(got[0].Data))
-			if id := p.Header.Get(
-				"Message-Id",
-			); id != "<0123456789abcdef@caly.example>" ||
+			if id := p.Header.Get("Message-Id"); id != "<0123456789abcdef@caly.example>" ||
 				!strings.Contains(got[0].Data, "482913") {
 				t.Errorf("Message-ID %s of\n%s", id, got[0].Data)
 			}
@@ -259,14 +257,8 @@ func TestBeforeKeepsItBack(t *testing.T) {
 	sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
 	stop := errors.New("stop")
 	if err := sender.Send(
-		t.Context(),
-		examples["verify_email"],
-		envelope,
-		func(context.Context) error { return stop },
-	); !errors.Is(
-		err,
-		stop,
-	) {
+		t.Context(), examples["verify_email"], envelope, func(context.Context) error { return stop },
+	); !errors.Is(err, stop) {
 		t.Errorf("err = %v, want %v", err, stop)
 	}
 	called := false
@@ -281,8 +273,7 @@ func TestBeforeKeepsItBack(t *testing.T) {
 // TestNotAskedBeforeTheRecipientIsTaken : a refused recipient leaves no note of a message being sent.
 func TestNotAskedBeforeTheRecipientIsTaken(t *testing.T) {
 	server := smtptest.New(
-		t,
-		smtptest.Options{Rcpt: func(string) error { return answer(451, smtp.EnhancedCode{4, 7, 1}) }},
+		t, smtptest.Options{Rcpt: func(string) error { return answer(451, smtp.EnhancedCode{4, 7, 1}) }},
 	)
 	sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
 	err := sender.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error {
@@ -317,12 +308,7 @@ func TestCancelled(t *testing.T) {
 			server := smtptest.New(t, c.server(cancel))
 			sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile, Timeout: time.Minute})
 			var got *Error
-			if err := sender.Send(
-				ctx,
-				examples["verify_email"],
-				envelope,
-				nil,
-			); !errors.As(err, &got) ||
+			if err := sender.Send(ctx, examples["verify_email"], envelope, nil); !errors.As(err, &got) ||
 				got.Kind != c.want {
 				t.Errorf("err = %v, want kind %d", err, c.want)
 			}

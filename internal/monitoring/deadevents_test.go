@@ -92,11 +92,7 @@ func TestDeadEventsGauge(t *testing.T) {
 		now = now.Add(step.after)
 		if diff := cmp.Diff(step.want, gauges(t, deadEvents)); diff != "" || db.asked != step.wantAsked {
 			t.Errorf(
-				"%s: asked %d times, want %d; metrics (-want +got):\n%s",
-				step.name,
-				db.asked,
-				step.wantAsked,
-				diff,
+				"%s: asked %d times, want %d; metrics (-want +got):\n%s", step.name, db.asked, step.wantAsked, diff,
 			)
 		}
 	}

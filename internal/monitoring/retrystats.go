@@ -61,9 +61,7 @@ func (s *RetryStats) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		http.Error(
-			w,
-			"the statistics are kept in PostgreSQL, which does not answer: try again",
-			http.StatusServiceUnavailable,
+			w, "the statistics are kept in PostgreSQL, which does not answer: try again", http.StatusServiceUnavailable,
 		)
 		return
 	}

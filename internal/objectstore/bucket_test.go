@@ -180,10 +180,7 @@ func TestPutBroken(t *testing.T) {
 				t.Errorf("got %v, want the source's error", err)
 			}
 			// Some stores keep what they got of a broken PUT: it must not look whole.
-			if i, err := b.Stat(
-				t.Context(),
-				"ns/t/"+name,
-			); !errors.Is(err, objectstore.ErrNotFound) &&
+			if i, err := b.Stat(t.Context(), "ns/t/"+name); !errors.Is(err, objectstore.ErrNotFound) &&
 				i.Size != 2*objectstore.PartSize+5 {
 				t.Errorf("stat: %v, %v; want ErrNotFound or a part", i, err)
 			}
@@ -342,10 +339,7 @@ func TestCleanup(t *testing.T) {
 		}
 	}
 	if _, err := server.Admin(t).NewMultipartUpload(
-		t.Context(),
-		config.Bucket,
-		"ns/t/3",
-		minio.PutObjectOptions{},
+		t.Context(), config.Bucket, "ns/t/3", minio.PutObjectOptions{},
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -192,15 +192,10 @@ func uploadWhole(t *testing.T, s *s3test.Strict, b *objectstore.Bucket, size int
 	strictObject, ok := s.Object(key)
 	if !ok || !bytes.Equal(strictObject.Data, data) {
 		t.Fatalf(
-			"size %d, announced %d: the store has %d bytes, or other ones",
-			size,
-			announced,
-			len(strictObject.Data),
+			"size %d, announced %d: the store has %d bytes, or other ones", size, announced, len(strictObject.Data),
 		)
 	}
-	if got := strictObject.Header.Get(
-		"X-Amz-Meta-Tenant",
-	) + " " + strictObject.Header.Get(
+	if got := strictObject.Header.Get("X-Amz-Meta-Tenant") + " " + strictObject.Header.Get(
 		"X-Amz-Meta-Call-Sid",
 	); got != "ns/t c%0A1" {
 		t.Errorf("size %d: metadata %q", size, got)

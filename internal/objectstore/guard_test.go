@@ -120,9 +120,7 @@ func TestSilenceReadsAlike(t *testing.T) {
 			if diff := cmp.Diff(want, strings.ReplaceAll(probe.Message, host, "HOST")); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
 			}
-			if got := resilience.Classify(
-				err,
-			); got != resilience.Transient ||
+			if got := resilience.Classify(err); got != resilience.Transient ||
 				probe.Reason != objectstore.EndpointUnreachable {
 				t.Errorf("class %v and reason %s, want transient and EndpointUnreachable", got, probe.Reason)
 			}

@@ -480,11 +480,7 @@ func FuzzTagCounter(f *testing.F) {
 		}
 		if found > records || elements > tags {
 			t.Fatalf(
-				"a decoder finds %d records in %d elements, counted were %d and %d",
-				found,
-				elements,
-				records,
-				tags,
+				"a decoder finds %d records in %d elements, counted were %d and %d", found, elements, records, tags,
 			)
 		}
 	})

@@ -60,10 +60,7 @@ func TestParts(t *testing.T) {
 	if head, err := b.Head(ctx, key, 8); err != nil || !bytes.Equal(head, first[:8]) {
 		t.Errorf("it begins %x, %v", head, err)
 	}
-	if info, err := b.Stat(
-		ctx,
-		key,
-	); err != nil || info.Size != objectstore.PartSize+int64(len(last)) ||
+	if info, err := b.Stat(ctx, key); err != nil || info.Size != objectstore.PartSize+int64(len(last)) ||
 		!info.Multipart {
 		t.Errorf("the object: %+v, %v", info, err)
 	}

@@ -35,11 +35,7 @@ func PresignGet(c Config, key string, within time.Duration) (string, error) {
 		},
 	}
 	address, err := core.PresignedGetObject(
-		context.Background(),
-		c.Bucket,
-		key,
-		within,
-		answer,
+		context.Background(), c.Bucket, key, within, answer,
 	) // offline: nothing to break off
 	if err != nil {
 		return "", fmt.Errorf("sign a link to the object: %w", err)

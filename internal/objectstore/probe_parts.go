@@ -71,14 +71,7 @@ func (w *probeWrite) begin(ctx context.Context, b *Bucket) (id string, err error
 func (w *probeWrite) part(ctx context.Context, b *Bucket, id string, body []byte) (minio.CompletePart, error) {
 	sent := b.checksum.sent(b.checksum.sumsOf(body))
 	objectPart, err := b.core.PutObjectPart(
-		ctx,
-		b.name,
-		w.key,
-		id,
-		1,
-		bytes.NewReader(w.content),
-		int64(len(w.content)),
-		sent.part(),
+		ctx, b.name, w.key, id, 1, bytes.NewReader(w.content), int64(len(w.content)), sent.part(),
 	)
 	if err == nil && b.checksum == ChecksumMD5 {
 		w.etag = objectPart.ETag

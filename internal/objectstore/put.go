@@ -258,13 +258,9 @@ func (b *Bucket) putPart(ctx context.Context, o *Object, id string, number int, 
 	if err := b.named(objectPart.ETag); err != nil {
 		return minio.CompletePart{}, err
 	}
-	return sent.completed(
-			number,
-			objectPart.ETag,
-		), sent.confirm(
-			objectPart.ChecksumSHA256,
-			objectPart.ChecksumCRC64NVME,
-		)
+	return sent.completed(number, objectPart.ETag), sent.confirm(
+		objectPart.ChecksumSHA256, objectPart.ChecksumCRC64NVME,
+	)
 }
 
 // piece is a body in memory. An HTTP transport may go on reading it after its call has returned; a closed piece ends

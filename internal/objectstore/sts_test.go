@@ -417,8 +417,7 @@ func TestAssumeRoleLogsNoToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			webIdentity := webIdentity
 			webIdentity.Endpoint = newHostile(
-				t,
-				func(hostile *hostileWriter, _ *http.Request) { hostile.write(answer) },
+				t, func(hostile *hostileWriter, _ *http.Request) { hostile.write(answer) },
 			).url
 			_, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 			if err == nil {

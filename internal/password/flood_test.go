@@ -27,11 +27,7 @@ func TestFloodOfLogins(t *testing.T) {
 	var flood sync.WaitGroup
 	for range 96 {
 		flood.Go(func() {
-			if _, _, err := hasher.Verify(
-				context.WithoutCancel(t.Context()),
-				good,
-				"",
-			); err != nil &&
+			if _, _, err := hasher.Verify(context.WithoutCancel(t.Context()), good, ""); err != nil &&
 				!errors.Is(err, ErrBusy) {
 				t.Error(err)
 			}

@@ -43,9 +43,7 @@ const (
 )
 
 // errHash is the error for a stored hash that cannot be read or costs too much. It does not quote the hash.
-var errHash = errors.New(
-	"a stored password hash is not argon2id in PHC form within its bounds: set the password again",
-)
+var errHash = errors.New("a stored password hash is not argon2id in PHC form within its bounds: set the password again")
 
 // hashed is a hash that was read.
 type hashed struct {
@@ -57,13 +55,7 @@ type hashed struct {
 func (h hashed) encode() string {
 	b64 := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf(
-		"$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
-		argon2.Version,
-		h.Memory,
-		h.Time,
-		h.Threads,
-		b64(h.salt),
-		b64(h.key),
+		"$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, h.Memory, h.Time, h.Threads, b64(h.salt), b64(h.key),
 	)
 }
 

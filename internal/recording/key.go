@@ -81,9 +81,7 @@ func expand(text, tenantID string, fields keyFields, ext string) (string, error)
 	key := KeyPrefix(tenantID) + rest + ext
 	if len(key) > maxKey {
 		return "", fmt.Errorf(
-			"the object's key has %d bytes and may have %d: shorten recordings.keyTemplate",
-			len(key),
-			maxKey,
+			"the object's key has %d bytes and may have %d: shorten recordings.keyTemplate", len(key), maxKey,
 		)
 	}
 	// path.Clean changes whatever has an empty, "." or ".." element.

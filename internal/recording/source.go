@@ -44,9 +44,7 @@ func (p SourcePolicy) Validate(rawURL string) error {
 	if address.Scheme != "https" && (address.Scheme != "http" || !p.AllowHTTP) {
 		return &SourceError{fmt.Sprintf("the source URL's scheme is %q: it must be https", address.Scheme)}
 	}
-	if addr, err := netip.ParseAddr(
-		strings.TrimSuffix(address.Hostname(), "."),
-	); err == nil &&
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(address.Hostname(), ".")); err == nil &&
 		!p.addressAllowed(addr) {
 		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, "+
 			"or from ranges that the platform allows (--allowed-source-cidrs)", addr)}

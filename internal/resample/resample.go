@@ -74,9 +74,7 @@ func New(from, to int) (*Resampler, error) {
 	wide := max(from, to)
 	if min(from, to) != narrow || wide != narrow && wide != 2*narrow && wide != 3*narrow {
 		return nil, fmt.Errorf(
-			"cannot convert from %d to %d samples a second: one must be 8000, the other 8000, 16000 or 24000",
-			from,
-			to,
+			"cannot convert from %d to %d samples a second: one must be 8000, the other 8000, 16000 or 24000", from, to,
 		)
 	}
 	resampler := &Resampler{factor: wide / narrow, up: to > from}

@@ -67,9 +67,7 @@ type OpenError struct {
 // Error says what is refused and until when.
 func (e *OpenError) Error() string {
 	return fmt.Sprintf(
-		"%s failed several times in a row and is left alone until %s",
-		e.Dependency,
-		e.Until.UTC().Format(time.RFC3339),
+		"%s failed several times in a row and is left alone until %s", e.Dependency, e.Until.UTC().Format(time.RFC3339),
 	)
 }
 

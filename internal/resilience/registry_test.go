@@ -195,10 +195,7 @@ func TestBreakerNeutral(t *testing.T) {
 		for range 10 {
 			_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
 			if err := registry.Do(
-				t.Context(),
-				"ns/t",
-				"s3",
-				(&script{answers: []error{&HTTPError{Status: 404}}}).call,
+				t.Context(), "ns/t", "s3", (&script{answers: []error{&HTTPError{Status: 404}}}).call,
 			); err == nil ||
 				err.Error() == "" {
 				t.Fatal(err)

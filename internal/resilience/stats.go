@@ -145,10 +145,7 @@ func (r *Registry) retried(dependency string, err error) {
 // tenant's name is not.
 var (
 	descRetries = prometheus.NewDesc(
-		"caly_retries_total",
-		"Calls to a dependency that were made again.",
-		[]string{"dependency"},
-		nil,
+		"caly_retries_total", "Calls to a dependency that were made again.", []string{"dependency"}, nil,
 	)
 	descRetried = prometheus.NewDesc(
 		"caly_retried_calls_total",
@@ -157,10 +154,7 @@ var (
 		nil,
 	)
 	descOpened = prometheus.NewDesc(
-		"caly_circuit_breaker_opened_total",
-		"Circuit breakers that opened.",
-		[]string{"dependency"},
-		nil,
+		"caly_circuit_breaker_opened_total", "Circuit breakers that opened.", []string{"dependency"}, nil,
 	)
 )
 

@@ -119,15 +119,11 @@ func (d *Dataplane) UserByID(ctx context.Context, tenant, id string) (u User, er
 	}
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(
-			`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2`,
-			tenant,
-			id,
-		).QueryRow(
-			func(row pgx.Row) (err error) {
-				u, err = scanUser(row)
-				return err
-			},
-		)
+			`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2`, tenant, id,
+		).QueryRow(func(row pgx.Row) (err error) {
+			u, err = scanUser(row)
+			return err
+		})
 	})
 	return u, err
 }
@@ -162,15 +158,11 @@ func (d *Dataplane) CredentialsByID(ctx context.Context, tenant, id string) (c C
 func (d *common) credentials(ctx context.Context, tenant, where string, arg any) (c Credentials, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(
-			`SELECT `+userColumns+`, u.password_hash FROM users u WHERE tenant = $1 AND `+where,
-			tenant,
-			arg,
-		).QueryRow(
-			func(row pgx.Row) (err error) {
-				c.User, err = scanUser(row, &c.PasswordHash)
-				return err
-			},
-		)
+			`SELECT `+userColumns+`, u.password_hash FROM users u WHERE tenant = $1 AND `+where, tenant, arg,
+		).QueryRow(func(row pgx.Row) (err error) {
+			c.User, err = scanUser(row, &c.PasswordHash)
+			return err
+		})
 	})
 	return c, err
 }
@@ -189,15 +181,10 @@ func (d *common) ListUsers(ctx context.Context, tenant string, after UserCursor,
 			after.Email,
 			limit,
 		).
-			Query(
-				func(rows pgx.Rows) (err error) {
-					list, err = pgx.CollectRows(
-						rows,
-						func(row pgx.CollectableRow) (User, error) { return scanUser(row) },
-					)
-					return err
-				},
-			)
+			Query(func(rows pgx.Rows) (err error) {
+				list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (User, error) { return scanUser(row) })
+				return err
+			})
 	})
 	return list, err
 }
@@ -258,10 +245,7 @@ func lockUser(ctx context.Context, tx pgx.Tx, tenant, id string) (User, error) {
 	}
 	user, err := scanUser(
 		tx.QueryRow(
-			ctx,
-			`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`,
-			tenant,
-			id,
+			ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`, tenant, id,
 		),
 	)
 	if errors.Is(err, pgx.ErrNoRows) {

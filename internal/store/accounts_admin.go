@@ -24,11 +24,7 @@ func (d *Dataplane) SetUserRole(ctx context.Context, tenant string, c RoleChange
 			return err
 		}
 		if _, err := tx.Exec(
-			ctx,
-			`UPDATE users SET role = $3, updated_at = now() WHERE tenant = $1 AND id = $2`,
-			tenant,
-			id,
-			role,
+			ctx, `UPDATE users SET role = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, id, role,
 		); err != nil {
 			return err
 		}

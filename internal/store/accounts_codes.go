@@ -48,14 +48,8 @@ func (d *Dataplane) Register(ctx context.Context, tenant string, r Registration,
 				SET password_hash = excluded.password_hash, contested = true, updated_at = now()
 				WHERE u.email_verified_at IS NULL AND u.disabled_at IS NULL AND u.password_hash <> ''
 			RETURNING id::text`,
-			tenant,
-			r.User.ID,
-			r.User.Email,
-			r.User.PasswordHash,
-			r.User.Role,
-		).Scan(
-			&id,
-		)
+			tenant, r.User.ID, r.User.Email, r.User.PasswordHash, r.User.Role,
+		).Scan(&id)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
@@ -166,13 +160,7 @@ func judgeCode(ctx context.Context, tx pgx.Tx, tenant string, v Verification) (i
 		tenant,
 		v.Email,
 		v.Confirmed,
-	).Scan(
-		&id,
-		&want,
-		&tries,
-		&live,
-		&owner,
-	)
+	).Scan(&id, &want, &tries, &live, &owner)
 	switch right := subtle.ConstantTimeCompare(want, v.Hash) == 1; {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", "no code is waited for", nil
@@ -196,8 +184,7 @@ func verified(ctx context.Context, tx pgx.Tx, tenant, id string) error {
 		ctx,
 		`UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), contested = false, updated_at = `+
 			`now() WHERE tenant = $1 AND id = $2`,
-		tenant,
-		id,
+		tenant, id,
 	)
 	if err != nil {
 		return err

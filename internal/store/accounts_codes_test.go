@@ -206,14 +206,12 @@ func TestVerifyEmail(t *testing.T) {
 				t.Errorf("verified: %v, want %v", got, tc.want)
 			}
 			if n := p.one(
-				t,
-				`SELECT count(*) FROM users WHERE email_verified_at IS NOT NULL AND disabled_at IS NULL`,
+				t, `SELECT count(*) FROM users WHERE email_verified_at IS NOT NULL AND disabled_at IS NULL`,
 			); (n == 1) != (tc.want || name == "used") {
 				t.Errorf("%d verified users", n)
 			}
 			if got := p.text(
-				t,
-				`SELECT reason FROM audit_log WHERE action = 'verify_email' ORDER BY id DESC LIMIT 1`,
+				t, `SELECT reason FROM audit_log WHERE action = 'verify_email' ORDER BY id DESC LIMIT 1`,
 			); got != tc.reason {
 				t.Errorf("the audit log says %q, want %q", got, tc.reason)
 			}
@@ -263,10 +261,7 @@ func TestCodeUnderConcurrency(t *testing.T) {
 		wg.Go(func() { try(fmt.Sprint("00000", i)) })
 	}
 	wg.Wait()
-	if n := people.one(
-		t,
-		`SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`,
-	); n != store.MaxCodeTries ||
+	if n := people.one(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`); n != store.MaxCodeTries ||
 		good.Load() != 0 {
 		t.Errorf("%d guesses counted, %d verified; want %d and 0", n, good.Load(), store.MaxCodeTries)
 	}

@@ -61,12 +61,10 @@ func (d *Dataplane) ResetTokenOwner(ctx context.Context, tenant string, hash []b
 			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable,
 			tenant,
 			hash,
-		).QueryRow(
-			func(row pgx.Row) (err error) {
-				u, err = scanUser(row)
-				return err
-			},
-		)
+		).QueryRow(func(row pgx.Row) (err error) {
+			u, err = scanUser(row)
+			return err
+		})
 	})
 	return u, err
 }
@@ -119,10 +117,7 @@ func (d *Dataplane) ResetPassword(
 // useUp marks the token as used. Whoever else holds one for the user has lost it: the password was just set.
 func useUp(ctx context.Context, tx pgx.Tx, tenant, userID string, hash []byte) error {
 	_, err := tx.Exec(
-		ctx,
-		`UPDATE password_reset_tokens SET used_at = now() WHERE tenant = $1 AND token_hash = $2`,
-		tenant,
-		hash,
+		ctx, `UPDATE password_reset_tokens SET used_at = now() WHERE tenant = $1 AND token_hash = $2`, tenant, hash,
 	)
 	if err != nil {
 		return err
@@ -133,10 +128,7 @@ func useUp(ctx context.Context, tx pgx.Tx, tenant, userID string, hash []byte) e
 // dropResetTokens deletes a user's unused tokens, so that older mails no longer set a password.
 func dropResetTokens(ctx context.Context, tx pgx.Tx, tenant, userID string) error {
 	_, err := tx.Exec(
-		ctx,
-		`DELETE FROM password_reset_tokens WHERE tenant = $1 AND user_id = $2 AND used_at IS NULL`,
-		tenant,
-		userID,
+		ctx, `DELETE FROM password_reset_tokens WHERE tenant = $1 AND user_id = $2 AND used_at IS NULL`, tenant, userID,
 	)
 	return err
 }

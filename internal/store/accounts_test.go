@@ -153,16 +153,13 @@ func TestUsers(t *testing.T) {
 	}
 	want := store.User{ID: id, Email: "jane@acme.example", Role: store.RoleAgent}
 	if d := cmp.Diff(
-		want,
-		got,
-		cmpopts.IgnoreFields(store.User{}, "VerifiedAt", "CreatedAt", "UpdatedAt"),
+		want, got, cmpopts.IgnoreFields(store.User{}, "VerifiedAt", "CreatedAt", "UpdatedAt"),
 	); d != "" || !got.Verified() ||
 		got.Disabled() {
 		t.Errorf("user (-want +got):\n%s", d)
 	}
 	if n := people.one(
-		t,
-		`SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`,
+		t, `SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`,
 	); n != 2 {
 		t.Errorf("%d audit rows, want 2", n)
 	}
@@ -320,10 +317,7 @@ func TestEndOfAUser(t *testing.T) {
 				}
 			}
 			if _, err := p.dataplane.StartSession(
-				t.Context(),
-				acme,
-				newSession(id),
-				p.by,
+				t.Context(), acme, newSession(id), p.by,
 			); (err == nil) != tc.wantCanSignIn {
 				t.Errorf("sign in again: %v", err)
 			}
@@ -353,8 +347,7 @@ func TestRoleChangeRevokesAccess(t *testing.T) {
 		t.Errorf("%d live sessions, want the one", n)
 	}
 	if got := people.text(
-		t,
-		`SELECT reason FROM audit_log WHERE action = 'user_role_changed'`,
+		t, `SELECT reason FROM audit_log WHERE action = 'user_role_changed'`,
 	); got != "from admin to viewer" {
 		t.Errorf("the audit log says %q", got)
 	}
@@ -368,9 +361,7 @@ func TestSuspensionRevokesTheTenantOnce(t *testing.T) {
 		}
 	}
 	if n := people.one(
-		t,
-		`SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`,
-		acme,
+		t, `SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`, acme,
 	); n != 2 {
 		t.Errorf("%d revocations, want 2", n)
 	}
@@ -583,8 +574,7 @@ func TestOtherTenantsIDs(t *testing.T) {
 		t.Errorf("users: %v, %v", list, err)
 	}
 	if after := people.text(
-		t,
-		`SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`,
+		t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`,
 	); after != before {
 		t.Errorf("rows changed from %s to %s", before, after)
 	}
@@ -629,8 +619,7 @@ func TestSweepAccountsIsBounded(t *testing.T) {
 		people.add(t, fmt.Sprintf("u%d@acme.example", i), store.RoleViewer)
 	}
 	people.exec(
-		t,
-		`UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`,
+		t, `UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`,
 	)
 	for _, want := range []int64{2, 1, 0} {
 		if n, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 2); err != nil || n != want {

@@ -70,10 +70,7 @@ func (d *Dataplane) Calls(ctx context.Context, tenant string, f CallFilter) (lis
 	w.matchAny("to_number", f.To)
 	w.page("created_at", "call_sid", f.Page)
 	sql := fmt.Sprintf(
-		`SELECT %s FROM calls WHERE %s ORDER BY created_at DESC, call_sid DESC LIMIT %d`,
-		callColumns,
-		w,
-		f.rows(),
+		`SELECT %s FROM calls WHERE %s ORDER BY created_at DESC, call_sid DESC LIMIT %d`, callColumns, w, f.rows(),
 	)
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(sql, w.args...).Query(collect(&list, scanCall))
@@ -110,11 +107,8 @@ func (d *Dataplane) CallBySID(ctx context.Context, tenant, sid string) (c CallWi
 			WHERE tenant = $1 AND call_sid = $2 ORDER BY stream_sid LIMIT %d`,
 				maxStreams,
 			),
-			tenant,
-			sid,
-		).Query(
-			collect(&c.Streams, scanStream),
-		)
+			tenant, sid,
+		).Query(collect(&c.Streams, scanStream))
 		// A call knows the ids of its recordings, and those are indexed.
 		b.Queue(`WITH k AS (SELECT unnest(recording_ids) AS id FROM calls WHERE tenant = $1 AND call_sid = $2
 			UNION ALL (SELECT id FROM captures WHERE tenant = $1 AND call_sid = $2 ORDER BY created_at DESC

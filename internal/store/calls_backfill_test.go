@@ -37,20 +37,11 @@ func TestKnownCalls(t *testing.T) {
 		ended,
 		newEvent(acme, "no-end", "terminal", store.CallCompleted, ""),
 		newEvent(acme, "answered", "answered", store.CallInProgress, ""),
-		dead(
-			"dead",
-			"backfill",
-		),
+		dead("dead", "backfill"),
 		dead("dead-webhook", "webhook"),
 		newEvent(acme, "both", "terminal", store.CallCompleted, ""),
 		dead("both", "backfill"),
-		newEvent(
-			globex,
-			"globex",
-			"terminal",
-			store.CallCompleted,
-			"",
-		),
+		newEvent(globex, "globex", "terminal", store.CallCompleted, ""),
 		newEvent(acme, "unasked", "terminal", store.CallCompleted, ""),
 	)
 	got, err := fixture.oper.KnownCalls(
@@ -95,8 +86,7 @@ func TestSuspects(t *testing.T) {
 	legs.Legs = []store.Leg{{Kind: store.LegDial, Key: "dial:1", State: store.CallNoAnswer, Called: true}}
 	fixture.ingest(t, legs)
 	fixture.ingest(
-		t,
-		newEvent(acme, "heard-of", "answered", store.CallInProgress, ""),
+		t, newEvent(acme, "heard-of", "answered", store.CallInProgress, ""),
 	) // no start: it counts from when it was heard of
 	fixture.exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
 
@@ -161,13 +151,10 @@ func TestSuspectsReadAnIndex(t *testing.T) {
 	db.Close()
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		if n := fixture.one(
-			t,
-			`SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`,
+			t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`,
 		); n == 8 {
 			return
-		} else if time.Since(
-			start,
-		) > 10*time.Second {
+		} else if time.Since(start) > 10*time.Second {
 			t.Fatalf("%v of 8 queries used the index", n)
 		}
 	}

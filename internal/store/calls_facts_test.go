@@ -100,8 +100,7 @@ func TestRowsOfOlderVersions(t *testing.T) {
 			// An old pod that comes last changes nothing that is known better.
 			fixture.oldIngest(t, "row", "last", store.CallFailed, 0)
 			if got := fixture.one(
-				t,
-				`SELECT state FROM calls WHERE call_sid = 'row'`,
+				t, `SELECT state FROM calls WHERE call_sid = 'row'`,
 			); tc.want == store.CallCompleted &&
 				tc.stored != store.CallCompleted &&
 				got != int(tc.want) {
@@ -151,11 +150,7 @@ func TestLegsAreKept(t *testing.T) {
 	if d := cmp.Diff(want, facts, cmpopts.EquateApproxTime(0)); d != "" {
 		t.Errorf("facts (-want +got):\n%s", d)
 	}
-	if facts, err = fixture.oper.CallFacts(
-		t.Context(),
-		acme,
-		"nobody",
-	); err != nil ||
+	if facts, err = fixture.oper.CallFacts(t.Context(), acme, "nobody"); err != nil ||
 		facts.Outcome != store.CallUnknown ||
 		facts.Legs != nil {
 		t.Errorf("an unknown call has %+v, %v", facts, err)

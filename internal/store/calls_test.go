@@ -40,18 +40,8 @@ func (f *fixture) insertCall(
 	t *testing.T, tenant, sid string, at time.Time, state store.CallState, direction, from, to string,
 ) {
 	t.Helper()
-	f.exec(
-		t,
-		`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		tenant,
-		sid,
-		state,
-		direction,
-		from,
-		to,
-		at,
-	)
+	f.exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, created_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`, tenant, sid, state, direction, from, to, at)
 }
 
 // insertRecording puts a recording where one of that state lies. It ended, if it did, a minute after it was queued.
@@ -59,31 +49,16 @@ func (f *fixture) insertRecording(t *testing.T, tenant, id, sid string, at time.
 	t.Helper()
 	switch state {
 	case store.StatePending:
-		f.exec(
-			t,
-			`INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
-				VALUES ($1, $2, $3, 'https://x/a.mp3', $4)`,
-			tenant,
-			id,
-			sid,
-			at,
-		)
+		f.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
+				VALUES ($1, $2, $3, 'https://x/a.mp3', $4)`, tenant, id, sid, at)
 	case store.StateLeased:
 		f.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, created_at, lease_owner, lease_until)
 			VALUES ($1, $2, $3, 'https://x/a.mp3', $4, 'pod', now() + interval '1 hour')`, tenant, id, sid, at)
 	default:
-		f.exec(
-			t,
-			`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key,
+		f.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key,
 				size, sha256, finished_by, created_at, finished_at)
 			VALUES ($1, $2, $3, 'https://x/a.mp3', $5, 1, 'b', $1 || '/' || $2, 7, repeat('0', 64), 'pod', $4,
-				$4::timestamptz + interval '1 minute')`,
-			tenant,
-			id,
-			sid,
-			at,
-			state,
-		)
+				$4::timestamptz + interval '1 minute')`, tenant, id, sid, at, state)
 	}
 }
 
@@ -153,9 +128,7 @@ func TestPagesAreBounded(t *testing.T) {
 	fixture.exec(t, `INSERT INTO calls (tenant, call_sid) SELECT $1, 'c' || n FROM generate_series(1, 205) n`, acme)
 	for name, limit := range map[string]int{"no limit": 0, "less than none": -1, "more than may be": 100000} {
 		if list, more, err := fixture.dataplane.Calls(
-			t.Context(),
-			acme,
-			store.CallFilter{Page: store.Page{Limit: limit}},
+			t.Context(), acme, store.CallFilter{Page: store.Page{Limit: limit}},
 		); err != nil || len(list) != store.MaxPage ||
 			!more {
 			t.Errorf("%s: %d calls, more %v, %v", name, len(list), more, err)
@@ -226,9 +199,7 @@ func TestListRecordings(t *testing.T) {
 	// Nobody writes it, but a repaired database may have it: two rows of one recording are shown as one.
 	fixture.insertRecording(t, acme, recordingID(3), "c1", listed(3), store.StatePending)
 	if list, _, err := fixture.dataplane.ListRecordings(
-		t.Context(),
-		acme,
-		store.RecordingFilter{CallSID: "c1"},
+		t.Context(), acme, store.RecordingFilter{CallSID: "c1"},
 	); err != nil ||
 		len(list) != 2 {
 		t.Errorf("%v, %v; want each recording once", recordings(list), err)
@@ -258,35 +229,16 @@ func TestWalkSeesAllOnce(t *testing.T) {
 				`INSERT INTO calls (tenant, call_sid, created_at) VALUES ('%s', 'c%d', '%s'), ('%s', 'c%d', '%s');
 				INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
 					VALUES ('%s', '%s', 'c%d', 'https://x', '%s');`,
-				acme,
-				i,
-				at,
-				globex,
-				i,
-				at,
-				acme,
-				recordingID(i),
-				i,
-				at,
+				acme, i, at, globex, i, at, acme, recordingID(i), i, at,
 			)
 		}
 		run(rt, sql)
 		seenCalls := map[string]int{}
 		seenRecordings := map[string]int{}
 		var callPage, recordingPage store.Page
-		callPage.Limit, recordingPage.Limit = rapid.IntRange(
-			1,
-			7,
-		).Draw(
-			rt,
-			"page",
-		), rapid.IntRange(
-			1,
-			7,
-		).Draw(
-			rt,
-			"page",
-		)
+		callPage.Limit, recordingPage.Limit = rapid.IntRange(1, 7).Draw(rt, "page"), rapid.IntRange(
+			1, 7,
+		).Draw(rt, "page")
 		for moreCalls, moreRecordings, step := true, true, 0; moreCalls || moreRecordings; step++ {
 			var err error
 			if moreCalls {
@@ -398,9 +350,7 @@ func TestCallBySID(t *testing.T) {
 		t.Errorf("streams (-want +got):\n%s", diff)
 	}
 	if recording, err := fixture.dataplane.RecordingByID(
-		t.Context(),
-		acme,
-		recordingID(7),
+		t.Context(), acme, recordingID(7),
 	); err != nil || recording.State != store.StateUploaded ||
 		recording.Key != "k" {
 		t.Errorf("%+v, %v", recording, err)
@@ -408,13 +358,8 @@ func TestCallBySID(t *testing.T) {
 	if _, err := fixture.dataplane.CallBySID(t.Context(), acme, "c2"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a call that is not there: %v", err)
 	}
-	if _, err := fixture.dataplane.RecordingByID(
-		t.Context(),
-		globex,
-		recordingID(7),
-	); !errors.Is(
-		err,
-		store.ErrNotFound,
+	if _, err := fixture.dataplane.RecordingByID(t.Context(), globex, recordingID(7)); !errors.Is(
+		err, store.ErrNotFound,
 	) {
 		t.Errorf("another's recording: %v", err)
 	}
@@ -486,11 +431,7 @@ func TestListAudit(t *testing.T) {
 		}, newest[1:2]},
 	} {
 		got, _, more := list(tc.filter)
-		if diff := cmp.Diff(
-			tc.want,
-			got,
-			cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
-		); diff != "" ||
+		if diff := cmp.Diff(tc.want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" ||
 			more {
 			t.Errorf("%s: more %v, rows (-want +got):\n%s", name, more, diff)
 		}
@@ -509,11 +450,7 @@ func TestUsage(t *testing.T) {
 	for i, at := range []time.Time{month.Add(-time.Second), month, day.Add(-time.Second), day, day.Add(time.Hour)} {
 		fixture.insertCall(t, acme, fmt.Sprintf("c%d", i), at, store.CallCompleted, "", "", "")
 		fixture.insertRecording(
-			t,
-			acme,
-			recordingID(i),
-			"c",
-			at,
+			t, acme, recordingID(i), "c", at,
 			[]store.RecordingState{store.StateUploaded, store.StateUploaded, store.StatePending,
 				store.StateLeased, store.StateFailed}[i],
 		)
@@ -531,34 +468,17 @@ func TestUsage(t *testing.T) {
 		Waiting:             1,
 		Uploading:           1,
 	}
-	if diff := cmp.Diff(
-		want,
-		got,
-	); err != nil ||
+	if diff := cmp.Diff(want, got); err != nil ||
 		diff != "" { // the first was queued the month before, and uploaded in this one
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	fixture.exec(
-		t,
-		`INSERT INTO recordings (tenant, id, call_sid, source_url)
-			SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 7000) n`,
-		acme,
-	)
-	if got, err := fixture.dataplane.Usage(
-		t.Context(),
-		acme,
-		day,
-		month,
-	); err != nil ||
+	fixture.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
+			SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 7000) n`, acme)
+	if got, err := fixture.dataplane.Usage(t.Context(), acme, day, month); err != nil ||
 		got.Waiting != store.MaxWaiting {
 		t.Errorf("%d waiting, %v; want them counted up to %d", got.Waiting, err, store.MaxWaiting)
 	}
-	if got, err := fixture.dataplane.Usage(
-		t.Context(),
-		"nobody/here",
-		day,
-		month,
-	); err != nil ||
+	if got, err := fixture.dataplane.Usage(t.Context(), "nobody/here", day, month); err != nil ||
 		got != (store.Usage{}) {
 		t.Errorf("of nobody: %+v, %v", got, err)
 	}
@@ -604,13 +524,7 @@ func TestAPageReadsAPage(t *testing.T) {
 			CallSID: "c7",
 			Page:    store.Page{Limit: 50},
 		})
-		if err := errors.Join(
-			err1,
-			err2,
-			err3,
-			err4,
-			err5,
-		); err != nil ||
+		if err := errors.Join(err1, err2, err3, err4, err5); err != nil ||
 			len(c)+len(r)+len(a)+len(s)+len(ofCall) != 250 {
 			t.Fatalf(
 				"%d calls, %d recordings, %d audit rows, %d and %d streams, %v",

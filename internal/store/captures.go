@@ -82,14 +82,7 @@ func (d *Dataplane) RefuseCapture(ctx context.Context, c Capture, code, message 
 			`INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at,
 				finished_at)
 			VALUES ($1, $2, $3::uuid, $4, $5, 'failed', $6, $7, $8, now()) ON CONFLICT (tenant, id) DO NOTHING`,
-			c.Tenant,
-			c.ID,
-			c.Session,
-			c.CallSID,
-			c.Pod,
-			code,
-			bounded.Text(message, maxError),
-			c.CreatedAt,
+			c.Tenant, c.ID, c.Session, c.CallSID, c.Pod, code, bounded.Text(message, maxError), c.CreatedAt,
 		)
 	})
 }
@@ -108,16 +101,10 @@ func (d *Dataplane) SetCaptureUpload(ctx context.Context, ref CaptureRef, pod, u
 // FinishCapture ends a capture. ErrLeaseLost if another pod has it, or it ended.
 func (d *Dataplane) FinishCapture(ctx context.Context, ref CaptureRef, pod string, e CaptureEnd) error {
 	return d.heldCapture(
-		ctx,
-		ref,
+		ctx, ref,
 		`UPDATE captures SET state = $4, size = $5, sha256 = $6, error_code = $7, error = $8, finished_at = now()
 		WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`,
-		pod,
-		e.state(),
-		e.Size,
-		e.SHA256,
-		e.Code,
-		bounded.Text(e.Message, maxError),
+		pod, e.state(), e.Size, e.SHA256, e.Code, bounded.Text(e.Message, maxError),
 	)
 }
 
@@ -166,9 +153,7 @@ func (d *Dataplane) touchCaptures(
 			`UPDATE captures c SET last_seen_at = `+at+` FROM unnest($1::text[], $2::text[]) k (tenant, id)
 			WHERE c.tenant = k.tenant AND c.id = k.id AND c.pod = $3 AND c.state = 'recording'
 				RETURNING c.tenant, c.id`,
-			tenants,
-			ids,
-			pod,
+			tenants, ids, pod,
 		)
 		if err != nil {
 			return err
@@ -220,12 +205,10 @@ func (d *Dataplane) OpenCapture(ctx context.Context, ref CaptureRef, pod string)
 			ref.ID,
 			pod,
 		).
-			Query(
-				func(rows pgx.Rows) (err error) {
-					c, err = pgx.CollectExactlyOneRow(rows, scanCapture)
-					return err
-				},
-			)
+			Query(func(rows pgx.Rows) (err error) {
+				c, err = pgx.CollectExactlyOneRow(rows, scanCapture)
+				return err
+			})
 	})
 	return c, err
 }
@@ -235,15 +218,8 @@ const captureLive = 2 * time.Minute
 
 // HasLiveCaptures tells whether a pod has captures of the tenant that are not in the bucket yet. Only the operator may.
 func (d *Operator) HasLiveCaptures(ctx context.Context, tenant string) (has bool, err error) {
-	err = d.pool.QueryRow(
-		ctx,
-		`SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording'
-			AND last_seen_at > now() - $2::interval)`,
-		tenant,
-		captureLive,
-	).Scan(
-		&has,
-	)
+	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording'
+			AND last_seen_at > now() - $2::interval)`, tenant, captureLive).Scan(&has)
 	return has, explain(err)
 }
 
@@ -255,9 +231,7 @@ func (d *Operator) SweepCaptures(ctx context.Context, unseen time.Duration, limi
 		`UPDATE captures SET state = 'failed', error_code = $3, error = $4, finished_at = now() WHERE (tenant, id) IN
 		(SELECT tenant, id FROM captures WHERE state = 'recording'
 			AND greatest(last_seen_at, created_at) < now() - $1::interval LIMIT $2)`,
-		unseen,
-		limit,
-		reason.Abandoned,
+		unseen, limit, reason.Abandoned,
 		"no pod could bring it to its end: none has the tenant's bucket any more. A lifecycle rule of the bucket "+
 			"should end uploads in parts that are old",
 	)

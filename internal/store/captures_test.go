@@ -47,12 +47,7 @@ func TestCaptureLife(t *testing.T) {
 		want.Key = capture.Key
 		want.Captured = true
 		ignored := cmpopts.IgnoreFields(
-			store.Recording{},
-			"CreatedAt",
-			"FinishedAt",
-			"AvailableAt",
-			"UploadStarted",
-			"HasCallRecording",
+			store.Recording{}, "CreatedAt", "FinishedAt", "AvailableAt", "UploadStarted", "HasCallRecording",
 		)
 		got, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
 		if diff := cmp.Diff(want, got, ignored); err != nil || diff != "" {
@@ -69,13 +64,8 @@ func TestCaptureLife(t *testing.T) {
 		if diff := cmp.Diff([]store.Recording{want}, call.Recordings, ignored); err != nil || diff != "" {
 			t.Errorf("with its call: %v (-want +got):\n%s", err, diff)
 		}
-		if _, err := fixture.dataplane.RecordingByID(
-			t.Context(),
-			globex,
-			capture.ID,
-		); !errors.Is(
-			err,
-			store.ErrNotFound,
+		if _, err := fixture.dataplane.RecordingByID(t.Context(), globex, capture.ID); !errors.Is(
+			err, store.ErrNotFound,
 		) {
 			t.Errorf("another tenant: %v", err)
 		}
@@ -114,24 +104,13 @@ func TestCaptureLife(t *testing.T) {
 		LastErrorCode: "SpoolFull",
 		LastError:     strings.Repeat("x", 996) + " ...",
 	})
-	if err := fixture.dataplane.FinishCapture(
-		t.Context(),
-		capture.CaptureRef,
-		"pod",
-		end,
-	); !errors.Is(
-		err,
-		store.ErrLeaseLost,
+	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "pod", end); !errors.Is(
+		err, store.ErrLeaseLost,
 	) {
 		t.Errorf("a second end: %v", err)
 	}
-	if _, err := fixture.dataplane.OpenCapture(
-		t.Context(),
-		capture.CaptureRef,
-		"pod",
-	); !errors.Is(
-		err,
-		store.ErrNotFound,
+	if _, err := fixture.dataplane.OpenCapture(t.Context(), capture.CaptureRef, "pod"); !errors.Is(
+		err, store.ErrNotFound,
 	) {
 		t.Errorf("opened after its end: %v", err)
 	}
@@ -175,10 +154,7 @@ func TestCaptureRetry(t *testing.T) {
 			t.Errorf("%s has uploads: %v, %v", tenant, has, err)
 		}
 	}
-	if err := fixture.oper.DeleteTenant(
-		t.Context(),
-		acme,
-	); err != nil ||
+	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil ||
 		fixture.one(t, `SELECT count(*)::int FROM captures`) != 0 {
 		t.Errorf("a deleted tenant's are there still, %v", err)
 	}
@@ -192,8 +168,7 @@ func TestClaimCaptures(t *testing.T) {
 	foreign := fixture.capture(t, globex, "00000000000000a1", "gone")
 	fixture.exec(t, `UPDATE captures SET last_seen_at = now() - interval '91 s'`)
 	held, err := fixture.dataplane.HeartbeatCaptures(
-		t.Context(),
-		"pod",
+		t.Context(), "pod",
 		[]store.CaptureRef{alive.CaptureRef, gone.CaptureRef, {
 			Tenant: acme,
 			ID:     "00000000000000ff",
@@ -225,9 +200,7 @@ func TestClaimCaptures(t *testing.T) {
 		}
 	}
 	if err := fixture.dataplane.ReleaseCaptures(
-		t.Context(),
-		"pod",
-		[]store.CaptureRef{alive.CaptureRef, gone.CaptureRef},
+		t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef},
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -331,10 +304,7 @@ func TestLostCaptures(t *testing.T) {
 				t.Errorf("rows (-want +got):\n%s", diff)
 			}
 			if n := f.one(
-				t,
-				`SELECT count(*)::int FROM captures WHERE session <> $1::uuid AND NOT $2`,
-				ref.ID,
-				tc.begun,
+				t, `SELECT count(*)::int FROM captures WHERE session <> $1::uuid AND NOT $2`, ref.ID, tc.begun,
 			); n != 0 {
 				t.Errorf("%d rows are of another stream", n)
 			}
@@ -377,19 +347,14 @@ func TestLostCaptureBeginsAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := fixture.dataplane.OpenCapture(
-			t.Context(),
-			capture.CaptureRef,
-			pod,
+			t.Context(), capture.CaptureRef, pod,
 		); (pod == "another") != errors.Is(err, store.ErrNotFound) ||
 			pod == "silent" && err != nil {
 			t.Errorf("pod %s has it: %v", pod, err)
 		}
 	}
-	if n := fixture.one(
-		t,
-		`SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1'
-			AND error_code || error = '' AND object_key = 'k'`,
-	); n != 1 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1'
+			AND error_code || error = '' AND object_key = 'k'`); n != 1 {
 		t.Error("it is not what it would have been")
 	}
 	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, capture.Pod, store.CaptureEnd{

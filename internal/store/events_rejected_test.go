@@ -53,12 +53,7 @@ func TestReplayOfManyRejected(t *testing.T) {
 		event.Recordings[i].Rejected = ""
 	}
 	event.Unread = nil
-	if replay, err := fixture.oper.Replay(
-		t.Context(),
-		id,
-		event,
-		false,
-	); err != nil ||
+	if replay, err := fixture.oper.Replay(t.Context(), id, event, false); err != nil ||
 		replay.Outcome != store.Applied {
 		t.Fatalf("%+v, %v", replay, err)
 	}

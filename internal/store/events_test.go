@@ -198,12 +198,8 @@ func TestDeadEvents(t *testing.T) {
 	}
 	fixture.many(t, 4000, 3)
 	want := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	fixture.exec(
-		t,
-		`UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events
-			WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`,
-		want,
-	)
+	fixture.exec(t, `UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events
+			WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`, want)
 	none["stale"], none["malformed_body"], none[reason.DeadOther] = 100, 100, 200
 	counts, oldest, err = fixture.oper.DeadEvents(t.Context())
 	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.Equal(want) {
@@ -338,12 +334,8 @@ func TestReplay(t *testing.T) {
 				if kept, err := fixture.oper.Event(t.Context(), id); err != nil || kept.Reason != tc.wantDead {
 					t.Errorf("it is kept as dead for %q (%v), want %q", kept.Reason, err, tc.wantDead)
 				}
-				if calls, recs := fixture.one(
-					t,
-					`SELECT count(*) FROM calls`,
-				), fixture.one(
-					t,
-					`SELECT count(*) FROM recordings`,
+				if calls, recs := fixture.one(t, `SELECT count(*) FROM calls`), fixture.one(
+					t, `SELECT count(*) FROM recordings`,
 				); calls != tc.wantCalls ||
 					recs != tc.wantRecs {
 					t.Errorf("%d calls and %d recordings, want %d and %d", calls, recs, tc.wantCalls, tc.wantRecs)
@@ -533,13 +525,8 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 		for _, e := range dead {
 			var id int64
 			err := admin.QueryRow(
-				t.Context(),
-				`SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`,
-				e.Tenant,
-				e.DedupKey[:],
-			).Scan(
-				&id,
-			)
+				t.Context(), `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:],
+			).Scan(&id)
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -575,12 +562,7 @@ func TestReplayWhileTheDatabaseIsAway(t *testing.T) {
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("it says %v", err)
 	}
-	if replay, err := fixture.oper.Replay(
-		t.Context(),
-		id,
-		deadEvent(acme, "c1", ""),
-		false,
-	); err != nil ||
+	if replay, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false); err != nil ||
 		replay.Outcome != store.Applied {
 		t.Errorf("when it is back: %+v, %v", replay, err)
 	}

@@ -98,10 +98,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		}
 		shuffled := rapid.Permutation(
 			append(slices.Clone(history), rapid.SliceOfN(rapid.SampledFrom(history), 0, 4).Draw(r, "again")...),
-		).Draw(
-			r,
-			"order",
-		)
+		).Draw(r, "order")
 		for rest := of(shuffled, other); len(rest) > 0; {
 			size := rapid.IntRange(1, len(rest)).Draw(r, "batch")
 			if _, err := fixture.dataplane.IngestBatch(t.Context(), rest[:size]); err != nil {
@@ -133,12 +130,8 @@ func rowsOf(t interface{ Fatal(...any) }, db *pgxpool.Pool, sid string) (rows []
 	} {
 		var list []string
 		err := db.QueryRow(
-			context.Background(),
-			`SELECT coalesce(array_agg(x), '{}') FROM (`+sql+`) q(x)`,
-			sid,
-		).Scan(
-			&list,
-		)
+			context.Background(), `SELECT coalesce(array_agg(x), '{}') FROM (`+sql+`) q(x)`, sid,
+		).Scan(&list)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,9 +181,7 @@ func TestTerminalGivesWayToNothingEarlier(t *testing.T) {
 				}
 			}
 			if n := fixture.one(
-				t,
-				`SELECT count(*)::int FROM calls WHERE (state, from_number, custom_field)::text = $1`,
-				tc.want,
+				t, `SELECT count(*)::int FROM calls WHERE (state, from_number, custom_field)::text = $1`, tc.want,
 			); n != 1 {
 				t.Errorf("the call is not %s", tc.want)
 			}

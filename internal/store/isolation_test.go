@@ -75,8 +75,7 @@ const seed = `
 func (f *fixture) reseed(t *testing.T) {
 	t.Helper()
 	sql := "TRUNCATE " + strings.Join(
-		slices.DeleteFunc(f.tables(t), func(n string) bool { return n == "upload_roles" }),
-		", ",
+		slices.DeleteFunc(f.tables(t), func(n string) bool { return n == "upload_roles" }), ", ",
 	) + ";"
 	for tenant, word := range map[string]string{acme: "acme-word", globex: "globex-word"} {
 		sql += strings.NewReplacer("$TENANT", "'"+tenant+"'", "$WORD", "'"+word+"'").Replace(seed)
@@ -90,8 +89,7 @@ func (f *fixture) reseed(t *testing.T) {
 func (f *fixture) tables(t *testing.T) []string {
 	t.Helper()
 	return query[string](
-		t,
-		f.pg.AdminDSN,
+		t, f.pg.AdminDSN,
 		`SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant'
 			AND NOT a.attisdropped
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`,
@@ -136,22 +134,19 @@ func TestEveryTableIsSecured(t *testing.T) {
 		t.Errorf("within reach and not secured: %v", insecure)
 	}
 	unforced := query[string](
-		t,
-		fixture.pg.AdminDSN,
+		t, fixture.pg.AdminDSN,
 		`SELECT relname::text FROM pg_class WHERE relname = ANY ($1) AND relnamespace = 'public'::regnamespace
 		AND NOT (relrowsecurity AND relforcerowsecurity) ORDER BY 1`,
 		fixture.tables(t),
 	)
 	if diff := cmp.Diff(
-		[]string{"upload_roles"},
-		unforced,
+		[]string{"upload_roles"}, unforced,
 	); diff != "" { // which tenant a role is bound to: functions alone write it
 		t.Errorf("tables without forced row-level security (-want +got):\n%s", diff)
 	}
 	// A policy that accepts a row that it does not show, or shows all rows, does not count.
 	loose := query[string](
-		t,
-		fixture.pg.AdminDSN,
+		t, fixture.pg.AdminDSN,
 		`SELECT tablename || ': ' || policyname FROM pg_policies WHERE 'caly_dataplane' = ANY (roles)
 		AND (qual !~ 'caly\.tenant' OR coalesce(with_check, '') !~ 'caly\.tenant' OR roles <> '{caly_dataplane}'
 			OR cmd <> 'ALL')`,
@@ -505,12 +500,10 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 			_, reads := reading()[name]
 			reads = reads ||
 				slices.Contains(
-					[]string{"PodStreams", "StreamsToClose", "StreamSessions", "StreamByID", "OpenCapture"},
-					name,
+					[]string{"PodStreams", "StreamsToClose", "StreamSessions", "StreamByID", "OpenCapture"}, name,
 				)
 			if changed := !cmp.Equal(
-				mine,
-				fixture.digests(t, acme),
+				mine, fixture.digests(t, acme),
 			); changed == (reads || strings.HasPrefix(name, "other's ")) {
 				t.Errorf("its own rows were changed: %v", changed)
 			}
@@ -568,13 +561,8 @@ func (f *fixture) digests(t *testing.T, tenant string) map[string]string {
 	for _, table := range f.tables(t) {
 		parts = append(
 			parts,
-			fmt.Sprintf(
-				`SELECT '%s ' || md5(coalesce(string_agg(x::text, '|' ORDER BY x::text), '')) FROM %s x
-					WHERE tenant = '%s'`,
-				table,
-				table,
-				tenant,
-			),
+			fmt.Sprintf(`SELECT '%s ' || md5(coalesce(string_agg(x::text, '|' ORDER BY x::text), '')) FROM %s x
+					WHERE tenant = '%s'`, table, table, tenant),
 		)
 	}
 	for _, line := range query[string](t, f.pg.AdminDSN, strings.Join(parts, " UNION ALL ")) {

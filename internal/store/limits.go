@@ -45,9 +45,7 @@ func (d *Dataplane) TakeHits(ctx context.Context, t HitTake) (HitsTaken, error) 
 			t.Max,
 			t.Window,
 		).
-			QueryRow(
-				func(row pgx.Row) error { return row.Scan(&got.Granted, &got.Used, &got.FreeIn) },
-			)
+			QueryRow(func(row pgx.Row) error { return row.Scan(&got.Granted, &got.Used, &got.FreeIn) })
 	})
 	return got, err
 }

@@ -20,9 +20,7 @@ func TestLostConnectionChangesNothing(t *testing.T) {
 	fixture := newFixture(t)
 	wire := fixture.pg.NewWire(t)
 	db, err := store.OpenDataplane(
-		t.Context(),
-		pgtest.At(t, fixture.pg.DataplaneDSN, wire.Address),
-		store.Options{MaxConns: 2},
+		t.Context(), pgtest.At(t, fixture.pg.DataplaneDSN, wire.Address), store.Options{MaxConns: 2},
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -82,8 +82,7 @@ func endMail(ctx context.Context, tx pgx.Tx, state MailState, where, reason stri
 			'its time ran out before it could be sent'), sealed = '', lease_owner = NULL, lease_until = NULL,
 				finished_at = now()
 		FROM over WHERE m.id = over.id RETURNING template`,
-		string(state),
-		reason,
+		string(state), reason,
 	)
 	if err != nil {
 		return nil, err
@@ -137,24 +136,20 @@ func (d *Dataplane) SendMail(ctx context.Context, m *QueuedMail, lease time.Dura
 // FinishMail ends claimed mail and empties what was sealed. ErrLeaseLost as in SendMail.
 func (d *Dataplane) FinishMail(ctx context.Context, m *QueuedMail, state MailState, reason string) error {
 	return d.changeMail(
-		ctx,
-		m,
+		ctx, m,
 		`UPDATE mail_outbox SET state = $4, last_error = $5, sealed = '', lease_owner = NULL, lease_until = NULL,
 		finished_at = now() WHERE `+held,
-		string(state),
-		reason,
+		string(state), reason,
 	)
 }
 
 // RetryMail lets claimed mail be tried again after a while. ErrLeaseLost as in SendMail.
 func (d *Dataplane) RetryMail(ctx context.Context, m *QueuedMail, after time.Duration, reason string) error {
 	return d.changeMail(
-		ctx,
-		m,
+		ctx, m,
 		`UPDATE mail_outbox SET state = 'pending', last_error = $5, available_at = now() + $4::interval,
 		lease_owner = NULL, lease_until = NULL WHERE `+held,
-		after,
-		reason,
+		after, reason,
 	)
 }
 

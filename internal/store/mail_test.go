@@ -80,14 +80,7 @@ func (o *outbox) row(event string) (r mailRow) {
 		`SELECT state, convert_from(sealed, 'UTF8'), last_error, attempts, lease_owner IS NOT NULL,
 		finished_at IS NOT NULL FROM mail_outbox WHERE event_key = $1`,
 		event,
-	).Scan(
-		&r.State,
-		&r.Sealed,
-		&r.Error,
-		&r.Attempts,
-		&r.Leased,
-		&r.Finished,
-	)
+	).Scan(&r.State, &r.Sealed, &r.Error, &r.Attempts, &r.Leased, &r.Finished)
 	if err != nil {
 		o.Fatal(err)
 	}
@@ -170,9 +163,7 @@ func TestMailLife(t *testing.T) {
 			if diff := cmp.Diff(c.want, o.row("e")); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if again := claimedKeys(
-				o.claim(acme),
-			); c.want.Leased && c.want.State == "pending" && c.wantErr == nil &&
+			if again := claimedKeys(o.claim(acme)); c.want.Leased && c.want.State == "pending" && c.wantErr == nil &&
 				again != nil {
 				t.Errorf("claimed a second time: %v", again)
 			}

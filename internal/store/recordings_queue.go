@@ -73,12 +73,8 @@ func (d *Upload) Complete(ctx context.Context, owner, id string, res Result) err
 		ctx,
 		`SELECT EXISTS (SELECT FROM recording_history WHERE tenant = caly_upload_tenant() AND id = $2
 		AND finished_by = $1 AND state = 'uploaded' AND sha256 = $3)`,
-		owner,
-		id,
-		res.SHA256,
-	).Scan(
-		&done,
-	)
+		owner, id, res.SHA256,
+	).Scan(&done)
 	if err != nil {
 		return explain(err)
 	}
@@ -108,12 +104,7 @@ func (d *Upload) RetryLater(ctx context.Context, owner, id string, a LaterAttemp
 		`UPDATE recordings SET lease_owner = NULL, lease_until = NULL, available_at = $3, attempts = attempts + $6,
 		last_error_code = $4, last_error = $5, last_error_at = now()
 		WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1`,
-		owner,
-		id,
-		a.At,
-		a.Code,
-		bounded.Text(a.Message, maxError),
-		counted,
+		owner, id, a.At, a.Code, bounded.Text(a.Message, maxError), counted,
 	)
 }
 

@@ -76,17 +76,12 @@ func TestUploadState(t *testing.T) {
 		t.Errorf("another tenant's state is %+v", other)
 	}
 	fixture.exec(
-		t,
-		`UPDATE recordings SET lease_owner = 'gone', lease_until = now() - interval '1 s' WHERE tenant = $1`,
-		globex,
+		t, `UPDATE recordings SET lease_owner = 'gone', lease_until = now() - interval '1 s' WHERE tenant = $1`, globex,
 	)
 	if _, err := fixture.oper.ReapLeases(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if uploadState := fixture.uploadState(
-		t,
-		globex,
-	); uploadState.FailedCode != reason.LeaseExpired ||
+	if uploadState := fixture.uploadState(t, globex); uploadState.FailedCode != reason.LeaseExpired ||
 		uploadState.FailedAt.IsZero() {
 		t.Errorf("after a pod died the state is %+v", uploadState)
 	}

@@ -39,8 +39,7 @@ func (d *Operator) RetryTotals(ctx context.Context) (map[string]resilience.Count
 	var dependency string
 	var c resilience.Counts
 	_, err = pgx.ForEachRow(
-		rows,
-		[]any{&dependency, &c.Retries, &c.Successful, &c.Failed, &c.BreakerOpened},
+		rows, []any{&dependency, &c.Retries, &c.Successful, &c.Failed, &c.BreakerOpened},
 		func() error {
 			totals[dependency] = c
 			return nil

@@ -64,8 +64,7 @@ func TestUploadRoleMakesNothing(t *testing.T) {
 func TestTemporaryObjectsShadowNothing(t *testing.T) {
 	fixture := newPlainFixture(t)
 	fixture.exec(
-		t,
-		`DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO caly_upload', current_database()); END $$`,
+		t, `DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO caly_upload', current_database()); END $$`,
 	)
 	conn := connect(t, fixture.uploadDSN)
 	for _, sql := range []string{

@@ -97,13 +97,7 @@ func (d *Dataplane) StartSession(ctx context.Context, tenant string, n NewSessio
 				ctx,
 				`INSERT INTO login_sessions AS s (tenant, id, user_id, hmac_key, device, address, expires_at)
 			VALUES ($1, $2, $3, $4, $5, $6, now() + $7::interval) RETURNING `+sessionColumns+`, now()`,
-				tenant,
-				n.ID,
-				n.UserID,
-				n.Key,
-				cut(by.Device, 256),
-				addressOrNull(by.Address),
-				n.Lifetime,
+				tenant, n.ID, n.UserID, n.Key, cut(by.Device, 256), addressOrNull(by.Address), n.Lifetime,
 			),
 			&st.Now,
 		)
@@ -133,15 +127,12 @@ func (d *Dataplane) ListSessions(
 			userID,
 			idle,
 			MaxSessions,
-		).Query(
-			func(rows pgx.Rows) (err error) {
-				list, err = pgx.CollectRows(
-					rows,
-					func(row pgx.CollectableRow) (LoginSession, error) { return scanSession(row) },
-				)
-				return err
-			},
-		)
+		).Query(func(rows pgx.Rows) (err error) {
+			list, err = pgx.CollectRows(
+				rows, func(row pgx.CollectableRow) (LoginSession, error) { return scanSession(row) },
+			)
+			return err
+		})
 	})
 	return list, err
 }
@@ -212,12 +203,7 @@ func endSessions(ctx context.Context, tx pgx.Tx, tenant string, of sessionsOf, r
 			AND ($4::uuid IS NULL OR id <> $4) ORDER BY last_seen_at DESC, created_at DESC OFFSET $5)
 				AND ended_at IS NULL
 		RETURNING id::text, counter, hmac_key, expires_at`,
-		tenant,
-		of.UserID,
-		orNull(of.Only),
-		orNull(of.Except),
-		of.Beyond,
-		reason,
+		tenant, of.UserID, orNull(of.Only), orNull(of.Except), of.Beyond, reason,
 	)
 	if err != nil {
 		return nil, err

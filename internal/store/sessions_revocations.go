@@ -32,9 +32,7 @@ func insertRevocation(ctx context.Context, tx pgx.Tx, tenant, userID, sessionID 
 // Revoke is insertRevocation in a transaction of its own, for what does not also end a session.
 func (d *Operator) Revoke(ctx context.Context, tenant, userID, sessionID string) error {
 	return d.inTenant(
-		ctx,
-		tenant,
-		func(tx pgx.Tx) error { return insertRevocation(ctx, tx, tenant, userID, sessionID) },
+		ctx, tenant, func(tx pgx.Tx) error { return insertRevocation(ctx, tx, tenant, userID, sessionID) },
 	)
 }
 
@@ -54,9 +52,7 @@ func (d *Dataplane) RevocationsSince(
 			ctx,
 			`SELECT id, tenant, coalesce(user_id::text, ''), coalesce(session_id::text, ''), at FROM revocations
 			WHERE at >= now() - $1::interval AND id > $2 ORDER BY id LIMIT $3`,
-			within,
-			afterID,
-			limit,
+			within, afterID, limit,
 		)
 		if err != nil {
 			return err

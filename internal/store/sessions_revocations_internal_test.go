@@ -24,12 +24,7 @@ func TestRevocationInALongTransaction(t *testing.T) {
 		if err := tx.QueryRow(t.Context(), `SELECT now()`).Scan(&began); err != nil {
 			return err
 		}
-		if err := db.pool.QueryRow(
-			t.Context(),
-			`SELECT now()`,
-		).Scan(
-			&issued,
-		); err != nil ||
+		if err := db.pool.QueryRow(t.Context(), `SELECT now()`).Scan(&issued); err != nil ||
 			!issued.After(began) { // by somebody else, meanwhile
 			t.Errorf("issued at %s, begun at %s: %v", issued, began, err)
 		}

@@ -60,8 +60,7 @@ func TestStartSession(t *testing.T) {
 				t.Errorf("session %+v of %+v", st.Session, st.User)
 			}
 			if got := p.text(
-				t,
-				`SELECT action || host(address) || actor_id || session_id FROM audit_log ORDER BY id DESC LIMIT 1`,
+				t, `SELECT action || host(address) || actor_id || session_id FROM audit_log ORDER BY id DESC LIMIT 1`,
 			); got != "login192.0.2.7"+id+n.ID {
 				t.Errorf("the audit log says %q", got)
 			}
@@ -96,8 +95,7 @@ func TestSessionsAreBounded(t *testing.T) {
 		t.Fatalf("%d live sessions, %v; want %d", len(list), err, store.MaxSessions)
 	}
 	if got := people.text(
-		t,
-		`SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`,
+		t, `SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`,
 	); got != second+store.EndTooMany {
 		t.Errorf("ended %q, want %q", got, second+store.EndTooMany)
 	}
@@ -128,9 +126,7 @@ func TestListSessionsLeavesOutTheDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(
-		[]store.LoginSession{live},
-		list,
-		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		[]store.LoginSession{live}, list, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	); d != "" {
 		t.Errorf("sessions (-want +got):\n%s", d)
 	}
@@ -164,13 +160,10 @@ func TestEndSession(t *testing.T) {
 	if err := end(jane, st.Session.ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("again: %v, want ErrNotFound", err)
 	}
-	got := people.text(
-		t,
-		`SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' ||
+	got := people.text(t, `SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' ||
 			(b.expires_at = s.expires_at)::text
 		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r
-			ON r.session_id = s.id`,
-	)
+			ON r.session_id = s.id`)
 	if got != "revoked revoked true true" {
 		t.Errorf("session, blacklist and revocation say %q", got)
 	}

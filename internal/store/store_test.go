@@ -206,10 +206,7 @@ func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if created, err := fixture.oper.Enqueue(
-		t.Context(),
-		acme,
-		"c1",
-		newEvent(acme, "c1", "", 0, url).Recordings[0],
+		t.Context(), acme, "c1", newEvent(acme, "c1", "", 0, url).Recordings[0],
 	); err != nil ||
 		created {
 		t.Errorf("after it is history it was queued again: %v, %v", created, err)
@@ -309,8 +306,7 @@ func TestCallStateOrderIndependent(t *testing.T) {
 		for _, s := range states {
 			want = max(want, s)
 			if _, err := fixture.dataplane.Ingest(
-				t.Context(),
-				newEvent(acme, sid, "e", store.CallState(s), ""),
+				t.Context(), newEvent(acme, sid, "e", store.CallState(s), ""),
 			); err != nil {
 				r.Fatal(err)
 			}
@@ -484,8 +480,7 @@ func TestReapingEnds(t *testing.T) {
 				t,
 				`UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', `+
 					`lease_until = now() - interval '1 s'`,
-				tc.attempts,
-				tc.age,
+				tc.attempts, tc.age,
 			)
 			if n, err := fixture.oper.ReapLeases(t.Context()); n != 1 || err != nil {
 				t.Fatalf("reaped %d, %v; want 1", n, err)
@@ -497,12 +492,7 @@ func TestReapingEnds(t *testing.T) {
 				got.Attempts != tc.attempts+1 {
 				t.Errorf("%+v, %v; want %s", got, err, tc.wantState)
 			}
-			if claimed, err := fixture.upload.Claim(
-				t.Context(),
-				"next",
-				1,
-				time.Minute,
-			); err != nil ||
+			if claimed, err := fixture.upload.Claim(t.Context(), "next", 1, time.Minute); err != nil ||
 				(len(claimed) == 1) != tc.wantDue {
 				t.Errorf("claimed %d at once (%v), want due %v", len(claimed), err, tc.wantDue)
 			}
@@ -653,19 +643,13 @@ func TestRowLevelSecurity(t *testing.T) {
 			}
 			var n int
 			if err := conn.QueryRow(
-				ctx,
-				`SELECT count(*) FROM recordings WHERE tenant = 'globex/sales'`,
-			).Scan(
-				&n,
-			); err != nil ||
+				ctx, `SELECT count(*) FROM recordings WHERE tenant = 'globex/sales'`,
+			).Scan(&n); err != nil ||
 				n != 0 {
 				t.Errorf("%d rows of globex are visible, %v", n, err)
 			}
-			if _, err := conn.Exec(
-				ctx,
-				`INSERT INTO recordings (tenant, id, call_sid, source_url)
-					VALUES ('globex/sales','00000000000000aa','c','u')`,
-			); err == nil {
+			if _, err := conn.Exec(ctx, `INSERT INTO recordings (tenant, id, call_sid, source_url)
+					VALUES ('globex/sales','00000000000000aa','c','u')`); err == nil {
 				t.Error("a row of globex could be written")
 			}
 		})
@@ -746,8 +730,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
 	if _, err := conn.Exec(
-		t.Context(),
-		`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`,
+		t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`,
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -55,24 +55,13 @@ func (d *Dataplane) AdmitStream(ctx context.Context, tenant string, n NewStream,
 	err := d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(lockStreamsSQL, tenant)
 		b.Queue(
-			admitStreamSQL,
-			tenant,
-			n.ID,
-			n.CallSID,
-			n.Pod,
-			n.Agent,
-			address,
-			n.TokenID,
-			n.CaptureID,
-			max(limit, 0),
-		).Exec(
-			func(tag pgconn.CommandTag) error {
-				if tag.RowsAffected() == 0 {
-					return ErrStreamLimit
-				}
-				return nil
-			},
-		)
+			admitStreamSQL, tenant, n.ID, n.CallSID, n.Pod, n.Agent, address, n.TokenID, n.CaptureID, max(limit, 0),
+		).Exec(func(tag pgconn.CommandTag) error {
+			if tag.RowsAffected() == 0 {
+				return ErrStreamLimit
+			}
+			return nil
+		})
 	})
 	if isCode(err, dbconn.UniqueViolation) && n.TokenID != "" { // the ids are ours, and random
 		return ErrStreamTokenUsed
@@ -125,9 +114,7 @@ func (d *Dataplane) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (m
 		var ref StreamRef
 		var closing bool
 		_, err = pgx.ForEachRow(
-			rows,
-			[]any{&ref.Tenant, &ref.ID, &closing},
-			func() error { alive[ref] = closing; return nil },
+			rows, []any{&ref.Tenant, &ref.ID, &closing}, func() error { alive[ref] = closing; return nil },
 		)
 		return err
 	})
@@ -179,11 +166,8 @@ func (d *Dataplane) ReapStreams(
 	}
 	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(
-			ctx,
-			`SELECT pg_try_advisory_xact_lock(hashtextextended('caly.streams.reap', 0))`,
-		).Scan(
-			&ran,
-		); err != nil ||
+			ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended('caly.streams.reap', 0))`,
+		).Scan(&ran); err != nil ||
 			!ran {
 			return err
 		}
@@ -195,11 +179,8 @@ func (d *Dataplane) ReapStreams(
 					LIMIT $2 FOR UPDATE SKIP LOCKED) dead
 				WHERE s.tenant = dead.tenant AND s.id = dead.id RETURNING s.*),
 				`+lostCapturesSQL+` SELECT count(*) FROM ended`,
-			unseen,
-			limit,
-		).Scan(
-			&ended,
-		)
+			unseen, limit,
+		).Scan(&ended)
 	})
 	return ended, ran, err
 }

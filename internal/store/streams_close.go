@@ -25,10 +25,7 @@ func (d *common) CloseStream(ctx context.Context, tenant, id string, by Origin) 
 			return ErrStreamEnded
 		}
 		if _, err := tx.Exec(
-			ctx,
-			`UPDATE stream_sessions SET close_requested_at = now() WHERE tenant = $1 AND id = $2`,
-			tenant,
-			id,
+			ctx, `UPDATE stream_sessions SET close_requested_at = now() WHERE tenant = $1 AND id = $2`, tenant, id,
 		); err != nil {
 			return err
 		}
@@ -71,10 +68,7 @@ func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (cl
 				AND close_requested_at IS NOT NULL)
 			FROM (SELECT count(*) AS n FROM asked) asked`,
 			tenant,
-		).Scan(
-			&asked,
-			&closing,
-		)
+		).Scan(&asked, &closing)
 		if err != nil || asked == 0 {
 			return err
 		}
@@ -88,11 +82,7 @@ func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (cl
 // TenantOfStream names the tenant of a live stream by its id alone. ErrNotFound when none is live. Only the operator may.
 func (d *Operator) TenantOfStream(ctx context.Context, id string) (tenant string, err error) {
 	err = d.pool.QueryRow(
-		ctx,
-		`SELECT tenant FROM stream_sessions WHERE ended_at IS NULL AND id = $1::uuid`,
-		id,
-	).Scan(
-		&tenant,
-	)
+		ctx, `SELECT tenant FROM stream_sessions WHERE ended_at IS NULL AND id = $1::uuid`, id,
+	).Scan(&tenant)
 	return tenant, explain(err)
 }

@@ -81,10 +81,7 @@ func TestCloseStream(t *testing.T) {
 		}
 	}
 	if streamSession, err := fixture.oper.CloseStream(
-		t.Context(),
-		acme,
-		other.ID,
-		store.Origin{},
+		t.Context(), acme, other.ID, store.Origin{},
 	); err != nil || streamSession.StreamRef != other ||
 		!streamSession.Closing {
 		t.Errorf("by the platform: %+v, %v", streamSession, err)
@@ -93,11 +90,7 @@ func TestCloseStream(t *testing.T) {
 		{Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + other.ID},
 		{Origin: who(), Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + ref.ID},
 	}
-	if diff := cmp.Diff(
-		want,
-		fixture.trail(t, acme),
-		byAddress,
-	); diff != "" || fixture.asked(t) != 2 ||
+	if diff := cmp.Diff(want, fixture.trail(t, acme), byAddress); diff != "" || fixture.asked(t) != 2 ||
 		len(fixture.trail(t, globex)) != 0 {
 		t.Errorf("%d were asked to end; audit log (-want +got):\n%s", fixture.asked(t), diff)
 	}
@@ -144,11 +137,7 @@ func TestCloseStreams(t *testing.T) {
 	if diff := cmp.Diff(map[store.StreamRef]bool{refs[1]: true, refs[2]: true}, set(list)); diff != "" || err != nil {
 		t.Errorf("a pod has to close, %v (-want +got):\n%s", err, diff)
 	}
-	if streamSession, err := fixture.dataplane.StreamByID(
-		t.Context(),
-		globex,
-		theirs.ID,
-	); err != nil ||
+	if streamSession, err := fixture.dataplane.StreamByID(t.Context(), globex, theirs.ID); err != nil ||
 		streamSession.Closing {
 		t.Errorf("another's: %+v, %v", streamSession, err)
 	}
@@ -191,13 +180,8 @@ func (f *fixture) streams(t *testing.T) (refs []store.StreamRef) {
 // TestCloseAmidHeartbeats : heartbeats of many streams, in any order, and closes of the same do not wait for each other in a circle.
 func TestCloseAmidHeartbeats(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(
-		t,
-		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
-			FROM generate_series(1, 400)`,
-		acme,
-		globex,
-	)
+	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
+			FROM generate_series(1, 400)`, acme, globex)
 	var beats []store.StreamBeat
 	for _, ref := range fixture.streams(t) {
 		beats = append(beats, store.StreamBeat{StreamRef: ref})
@@ -237,13 +221,8 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 // after it, do not wait for each other in a circle.
 func TestEndsAtOnce(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(
-		t,
-		`INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
-			FROM generate_series(1, 200)`,
-		acme,
-		globex,
-	)
+	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
+			FROM generate_series(1, 200)`, acme, globex)
 	var ends []store.StreamEnd
 	for _, ref := range fixture.streams(t) {
 		ends = append(ends, store.StreamEnd{StreamRef: ref, Reason: reason.StreamOrphaned}) // which may be ended again

@@ -70,9 +70,7 @@ func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, 
 			endColumns.n[3],
 			endColumns.n[4],
 			endColumns.n[5],
-		).Scan(
-			&n,
-		)
+		).Scan(&n)
 	})
 	return n, err
 }

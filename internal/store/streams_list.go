@@ -82,9 +82,7 @@ func (d *Dataplane) StreamSessions(
 		f.rows(),
 	)
 	err = d.oneTrip(
-		ctx,
-		tenant,
-		func(b *pgx.Batch) { b.Queue(sql, w.args...).Query(collect(&list, scanStreamSession)) },
+		ctx, tenant, func(b *pgx.Batch) { b.Queue(sql, w.args...).Query(collect(&list, scanStreamSession)) },
 	)
 	list, more = cutPage(list, f.Page)
 	return list, more, err
@@ -97,15 +95,11 @@ func (d *Dataplane) StreamByID(ctx context.Context, tenant, id string) (s Stream
 	}
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(
-			`SELECT `+streamColumns+` FROM stream_sessions WHERE tenant = $1 AND id = $2`,
-			tenant,
-			id,
-		).Query(
-			func(rows pgx.Rows) (err error) {
-				s, err = pgx.CollectExactlyOneRow(rows, scanStreamSession)
-				return err
-			},
-		)
+			`SELECT `+streamColumns+` FROM stream_sessions WHERE tenant = $1 AND id = $2`, tenant, id,
+		).Query(func(rows pgx.Rows) (err error) {
+			s, err = pgx.CollectExactlyOneRow(rows, scanStreamSession)
+			return err
+		})
 	})
 	return s, err
 }
@@ -116,8 +110,7 @@ func (d *Operator) LiveStreams(ctx context.Context, tenant string, limit int) ([
 		ctx,
 		`SELECT `+streamColumns+` FROM stream_sessions WHERE ended_at IS NULL AND ($1 = '' OR tenant = $1)
 		ORDER BY started_at, id LIMIT $2`,
-		tenant,
-		limit,
+		tenant, limit,
 	)
 	if err != nil {
 		return nil, explain(err)

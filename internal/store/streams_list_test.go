@@ -87,9 +87,7 @@ func TestStreamSessions(t *testing.T) {
 		})
 	}
 	if list, _, err := fixture.dataplane.StreamSessions(
-		t.Context(),
-		acme+","+globex,
-		store.StreamFilter{},
+		t.Context(), acme+","+globex, store.StreamFilter{},
 	); err == nil ||
 		list != nil {
 		t.Errorf("of two tenants at once: %v, %v", list, err)
@@ -157,13 +155,8 @@ func TestStreamByID(t *testing.T) {
 		"an id in capitals": {acme, strings.ToUpper(streamID(0)[:35] + "a")},
 		"nobody's":          {"no/body", ref.ID},
 	} {
-		if streamSession, err := fixture.dataplane.StreamByID(
-			t.Context(),
-			tc[0],
-			tc[1],
-		); !errors.Is(
-			err,
-			store.ErrNotFound,
+		if streamSession, err := fixture.dataplane.StreamByID(t.Context(), tc[0], tc[1]); !errors.Is(
+			err, store.ErrNotFound,
 		) {
 			t.Errorf("%s: %+v, %v", name, streamSession, err)
 		}

@@ -61,21 +61,15 @@ func TestStreamLimitIsExact(t *testing.T) {
 	group.Wait()
 	for j, tenant := range []string{acme, globex} {
 		rows := fixture.one(
-			t,
-			`SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`,
-			tenant,
+			t, `SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`, tenant,
 		)
 		if n := admitted[j].Load(); n != limit || rows != limit {
 			t.Errorf("%s: %d were let in and have %d rows, want %d", tenant, n, rows, limit)
 		}
 	}
 	// An end makes room for one, and for one alone.
-	fixture.exec(
-		t,
-		`UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'
-			WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`,
-		acme,
-	)
+	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'
+			WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`, acme)
 	for i, want := range []error{nil, store.ErrStreamLimit} {
 		if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{
 			ID:  store.NewID(),
@@ -120,10 +114,7 @@ func TestStreamTokenOnce(t *testing.T) {
 		t.Errorf("after its stream has ended: %v", err)
 	}
 	if err := errors.Join(
-		try(globex, "one", 1000),
-		try(acme, "", 1000),
-		try(acme, "", 1000),
-		try(acme, "two", 1000),
+		try(globex, "one", 1000), try(acme, "", 1000), try(acme, "", 1000), try(acme, "two", 1000),
 	); err != nil {
 		t.Errorf("another tenant's, another token, and none: %v", err)
 	}
@@ -147,12 +138,7 @@ func TestStreamAdmissionFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			newStream := good
 			tc.change(&newStream)
-			if err := fixture.dataplane.AdmitStream(
-				t.Context(),
-				tc.tenant,
-				newStream,
-				10,
-			); err == nil ||
+			if err := fixture.dataplane.AdmitStream(t.Context(), tc.tenant, newStream, 10); err == nil ||
 				errors.Is(err, store.ErrStreamTokenUsed) {
 				t.Errorf("it is let in: %v", err)
 			}
@@ -177,12 +163,7 @@ func TestStreamHeartbeat(t *testing.T) {
 	gone := store.StreamRef{Tenant: globex, ID: streamRef.ID} // the id of another tenant names no row of this one
 	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
 	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
-	if streamSession, err := fixture.oper.CloseStream(
-		t.Context(),
-		acme,
-		closing.ID,
-		store.Origin{},
-	); err != nil ||
+	if streamSession, err := fixture.oper.CloseStream(t.Context(), acme, closing.ID, store.Origin{}); err != nil ||
 		streamSession.StreamRef != closing {
 		t.Fatal(streamSession, err)
 	}
@@ -214,8 +195,7 @@ func TestStreamHeartbeat(t *testing.T) {
 		t.Errorf("%d were seen", n)
 	}
 	if n := fixture.one(
-		t,
-		`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`,
+		t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`,
 	); n != 1 {
 		t.Errorf("what Exotel told is in %d rows", n)
 	}
@@ -229,11 +209,7 @@ func TestStreamHeartbeat(t *testing.T) {
 		t.Errorf("%v to close (-want +got):\n%s", err, diff)
 	}
 	for tenant, pod := range map[string]string{acme: "another", globex: "pod"} {
-		if list, err := fixture.dataplane.StreamsToClose(
-			t.Context(),
-			[]string{tenant},
-			pod,
-		); len(list) > 0 ||
+		if list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{tenant}, pod); len(list) > 0 ||
 			err != nil {
 			t.Errorf("%s of %s has to close %v, %v", pod, tenant, list, err)
 		}
@@ -269,10 +245,7 @@ func TestStreamEnd(t *testing.T) {
 			other := fixture.admit(t, globex, "pod")
 			if tc.before != "" {
 				fixture.exec(
-					t,
-					`UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`,
-					ref.ID,
-					tc.before,
+					t, `UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`, ref.ID, tc.before,
 				)
 			}
 			n, err := fixture.dataplane.EndStreams(
@@ -285,13 +258,8 @@ func TestStreamEnd(t *testing.T) {
 			if n != tc.wantN+1 || err != nil {
 				t.Errorf("%d ended, %v, want %d", n, err, tc.wantN+1)
 			}
-			if n := fixture.one(
-				t,
-				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2
-					AND ended_at BETWEEN started_at AND now()`,
-				ref.ID,
-				tc.want,
-			); n != 1 {
+			if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2
+					AND ended_at BETWEEN started_at AND now()`, ref.ID, tc.want); n != 1 {
 				t.Error("the row has another end")
 			}
 			if n := fixture.one(
@@ -340,8 +308,7 @@ func TestReapStreams(t *testing.T) {
 		}
 	}
 	if n := fixture.one(
-		t,
-		`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`,
+		t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`,
 	); n != 4 {
 		t.Errorf("%d were ended", n)
 	}
@@ -357,8 +324,7 @@ func (f *fixture) holdReapLock(t *testing.T) (release func()) {
 	t.Helper()
 	conn := connect(t, f.pg.AdminDSN)
 	if _, err := conn.Exec(
-		t.Context(),
-		`SELECT pg_advisory_lock(hashtextextended('caly.streams.reap', 0))`,
+		t.Context(), `SELECT pg_advisory_lock(hashtextextended('caly.streams.reap', 0))`,
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -374,26 +340,19 @@ func TestSweepStreams(t *testing.T) {
 			t,
 			`UPDATE stream_sessions
 				SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`,
-			ref.ID,
-			age,
+			ref.ID, age,
 		)
 	}
 	forgotten := fixture.admit(t, acme, "pod")
 	fixture.exec(
-		t,
-		`UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`,
-		forgotten.ID,
+		t, `UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`, forgotten.ID,
 	)
 	fixture.admit(t, acme, "pod")
 	if n, err := fixture.oper.SweepStreams(t.Context(), 30*24*time.Hour, 100); n != 1 || err != nil {
 		t.Errorf("%d were deleted, %v", n, err)
 	}
-	if live, all := fixture.one(
-		t,
-		`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
-	), fixture.one(
-		t,
-		`SELECT count(*)::int FROM stream_sessions`,
+	if live, all := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`), fixture.one(
+		t, `SELECT count(*)::int FROM stream_sessions`,
 	); live != 1 ||
 		all != 3 {
 		t.Errorf("%d live of %d", live, all)

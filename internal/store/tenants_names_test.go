@@ -126,9 +126,7 @@ func TestSeedNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := query[string](
-			t,
-			fixture.pg.AdminDSN,
-			`SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`,
+			t, fixture.pg.AdminDSN, `SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`,
 		)
 		want := []string{
 			acme + " a.example false", acme + " acme1 false",
@@ -180,11 +178,7 @@ func TestNamesAtOnce(t *testing.T) {
 			for _, name := range wants[i] {
 				if holder[name] == id && next[name] != id {
 					t.Fatalf(
-						"round %d: %s lost %s, which it held and still wants, to %q",
-						round,
-						id,
-						name.Name,
-						next[name],
+						"round %d: %s lost %s, which it held and still wants, to %q", round, id, name.Name, next[name],
 					)
 				}
 			}

@@ -134,9 +134,7 @@ func TestAdoptTenant(t *testing.T) {
 		t.Errorf("afterwards they belong to %q, %v", got, err)
 	}
 	if n := fixture.one(
-		t,
-		`SELECT count(*)::int FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL`,
-		acme,
+		t, `SELECT count(*)::int FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL`, acme,
 	); n != 0 {
 		t.Errorf("%d sessions of the predecessor live", n)
 	}

@@ -43,12 +43,8 @@ func (d *Dataplane) Usage(ctx context.Context, tenant string, day, month time.Ti
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		count := func(sql string, bound int, since time.Time, into ...any) {
 			b.Queue(
-				fmt.Sprintf(sql, bound),
-				tenant,
-				since,
-			).QueryRow(
-				func(row pgx.Row) error { return row.Scan(into...) },
-			)
+				fmt.Sprintf(sql, bound), tenant, since,
+			).QueryRow(func(row pgx.Row) error { return row.Scan(into...) })
 		}
 		count(countCalls, MaxUsage, day, &u.CallsToday)
 		count(countCalls, MaxUsage, month, &u.CallsThisMonth)

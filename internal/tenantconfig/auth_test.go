@@ -52,9 +52,7 @@ func TestRoundTripOfAccounts(t *testing.T) {
 	}
 	// What an operator of the release before wrote reads as a tenant without accounts.
 	data, _ = EncodeTenant(sample())
-	if got, err := DecodeTenant(
-		data,
-	); err != nil || got.Auth != nil || got.Storage != nil ||
+	if got, err := DecodeTenant(data); err != nil || got.Auth != nil || got.Storage != nil ||
 		bytes.Contains(data, []byte("auth")) {
 		t.Errorf("a tenant without accounts: %+v, %v, from %s", got, err, data)
 	}
@@ -243,13 +241,8 @@ func TestDigestOfAccounts(t *testing.T) {
 			t.Errorf("the secret %q goes into the digest as it is: %s", s.Reveal(), data)
 		}
 	}
-	if printed := fmt.Sprintf(
-		"%+v %#v",
-		withAccounts().Storage,
-		*withAccounts().Storage,
-	); strings.Contains(
-		printed,
-		"topsecret",
+	if printed := fmt.Sprintf("%+v %#v", withAccounts().Storage, *withAccounts().Storage); strings.Contains(
+		printed, "topsecret",
 	) {
 		t.Errorf("printed: %s", printed)
 	}

@@ -45,10 +45,7 @@ func DecodeTenant(data []byte) (*Tenant, error) {
 	}
 	if t.Freshness < minFreshness || t.Freshness > maxFreshness {
 		return nil, fmt.Errorf(
-			"the config's freshness %s is not between %s and %s",
-			t.Freshness,
-			minFreshness,
-			maxFreshness,
+			"the config's freshness %s is not between %s and %s", t.Freshness, minFreshness, maxFreshness,
 		)
 	}
 	if err := t.Webhooks.check(); err != nil {

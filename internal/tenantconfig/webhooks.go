@@ -206,9 +206,7 @@ func (b *BasicAuth) check() error {
 	for i, u := range b.Users {
 		if u.Name == "" || len(u.Password) < MinPasswordLength {
 			return fmt.Errorf(
-				"user %d of basicAuth has no name, or a password shorter than %d bytes",
-				i,
-				MinPasswordLength,
+				"user %d of basicAuth has no name, or a password shorter than %d bytes", i, MinPasswordLength,
 			)
 		}
 	}

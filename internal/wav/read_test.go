@@ -140,8 +140,7 @@ func TestRead(t *testing.T) {
 		})
 	}
 	if _, err := Read(
-		io.MultiReader(bytes.NewReader(file(good, chunkOf("data", 4, "ab"))), iotest.ErrReader(io.ErrNoProgress)),
-		16,
+		io.MultiReader(bytes.NewReader(file(good, chunkOf("data", 4, "ab"))), iotest.ErrReader(io.ErrNoProgress)), 16,
 	); err == nil {
 		t.Error("a file that cannot be read is read")
 	}

@@ -288,8 +288,7 @@ func TestCutFile(t *testing.T) {
 	}
 	got := parse(t, file.Bytes())
 	if d := cmp.Diff(
-		[][]run{{{1, len(got.Left) / 8}}, {{2, len(got.Left) / 8}}},
-		[][]run{runs(got.Left), runs(got.Right)},
+		[][]run{{{1, len(got.Left) / 8}}, {{2, len(got.Left) / 8}}}, [][]run{runs(got.Left), runs(got.Right)},
 	); d != "" {
 		t.Errorf("audio (-want +got):\n%s", d)
 	}

@@ -95,11 +95,7 @@ func withAccounts(t *testing.T, source string) *tenant {
 	x.change(t, `{"auth":{"registration":"Open"}}`)
 	halfMinute.Reaches(t, "the data plane knows the accounts", func(ctx context.Context) (bool, string) {
 		status, err := (&person{tenant: x}).call(
-			ctx,
-			http.MethodPost,
-			"/api/auth/refresh",
-			map[string]string{"refreshToken": "none"},
-			nil,
+			ctx, http.MethodPost, "/api/auth/refresh", map[string]string{"refreshToken": "none"}, nil,
 		)
 		return status == http.StatusUnauthorized, fmt.Sprint(status, err)
 	})
@@ -200,11 +196,7 @@ func TestPeopleOfATenant(t *testing.T) {
 	halfMinute.Reaches(t, "a suspended tenant's people are out", func(ctx context.Context) (bool, string) {
 		access, _ := p.call(ctx, http.MethodGet, "/api/auth/me", nil, nil)
 		refresh, _ := p.call(
-			ctx,
-			http.MethodPost,
-			"/api/auth/refresh",
-			map[string]string{"refreshToken": p.refresh},
-			nil,
+			ctx, http.MethodPost, "/api/auth/refresh", map[string]string{"refreshToken": p.refresh}, nil,
 		)
 		return access >= 400 && access < 500 && refresh >= 400 && refresh < 500, fmt.Sprint(access, refresh)
 	})

@@ -202,10 +202,7 @@ func metricsAPI() http.Handler {
 				"metadata":   map[string]any{},
 			}
 			if list["items"], err = metricOfPods(
-				r.Context(),
-				r.PathValue("namespace"),
-				selector,
-				r.PathValue("metric"),
+				r.Context(), r.PathValue("namespace"), selector, r.PathValue("metric"),
 			); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
@@ -220,10 +217,7 @@ func metricsAPI() http.Handler {
 func metricOfPods(ctx context.Context, namespace string, selector labels.Selector, name string) ([]any, error) {
 	var pods corev1.PodList
 	if err := shared.client.List(
-		ctx,
-		&pods,
-		client.InNamespace(namespace),
-		client.MatchingLabelsSelector{Selector: selector},
+		ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector},
 	); err != nil {
 		return nil, err
 	}

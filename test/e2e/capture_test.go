@@ -29,8 +29,7 @@ func (x *line) capture(t *testing.T) {
 			}
 			time.Sleep(200 * time.Millisecond) // its row comes behind the call
 			if after := x.captures(
-				ctx,
-				t,
+				ctx, t,
 			); after["uploaded"]+after["recording"] == before["uploaded"]+before["recording"] {
 				captured = 0
 				return false, "a call was not captured"

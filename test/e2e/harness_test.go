@@ -256,12 +256,9 @@ func (x *tenant) waitReady(t *testing.T) {
 		if err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &last); err != nil {
 			return false, err.Error()
 		}
-		return apimeta.IsStatusConditionTrue(
-				last.Status.Conditions,
-				v1alpha1.ConditionReady,
-			), fmt.Sprint(
-				last.Status.Conditions,
-			)
+		return apimeta.IsStatusConditionTrue(last.Status.Conditions, v1alpha1.ConditionReady), fmt.Sprint(
+			last.Status.Conditions,
+		)
 	})
 }
 

@@ -109,12 +109,8 @@ func TestDuplicate(t *testing.T) {
 	src.verify(t, tenant, recs)
 	var events int
 	if err := tenant.db.QueryRow(
-		t.Context(),
-		`SELECT count(*) FROM call_events WHERE tenant = $1`,
-		tenant.id(),
-	).Scan(
-		&events,
-	); err != nil ||
+		t.Context(), `SELECT count(*) FROM call_events WHERE tenant = $1`, tenant.id(),
+	).Scan(&events); err != nil ||
 		events != 1 {
 		t.Errorf("%d events were kept, %v; want 1", events, err)
 	}
@@ -161,9 +157,7 @@ func TestApply(t *testing.T) {
 				}
 				c := apimeta.FindStatusCondition(obj.Status.Conditions, tc.condition)
 				return c != nil && c.Status == metav1.ConditionTrue &&
-						c.Reason == tc.reason, fmt.Sprint(
-						obj.Status.Conditions,
-					)
+					c.Reason == tc.reason, fmt.Sprint(obj.Status.Conditions)
 			})
 		})
 	}
@@ -186,15 +180,12 @@ func TestRetry(t *testing.T) {
 		}
 		obj = &items[0]
 		return obj.Status.Phase == v1alpha1.RecordingPhaseFailed, fmt.Sprintf(
-			"%s: %s",
-			obj.Status.Phase,
-			obj.Status.LastError,
+			"%s: %s", obj.Status.Phase, obj.Status.LastError,
 		)
 	})
 	src.gone(recs[0], false)
 	patch := client.RawPatch(
-		"application/merge-patch+json",
-		[]byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationRetry+`":"1"}}}`),
+		"application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationRetry+`":"1"}}}`),
 	)
 	if err := tenant.client.Patch(t.Context(), obj, patch); err != nil {
 		t.Fatal(err)
@@ -202,9 +193,7 @@ func TestRetry(t *testing.T) {
 	minute.Reaches(t, "it is uploaded after the retry", func(ctx context.Context) (bool, string) {
 		err := tenant.client.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		return err == nil && obj.Status.Phase == v1alpha1.RecordingPhaseUploaded &&
-				obj.Status.LastHandledRetry == "1", fmt.Sprint(
-				obj.Status,
-			)
+			obj.Status.LastHandledRetry == "1", fmt.Sprint(obj.Status)
 	})
 	src.verify(t, tenant, recs)
 }

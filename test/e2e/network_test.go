@@ -206,10 +206,7 @@ func startProbe(t *testing.T, namespace string, labels map[string]string) corev1
 func releasePod(t *testing.T, component string, probe corev1.Pod) string {
 	t.Helper()
 	list, err := pods(
-		t.Context(),
-		shared.client,
-		releaseNamespace,
-		map[string]string{v1alpha1.LabelComponent: component},
+		t.Context(), shared.client, releaseNamespace, map[string]string{v1alpha1.LabelComponent: component},
 	)
 	if err != nil {
 		t.Fatal(err)

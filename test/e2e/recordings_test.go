@@ -73,13 +73,7 @@ func (x *tenant) waitUploaded(t *testing.T, n int, within time.Duration) {
 	eventually.Within(within).Reaches(t, what, func(ctx context.Context) (bool, string) {
 		q, u, f, err := x.counts(ctx)
 		return err == nil && q == 0 && u == n &&
-				f == 0, fmt.Sprintf(
-				"%d queued, %d uploaded, %d failed, %v",
-				q,
-				u,
-				f,
-				err,
-			)
+			f == 0, fmt.Sprintf("%d queued, %d uploaded, %d failed, %v", q, u, f, err)
 	})
 }
 

@@ -48,9 +48,7 @@ func (e *env) restart(t *testing.T, name string) {
 		time.Now().Format(time.RFC3339Nano),
 	)
 	if err := e.client.Patch(
-		t.Context(),
-		&d,
-		client.RawPatch("application/strategic-merge-patch+json", []byte(patch)),
+		t.Context(), &d, client.RawPatch("application/strategic-merge-patch+json", []byte(patch)),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -63,11 +61,6 @@ func (e *env) restart(t *testing.T, name string) {
 		return s.ObservedGeneration >= generation && s.UpdatedReplicas == *d.Spec.Replicas &&
 				s.Replicas == s.UpdatedReplicas &&
 				s.AvailableReplicas == s.UpdatedReplicas,
-			fmt.Sprintf(
-				"%d updated, %d available, %d in all",
-				s.UpdatedReplicas,
-				s.AvailableReplicas,
-				s.Replicas,
-			)
+			fmt.Sprintf("%d updated, %d available, %d in all", s.UpdatedReplicas, s.AvailableReplicas, s.Replicas)
 	})
 }

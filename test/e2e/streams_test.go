@@ -153,12 +153,7 @@ func (x *line) waitLive(t *testing.T, n int) {
 	halfMinute.Reaches(t, fmt.Sprintf("%d calls are live", n), func(ctx context.Context) (bool, string) {
 		counts, err := x.sessions(ctx, "")
 		return err == nil && counts[""] == n &&
-				x.agent.Live() == n, fmt.Sprintf(
-				"%d rows, %d at the agent, %v",
-				counts[""],
-				x.agent.Live(),
-				err,
-			)
+			x.agent.Live() == n, fmt.Sprintf("%d rows, %d at the agent, %v", counts[""], x.agent.Live(), err)
 	})
 }
 
@@ -186,12 +181,7 @@ func TestStreams(t *testing.T) {
 			FROM stream_sessions
 		WHERE tenant = $1 AND end_reason = 'call_ended' AND frames_to_agent > 10`,
 		line.id(),
-	).Scan(
-		&calls,
-		&sent,
-		&back,
-		&dropped,
-	); err != nil {
+	).Scan(&calls, &sent, &back, &dropped); err != nil {
 		t.Fatal(err)
 	}
 	// The agent receives connected, start and stop in addition, and sends audio alone.
@@ -346,10 +336,7 @@ func (x *line) busiest(t *testing.T) (*corev1.Pod, int) {
 		`SELECT pod, count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL GROUP BY 1
 			ORDER BY 2 DESC LIMIT 1`,
 		x.id(),
-	).Scan(
-		&name,
-		&n,
-	); err != nil {
+	).Scan(&name, &n); err != nil {
 		t.Fatal(err)
 	}
 	return x.pod(t, releaseNamespace, name), n

@@ -100,14 +100,9 @@ func TestIsolation(t *testing.T) {
 		}
 		return err == nil && len(list) > 0, fmt.Sprint(len(list), err)
 	})
-	if got, want := mountedSecrets(
-		&pod,
-	), []string{
+	if got, want := mountedSecrets(&pod), []string{
 		tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.id()),
-	}; !slices.Equal(
-		got,
-		want,
-	) {
+	}; !slices.Equal(got, want) {
 		t.Errorf("the pod mounts the Secrets %v, want %v", got, want)
 	}
 	tenant.noAPIAccess(t, &pod)
@@ -165,11 +160,7 @@ func (x *tenant) dataplaneReadsNoUploads(t *testing.T) {
 			x.create(t, review)
 			if review.Status.Allowed != want {
 				t.Errorf(
-					"the data plane may %s secrets in %s: %v, want %v",
-					verb,
-					namespace,
-					review.Status.Allowed,
-					want,
+					"the data plane may %s secrets in %s: %v, want %v", verb, namespace, review.Status.Allowed, want,
 				)
 			}
 		}
@@ -234,9 +225,7 @@ func TestMissingSecret(t *testing.T) {
 		err := tenant.client.Get(ctx, client.ObjectKey{Namespace: tenant.ns, Name: tenant.name}, &obj)
 		condition := apimeta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionStalled)
 		return err == nil && condition != nil && condition.Reason == v1alpha1.ReasonSecretNotFound &&
-				strings.Contains(condition.Message, "bucket"), fmt.Sprint(
-				obj.Status.Conditions,
-			)
+			strings.Contains(condition.Message, "bucket"), fmt.Sprint(obj.Status.Conditions)
 	})
 	tenant.secretOf(t, "bucket", map[string]string{"accessKeyID": tenant.s3Key, "secretAccessKey": tenant.s3Secret})
 	tenant.waitReady(t)

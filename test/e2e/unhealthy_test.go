@@ -116,9 +116,7 @@ func encryptionPolicy(t *testing.T) {
 		condition := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
 		return err == nil && condition != nil && condition.Status == metav1.ConditionFalse &&
 				strings.Contains(condition.Message, "ncrypt"),
-			fmt.Sprint(
-				o.Status.Conditions,
-			)
+			fmt.Sprint(o.Status.Conditions)
 	})
 }
 

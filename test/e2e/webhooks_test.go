@@ -25,9 +25,7 @@ func (x *tenant) change(t *testing.T, spec string) {
 	t.Helper()
 	obj := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: x.name}}
 	if err := x.client.Patch(
-		t.Context(),
-		obj,
-		client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+spec+`}`)),
+		t.Context(), obj, client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+spec+`}`)),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -82,10 +80,7 @@ func TestRefusalIsCounted(t *testing.T) {
 	before := tenant.refused(t, "wrong_token")
 	halfMinute.Reaches(t, "a wrong token is counted", func(ctx context.Context) (bool, string) {
 		code, err := tenant.post(
-			ctx,
-			tenant.statusURL()+"/"+randomHex(16),
-			"",
-			src.recordings(tenant, 1, 1000)[0].terminal(),
+			ctx, tenant.statusURL()+"/"+randomHex(16), "", src.recordings(tenant, 1, 1000)[0].terminal(),
 		)
 		if code != http.StatusUnauthorized {
 			t.Fatalf("a wrong token is answered %d, %v", code, err)
@@ -104,10 +99,7 @@ func (e *env) metricsOf(ctx context.Context, p *corev1.Pod) ([]byte, error) {
 func (e *env) refused(t *testing.T, reason string) (total int) {
 	t.Helper()
 	list, err := pods(
-		t.Context(),
-		e.client,
-		releaseNamespace,
-		client.MatchingLabels{v1alpha1.LabelComponent: "dataplane"},
+		t.Context(), e.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "dataplane"},
 	)
 	if err != nil || len(list) == 0 {
 		t.Fatalf("%d data-plane pods, %v", len(list), err)
@@ -180,11 +172,7 @@ func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string
 	t.Helper()
 	deployment, err := x.kube.AppsV1().Deployments(
 		releaseNamespace,
-	).Get(
-		t.Context(),
-		"caly-operator",
-		metav1.GetOptions{},
-	)
+	).Get(t.Context(), "caly-operator", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,8 +193,7 @@ func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string
 		err := x.client.Get(ctx, client.ObjectKeyFromObject(pod), pod)
 		return err == nil &&
 				(pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed), fmt.Sprint(
-				pod.Status.Phase,
-				err,
+				pod.Status.Phase, err,
 			)
 	})
 	out, err := x.kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())

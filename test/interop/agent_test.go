@@ -139,10 +139,7 @@ func TestAgentsCloses(t *testing.T) {
 				}
 				if saw := agent.saw(); saw.Code != tc.code || len(saw.Heard) != 5 {
 					t.Errorf(
-						"the agent's close with %d was answered %d, after %d pieces",
-						tc.code,
-						saw.Code,
-						len(saw.Heard),
+						"the agent's close with %d was answered %d, after %d pieces", tc.code, saw.Code, len(saw.Heard),
 					)
 				}
 				if diff := cmp.Diff([]row{{tc.want, true}}, rig.ended(t, callSID)); diff != "" {

@@ -18,10 +18,7 @@ import (
 func talk() [][]byte {
 	noise := exotelsim.Noise(60_000)
 	return append(
-		slices.Collect(slices.Chunk(noise[:25*320], 320)),
-		noise[8000:8002],
-		noise[9000:12_200],
-		noise[12_000:112_000],
+		slices.Collect(slices.Chunk(noise[:25*320], 320)), noise[8000:8002], noise[9000:12_200], noise[12_000:112_000],
 	)
 }
 

@@ -141,9 +141,7 @@ func (r *rig) ended(t *testing.T, callSID string) (found []row) {
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
 	rows, err := conn.Query(
-		t.Context(),
-		`SELECT end_reason, ended_at IS NOT NULL FROM stream_sessions WHERE call_sid = $1`,
-		callSID,
+		t.Context(), `SELECT end_reason, ended_at IS NOT NULL FROM stream_sessions WHERE call_sid = $1`, callSID,
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -153,8 +153,7 @@ func TestSeaweedFS(t *testing.T) {
 				}
 			}
 			changing := s3test.NewProxy(
-				t,
-				&s3test.Server{Endpoint: seaweed.endpoint},
+				t, &s3test.Server{Endpoint: seaweed.endpoint},
 				func(r *http.Request) s3test.Fault {
 					if r.Method == http.MethodPut {
 						return s3test.Corrupt
@@ -176,10 +175,7 @@ func TestSeaweedFS(t *testing.T) {
 				t.Errorf("%d objects deleted, %v", n, err)
 			}
 			wrong := seaweed.open(
-				t,
-				seaweed.endpoint,
-				bucket,
-				func(c *objectstore.Config) { c.SecretAccessKey = "wrong" },
+				t, seaweed.endpoint, bucket, func(c *objectstore.Config) { c.SecretAccessKey = "wrong" },
 			)
 			if err := wrong.Probe(t.Context()); objectstore.CauseOf(err).Reason != objectstore.CredentialsRefused {
 				t.Errorf("a wrong secret: %v", err)

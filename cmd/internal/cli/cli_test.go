@@ -142,10 +142,7 @@ func TestParseCIDRs(t *testing.T) {
 	}
 	for _, bad := range []string{"", "10.1.0.0", "10.1.0.0/33", "example.com/8", "fe80::1%eth0/64"} {
 		want := fmt.Sprintf("--allowed-source-cidrs: %q is not an address range such as 10.1.0.0/16", bad)
-		if _, err := ParseCIDRs(
-			"allowed-source-cidrs",
-			[]string{"10.1.0.0/16", bad},
-		); err == nil ||
+		if _, err := ParseCIDRs("allowed-source-cidrs", []string{"10.1.0.0/16", bad}); err == nil ||
 			err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
@@ -308,9 +305,7 @@ func TestUploadToldToEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if code, err := run(
-		ctx,
-		NewUploadCommand(),
-		"--config="+writeConfig(t, func(*tenantconfig.Upload) {}),
+		ctx, NewUploadCommand(), "--config="+writeConfig(t, func(*tenantconfig.Upload) {}),
 	); code != 75 {
 		t.Errorf("ends with %d, %v; want 75", code, err)
 	}

@@ -45,10 +45,7 @@ func newUploadCommand(o uploadOptions) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.ConfigPath, "config", "/etc/caly/upload/config.json", "file with the tenant's upload config")
 	flags.StringVar(
-		&o.Owner,
-		"owner",
-		"",
-		"name of this worker on its leases, unique (default: host name and process id)",
+		&o.Owner, "owner", "", "name of this worker on its leases, unique (default: host name and process id)",
 	)
 	flags.IntVar(&o.Concurrency, "concurrency", 8, "recordings to move at once")
 	flags.DurationVar(&o.IdleExit, "idle-exit", 10*time.Second, "end after so long without work")
@@ -80,8 +77,7 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 	if o.metricsListen != "" {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(
-			collectors.NewGoCollector(),
-			collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		)
 		o.Metrics = registry
 		stop, err := serveUploadMetrics(ctx, o.metricsListen, registry)

@@ -90,8 +90,7 @@ func TestNoisyNamespaceDelaysNoOther(t *testing.T) {
 // comes back after its delay.
 func TestQueueKeepsWhatAWorkqueueKeeps(t *testing.T) {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
-		time.Millisecond,
-		time.Millisecond,
+		time.Millisecond, time.Millisecond,
 	)
 	q := turns.NewQueue("", limiter)
 	r := request("a", 1)

@@ -219,8 +219,7 @@ func TestChangePassword(t *testing.T) {
 	rig.refresh(t, mine.RefreshToken).must(t, 200)
 	rig.login(t, jane, better)
 	if got := rig.text(
-		t,
-		`SELECT count(*) FROM audit_log WHERE action = 'password_changed' AND outcome = 'failure'`,
+		t, `SELECT count(*) FROM audit_log WHERE action = 'password_changed' AND outcome = 'failure'`,
 	); got != "2" {
 		t.Errorf("%s failures in the audit log, want 2", got)
 	}
@@ -233,12 +232,7 @@ func TestInvitation(t *testing.T) {
 	if err != nil || !user.Invited || user.Email != jane || user.Role != store.RoleAdmin {
 		t.Fatalf("%+v, %v", user, err)
 	}
-	if _, err := rig.pods[1].svc.Invite(
-		t.Context(),
-		rig.acme,
-		jane,
-		store.RoleViewer,
-	); err == nil ||
+	if _, err := rig.pods[1].svc.Invite(t.Context(), rig.acme, jane, store.RoleViewer); err == nil ||
 		!strings.HasPrefix(err.Error(), "conflict") {
 		t.Errorf("invited twice: %v", err)
 	}
@@ -261,13 +255,8 @@ func TestLoginUpgradesParameters(t *testing.T) {
 		t.Errorf("a wrong password changed the hash to %s", got)
 	}
 	rig.login(t, jane, "password")
-	if got := rig.text(
-		t,
-		`SELECT password_hash FROM users WHERE id = $1`,
-		id,
-	); !strings.HasPrefix(
-		got,
-		"$argon2id$v=19$m=64,t=1,p=1$",
+	if got := rig.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); !strings.HasPrefix(
+		got, "$argon2id$v=19$m=64,t=1,p=1$",
 	) {
 		t.Errorf("the hash is %s", got)
 	}
@@ -329,10 +318,7 @@ func TestDisabledUser(t *testing.T) {
 		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
 	if _, err := rig.oper.SetUserDisabled(
-		t.Context(),
-		acme,
-		store.AccessChange{UserID: id},
-		store.Origin{},
+		t.Context(), acme, store.AccessChange{UserID: id}, store.Origin{},
 	); err != nil {
 		t.Fatal(err)
 	}

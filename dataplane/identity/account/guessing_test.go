@@ -151,10 +151,7 @@ func TestNetworkOfAddresses(t *testing.T) {
 			}
 			if through != tc.want {
 				t.Errorf(
-					"%d tries from %d addresses of one network were let through, want %d",
-					through,
-					addresses,
-					tc.want,
+					"%d tries from %d addresses of one network were let through, want %d", through, addresses, tc.want,
 				)
 			}
 			other := rig.do(t, from("2001:db8:2::1", auth(tc.path, tc.body(0))))

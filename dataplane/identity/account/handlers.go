@@ -136,8 +136,7 @@ func (h handlers) registration(a *api.API) {
 	},
 		func(ctx context.Context, in *emailPasswordBody) (*accepted, error) {
 			return accept(
-				"look into your mail for a code",
-				h.s.Register(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Password),
+				"look into your mail for a code", h.s.Register(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Password),
 			)
 		})
 	api.Register(a, api.Operation{

@@ -40,10 +40,7 @@ func TestMailing(t *testing.T) {
 			request := flow(stage)
 			before := stage.rows(t)
 			request.pod = stage.pods[2]
-			if answer := stage.do(
-				t,
-				request,
-			); answer.Status != want.closed ||
+			if answer := stage.do(t, request); answer.Status != want.closed ||
 				(answer.Status == http.StatusServiceUnavailable && answer.Code() != "unavailable") {
 				t.Errorf("without a mail server: %d %s", answer.Status, answer.raw)
 			}

@@ -243,10 +243,7 @@ func TestListShowsWhereItWasSeenLast(t *testing.T) {
 		from: "2001:db8::7",
 		body: fields{"refreshToken": tk.RefreshToken},
 	}).tokens(t)
-	if list := rig.sessions(
-		t,
-		next.AccessToken,
-	); len(list) != 1 || list[0].Address != "2001:db8::7" ||
+	if list := rig.sessions(t, next.AccessToken); len(list) != 1 || list[0].Address != "2001:db8::7" ||
 		!list[0].LastSeenAt.After(list[0].CreatedAt) {
 		t.Errorf("sessions %+v", list)
 	}

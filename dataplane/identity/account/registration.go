@@ -53,11 +53,7 @@ func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, p
 		Code: store.EmailCode{Hash: codeHash(ring, t.ID, email, code), Lifetime: codeLifetime},
 	}
 	if registration.Verify, registration.Exists, err = (post{ring, t}).either(
-		mail.VerifyEmail,
-		mail.AccountExists,
-		email,
-		codeData(code),
-		codeLifetime,
+		mail.VerifyEmail, mail.AccountExists, email, codeData(code), codeLifetime,
 	); err != nil {
 		return err
 	}

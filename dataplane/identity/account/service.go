@@ -112,11 +112,8 @@ func (s *Service) canMail() error {
 func (s *Service) posted(err error) error {
 	if errors.Is(err, store.ErrMailFull) {
 		return problem.New(
-			problem.Unavailable,
-			"too much mail waits to be sent; retry later",
-		).WithRetryAfter(
-			time.Minute,
-		)
+			problem.Unavailable, "too much mail waits to be sent; retry later",
+		).WithRetryAfter(time.Minute)
 	}
 	if err == nil && s.Mail != nil {
 		s.Mail.Kick()

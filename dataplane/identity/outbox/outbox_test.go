@@ -38,14 +38,8 @@ func TestEachOnce(t *testing.T) {
 			t.Errorf("%s has %d messages, want one", to, got[to])
 		}
 	}
-	if sa, sb := pod.count(
-		t,
-		"caly_mail_sent_total",
-		outcomeSent,
-	), b.count(
-		t,
-		"caly_mail_sent_total",
-		outcomeSent,
+	if sa, sb := pod.count(t, "caly_mail_sent_total", outcomeSent), b.count(
+		t, "caly_mail_sent_total", outcomeSent,
 	); sa+sb != n || sa == 0 ||
 		sb == 0 {
 		t.Errorf("the pods counted %v and %v sent, want %d, and some each", sa, sb, n)

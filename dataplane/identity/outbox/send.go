@@ -32,10 +32,7 @@ func (d *Dispatcher) send(ctx context.Context, m *store.QueuedMail) (serverInTro
 	}
 	envelope := mail.Envelope{ID: mail.EventID(m.Tenant, m.EventKey), Date: m.CreatedAt}
 	err = d.Sender.Send(
-		ctx,
-		message,
-		envelope,
-		func(ctx context.Context) error { return d.Store.SendMail(ctx, m, d.Lease) },
+		ctx, message, envelope, func(ctx context.Context) error { return d.Store.SendMail(ctx, m, d.Lease) },
 	)
 	return d.settle(ctx, m, err)
 }

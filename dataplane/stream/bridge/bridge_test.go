@@ -106,10 +106,7 @@ func TestCounts(t *testing.T) {
 	close(done)
 	asking.Wait()
 	got[0], got[1] = b.Counts()
-	if diff := cmp.Diff(
-		[2]Counts{end.ToAgent, end.ToExotel},
-		got,
-	); diff != "" ||
+	if diff := cmp.Diff([2]Counts{end.ToAgent, end.ToExotel}, got); diff != "" ||
 		end.ToAgent.Frames != want[0].Frames+1 {
 		t.Errorf("after its end, %+v (-end +got):\n%s", want, diff)
 	}

@@ -88,9 +88,7 @@ func (c *Conn) adopt(ws *websocket.Conn) {
 			return err
 		}
 		_ = ws.WriteControl(
-			websocket.PongMessage,
-			[]byte(data),
-			time.Now().Add(time.Second),
+			websocket.PongMessage, []byte(data), time.Now().Add(time.Second),
 		) // a failed link is noticed by who owns it
 		return nil
 	})

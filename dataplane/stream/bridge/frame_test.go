@@ -101,9 +101,7 @@ func FuzzConn(f *testing.F) {
 			}
 		}()
 		theirs, err := (&websocket.Upgrader{ReadBufferSize: 1024}).Upgrade(
-			takeover{m: &memory{from: bytes.NewReader(sent)}},
-			handshakeRequest(t),
-			nil,
+			takeover{m: &memory{from: bytes.NewReader(sent)}}, handshakeRequest(t), nil,
 		)
 		if err != nil {
 			t.Fatal(err)

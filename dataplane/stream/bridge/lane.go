@@ -249,9 +249,7 @@ func (l *lane) closeWith(code int, reason string) {
 func (l *lane) writeClose(code int, reason string) {
 	// Of no effect if gorilla has sent one already.
 	_ = l.conn.ws.WriteControl(
-		websocket.CloseMessage,
-		websocket.FormatCloseMessage(code, reason),
-		time.Now().Add(time.Second),
+		websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(time.Second),
 	)
 }
 

@@ -354,12 +354,7 @@ func TestLaneMemory(t *testing.T) {
 	if a, b := lanes[0].sink.Dropped, lanes[1].sink.Dropped; a != 7 || b != uint64(10-own) {
 		t.Errorf("%d and %d are dropped", a, b)
 	}
-	if err := lanes[1].send(
-		agentstream.Mark,
-		make([]byte, 64),
-		0,
-		0,
-	); err != nil || len(lanes[1].queue) != own ||
+	if err := lanes[1].send(agentstream.Mark, make([]byte, 64), 0, 0); err != nil || len(lanes[1].queue) != own ||
 		lanes[1].queue[own-1].kind != agentstream.Mark {
 		t.Errorf("a mark takes the place of audio: %v, %d wait", err, len(lanes[1].queue))
 	}
@@ -371,12 +366,7 @@ func TestLaneMemory(t *testing.T) {
 		t.Error(err)
 	}
 	check("and on the other", 1, 1, 0)
-	if err := lanes[0].send(
-		agentstream.Media,
-		make([]byte, freeQueued+4*frame),
-		1,
-		0,
-	); err != nil ||
+	if err := lanes[0].send(agentstream.Media, make([]byte, freeQueued+4*frame), 1, 0); err != nil ||
 		len(lanes[0].queue) != 1 {
 		t.Errorf("a frame larger than there is memory: %v, %d wait", err, len(lanes[0].queue))
 	}

@@ -90,11 +90,7 @@ func TestAnnouncedFrames(t *testing.T) {
 			}
 			eventually.Within(
 				patience,
-			).Holds(
-				t,
-				"all sockets are open",
-				func() bool { return len(readers.all()) == sockets },
-			)
+			).Holds(t, "all sockets are open", func() bool { return len(readers.all()) == sockets })
 			before := heapBytes()
 			for _, p := range peers {
 				p.write(announce(first, true, maxFrame))

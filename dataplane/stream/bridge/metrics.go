@@ -34,9 +34,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	)
 	refused := counter("refused_total", "Malformed frames that were left out, by direction.", "direction")
 	oddities := counter(
-		"oddities_total",
-		"Deviations from the documented protocol that were tolerated, by kind.",
-		"kind",
+		"oddities_total", "Deviations from the documented protocol that were tolerated, by kind.", "kind",
 	)
 	ends := counter("ends_total", "Streams that ended, by reason.", "reason")
 	added := prometheus.NewHistogramVec(prometheus.HistogramOpts{

@@ -62,9 +62,7 @@ func (p *pulse) beat(b *Bridge) {
 // ping sends a ping within a second.
 func (c *Conn) ping() {
 	_ = c.ws.WriteControl(
-		websocket.PingMessage,
-		nil,
-		time.Now().Add(time.Second),
+		websocket.PingMessage, nil, time.Now().Add(time.Second),
 	) // a failed link is noticed by its reader
 }
 

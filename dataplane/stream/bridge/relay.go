@@ -103,10 +103,7 @@ func (b *Bridge) agentSent(c *Conn, f frame) error {
 	}
 	b.fromAgent.inRow = 0
 	if err := b.toExotel.send(
-		message.Kind,
-		seal(f.buf, f.at, opText, false),
-		message.AudioBytes(),
-		c.came,
+		message.Kind, seal(f.buf, f.at, opText, false), message.AudioBytes(), c.came,
 	); err != nil {
 		b.end(exotelEnded(err))
 	}

@@ -133,9 +133,7 @@ func TestSlowSide(t *testing.T) {
 			if !slices.IsSorted(audio) || audio[0] != 0 || audio[len(audio)-1] != last {
 				t.Errorf("audio out of order: %v", audio)
 			}
-			if dropped := int(
-				stalled.dropped.n.Load(),
-			); len(audio)+dropped != last+1 ||
+			if dropped := int(stalled.dropped.n.Load()); len(audio)+dropped != last+1 ||
 				len(slices.Compact(audio)) != len(audio) {
 				t.Errorf("%d of %d arrived and %d were dropped", len(audio), last+1, dropped)
 			}

@@ -280,9 +280,7 @@ func (s *Capture) refuse() {
 	row := s.tape.m.row(s.c.o.Pod)
 	row.CallSID = store.BoundedSID(info.CallSID)
 	err := s.c.o.Store.RefuseCapture(
-		ctx,
-		row,
-		reason.NoRoom,
+		ctx, row, reason.NoRoom,
 		"the call was not captured: its pod had as many captures as it may, in all or of one namespace "+
 			"(--max-captures)",
 	)

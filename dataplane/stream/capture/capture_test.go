@@ -44,9 +44,7 @@ func TestShortCall(t *testing.T) {
 		t.Errorf("listed: %+v, %v", list, err)
 	}
 	if other, _, err := rig.db.ListRecordings(
-		t.Context(),
-		globex,
-		store.RecordingFilter{Page: store.Page{Limit: 10}},
+		t.Context(), globex, store.RecordingFilter{Page: store.Page{Limit: 10}},
 	); err != nil ||
 		len(other) != 0 {
 		t.Errorf("another tenant sees %+v, %v", other, err)
@@ -122,11 +120,7 @@ func TestClear(t *testing.T) {
 	call.End()
 	eventually.Within(
 		patience,
-	).Holds(
-		rig.t,
-		"it has ended",
-		func() bool { return rig.row(call.session).State == "uploaded" },
-	)
+	).Holds(rig.t, "it has ended", func() bool { return rig.row(call.session).State == "uploaded" })
 	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
 }
 
@@ -150,11 +144,7 @@ func TestEncodings(t *testing.T) {
 	capture.End()
 	eventually.Within(
 		patience,
-	).Holds(
-		rig.t,
-		"it has ended",
-		func() bool { return rig.row(session).State == "uploaded" },
-	)
+	).Holds(rig.t, "it has ended", func() bool { return rig.row(session).State == "uploaded" })
 	want := &call{
 		caller: g711.AppendDecode(nil, codes),
 		said:   append(g711.AppendDecode(nil, codes[:100]), make([]int16, 60)...),
@@ -259,19 +249,13 @@ func TestSpoolFull(t *testing.T) {
 	rig.s3.Start(t)
 	eventually.Within(
 		patience,
-	).Holds(
-		rig.t,
-		"it has ended",
-		func() bool { return rig.row(call.session).State == "uploaded" },
-	)
+	).Holds(rig.t, "it has ended", func() bool { return rig.row(call.session).State == "uploaded" })
 	got := rig.object(acme, "call1", call.session)
 	if n := len(got); n < 1<<20 || n > 2<<20 || (n-wav.HeaderSize)%frame != 0 {
 		t.Fatalf("the file has %d bytes", n)
 	}
 	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])
-	if got := rig.row(
-		call.session,
-	); got.Code != reason.SpoolFull ||
+	if got := rig.row(call.session); got.Code != reason.SpoolFull ||
 		got.Size != int64(len(rig.object(acme, "call1", call.session))) {
 		t.Errorf("the row: %+v", got)
 	}
@@ -287,8 +271,7 @@ func TestDiskFails(t *testing.T) {
 	call.talk(time.Second)
 	eventually.Within(patience).Holds(rig.t, "it is on disk", func() bool { return onDisk(pod.dir) > wav.HeaderSize })
 	if err := os.Mkdir(
-		filepath.Join(pod.dir, spoolName(recording.CaptureID(call.session)), "00002.part"),
-		0o700,
+		filepath.Join(pod.dir, spoolName(recording.CaptureID(call.session)), "00002.part"), 0o700,
 	); err != nil {
 		t.Fatal(err)
 	}

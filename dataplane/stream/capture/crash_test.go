@@ -252,9 +252,7 @@ func TestUnknownUpload(t *testing.T) {
 		eventually.Within(patience).Holds(rig.t, "it has ended", func() bool {
 			return rig.row(session).State != "recording"
 		})
-		if got := rig.row(
-			session,
-		); parts == 1 && (got.State != "uploaded" || got.Size != int64(len(content))) ||
+		if got := rig.row(session); parts == 1 && (got.State != "uploaded" || got.Size != int64(len(content))) ||
 			parts == 0 && got.State != "failed" {
 			t.Errorf("%s: %+v", name, got)
 		}

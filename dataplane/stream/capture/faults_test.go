@@ -276,10 +276,7 @@ func TestUploadEndedByOthers(t *testing.T) {
 			t.Fatal(list, err)
 		}
 		if err := rig.admin.AbortMultipartUpload(
-			t.Context(),
-			rig.bucket,
-			list.Uploads[0].Key,
-			list.Uploads[0].UploadID,
+			t.Context(), rig.bucket, list.Uploads[0].Key, list.Uploads[0].UploadID,
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -341,11 +338,7 @@ func TestTakenOver(t *testing.T) {
 			}
 			eventually.Within(
 				patience,
-			).Holds(
-				rig.t,
-				"it is let go",
-				func() bool { return pod.outcome(outcomeLost) == 1 },
-			)
+			).Holds(rig.t, "it is let go", func() bool { return pod.outcome(outcomeLost) == 1 })
 			rig.spoolEmpty(pod)
 			call.End()
 			if got := rig.row(call.session); got.State != "recording" {
@@ -412,11 +405,7 @@ func TestTenantGone(t *testing.T) {
 	call.talk(time.Second)
 	eventually.Within(
 		patience,
-	).Holds(
-		rig.t,
-		"it has a row",
-		func() bool { return rig.row(call.session).State == "recording" },
-	)
+	).Holds(rig.t, "it has a row", func() bool { return rig.row(call.session).State == "recording" })
 	call.End()
 	first.end()
 	rig.s3.Start(t)
@@ -469,11 +458,7 @@ func TestTenantNotYetKnown(t *testing.T) {
 	call.talk(time.Second)
 	eventually.Within(
 		patience,
-	).Holds(
-		rig.t,
-		"it has a row",
-		func() bool { return rig.row(call.session).State == "recording" },
-	)
+	).Holds(rig.t, "it has a row", func() bool { return rig.row(call.session).State == "recording" })
 	call.End()
 	first.end()
 	rig.s3.Start(t)
@@ -556,9 +541,7 @@ func TestBroken(t *testing.T) {
 	if err := pod.rescue(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	if got := rig.row(
-		session,
-	); got.State != "failed" || got.Code != reason.PodLost ||
+	if got := rig.row(session); got.State != "failed" || got.Code != reason.PodLost ||
 		rig.object(acme, "call1", session) != nil {
 		t.Errorf("%+v", got)
 	}
@@ -586,15 +569,9 @@ func TestDiskFull(t *testing.T) {
 	rig.s3.Start(t)
 	eventually.Within(
 		patience,
-	).Holds(
-		rig.t,
-		"it has ended",
-		func() bool { return rig.row(call.session).State == "uploaded" },
-	)
+	).Holds(rig.t, "it has ended", func() bool { return rig.row(call.session).State == "uploaded" })
 	got := rig.object(acme, "call1", call.session)
-	if n := len(
-		got,
-	); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 ||
+	if n := len(got); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 ||
 		rig.row(call.session).Code != reason.SpoolFailed {
 		t.Fatalf("the file has %d bytes, and the row is %+v", n, rig.row(call.session))
 	}
@@ -616,8 +593,7 @@ func TestOwnIsNotRescued(t *testing.T) {
 	rig.pg.Exec(t, `UPDATE captures SET last_seen_at = 'epoch'`)
 	eventually.Within(patience).Holds(rig.t, "it is claimed", func() bool {
 		return rig.pg.Number(
-			t,
-			`SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`,
+			t, `SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`,
 		) == 1
 	})
 	call.talk(time.Minute)

@@ -29,8 +29,7 @@ func (t *tape) bring(ctx context.Context) (done bool, err error) {
 		return true, nil
 	case !t.m.Ended.IsZero() && time.Since(t.m.Ended) > t.c.o.GiveUpAfter:
 		gaveUp := t.giveUp(
-			ctx,
-			reason.StorageFailed,
+			ctx, reason.StorageFailed,
 			fmt.Sprintf("the capture could not be brought to bucket %q in %s: %s",
 				t.m.Bucket, t.c.o.GiveUpAfter, objectstore.Explain(err)),
 		)
@@ -278,8 +277,7 @@ func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
 	}
 	if !t.onDisk() {
 		return t.giveUp(
-			ctx,
-			reason.UploadLost,
+			ctx, reason.UploadLost,
 			"another client of the bucket, or a lifecycle rule, ended the upload in "+
 				"parts with what had been sent; let rules keep uploads in parts for longer than the longest call",
 		)

@@ -74,9 +74,7 @@ func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 			func() float64 { return float64(c.memory.InUse()) },
 		),
 		gauge(
-			"spool_bytes",
-			"Bytes of the spool that are in use.",
-			func() float64 { return float64(c.budget.inUse()) },
+			"spool_bytes", "Bytes of the spool that are in use.", func() float64 { return float64(c.budget.inUse()) },
 		),
 	)
 	return m

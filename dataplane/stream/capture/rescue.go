@@ -30,9 +30,7 @@ func (c *Captures) rescue(ctx context.Context, row store.Capture) error {
 	}
 	if len(parts) > 0 {
 		err := c.request(
-			ctx,
-			row.Tenant,
-			func(ctx context.Context) error { return b.CompleteUpload(ctx, row.Key, best, parts) },
+			ctx, row.Tenant, func(ctx context.Context) error { return b.CompleteUpload(ctx, row.Key, best, parts) },
 		)
 		if err != nil && !errors.Is(err, objectstore.ErrNoUpload) {
 			return fmt.Errorf("complete the upload in parts: %w", err)
@@ -43,9 +41,7 @@ func (c *Captures) rescue(ctx context.Context, row store.Capture) error {
 			continue
 		}
 		if err := c.request(
-			ctx,
-			row.Tenant,
-			func(ctx context.Context) error { return b.AbortUpload(ctx, row.Key, id) },
+			ctx, row.Tenant, func(ctx context.Context) error { return b.AbortUpload(ctx, row.Key, id) },
 		); err != nil {
 			return err
 		}
@@ -121,9 +117,7 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 	switch {
 	case !ok && size > 0:
 		if err := c.request(
-			ctx,
-			row.Tenant,
-			func(ctx context.Context) error { return b.Remove(ctx, row.Key) },
+			ctx, row.Tenant, func(ctx context.Context) error { return b.Remove(ctx, row.Key) },
 		); err != nil {
 			return fmt.Errorf("remove what was sent of the object: %w", err)
 		}

@@ -245,10 +245,7 @@ type row struct {
 func (r *rig) row(session string) row {
 	r.t.Helper()
 	list := pgtest.Rows[row](
-		r.t,
-		r.pg,
-		`SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`,
-		session,
+		r.t, r.pg, `SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`, session,
 	)
 	if len(list) != 1 {
 		return row{}
@@ -272,10 +269,7 @@ func (r *rig) settled(session string, want row) {
 func (r *rig) object(tenant, callSID, session string) []byte {
 	r.t.Helper()
 	body, _, _, err := r.admin.GetObject(
-		context.Background(),
-		r.bucket,
-		tenant+"/"+callSID+"/capture-"+session+".wav",
-		minio.GetObjectOptions{},
+		context.Background(), r.bucket, tenant+"/"+callSID+"/capture-"+session+".wav", minio.GetObjectOptions{},
 	)
 	if err != nil {
 		return nil

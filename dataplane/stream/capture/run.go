@@ -410,9 +410,7 @@ func (c *Captures) abandoned(ctx context.Context, row store.Capture, cause error
 		Failed: true,
 		Code:   reason.StorageFailed,
 		Message: fmt.Sprintf(
-			"its pod was gone, and bucket %q could not be asked for what it has of the capture: %v",
-			row.Bucket,
-			cause,
+			"its pod was gone, and bucket %q could not be asked for what it has of the capture: %v", row.Bucket, cause,
 		),
 	})
 	if err == nil {

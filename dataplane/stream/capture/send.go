@@ -204,8 +204,7 @@ func (t *tape) abortOthers(ctx context.Context, b *objectstore.Bucket) error {
 	}
 	for _, id := range ids {
 		if err := t.request(
-			ctx,
-			func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, id) },
+			ctx, func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, id) },
 		); err != nil {
 			return err
 		}

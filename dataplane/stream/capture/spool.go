@@ -119,11 +119,7 @@ func (s *spool) Write(p []byte) (n int, err error) {
 			}
 		}
 		piece := p[:min(int64(len(p)), partSize-s.size)]
-		if over := s.size + int64(
-			s.number-1,
-		)*partSize + int64(
-			len(piece),
-		) - leastCharge; over > 0 &&
+		if over := s.size + int64(s.number-1)*partSize + int64(len(piece)) - leastCharge; over > 0 &&
 			!s.charge(min(over, int64(len(piece)))) {
 			return n, errSpoolFull
 		}

@@ -37,8 +37,7 @@ func TestReadBackFault(t *testing.T) {
 				peers []string
 			)
 			rig.config.Endpoint = s3test.NewProxy(
-				t,
-				&s3test.Server{Endpoint: strict.URL},
+				t, &s3test.Server{Endpoint: strict.URL},
 				func(q *http.Request) s3test.Fault {
 					mu.Lock()
 					defer mu.Unlock()
@@ -95,9 +94,7 @@ func TestMismatchIsKept(t *testing.T) {
 			rig := newRig(t)
 			strict := rig.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
 			rig.config.Endpoint = s3test.NewProxy(
-				t,
-				&s3test.Server{Endpoint: strict.URL},
-				onPart("2", 1, s3test.Corrupt),
+				t, &s3test.Server{Endpoint: strict.URL}, onPart("2", 1, s3test.Corrupt),
 			).URL
 			db := &endless{Store: rig.db}
 			db.down.Store(true)

@@ -91,8 +91,7 @@ func TestPodLimitIsExact(t *testing.T) {
 	}
 	group.Wait()
 	if n := pods.pg.Number(
-		t,
-		`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
+		t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
 	); n != 20 || admitted.Load() != 20 ||
 		pod.Live() != 20 {
 		t.Errorf("%d were let in, %d rows, %d live, want 20", admitted.Load(), n, pod.Live())
@@ -247,11 +246,8 @@ func TestEnd(t *testing.T) {
 	live := pods.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
 	soon.Holds(t, "the heartbeat tells what Exotel told", func() bool {
-		return pods.pg.Number(
-			t,
-			`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127)
-				AND stream_sid = E's\uFFFD' AND ended_at IS NULL`,
-		) == 1
+		return pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127)
+				AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
 	})
 	live.End(t.Context(), &bridge.End{
 		Reason:      bridge.AgentLost,
@@ -309,14 +305,9 @@ func TestCountsInHeartbeats(t *testing.T) {
 		func() (toAgent, toExotel bridge.Counts) { return bridge.Counts{Frames: 70}, bridge.Counts{Bytes: 80} },
 	)
 	has := func(l *registry.Live, counts ...int64) bool {
-		return pods.pg.Number(
-			t,
-			`SELECT count(*)::int FROM stream_sessions WHERE id = $1
+		return pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1
 				AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
-			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`,
-			l.ID(),
-			counts,
-		) == 1
+			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`, l.ID(), counts) == 1
 	}
 	soon.Holds(t, "the first counts are written", func() bool {
 		return has(live, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0)
@@ -341,12 +332,8 @@ func TestCountsInHeartbeats(t *testing.T) {
 // stream is cut off.
 func TestCloseAcrossPods(t *testing.T) {
 	pods := newCluster(t)
-	pod, b := pods.pod(
-		"a",
-		registry.Options{HeartbeatEvery: time.Hour},
-	), pods.pod(
-		"b",
-		registry.Options{LookEvery: time.Hour},
+	pod, b := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour}), pods.pod(
+		"b", registry.Options{LookEvery: time.Hour},
 	)
 	onA := pods.admit(pod, acme)
 	stays := pods.admit(pod, acme)
@@ -372,14 +359,8 @@ func TestCloseAcrossPods(t *testing.T) {
 	if cutOff(t, stays); theirs.Context().Err() != nil || pod.Live() != 0 || b.Live() != 1 {
 		t.Errorf("%d and %d live", pod.Live(), b.Live())
 	}
-	if _, err := pods.db.CloseStream(
-		t.Context(),
-		acme.ID,
-		onA.ID(),
-		store.Origin{},
-	); !errors.Is(
-		err,
-		store.ErrStreamEnded,
+	if _, err := pods.db.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(
+		err, store.ErrStreamEnded,
 	) {
 		t.Errorf("one that has ended: %v", err)
 	}
@@ -400,12 +381,7 @@ func TestDatabaseAway(t *testing.T) {
 		return pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
 	})
 	db.away.Store(true)
-	if _, err := pod.Admit(
-		t.Context(),
-		acme,
-		100,
-		registry.Stream{},
-	); err == nil ||
+	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil ||
 		pod.value(t, "caly_stream_sessions_admissions_total", "error") != 2 {
 		t.Errorf("it is let in: %v", err)
 	}
@@ -413,14 +389,8 @@ func TestDatabaseAway(t *testing.T) {
 		l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	}
 	// Three are kept, of four: the refused admission was the first.
-	if kept, lost := pod.value(
-		t,
-		"caly_stream_sessions_ends_kept",
-		"",
-	), pod.value(
-		t,
-		"caly_stream_sessions_ends_lost_total",
-		"",
+	if kept, lost := pod.value(t, "caly_stream_sessions_ends_kept", ""), pod.value(
+		t, "caly_stream_sessions_ends_lost_total", "",
 	); kept != 3 || lost != 1 ||
 		pod.Live() != 1 {
 		t.Errorf("%v ends are kept, %v are lost, %d live", kept, lost, pod.Live())
@@ -556,9 +526,7 @@ func TestNextContainerEndsSessions(t *testing.T) {
 	pod := pods.pod("a", registry.Options{})
 	start := time.Now()
 	soon.Holds(
-		t,
-		"the session of the container before has ended",
-		func() bool { return pods.reason(left) == "orphaned" },
+		t, "the session of the container before has ended", func() bool { return pods.reason(left) == "orphaned" },
 	)
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
@@ -607,11 +575,8 @@ func TestChurn(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := pods.pg.Number(
-		t,
-		`SELECT count(*)::int FROM stream_sessions
-			WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`,
-	); n != 0 ||
+	if n := pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions
+			WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`); n != 0 ||
 		pod.Live() != 0 {
 		t.Errorf("%d rows are wrong, %d live", n, pod.Live())
 	}

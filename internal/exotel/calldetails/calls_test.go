@@ -255,10 +255,7 @@ func TestNextPage(t *testing.T) {
 			})
 			got, failures := collect(t, newClient(t, config(t, server.URL)), Filter{})
 			if tc.wantPart == "" {
-				if d := cmp.Diff(
-					[]string{"c1", "c2"},
-					got,
-				); d != "" || failures != nil ||
+				if d := cmp.Diff([]string{"c1", "c2"}, got); d != "" || failures != nil ||
 					asked[1] != listPath+"?After=x" {
 					t.Errorf("asked %v, %v, calls (-want +got):\n%s", asked, failures, d)
 				}

@@ -50,13 +50,9 @@ func (f Filter) check(now time.Time) (why, remedy string) {
 	case slices.ContainsFunc(f.SIDs, func(s string) bool { return !sidPattern.MatchString(s) }):
 		return "one of the ids is not a call's id", "use the CallSids that Exotel sent"
 	case len(f.PhoneNumbers) > maxNumbers:
-		return fmt.Sprintf(
-				"%d phone numbers are too many",
-				len(f.PhoneNumbers),
-			), fmt.Sprintf(
-				"ask for at most %d at once",
-				maxNumbers,
-			)
+		return fmt.Sprintf("%d phone numbers are too many", len(f.PhoneNumbers)), fmt.Sprintf(
+			"ask for at most %d at once", maxNumbers,
+		)
 	case slices.ContainsFunc(f.PhoneNumbers, func(s string) bool { return s == "" || strings.Contains(s, ",") }):
 		return "one of the phone numbers is empty or holds a comma", "give each number by itself"
 	}

@@ -66,8 +66,7 @@ func serveRaw(t *testing.T, answer string, names []string) (base string) {
 		base = "https://localhost:" + port
 		cert := certtest.New(t).SignNames(t, names...)
 		listener = tls.NewListener(
-			listener,
-			&tls.Config{Certificates: []tls.Certificate{cert}},
+			listener, &tls.Config{Certificates: []tls.Certificate{cert}},
 		) //nolint:gosec // a test
 	}
 	done := make(chan struct{})

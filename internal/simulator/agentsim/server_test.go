@@ -254,10 +254,7 @@ func TestBurstOfPCM(t *testing.T) {
 	ws := dial(t, server.URL())
 	send(t, ws, pcmStart, "bin:ab")
 	got, err := receive(t, ws, 3)
-	if d := cmp.Diff(
-		[]string{"bin:ab", `{"event":"clear"}`, `{"event":"mark","name":"burst-1-0"}`},
-		got,
-	); err != nil ||
+	if d := cmp.Diff([]string{"bin:ab", `{"event":"clear"}`, `{"event":"mark","name":"burst-1-0"}`}, got); err != nil ||
 		d != "" {
 		t.Errorf("%v; it says (-want +got):\n%s", err, d)
 	}
@@ -354,9 +351,7 @@ func TestTLS(t *testing.T) {
 
 func TestServerThatCannotBe(t *testing.T) {
 	server := start(t, Options{})
-	if _, err := NewServer(
-		Options{Listen: server.Addr()},
-	); err == nil ||
+	if _, err := NewServer(Options{Listen: server.Addr()}); err == nil ||
 		!strings.Contains(err.Error(), "listen as an agent") {
 		t.Errorf("an address that is taken: %v", err)
 	}

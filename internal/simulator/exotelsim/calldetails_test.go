@@ -371,9 +371,7 @@ func TestFilters(t *testing.T) {
 		})
 	}
 	if got, _ := listPage(
-		t,
-		server,
-		acme+".json?DateCreated=gte:2026-03-01%2010:01:00;lte:2026-03-01%2010:02:00",
+		t, server, acme+".json?DateCreated=gte:2026-03-01%2010:01:00;lte:2026-03-01%2010:02:00",
 	); got[0] != "400" {
 		t.Errorf("a bare semicolon is answered with %v", got)
 	}
@@ -484,10 +482,7 @@ func TestListingInXML(t *testing.T) {
 		Next string   `xml:"Metadata>NextPageUri"`
 		Sids []string `xml:"Calls>Call>Sid"`
 	}
-	if err := xml.Unmarshal(
-		got.body,
-		&x,
-	); err != nil || len(x.Sids) != 1 || x.Sids[0] != "c2" ||
+	if err := xml.Unmarshal(got.body, &x); err != nil || len(x.Sids) != 1 || x.Sids[0] != "c2" ||
 		x.Next != acme+"?After=YzI&PageSize=1" {
 		t.Errorf("%+v, %v from %s", x, err, got.body)
 	}

@@ -7,8 +7,7 @@ func Noise(n int) []byte {
 	pcm := make([]byte, 0, 2*n)
 	for i := range n {
 		pcm = binary.LittleEndian.AppendUint16(
-			pcm,
-			uint16(int16(mix(uint64(i)))>>2),
+			pcm, uint16(int16(mix(uint64(i)))>>2),
 		) //nolint:gosec // any 16 bits will do
 	}
 	return pcm

@@ -321,9 +321,7 @@ func TestAudio(t *testing.T) {
 
 func TestAddressInUse(t *testing.T) {
 	server := start(t, Options{})
-	if second, err := NewServer(
-		Options{Listen: server.Addr()},
-	); err == nil ||
+	if second, err := NewServer(Options{Listen: server.Addr()}); err == nil ||
 		!strings.Contains(err.Error(), "listen as Exotel") {
 		t.Errorf("a second server on %s: %v, %v", server.Addr(), second, err)
 	}

@@ -35,16 +35,13 @@ func receiver(t *testing.T, statuses ...int) (address string, got func() []deliv
 		body, _ := io.ReadAll(r.Body)
 		mu.Lock()
 		defer mu.Unlock()
-		list = append(
-			list,
-			delivery{
-				r.Method,
-				r.Header.Get("Content-Type"),
-				r.URL.RawQuery,
-				r.Header.Get("X-Exotel-Signature"),
-				string(body),
-			},
-		)
+		list = append(list, delivery{
+			r.Method,
+			r.Header.Get("Content-Type"),
+			r.URL.RawQuery,
+			r.Header.Get("X-Exotel-Signature"),
+			string(body),
+		})
 		w.WriteHeader(statuses[min(len(list), len(statuses))-1])
 	}))
 	t.Cleanup(server.Close)

@@ -101,9 +101,7 @@ func (s Stream) withDefaults() (Stream, error) {
 		return s, errors.New("the audio of a stream is whole samples of 2 bytes, at least one")
 	case s.Expect != nil && len(s.Expect) != len(s.Audio):
 		return s, fmt.Errorf(
-			"what is expected has %d bytes, the audio %d: it must be as long",
-			len(s.Expect),
-			len(s.Audio),
+			"what is expected has %d bytes, the audio %d: it must be as long", len(s.Expect), len(s.Audio),
 		)
 	case s.Pace < 5*time.Millisecond:
 		return s, fmt.Errorf("a frame of %s is too short: Exotel's are 20 or 100 ms", s.Pace)

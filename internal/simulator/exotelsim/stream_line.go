@@ -212,9 +212,7 @@ func (l *line) hangUp(w *speller) {
 	l.hungUp.Store(true)
 	l.send(w.stop(nil, "callended"))
 	_ = l.conn.WriteControl(
-		websocket.CloseMessage,
-		websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""),
-		time.Now().Add(goodbye),
+		websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(goodbye),
 	)
 	_ = l.conn.SetReadDeadline(time.Now().Add(goodbye)) // never fails
 }

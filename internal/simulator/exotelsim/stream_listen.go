@@ -58,9 +58,7 @@ func (l *line) pong(data string) error {
 	l.result.Pings++
 	l.mu.Unlock()
 	_ = l.conn.WriteControl(
-		websocket.PongMessage,
-		[]byte(data),
-		time.Now().Add(goodbye),
+		websocket.PongMessage, []byte(data), time.Now().Add(goodbye),
 	) // a broken line shows in reading
 	return nil
 }

@@ -154,10 +154,7 @@ func TestStreamMessages(t *testing.T) {
 			stream := short
 			tc.change(&stream)
 			stream.URL = url + tc.query
-			if report := run(
-				t,
-				stream,
-			); report.Code != websocket.CloseNormalClosure || !report.HungUp ||
+			if report := run(t, stream); report.Code != websocket.CloseNormalClosure || !report.HungUp ||
 				report.Sent != (Traffic{1, 10}) {
 				t.Errorf("%+v", report)
 			}
@@ -333,15 +330,9 @@ func TestStreamDynamicURL(t *testing.T) {
 	server := newAgent(t, agentsim.Options{})
 	var query, basic string
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query = r.URL.Query().Get(
-			"CallSid",
-		) + " " + r.URL.Query().Get(
+		query = r.URL.Query().Get("CallSid") + " " + r.URL.Query().Get(
 			"CallFrom",
-		) + " " + r.URL.Query().Get(
-			"Direction",
-		) + " " + r.URL.Query().Get(
-			"own",
-		)
+		) + " " + r.URL.Query().Get("Direction") + " " + r.URL.Query().Get("own")
 		basic, _, _ = r.BasicAuth()
 		_ = json.NewEncoder(w).Encode(map[string]string{"url": server.URL() + "?token=t1"})
 	}))

@@ -81,11 +81,7 @@ func TestKeyring(t *testing.T) {
 	workspace.updateRing(workspace.keyring(workspace.encodeRing(next)))
 	eventually.Within(
 		tenantconfig.RefreshDelay,
-	).Holds(
-		workspace.t,
-		"the rotated keyring is known",
-		holds(watcher, next),
-	)
+	).Holds(workspace.t, "the rotated keyring is known", holds(watcher, next))
 	if len(was.Keys) != 1 {
 		t.Error("a ring that was taken before has changed")
 	}

@@ -62,11 +62,7 @@ func TestReinstalled(t *testing.T) {
 	workspace.list("acme/support", "globex/sales") // one of them is missing
 	eventually.Within(
 		10*time.Second,
-	).Holds(
-		workspace.t,
-		"the pod is ready",
-		func() bool { return watcher.Ready() == nil },
-	)
+	).Holds(workspace.t, "the pod is ready", func() bool { return watcher.Ready() == nil })
 	if n := watcher.Missing(); n != 1 {
 		t.Errorf("%d configs are missing, want 1", n)
 	}
@@ -94,11 +90,7 @@ func TestAllConfigsDeleted(t *testing.T) {
 	watcher := workspace.watching(kubetest.Get(t).Config.Host)
 	eventually.Within(
 		10*time.Second,
-	).Holds(
-		workspace.t,
-		"the list is read",
-		func() bool { return watcher.Missing() == 2 },
-	)
+	).Holds(workspace.t, "the list is read", func() bool { return watcher.Missing() == 2 })
 	workspace.notReady(watcher, "no Secret of them exists")
 	workspace.stays(watcher, "acme/support", "503")
 }

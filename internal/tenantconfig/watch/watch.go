@@ -86,8 +86,7 @@ func (w *Watcher) Ready() error {
 			tenantconfig.ListSecretName)
 	case known == 0 && unread > 0:
 		return fmt.Errorf(
-			"none of the %d tenant configs can be read: operator and data plane must be of one release",
-			unread,
+			"none of the %d tenant configs can be read: operator and data plane must be of one release", unread,
 		)
 	case known == 0 && missing > 0:
 		return fmt.Errorf("the operator has published %d tenant configs, and no Secret of them exists", missing)

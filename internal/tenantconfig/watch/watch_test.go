@@ -52,13 +52,10 @@ func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 	watcher.set(secret([]byte("nonsense")))
 	other := secret(good)
 	other.Name = tenantconfig.SecretName(
-		tenantconfig.PrefixTenant,
-		"globex/sales",
+		tenantconfig.PrefixTenant, "globex/sales",
 	) // a config under another tenant's name
 	watcher.set(other)
-	if _, ok := watcher.Snapshot().Tenant(
-		"acme/support",
-	); !ok || watcher.Rejected() != 2 ||
+	if _, ok := watcher.Snapshot().Tenant("acme/support"); !ok || watcher.Rejected() != 2 ||
 		watcher.Snapshot().Len() != 1 {
 		t.Errorf("after two bad configs: %d tenants, %d rejected", watcher.Snapshot().Len(), watcher.Rejected())
 	}

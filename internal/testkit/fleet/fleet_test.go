@@ -61,11 +61,7 @@ func TestEcho(t *testing.T) {
 				report.Quantile(0.5) <= 0 ||
 				report.Quantile(1) < report.Quantile(0.5) {
 				t.Errorf(
-					"%v, %d sent, %d equal, %d timed",
-					report.Err(),
-					report.Sent,
-					report.Equal,
-					len(report.RoundTrip),
+					"%v, %d sent, %d equal, %d timed", report.Err(), report.Sent, report.Equal, len(report.RoundTrip),
 				)
 			}
 		}
@@ -164,9 +160,7 @@ func closeAt(n int) func(*websocket.Conn, int, string) {
 	return func(ws *websocket.Conn, at int, m string) {
 		if at == n-1 {
 			_ = ws.WriteControl(
-				websocket.CloseMessage,
-				websocket.FormatCloseMessage(4000, "enough"),
-				time.Now().Add(time.Second),
+				websocket.CloseMessage, websocket.FormatCloseMessage(4000, "enough"), time.Now().Add(time.Second),
 			)
 		}
 		say(ws, m, at < n-1)

@@ -73,8 +73,7 @@ func Violations() map[string]Violation {
 		},
 		"too large in parts": {
 			Frames: frames(
-				frame(0x01, strings.Repeat(" ", tooLarge/2)),
-				frame(0x00, strings.Repeat(" ", tooLarge/2+1)),
+				frame(0x01, strings.Repeat(" ", tooLarge/2)), frame(0x00, strings.Repeat(" ", tooLarge/2+1)),
 			),
 			Code: tooBig,
 		},

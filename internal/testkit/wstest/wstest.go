@@ -99,10 +99,9 @@ func Accept(t testing.TB, c net.Conn, first string) *Peer {
 		t.Errorf("the client's handshake: %v", err)
 		return nil
 	}
-	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
-		Answer(
-			req.Header.Get("Sec-WebSocket-Key"),
-		) + "\r\n\r\n"
+	answer := "HTTP/1.1 101 Switching Protocols\r\n" +
+		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
+		Answer(req.Header.Get("Sec-WebSocket-Key")) + "\r\n\r\n"
 	if _, err := io.WriteString(c, answer+first); err != nil {
 		t.Error(err)
 		return nil

@@ -58,13 +58,7 @@ func (r *rig) measureFlood(ctx context.Context) ([]ratio, error) {
 	fmt.Printf(
 		"resident memory: idle %s; peak without a flood %.0f MB (%.0f its own), under it %.0f MB (%.0f its own); %s "+
 			"after: %s\n",
-		idle,
-		before,
-		ownBefore,
-		peak,
-		ownPeak,
-		r.o.duration(),
-		r.server.memory(),
+		idle, before, ownBefore, peak, ownPeak, r.o.duration(), r.server.memory(),
 	)
 	worst := 0.0
 	for i, v := range variants {
@@ -155,10 +149,7 @@ func (r *rig) measureDatabase(ctx context.Context) ([]ratio, error) {
 
 func transactions(ctx context.Context, conn *pgx.Conn) (n float64, err error) {
 	err = conn.QueryRow(
-		ctx,
-		`SELECT (xact_commit + xact_rollback)::float8 FROM pg_stat_database WHERE datname = current_database()`,
-	).Scan(
-		&n,
-	)
+		ctx, `SELECT (xact_commit + xact_rollback)::float8 FROM pg_stat_database WHERE datname = current_database()`,
+	).Scan(&n)
 	return n, err
 }

@@ -19,8 +19,7 @@ var selectCalls = fmt.Sprintf(
 		custom_field, created_at, updated_at
 FROM %%s WHERE tenant = '%s' ORDER BY created_at DESC, call_sid DESC LIMIT %d;
 `,
-	tenantID,
-	pageSize+1,
+	tenantID, pageSize+1,
 )
 
 // scripts of pgbench: the statement alone, on a copy of the table that no policy guards, and bound to its tenant as
@@ -57,12 +56,7 @@ func (r *rig) measureList(ctx context.Context) ([]ratio, error) {
 		fmt.Printf(
 			"round %d, %d clients     lists of %d calls %6.0f/s   pgbench SELECT %6.0f/s, with set_config and "+
 				"row-level security %6.0f/s\n",
-			round,
-			len(r.tokens),
-			pageSize,
-			o,
-			p,
-			b,
+			round, len(r.tokens), pageSize, o, p, b,
 		)
 		if round > 0 {
 			ours, plain, bound = append(ours, o), append(plain, p), append(bound, b)

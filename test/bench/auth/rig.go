@@ -139,37 +139,30 @@ func secret(name, kind, key string, value []byte) *corev1.Secret {
 // seed adds the calls that are listed, and for pgbench a copy of their table that no policy guards.
 func (r *rig) seed(ctx context.Context) error {
 	if err := inDatabase(
-		ctx,
-		r.o.dsnDataplane,
-		fmt.Sprintf(`SELECT set_config('caly.tenant', '%s', false)`, tenantID),
+		ctx, r.o.dsnDataplane, fmt.Sprintf(`SELECT set_config('caly.tenant', '%s', false)`, tenantID),
 		fmt.Sprintf(
 			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, started_at, ended_at,
 				conversation_seconds, custom_field, created_at)
 			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at,
 				at + interval '5 minutes', 280, 'order_' || n, at
 			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`,
-			tenantID,
-			seededCalls,
+			tenantID, seededCalls,
 		),
 	); err != nil {
 		return err
 	}
 	// The owner sees no calls, since row-level security binds the owner too: the copy is filled again.
 	return inDatabase(
-		ctx,
-		r.o.dsnOwner,
-		`CREATE TABLE bench_calls (LIKE calls INCLUDING ALL)`,
+		ctx, r.o.dsnOwner, `CREATE TABLE bench_calls (LIKE calls INCLUDING ALL)`,
 		fmt.Sprintf(
 			`INSERT INTO bench_calls (tenant, call_sid, state, direction, from_number, to_number, started_at,
 				ended_at, conversation_seconds, custom_field, created_at)
 			SELECT '%s', md5(n::text), 4, 'outbound-api', '+919876543210', '+919123456789', at,
 				at + interval '5 minutes', 280, 'order_' || n, at
 			FROM generate_series(1, %d) n, LATERAL (SELECT now() - n * interval '1 minute') t (at)`,
-			tenantID,
-			seededCalls,
+			tenantID, seededCalls,
 		),
-		`ANALYZE calls`,
-		`ANALYZE bench_calls`,
+		`ANALYZE calls`, `ANALYZE bench_calls`,
 	)
 }
 
@@ -247,10 +240,7 @@ func login(ctx context.Context, email string) (string, error) {
 		return "", err
 	}
 	q, err := http.NewRequestWithContext(
-		ctx,
-		http.MethodPost,
-		"http://"+publicAddress+"/t/"+tenantID+"/api/auth/login",
-		bytes.NewReader(body),
+		ctx, http.MethodPost, "http://"+publicAddress+"/t/"+tenantID+"/api/auth/login", bytes.NewReader(body),
 	)
 	if err != nil {
 		return "", err

@@ -127,10 +127,7 @@ func eofIsEarly(err error) error {
 // listRequest asks for a page of calls.
 func listRequest(token string) []byte {
 	return fmt.Appendf(
-		nil,
-		"GET /api/calls?limit=%d HTTP/1.1\r\nHost: caly\r\nAuthorization: Bearer %s\r\n\r\n",
-		pageSize,
-		token,
+		nil, "GET /api/calls?limit=%d HTTP/1.1\r\nHost: caly\r\nAuthorization: Bearer %s\r\n\r\n", pageSize, token,
 	)
 }
 

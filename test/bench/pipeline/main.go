@@ -46,13 +46,9 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.kubeconfig, o.dsn = os.Getenv("KUBECONFIG"), os.Getenv("CALY_BENCH_DSN")
-	o.s3Endpoint, o.s3Key, o.s3Secret = os.Getenv(
-		"CALY_S3_ENDPOINT",
-	), os.Getenv(
+	o.s3Endpoint, o.s3Key, o.s3Secret = os.Getenv("CALY_S3_ENDPOINT"), os.Getenv(
 		"CALY_S3_ACCESS_KEY",
-	), os.Getenv(
-		"CALY_S3_SECRET_KEY",
-	)
+	), os.Getenv("CALY_S3_SECRET_KEY")
 	if o.kubeconfig == "" || o.dsn == "" || o.s3Endpoint == "" || o.image == "" || o.hostIP == "" {
 		return o, errors.New(
 			"-image, -host-ip, KUBECONFIG, CALY_BENCH_DSN and CALY_S3_ENDPOINT must be set: run it with make bench-pipeline",

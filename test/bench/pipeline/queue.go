@@ -66,10 +66,7 @@ func (r *rig) uploaded(ctx context.Context) (bool, error) {
 		`SELECT count(*) FILTER (WHERE state = 'uploaded'), count(*) FILTER (WHERE state = 'failed')
 		FROM recording_history WHERE tenant = $1`,
 		r.name+"/bench",
-	).Scan(
-		&uploaded,
-		&failed,
-	)
+	).Scan(&uploaded, &failed)
 	if err == nil && failed > 0 {
 		err = fmt.Errorf("%d recordings failed", failed)
 	}

@@ -105,9 +105,7 @@ func frameSize(b []byte) int {
 func message(audio int) string {
 	return `{"event":"media","sequence_number":3,"stream_sid":"6a0f1b2c3d4e5f60718293a4b5c6d7e8","media":{"chunk":2,` +
 		`"timestamp":"10","payload":"` +
-		base64.StdEncoding.EncodeToString(
-			bytes.Repeat([]byte{1, 2, 3, 4}, audio/4),
-		) + `"}}`
+		base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1, 2, 3, 4}, audio/4)) + `"}}`
 }
 
 // load runs again if frames did not arrive, up to three times: a machine that is busy with something else can stall a

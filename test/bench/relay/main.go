@@ -101,12 +101,7 @@ func compareCPU(ctx context.Context, o options) (vsTCP, vsGWS float64, perFrame 
 				}
 			}
 			fmt.Printf(
-				"round %d, %4d bytes of audio   tcp %s   gws %s   caly %s\n",
-				round,
-				size,
-				got[0],
-				got[1],
-				got[2],
+				"round %d, %4d bytes of audio   tcp %s   gws %s   caly %s\n", round, size, got[0], got[1], got[2],
 			)
 			if round > 0 {
 				tcp, gws = append(tcp, got[2].cpu()/got[0].cpu()), append(gws, got[2].cpu()/got[1].cpu())

@@ -110,9 +110,7 @@ func (r *rig) accept() {
 				c,
 				"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 					"Sec-WebSocket-Accept: "+
-					accept(
-						req.Header.Get("Sec-WebSocket-Key"),
-					)+"\r\n\r\n",
+					accept(req.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n",
 			)
 			r.opened <- c
 		}()

@@ -139,8 +139,7 @@ func (r *rig) prepare(ctx context.Context) error {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	if _, err := conn.Exec(
-		ctx,
-		`DROP TABLE IF EXISTS bench_events; CREATE TABLE bench_events (LIKE call_events INCLUDING ALL)`,
+		ctx, `DROP TABLE IF EXISTS bench_events; CREATE TABLE bench_events (LIKE call_events INCLUDING ALL)`,
 	); err != nil {
 		return err
 	}

@@ -35,12 +35,8 @@ func bodies(secret string) map[string]string {
 		"as the role":        `{"email":"a@b.example","role":"` + secret + `","disabled":"` + secret + `"}`,
 		"as a refresh token": `{"refreshToken":"` + secret + `"}`,
 		"too long": `{"email":"a@b.example","password":"` + strings.Repeat(
-			secret,
-			100,
-		) + `","refreshToken":"` + strings.Repeat(
-			secret,
-			100,
-		) + `"}`,
+			secret, 100,
+		) + `","refreshToken":"` + strings.Repeat(secret, 100) + `"}`,
 		"too large":    `{"email":"a@b.example","password":"` + strings.Repeat(secret, 1000) + `"}`,
 		"not UTF-8":    "{\"email\":\"a@b.example\",\"password\":\"" + secret + "\xff\"}",
 		"a bad escape": `{"email":"a@b.example","password":"` + secret + `\q"}`,
@@ -213,8 +209,7 @@ func (c *canaries) badMail(t *testing.T) {
 	c.post(t, "register", fields{"email": "unsent@acme.example", "password": c.secret("a password")}).want(t, 202)
 	eventually.Holds(t, "the server was shown the password", func() bool {
 		return c.p.count(
-			t,
-			"SELECT count(*) FROM mail_outbox WHERE recipient = 'unsent@acme.example' AND last_error <> ''",
+			t, "SELECT count(*) FROM mail_outbox WHERE recipient = 'unsent@acme.example' AND last_error <> ''",
 		) == 1
 	})
 }

@@ -298,8 +298,7 @@ func (c *canaries) holdDatabase(t *testing.T) {
 	for _, at := range columns {
 		name := pgx.Identifier{at.Column}.Sanitize()
 		rows, _ := c.p.admin.Query(
-			t.Context(),
-			`SELECT coalesce(`+name+`::text, '') FROM `+pgx.Identifier{at.Table}.Sanitize(),
+			t.Context(), `SELECT coalesce(`+name+`::text, '') FROM `+pgx.Identifier{at.Table}.Sanitize(),
 		)
 		values, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {

@@ -157,10 +157,7 @@ func (g *guessed) one(t *testing.T, p *platform, how guessing, kind string, i in
 // shape is all of an answer that is not its time or its name.
 func shape(a answer) string {
 	return fmt.Sprintln(
-		a.status,
-		strings.Join(slices.Sorted(maps.Keys(a.header)), " "),
-		a.header.Get("Content-Length"),
-		a.raw(),
+		a.status, strings.Join(slices.Sorted(maps.Keys(a.header)), " "), a.header.Get("Content-Length"), a.raw(),
 	)
 }
 

@@ -118,8 +118,7 @@ func (p *platform) testLife(t *testing.T) {
 	var me struct{ ID, Email, Role, Tenant string }
 	p.as(t, jane.AccessToken, "GET", "/api/auth/me", nil).want(t, 200).into(t, &me)
 	if d := cmp.Diff(
-		[]string{jane.User.ID, email, store.RoleViewer, acme},
-		[]string{me.ID, me.Email, me.Role, me.Tenant},
+		[]string{jane.User.ID, email, store.RoleViewer, acme}, []string{me.ID, me.Email, me.Role, me.Tenant},
 	); d != "" {
 		t.Errorf("me (-want +got):\n%s", d)
 	}

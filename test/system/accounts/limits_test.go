@@ -72,11 +72,7 @@ func (p *platform) exactly(t *testing.T, limit, through int, name string, of fun
 		}
 		if statuses[through] != limit || statuses[http.StatusTooManyRequests] != tries-limit {
 			t.Errorf(
-				"of %d tries the answers are %v, want %d times %d and otherwise 429",
-				tries,
-				statuses,
-				limit,
-				through,
+				"of %d tries the answers are %v, want %d times %d and otherwise 429", tries, statuses, limit, through,
 			)
 		}
 		checkRefusal(t, refused, name, limit)
@@ -123,13 +119,9 @@ func checkRefusal(t *testing.T, a answer, name string, limit int) {
 	if got, want := a.header.Get("RateLimit-Policy"), fmt.Sprintf("%q;q=%d;w=900", name, limit); got != want {
 		t.Errorf("RateLimit-Policy is %s, want %s", got, want)
 	}
-	if got, want := a.header.Get(
-		"RateLimit",
-	), regexp.MustCompile(
+	if got, want := a.header.Get("RateLimit"), regexp.MustCompile(
 		fmt.Sprintf(`^%q;r=0;t=[0-9]+$`, name),
-	); !want.MatchString(
-		got,
-	) {
+	); !want.MatchString(got) {
 		t.Errorf("RateLimit is %s, want %s", got, want)
 	}
 }

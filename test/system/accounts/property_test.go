@@ -103,14 +103,8 @@ func (p *platform) endow(t *testing.T, s *s3test.Server, tenant string, storage 
 	o.resetToken = p.mailTo(t, o.forgetful, subjectReset).secret(t)
 	p.record(t, s, o, storage)
 	for _, id := range []string{o.stream, store.NewID()} { // no janitor ends them meanwhile
-		p.exec(
-			t,
-			`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at)
-				VALUES ($1, $2, $3, 'pod', 'bot', now() + interval '1 hour')`,
-			o.tenant,
-			id,
-			o.callSID,
-		)
+		p.exec(t, `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at)
+				VALUES ($1, $2, $3, 'pod', 'bot', now() + interval '1 hour')`, o.tenant, id, o.callSID)
 	}
 	for _, path := range []string{"/api/calls", "/api/recordings", "/api/streams", "/api/audit", "/api/users"} {
 		o.cursors[path], _ = jsonAt(p.as(t, o.owner.AccessToken, "GET", path+"?limit=1", nil).want(t, 200).body,
@@ -152,22 +146,11 @@ func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage f
 		t.Fatal(err)
 	}
 	for _, sid := range []string{o.callSID, o.callSID + "-2"} {
-		p.exec(
-			t,
-			`INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number)
-				VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000')`,
-			o.tenant,
-			sid,
-		)
+		p.exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number)
+				VALUES ($1, $2, 4, 'inbound', '+918047491899', '+6531290000')`, o.tenant, sid)
 	}
-	p.exec(
-		t,
-		`INSERT INTO recordings (tenant, id, call_sid, source_url, available_at)
-			VALUES ($1, $2, $3, 'https://recordings.exotel.com/a.mp3', now())`,
-		o.tenant,
-		o.queuedRecording,
-		o.callSID,
-	)
+	p.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, available_at)
+			VALUES ($1, $2, $3, 'https://recordings.exotel.com/a.mp3', now())`, o.tenant, o.queuedRecording, o.callSID)
 	p.exec(
 		t,
 		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size,
@@ -175,12 +158,7 @@ func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage f
 			finished_by, created_at, finished_at)
 		VALUES ($1, $2, $3, 'https://recordings.exotel.com/b.mp3', 'uploaded', 1, $4, $5, $6, repeat('a', 64), '', '',
 			'pod', now(), now())`,
-		o.tenant,
-		o.keptOne,
-		o.callSID,
-		tenant.Storage.Bucket,
-		key,
-		len(o.object),
+		o.tenant, o.keptOne, o.callSID, tenant.Storage.Bucket, key, len(o.object),
 	)
 }
 
@@ -209,12 +187,9 @@ func (p *platform) tables(t *testing.T) (names []string) {
 		"rate_limits": true, // counts tries of any client
 		"audit_log":   true, // grows with each try; looked at by itself
 	}
-	rows, _ := p.admin.Query(
-		t.Context(),
-		`SELECT c.table_name::text FROM information_schema.columns c
+	rows, _ := p.admin.Query(t.Context(), `SELECT c.table_name::text FROM information_schema.columns c
 			JOIN information_schema.tables USING (table_schema, table_name)
-		WHERE c.table_schema = 'public' AND c.column_name = 'tenant' AND table_type = 'BASE TABLE' ORDER BY 1`,
-	)
+		WHERE c.table_schema = 'public' AND c.column_name = 'tenant' AND table_type = 'BASE TABLE' ORDER BY 1`)
 	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
@@ -231,10 +206,7 @@ func (p *platform) rows(t *testing.T, tenant string) (all []string) {
 	t.Helper()
 	for _, table := range p.tables(t) {
 		rows, _ := p.admin.Query(
-			t.Context(),
-			`SELECT $2 || ' ' || r::text FROM `+table+` r WHERE tenant = $1 ORDER BY 1`,
-			tenant,
-			table,
+			t.Context(), `SELECT $2 || ' ' || r::text FROM `+table+` r WHERE tenant = $1 ORDER BY 1`, tenant, table,
 		)
 		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {

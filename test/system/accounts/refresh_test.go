@@ -74,9 +74,7 @@ func (p *platform) testReuse(t *testing.T) {
 			p.mailTo(t, jane.email, subjectEndedByUs)
 			p.refreshed(t, acme, bystander.RefreshToken) // another session of the same person
 			if n := p.count(
-				t,
-				"SELECT count(*) FROM audit_log WHERE action = 'refresh_reuse' AND subject = $1",
-				jane.email,
+				t, "SELECT count(*) FROM audit_log WHERE action = 'refresh_reuse' AND subject = $1", jane.email,
 			); n != 1 {
 				t.Errorf("%d rows of the audit log tell of it", n)
 			}
@@ -135,9 +133,7 @@ func (p *platform) testKilledWhileRotating(t *testing.T) {
 	}
 	eventually.Holds(t, "the refreshes are committed", func() bool {
 		return p.count(
-			t,
-			"SELECT count(*) FROM login_sessions WHERE user_id = $1 AND counter = 2",
-			jane.User.ID,
+			t, "SELECT count(*) FROM login_sessions WHERE user_id = $1 AND counter = 2", jane.User.ID,
 		) == half
 	})
 	for i := range half {
@@ -176,9 +172,7 @@ func (p *platform) allGoOn(t *testing.T, clients []tokens, answers []answer) {
 		p.do(t, q).want(t, 200)
 	}
 	committed := p.count(
-		t,
-		"SELECT count(*) FROM login_sessions WHERE user_id = $1 AND recovered > 0",
-		clients[0].User.ID,
+		t, "SELECT count(*) FROM login_sessions WHERE user_id = $1 AND recovered > 0", clients[0].User.ID,
 	)
 	t.Logf("of %d refreshes %d were not answered, and %d of those had been committed", len(clients), unheard, committed)
 	if unheard == len(clients) || committed < len(clients)/2 {

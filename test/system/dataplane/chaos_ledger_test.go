@@ -126,9 +126,7 @@ func readKept(t *testing.T, pg *pgtest.Server) kept {
 		`SELECT call_sid, event_type, count(*), bool_and(applied_at IS NOT NULL) FROM call_events GROUP BY 1, 2`,
 	)
 	_, err = pgx.ForEachRow(
-		rows,
-		[]any{&key.call, &key.eventType, &e.n, &e.applied},
-		func() error { k.events[key] = e; return nil },
+		rows, []any{&key.call, &key.eventType, &e.n, &e.applied}, func() error { k.events[key] = e; return nil },
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -137,9 +135,7 @@ func readKept(t *testing.T, pg *pgtest.Server) kept {
 	rows, _ = conn.Query(t.Context(), `SELECT call_sid, state, cardinality(recording_ids), coalesce(queued, 0)
 		FROM calls LEFT JOIN (SELECT call_sid, count(*) AS queued FROM recordings GROUP BY 1) r USING (call_sid)`)
 	_, err = pgx.ForEachRow(
-		rows,
-		[]any{&key.call, &c.state, &c.recordings, &c.queued},
-		func() error { k.calls[key.call] = c; return nil },
+		rows, []any{&key.call, &c.state, &c.recordings, &c.queued}, func() error { k.calls[key.call] = c; return nil },
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -23,10 +23,7 @@ func TestDataPlaneDrains(t *testing.T) {
 	const path = "/webhooks/exotel/acme/support/status"
 	fields := exotelsim.Call{SID: "c1"}.Answered()
 	if status, _, err := (exotelsim.Sender{Secret: calytest.SigningSecret}).Send(
-		t.Context(),
-		"http://"+public+path,
-		fields,
-		exotelsim.Form,
+		t.Context(), "http://"+public+path, fields, exotelsim.Form,
 	); err != nil {
 		t.Fatalf("before the signal: %d, %v", status, err)
 	}

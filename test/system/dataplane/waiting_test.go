@@ -65,11 +65,7 @@ func TestOperatorBeforeDatabase(t *testing.T) {
 	served := calytest.FreeAddress(t)
 	env := []string{"KUBECONFIG=" + calytest.Kubeconfig(t), "CALY_DATABASE_URL=" + pg.OperatorDSN}
 	process := calytest.Start(
-		t,
-		env,
-		"operator",
-		"--health-probe-bind-address="+probes,
-		"--metrics-bind-address="+served,
+		t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+served,
 	)
 	status := func(path string) int { code, _ := calytest.Fetch("http://" + probes + path); return code }
 	reports := func(line string) func() bool {

@@ -159,10 +159,7 @@ type footprint struct{ goroutines, descriptors, heap int }
 
 func (f footprint) String() string {
 	return fmt.Sprintf(
-		"%d goroutines, %d descriptors, %.1f MiB of heap in use",
-		f.goroutines,
-		f.descriptors,
-		float64(f.heap)/(1<<20),
+		"%d goroutines, %d descriptors, %.1f MiB of heap in use", f.goroutines, f.descriptors, float64(f.heap)/(1<<20),
 	)
 }
 

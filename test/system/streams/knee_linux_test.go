@@ -101,9 +101,7 @@ func (k knee) measure(
 		frames/took,
 		brief(report.Quantile(.5)),
 		brief(report.Quantile(.99)),
-		brief(
-			alone.Quantile(.5),
-		),
+		brief(alone.Quantile(.5)),
 		brief(alone.Quantile(.99)),
 		cores,
 		agent,

@@ -87,8 +87,7 @@ func TestStreamsUnderLoad(t *testing.T) {
 	eventually.Holds(t, "every session has ended", func() bool { return pod.sessions(t, "ended_at IS NULL") == 0 })
 	var got sums
 	pod.query(
-		t,
-		[]any{&got.Rows, &got.Calls, &got.Ended, &got.ToAgent, &got.ToExotel, &got.Dropped},
+		t, []any{&got.Rows, &got.Calls, &got.Ended, &got.ToAgent, &got.ToExotel, &got.Dropped},
 		`SELECT count(*), count(DISTINCT call_sid),
 		count(*) FILTER (WHERE end_reason = 'call_ended' AND pod = 'loaded' AND stream_sid = call_sid),
 			sum(frames_to_agent)::bigint,

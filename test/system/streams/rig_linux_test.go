@@ -97,9 +97,7 @@ func (s *streamPod) refusal() int {
 	ctx, cancel := context.WithTimeout(s.T.Context(), patience)
 	defer cancel()
 	conn, resp, err := websocket.DefaultDialer.DialContext(
-		ctx,
-		"ws://"+s.Public+calytest.AudioPath,
-		nil,
+		ctx, "ws://"+s.Public+calytest.AudioPath, nil,
 	) //nolint:bodyclose // its body is a copy in memory
 	switch {
 	case err == nil:
