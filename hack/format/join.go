@@ -11,7 +11,8 @@ import (
 )
 
 // join joins the arguments of calls that were put on lines of their own: all with the call where that fits, else those
-// between arguments of several lines. golines breaks every argument of a call if one must be broken. It returns nil if no call changes.
+// between arguments of several lines. golines breaks every argument of a call if one must be broken. It returns nil if
+// no call changes.
 func join(source []byte) ([]byte, error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, "", source, parser.ParseComments|parser.SkipObjectResolution)
