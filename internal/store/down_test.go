@@ -86,8 +86,8 @@ func errorOf(ctx context.Context, method reflect.Value) (err error, asked bool) 
 	return err, true
 }
 
-// TestServerThatIsDown checks that each call of each handle reports that the database is unavailable while its server is
-// down: callers answer 503 or try again because of that error alone.
+// TestServerThatIsDown checks that each call of each handle reports that the database is unavailable while its server
+// is down: callers answer 503 or try again because of that error alone.
 func TestServerThatIsDown(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.NewServer(t, pgtest.Bin15(t), false)
