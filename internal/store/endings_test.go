@@ -1,0 +1,271 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// endingQuery returns how these tests count.
+func endingQuery(limit int, bounds ...float64) store.EndingQuery {
+	if bounds == nil {
+		bounds = []float64{1, 60, 3600}
+	}
+	return store.EndingQuery{
+		Limit:  limit,
+		Bounds: bounds,
+		Known:  []string{"uploaded", "failed", "stop", "source_not_found", "spool_lost", "bucket_unavailable"},
+	}
+}
+
+// countAll counts every ending, and returns the totals.
+func (f *fixture) countAll(t *testing.T) []store.EndingTotal {
+	t.Helper()
+	for {
+		n, err := f.oper.CountEndings(t.Context(), endingQuery(3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n < 3 {
+			break
+		}
+	}
+	totals, err := f.oper.EndingTotals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return totals
+}
+
+func (f *fixture) nameSeries(t *testing.T, limit int, tenants ...string) {
+	t.Helper()
+	if err := f.oper.NameSeries(t.Context(), tenants, limit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ended adds a recording that ended, as a pod of any version does.
+func (f *fixture) ended(t *testing.T, tenant, id, state, code string, took time.Duration) {
+	t.Helper()
+	f.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, last_error_code,
+			object_key, sha256, finished_by, created_at)
+		SELECT $1, $2, 'unknown', 'https://x/a', $3, 1, $4, 'k', repeat('0', 64), 'pod', now() - $5::interval`,
+		tenant, id, state, code, took)
+}
+
+// TestEndings checks that a recording, a capture and a stream that end are counted, with the time that each took.
+func TestEndings(t *testing.T) {
+	fixture := newFixture(t)
+	fixture.nameSeries(t, 10, acme, globex)
+	ids := fixture.enqueue(t, acme, 2)
+	uploaded := store.Result{Bucket: "b", Key: "k", Size: 1, SHA256: strings.Repeat("a", 64)}
+	fixture.exec(t, `UPDATE calls SET ended_at = now() - interval '30 seconds' WHERE tenant = $1`, acme)
+	if _, err := fixture.upload.Claim(t.Context(), "pod", 2, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := fixture.upload.Complete(t.Context(), "pod", ids[0], uploaded); err != nil {
+		t.Fatal(err)
+	}
+	if err := fixture.upload.Fail(t.Context(), "pod", ids[1], "source_not_found", "404"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 { // codes that no version writes are one series
+		fixture.ended(t, globex, fmt.Sprintf("%016x", i), "failed", fmt.Sprint("code-", i), 0)
+	}
+	stream := fixture.admit(t, acme, "pod")
+	for range 2 { // a stream ends once
+		_, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: stream, Reason: "stop"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	capture := fixture.capture(t, globex, "00000000000000a1", "pod")
+	fixture.exec(
+		t,
+		`UPDATE captures SET state = 'failed', error_code = 'spool_lost', finished_at = now() WHERE id = $1`,
+		capture.ID,
+	)
+
+	type total struct {
+		Kind, Tenant, Outcome, Code string
+		Count                       int64
+		Buckets                     string
+	}
+	var got []total
+	for _, e := range fixture.countAll(t) {
+		got = append(got, total{e.Kind, e.Tenant, e.Outcome, e.Code, e.Count, fmt.Sprint(e.Buckets)})
+	}
+	want := []total{
+		{"capture", globex, "failed", "spool_lost", 1, "[0 0 1]"}, // created a minute ago
+		{"recording", acme, "failed", "source_not_found", 1, "[0 1 0]"},
+		{"recording", acme, "uploaded", "", 1, "[0 1 0]"}, // its call ended 30 s ago
+		{"recording", globex, "failed", "other", 3, "[3 0 0]"},
+		{"stream", acme, "stop", "", 1, "[1 0 0]"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("totals (-want +got):\n%s", diff)
+	}
+	again := fixture.countAll(t)
+	if len(again) != len(want) || again[2].Count != 1 || again[2].Seconds < 29 || again[2].Seconds > 60 {
+		t.Errorf("counted again: %+v", again)
+	}
+}
+
+// TestEndingsCountOnce lets three operators count at once while recordings end.
+func TestEndingsCountOnce(t *testing.T) {
+	fixture := newFixture(t)
+	fixture.nameSeries(t, 10, acme)
+	const each, writers = 60, 3
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for i := range each {
+				fixture.ended(t, acme, fmt.Sprintf("%016x", w*each+i), "uploaded", "", time.Second*time.Duration(i))
+			}
+		})
+		group.Go(func() {
+			for range 20 {
+				if _, err := fixture.oper.CountEndings(t.Context(), endingQuery(7)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	totals := fixture.countAll(t)
+	if len(totals) != 1 || totals[0].Count != each*writers {
+		t.Fatalf("%+v, want %d in one row", totals, each*writers)
+	}
+	if diff := cmp.Diff([]int64{2 * writers, (each - 2) * writers, 0}, totals[0].Buckets); diff != "" {
+		t.Errorf("buckets (-want +got):\n%s", diff)
+	}
+	if left := fixture.one(t, `SELECT count(*)::int FROM endings`); left != 0 {
+		t.Errorf("%d endings were not counted", left)
+	}
+}
+
+// TestOtherTenants checks the bound on tenants with series of their own, and that no total falls while tenants come and
+// go.
+func TestOtherTenants(t *testing.T) {
+	fixture := newFixture(t)
+	count := func(tenants ...string) map[string]int64 {
+		t.Helper()
+		for i, tenant := range tenants {
+			fixture.ended(t, tenant, fmt.Sprintf("%016x", i), "uploaded", "", 0)
+		}
+		totals := map[string]int64{}
+		for _, e := range fixture.countAll(t) {
+			totals[e.Tenant] += e.Count
+		}
+		return totals
+	}
+	steps := []struct {
+		name    string
+		limit   int
+		tenants []string
+		ends    []string
+		want    map[string]int64
+	}{
+		{"nobody is known", 2, nil, []string{"b/b"}, map[string]int64{"other": 1}},
+		{"room for two", 2, []string{"b/b", "c/c", "d/d"}, []string{"b/b", "c/c", "d/d"},
+			map[string]int64{"b/b": 1, "c/c": 1, "other": 2}},
+		{"a new one takes no place", 2, []string{"a/a", "b/b", "c/c"}, []string{"a/a", "c/c"},
+			map[string]int64{"b/b": 1, "c/c": 2, "other": 3}},
+		{"a deleted one gives its place", 2, []string{"a/a", "c/c"}, []string{"a/a", "b/b"},
+			map[string]int64{"a/a": 1, "c/c": 2, "other": 4}},
+		{"a smaller bound", 1, []string{"a/a", "c/c"}, []string{"c/c"}, map[string]int64{"a/a": 1, "other": 5}},
+		{"no series of their own", 0, []string{"a/a", "c/c"}, []string{"a/a"}, map[string]int64{"other": 6}},
+	}
+	for _, step := range steps {
+		fixture.nameSeries(t, step.limit, step.tenants...)
+		if diff := cmp.Diff(step.want, count(step.ends...)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
+	}
+}
+
+// TestOtherBounds checks that a version with other buckets begins them again, and keeps the counts.
+func TestOtherBounds(t *testing.T) {
+	fixture := newFixture(t)
+	fixture.ended(t, acme, "0000000000000001", "uploaded", "", 30*time.Second)
+	fixture.countAll(t)
+	fixture.ended(t, acme, "0000000000000002", "uploaded", "", 30*time.Second)
+	if _, err := fixture.oper.CountEndings(t.Context(), endingQuery(10, 10, 20, 40, 80)); err != nil {
+		t.Fatal(err)
+	}
+	totals, err := fixture.oper.EndingTotals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(totals) != 1 || totals[0].Count != 2 {
+		t.Fatalf("%+v, want a count of 2", totals)
+	}
+	if diff := cmp.Diff([]int64{0, 0, 1, 0}, totals[0].Buckets); diff != "" {
+		t.Errorf("buckets (-want +got):\n%s", diff)
+	}
+}
+
+// TestTenantCounts checks what waits, what failed and what happened, of tenants with and without series of their own.
+func TestTenantCounts(t *testing.T) {
+	fixture := newFixture(t)
+	fixture.nameSeries(t, 10, acme)
+	fixture.exec(t, `INSERT INTO tenants (tenant) VALUES ($1), ($2)`, acme, globex)
+	for tenant, n := range map[string]int{acme: 3, globex: 2} {
+		fixture.enqueue(t, tenant, n)
+	}
+	created := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	fixture.exec(t, `UPDATE recordings SET created_at = $1 WHERE tenant = $2`, created, acme)
+	claimed, err := fixture.upload.Claim(t.Context(), "pod", 2, time.Minute)
+	if err != nil || len(claimed) != 2 {
+		t.Fatalf("%d claimed, %v", len(claimed), err)
+	}
+	if err := fixture.upload.RetryLater(t.Context(), "pod", claimed[0].ID, store.LaterAttempt{
+		At:   time.Now().Add(time.Hour),
+		Code: "bucket_unavailable",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	fixture.ended(t, acme, "00000000000000f1", "failed", "source_not_found", 0)
+	fixture.ended(t, globex, "00000000000000f2", "failed", "a code that no version writes", 0)
+	dead := newEvent(acme, "c9", "x", 0, "")
+	dead.DeadReason = "stale"
+	fixture.ingest(t, dead)
+
+	got, err := fixture.oper.TenantCounts(t.Context(), endingQuery(0).Known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Only what waits has a known age here.
+	ages := cmpopts.IgnoreFields(store.TenantCount{}, "Oldest")
+	order := cmpopts.SortSlices(func(a, b store.TenantCount) bool { return a.Tenant+a.Label < b.Tenant+b.Label })
+	want := store.TenantCounts{
+		Waiting: []store.TenantCount{
+			{Tenant: acme, Count: 1},
+			{Tenant: acme, Label: "bucket_unavailable", Count: 1},
+			{Tenant: "other", Count: 2},
+		},
+		Uploading: []store.TenantCount{{Tenant: acme, Count: 1}},
+		Failed: []store.TenantCount{
+			{Tenant: acme, Label: "source_not_found", Count: 1},
+			{Tenant: "other", Label: "other", Count: 1},
+		},
+		Dead:    []store.TenantCount{{Tenant: acme, Label: "stale", Count: 1}},
+		Partial: []store.TenantCount{{Tenant: acme}, {Tenant: "other"}},
+		Calls:   []store.TenantCount{{Tenant: acme, Label: "0", Count: 3}, {Tenant: "other", Label: "0", Count: 2}},
+	}
+	if diff := cmp.Diff(want, got, ages, order); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+	for _, w := range got.Waiting {
+		if w.Tenant == acme && !w.Oldest.Equal(created) {
+			t.Errorf("oldest of %+v: want %v", w, created)
+		}
+	}
+}
