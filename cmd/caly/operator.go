@@ -24,6 +24,7 @@ import (
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/controllers/tenant"
+	"github.com/caly-dev/caly/controllers/tenantmetrics"
 	"github.com/caly-dev/caly/controllers/uploadjob"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/monitoring"
@@ -49,6 +50,7 @@ type operatorOptions struct {
 	storage                              cli.StorageFlags
 	maxParallelism                       int
 	maxStreamsPerTenant                  int
+	maxMetricTenants                     int
 	minBackfillInterval                  time.Duration
 	requireSecretLabel                   string
 	secretLabel                          secretlabel.Label // runOperator: what requireSecretLabel stands for
@@ -106,6 +108,8 @@ func newOperatorCommand() *cobra.Command {
 		"bound on the upload pods of one tenant, whatever its Tenant says (default: a quarter of --max-upload-pods)")
 	flags.IntVar(&o.maxStreamsPerTenant, "max-streams-per-tenant", 10_000,
 		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
+	flags.IntVar(&o.maxMetricTenants, "metrics-max-tenants", tenantmetrics.DefaultMaxTenants,
+		"how many tenants have series of their own in the operator's metrics; the others are one, named other")
 	flags.DurationVar(&o.minBackfillInterval, "min-backfill-interval", 5*time.Minute,
 		"bound on the time between two backfills of one tenant, whatever its Tenant says; 0 means no bound")
 	flags.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.DefaultPeriod,
@@ -131,6 +135,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	}
 	if o.maxParallelism < 0 || o.maxStreamsPerTenant < 0 {
 		return cli.UsageError(nil, errors.New("--max-parallelism and --max-streams-per-tenant must not be negative"))
+	}
+	if o.maxMetricTenants < 0 {
+		return cli.UsageError(nil, errors.New("--metrics-max-tenants must not be negative"))
 	}
 	if o.minBackfillInterval < 0 || o.minBackfillInterval > 24*time.Hour {
 		return cli.UsageError(nil, errors.New("--min-backfill-interval must be between 0s and 24h"))

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/tools/events"
@@ -17,9 +18,12 @@ import (
 	keyringctl "github.com/caly-dev/caly/controllers/keyring"
 	"github.com/caly-dev/caly/controllers/retention"
 	"github.com/caly-dev/caly/controllers/tenant"
+	"github.com/caly-dev/caly/controllers/tenantmetrics"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
@@ -61,7 +65,9 @@ func addControllers(
 			WorkNamespace: o.workNamespace,
 		},
 	}
-	for _, add := range []func() error{p.addTenants, p.addUploads, p.addRecordings, p.addBackfill, p.addRunnables} {
+	for _, add := range []func() error{
+		p.addTenants, p.addUploads, p.addRecordings, p.addBackfill, p.addTenantMetrics, p.addRunnables,
+	} {
 		if err := add(); err != nil {
 			return err
 		}
@@ -140,6 +146,31 @@ func (p *operatorParts) addBackfill() error {
 		SecretLabel: p.secretLabel,
 		MinInterval: p.minBackfillInterval,
 	}).SetupWithManager(p.mgr)
+}
+
+// addTenantMetrics adds what exports the backlog and the outcomes of all tenants.
+func (p *operatorParts) addTenantMetrics() error {
+	exporter := tenantmetrics.New(p.mgr.GetClient(), p.db, tenantmetrics.Options{
+		MaxTenants: p.maxMetricTenants,
+		Known:      knownReasons(),
+	})
+	if err := metrics.Registry.Register(exporter); err != nil {
+		return err
+	}
+	return p.mgr.Add(exporter)
+}
+
+// knownReasons returns the outcomes, codes and reasons that metrics of tenants count by name.
+func knownReasons() []string {
+	known := []string{string(store.StateUploaded), string(store.StateFailed), reason.StreamFailed}
+	known = slices.Concat(known, reason.Uploads(), reason.Captures())
+	for _, r := range objectstore.Reasons() {
+		known = append(known, reason.Storage(string(r)))
+	}
+	for _, r := range bridge.Reasons() {
+		known = append(known, string(r))
+	}
+	return known
 }
 
 // addRunnables adds what runs on the leader without an object that wakes it.

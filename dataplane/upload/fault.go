@@ -91,7 +91,7 @@ func storageFault(err error) *fault {
 	}
 	f := &fault{
 		kind:  tenantWide,
-		code:  storageCode(cause.Reason),
+		code:  reason.Storage(string(cause.Reason)),
 		text:  objectstore.Explain(err),
 		cause: err,
 		wait:  retryAfter(err),
@@ -100,14 +100,6 @@ func storageFault(err error) *fault {
 		f.kind = misconfigured
 	}
 	return f
-}
-
-// storageCode is the code for a reason of package objectstore, which has a few.
-func storageCode(r objectstore.Reason) string {
-	if r == objectstore.BucketNotFound {
-		return reason.BucketNotFound
-	}
-	return "Storage" + string(r)
 }
 
 // storageCause is as much of an error as the Tenant's author may see.

@@ -3,6 +3,8 @@ package objectstore
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/caly-dev/caly/internal/bounded"
@@ -46,6 +48,9 @@ type Cause struct {
 	// Stop reports that no retry helps until a person changes something.
 	Stop bool
 }
+
+// Reasons returns the reasons that an answer may have, in no order.
+func Reasons() []Reason { return slices.Collect(maps.Keys(causes)) }
 
 // causes are the meanings of the reasons that an answer may have.
 var causes = map[Reason]Cause{

@@ -41,7 +41,15 @@ const (
 	SourceRejected = "source_rejected"
 )
 
-// Uploads returns the codes of uploads.
+// Storage returns the code of an upload for a reason of package objectstore.
+func Storage(cause string) string {
+	if cause == BucketNotFound {
+		return cause
+	}
+	return "Storage" + cause
+}
+
+// Uploads returns the codes of uploads, without those of Storage.
 func Uploads() []string {
 	return []string{
 		SourceNotReady, SourceNotAudio, SourceUnavailable, SourceCredentialsRefused, SourceRefused, SourceExpired,
