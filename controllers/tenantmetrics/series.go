@@ -64,7 +64,7 @@ var (
 		"tenant",
 	)
 	calls = newFamily(gauge, "caly_tenant_calls",
-		"Calls of which the first event came within the last hour, by outcome.", "tenant", "outcome")
+		"Calls whose first event came within the last hour, by outcome.", "tenant", "outcome")
 
 	tenantsKnown = newFamily(gauge, "caly_tenants", "Tenants in the cluster.")
 	lastSuccess  = newFamily(gauge, "caly_tenant_metrics_last_success_timestamp_seconds",

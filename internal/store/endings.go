@@ -132,7 +132,7 @@ type TenantCounts struct {
 	Dead []TenantCount
 	// Partial are events of the last 24 hours that were applied without a field, at most 1,000 of each tenant.
 	Partial []TenantCount
-	// Calls are those of which the first event came within an hour, by the number of their state.
+	// Calls are those whose first event came within an hour, by the number of their state.
 	Calls []TenantCount
 }
 
