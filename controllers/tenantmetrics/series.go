@@ -9,7 +9,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// family is a metric of which every tenant has a series.
+// family is a metric with a series for each tenant.
 type family struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType

@@ -70,7 +70,7 @@ func uploaded(t *testing.T, pg *pgtest.Server, tenant string, n int, after time.
 
 var options = Options{MaxTenants: 2, Known: []string{"uploaded", "failed", "Storage"}}
 
-// TestExporter counts rows of three tenants, of which two have series of their own, and goes on where another leader
+// TestExporter counts rows of three tenants. Two have series of their own. It continues where another leader
 // stopped.
 func TestExporter(t *testing.T) {
 	pg := pgtest.New(t)
