@@ -116,6 +116,12 @@ expect dataplane "emptyDir: {sizeLimit: 2415919104}"
 expect dataplane "--max-capture-bytes=4294967296" --values "$chart/ci/full-values.yaml"
 expect dataplane "--password-hash-memory=0"
 expect dataplane "--password-hash-memory=67108864" --values "$chart/ci/full-values.yaml"
+# Profiles are off by default.
+for component in operator dataplane; do
+  expect "$component" "!pprof"
+  expect "$component" "- --pprof" --set "$component.pprof=true"
+done
+expect operator "CALY_PPROF" --set upload.pprof=true
 expect dataplane "replicas: 2"
 expect dataplane "rollingUpdate: {maxUnavailable: 0, maxSurge: 1}"
 expect dataplane "kind: PodDisruptionBudget"

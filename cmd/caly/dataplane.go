@@ -35,6 +35,7 @@ type dataplaneOptions struct {
 	api                            apiOptions
 	audio                          audioOptions
 	pools                          poolOptions
+	pprof                          cli.Pprof
 }
 
 // newDataplaneCommand returns the command "caly dataplane".
@@ -87,6 +88,7 @@ func newDataplaneCommand() *cobra.Command {
 	o.api.addTo(flags)
 	o.audio.addTo(flags)
 	o.pools.addTo(flags)
+	o.pprof.AddTo(flags, "--internal-listen")
 	return cmd
 }
 
@@ -156,7 +158,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 			Listen:         o.listen,
 			InternalListen: o.internalListen,
 			Public:         route(webhooks, streams.handler, tenants.handler),
-			Internal:       internalHandler(registry, status, streams.janitor.Profile()),
+			Internal:       internalHandler(registry, status, streams.janitor.Profile(), o.pprof),
 			Ready:          func(context.Context) error { return watcher.Ready() },
 			DrainDelay:     o.drainDelay,
 			Grace:          o.grace,
@@ -267,11 +269,14 @@ func pingDatabase(ctx context.Context, db database) error {
 	return db.Writable(ctx)
 }
 
-// internalHandler answers clients inside the cluster. Only this handler serves heap profiles.
-func internalHandler(registry *prometheus.Registry, status, heapProfile http.Handler) http.Handler {
+// internalHandler answers clients inside the cluster. Only this handler serves profiles.
+func internalHandler(
+	registry *prometheus.Registry, status, heapProfile http.Handler, profiles cli.Pprof,
+) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(monitoring.PathPrefix, status)
 	mux.Handle(monitoring.PathPrefix+"heap-profile", heapProfile)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	profiles.AddHandlers(mux)
 	return mux
 }

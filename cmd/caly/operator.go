@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"time"
@@ -48,6 +49,7 @@ type operatorOptions struct {
 	maxRecordingBytes                    int64
 	signingKeyPeriod                     time.Duration
 	storage                              cli.StorageFlags
+	pprof                                cli.Pprof
 	maxParallelism                       int
 	maxStreamsPerTenant                  int
 	maxMetricTenants                     int
@@ -95,6 +97,7 @@ func newOperatorCommand() *cobra.Command {
 	flags.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow plain http for recordings and Exotel's API")
 	flags.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil,
 		"private address ranges that recordings and Exotel's API may be in")
+	o.pprof.AddTo(flags, "--metrics-bind-address")
 	o.storage.AddTo(flags)
 	flags.StringSliceVar(&o.identityAudiences, "web-identity-audiences", nil,
 		"audiences that Tenants may ask for in tokens of ServiceAccounts, such as sts.amazonaws.com; never one of the "+
@@ -216,6 +219,8 @@ func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	extra := map[string]http.Handler{monitoring.RetryStatsPath: stats}
+	maps.Copy(extra, o.pprof.Handlers())
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                        scheme,
 		LeaderElection:                o.leaderElect,
@@ -223,7 +228,7 @@ func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 		LeaderElectionReleaseOnCancel: true,
 		Metrics: server.Options{
 			BindAddress:   o.metricsAddress,
-			ExtraHandlers: map[string]http.Handler{monitoring.RetryStatsPath: stats},
+			ExtraHandlers: extra,
 		},
 		HealthProbeBindAddress: o.probeAddress,
 		Cache:                  cacheOptions(o),

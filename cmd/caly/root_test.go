@@ -67,6 +67,8 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 			argument = `"nonsense" is not the id of an event`
 		case "caly user disable", "caly user enable", "caly user revoke":
 			argument = "the email must be an email address"
+		case "caly log-level":
+			argument = "give one argument: debug or reset"
 		case "caly sessions close":
 			argument = `"nonsense" is not a stream id`
 		}

@@ -59,7 +59,7 @@ func (o dataplaneOptions) serveWaiting(log *slog.Logger) func(context.Context) e
 			Listen:         o.listen,
 			InternalListen: o.internalListen,
 			Public:         http.HandlerFunc(refuseWithoutDatabase),
-			Internal:       internalHandler(registry, http.NotFoundHandler(), http.NotFoundHandler()),
+			Internal:       internalHandler(registry, http.NotFoundHandler(), http.NotFoundHandler(), o.pprof),
 			Ready:          func(context.Context) error { return errNoDatabase },
 			Grace:          time.Second,
 			TLSCertFile:    o.tlsCertFile,
@@ -82,6 +82,7 @@ func (o operatorOptions) serveWaiting(ctx context.Context) error {
 	registry.MustRegister(databaseMetrics()...)
 	metrics := http.NewServeMux()
 	metrics.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	o.pprof.AddHandlers(metrics)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveUntil(ctx, "probes", o.probeAddress, waitingProbes()) })
 	group.Go(func() error {

@@ -120,6 +120,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- $_ := set $context $field (empty $id | ternary nil (int64 $id)) -}}
 {{- end -}}
 {{- $env := prepend ($v.extraEnv | default list) (dict "name" "CALY_LOG_LEVEL" "value" ($v.logLevel | default "info")) -}}
+{{- if $v.pprof }}{{- $env = prepend $env (dict "name" "CALY_PPROF" "value" "true") }}{{ end -}}
 {{- $upload := dict "name" "upload" -}}
 {{- $cas := include "caly.trustedCAs.env" . | fromYamlArray -}}
 {{- with $cas }}{{- $_ := set $upload "volumeMounts" (include "caly.trustedCAs.mount" $ | fromYamlArray) }}{{ end -}}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -60,15 +59,6 @@ func ParseCIDRs(flag string, list []string) ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// NewLogger writes JSON to standard error.
-func NewLogger() *slog.Logger {
-	level := slog.LevelInfo
-	if os.Getenv("CALY_LOG_LEVEL") == "debug" {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-}
-
 // ExitError ends the process with a status of its own.
 type ExitError struct {
 	Code int
@@ -92,6 +82,7 @@ func exitCode(err error) int {
 // Main runs a command until it ends or the process is told to, and exits with its status.
 func Main(cmd *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	changeLevel(ctx)
 	err := cmd.ExecuteContext(ctx)
 	stop()
 	if err != nil {

@@ -21,6 +21,7 @@ type uploadOptions struct {
 	cidrs         []string
 	storage       StorageFlags
 	metricsListen string
+	pprof         Pprof
 }
 
 // NewUploadCommand is "caly upload", and the whole of caly-upload.
@@ -60,6 +61,7 @@ func newUploadCommand(o uploadOptions) *cobra.Command {
 	flags.StringSliceVar(&o.cidrs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
 	flags.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "allow recordings over plain http")
 	o.storage.AddTo(flags)
+	o.pprof.AddTo(flags, "--metrics-listen")
 	flags.StringVar(&o.metricsListen, "metrics-listen", "", "address to serve /metrics on (default: none)")
 	return cmd
 }
@@ -72,6 +74,9 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 	if o.Stores, err = o.storage.Policy(); err != nil {
 		return &ExitError{upload.ExitConfig, err}
 	}
+	if bool(o.pprof) && o.metricsListen == "" {
+		return &ExitError{upload.ExitConfig, errors.New("--pprof needs --metrics-listen")}
+	}
 	o.AllowedCIDRs = cidrs
 	o.Log = NewLogger()
 	if o.metricsListen != "" {
@@ -80,7 +85,7 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		)
 		o.Metrics = registry
-		stop, err := serveUploadMetrics(ctx, o.metricsListen, registry)
+		stop, err := o.serveMetrics(ctx, registry)
 		if err != nil {
 			return &ExitError{upload.ExitConfig, err}
 		}
@@ -92,13 +97,15 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 	return nil
 }
 
-func serveUploadMetrics(ctx context.Context, addr string, registry *prometheus.Registry) (stop func(), err error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+// serveMetrics serves the metrics, and the profiles if the flag is set, until stop is called.
+func (o uploadOptions) serveMetrics(ctx context.Context, registry *prometheus.Registry) (stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.metricsListen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics: %w; choose another --metrics-listen", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	o.pprof.AddHandlers(mux)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan struct{})
 	go func() {
