@@ -163,6 +163,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 			DrainDelay:     o.drainDelay,
 			Grace:          o.grace,
 			Finish:         streams.drain,
+			TrustedProxies: hooks.TrustedProxies,
 			TLSCertFile:    o.tlsCertFile,
 			TLSKeyFile:     o.tlsKeyFile,
 			Log:            log,

@@ -1,23 +1,22 @@
 package server
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/problem"
 )
 
-// Middleware gives every request an id, logs it without its path and query (which may hold secrets) but with the pattern that the
-// handler sets, and turns a panic into a 500.
-func Middleware(next http.Handler, log *slog.Logger) http.Handler {
+// Middleware gives every request an id, or keeps that of a trusted proxy, logs the request without its path and query
+// (which may hold secrets) but with the pattern that the handler sets, and turns a panic into a 500.
+func Middleware(next http.Handler, log *slog.Logger, trusted ...netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := requestID()
+		id := requestID(r, trusted)
 		start := time.Now()
-		w.Header().Set("X-Request-Id", id)
+		w.Header().Set(requestIDHeader, id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
@@ -65,9 +64,3 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-func requestID() string {
-	b := make([]byte, 8)
-	_, _ = rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}

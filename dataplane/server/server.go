@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type Options struct {
 	// Finish, if there is one, ends what handlers took their connections over for, which Grace does not wait for; metrics and probes are
 	// answered until it returns.
 	Finish func()
+	// TrustedProxies are the address ranges of the proxies whose request ids are kept.
+	TrustedProxies []netip.Prefix
 	// MaxConns bounds the public listener's connections; 0 means 4096. Beyond it those that are idle make room. Those that handlers took
 	// over do not count.
 	MaxConns int
@@ -75,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("listen for probes: %w", err)
 	}
 	var draining atomic.Bool
-	outside := newServer(Middleware(o.Public, o.Log))
+	outside := newServer(Middleware(o.Public, o.Log, o.TrustedProxies...))
 	inside := newServer(probes(o, &draining))
 	group, stopped := errgroup.WithContext(context.WithoutCancel(ctx))
 	if certificates != nil {
