@@ -148,8 +148,8 @@ func TestRefused(t *testing.T) {
 				t.Errorf("the message %q does not say %q", condition.Message, tc.wantMessage)
 			}
 			r.poke(t, tenant, 5)
-			if n, _ := r.sent.count(); n != tc.wantRequests || r.runs(t, resultRefused) != 1 {
-				t.Errorf("%d requests and %v runs, want %d and one", n, r.runs(t, resultRefused), tc.wantRequests)
+			if n, _ := r.sent.count(); n != tc.wantRequests || r.runs(t, resultRejected) != 1 {
+				t.Errorf("%d requests and %v runs, want %d and one", n, r.runs(t, resultRejected), tc.wantRequests)
 			}
 			tc.corrects(t, r, tenant)
 			r.succeeded(t, tenant)

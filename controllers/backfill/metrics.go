@@ -9,7 +9,7 @@ import (
 const (
 	resultSucceeded   = "succeeded"
 	resultPending     = "pending"     // it ended at its bounds, and goes on soon
-	resultRefused     = "refused"     // credentials or spec
+	resultRejected    = "rejected"    // credentials or spec
 	resultUnavailable = "unavailable" // Exotel or the database
 	resultStopped     = "stopped"     // the Tenant was suspended or deleted meanwhile, or the operator ends
 )
@@ -47,7 +47,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "When a Tenant's look at Exotel's Call Details last succeeded.",
 		}, []string{"tenant"}),
 	}
-	for _, result := range []string{resultSucceeded, resultPending, resultRefused, resultUnavailable, resultStopped} {
+	for _, result := range []string{resultSucceeded, resultPending, resultRejected, resultUnavailable, resultStopped} {
 		metrics.runs.WithLabelValues(result)
 	}
 	reg.MustRegister(metrics.runs, metrics.found, metrics.unread, metrics.requests, metrics.lastSuccess)

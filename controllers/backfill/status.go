@@ -71,7 +71,7 @@ func (r *Reconciler) prepare(ctx context.Context, s *scope, pace *calldetails.Pa
 	s.run.from = start(t, s.memory.status, s.run.now)
 	if s.run.client, err = r.newClient(t, s.creds, pace, s.run.count); err != nil {
 		s.memory.refused = s.creds.digest(t)
-		r.conclude(s, verdict{result: resultRefused, reason: v1alpha1.ReasonInvalidSpec, message: err.Error()})
+		r.conclude(s, verdict{result: resultRejected, reason: v1alpha1.ReasonInvalidSpec, message: err.Error()})
 		return r.record(ctx, s)
 	}
 	return nil
@@ -108,7 +108,7 @@ func (r *Reconciler) execute(ctx context.Context, s *scope) error {
 	}
 	s.memory.suspect = run.suspect
 	s.memory.refused = [32]byte{}
-	if verdict.result == resultRefused {
+	if verdict.result == resultRejected {
 		s.memory.refused = s.creds.digest(s.tenant)
 	}
 	r.conclude(s, verdict)
@@ -139,7 +139,7 @@ func judge(err error) verdict {
 			"every call that Exotel listed is here, with its recording",
 		}
 	case errors.Is(err, calldetails.ErrUnauthorized):
-		return verdict{resultRefused, v1alpha1.ReasonBackfillCredentialsRefused, failed(err) +
+		return verdict{resultRejected, v1alpha1.ReasonBackfillCredentialsRefused, failed(err) +
 			". It is tried again at the next interval, and at once when the Secret or the spec changes"}
 	case errors.Is(err, errBounds):
 		return verdict{

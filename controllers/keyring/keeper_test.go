@@ -24,6 +24,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/logtest"
@@ -182,11 +183,11 @@ func TestMakesAndRotates(t *testing.T) {
 	rig.clock.Step(keyring.DefaultLead + time.Minute)
 	rig.mustKeep()
 	want := map[string]float64{
-		"signing_key_age_seconds": 60,
-		"made_total missing":      1,
-		"made_total unreadable":   0,
-		"rotations_total":         1,
-		"failures_total":          0,
+		"signing_key_created_timestamp_seconds": metric.Seconds(rig.ring().Keys[1].CreatedAt),
+		"made_total missing":                    1,
+		"made_total unreadable":                 0,
+		"rotations_total":                       1,
+		"failures_total":                        0,
 	}
 	if d := cmp.Diff(want, rig.metrics()); d != "" {
 		t.Errorf("metrics (-want +got):\n%s", d)

@@ -1,11 +1,13 @@
 package keyring
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/metric"
 )
 
 // Causes for a new ring, as the metric names them.
@@ -14,9 +16,9 @@ const (
 	unreadable = "unreadable"
 )
 
-// Metrics of the keyring. The operator that does not lead has them at 0.
+// Metrics of the keyring. The operator that does not lead counts nothing and reports no key.
 type Metrics struct {
-	age                 prometheus.Gauge
+	created             atomic.Pointer[time.Time] // of the key that signs; nil while it is not known
 	made                *prometheus.CounterVec
 	rotations, failures prometheus.Counter
 }
@@ -24,10 +26,6 @@ type Metrics struct {
 // NewMetrics registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	metrics := &Metrics{
-		age: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "caly_keyring_signing_key_age_seconds",
-			Help: "For how long the key that signs access tokens has done so.",
-		}),
 		made: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "caly_keyring_made_total",
 			Help: "Keyrings that were replaced, by cause: missing (at the first start, or deleted), unreadable. " +
@@ -45,13 +43,25 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	metrics.made.WithLabelValues(missing)
 	metrics.made.WithLabelValues(unreadable)
-	reg.MustRegister(metrics.age, metrics.made, metrics.rotations, metrics.failures)
+	reg.MustRegister(metrics.made, metrics.rotations, metrics.failures, metric.NewTimestamp(
+		"caly_keyring_signing_key_created_timestamp_seconds",
+		"When the key that signs access tokens was created.",
+		metrics.signingKeyCreated,
+	))
 	return metrics
 }
 
-// signs sets the age of the key that signs now, in seconds.
+func (m *Metrics) signingKeyCreated() time.Time {
+	if at := m.created.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// signs records the key that signs now.
 func (m *Metrics) signs(ring *keyring.Ring, now time.Time) {
 	if key, ok := ring.Signing(now); ok {
-		m.age.Set(max(0, now.Sub(key.SignsFrom).Seconds()))
+		created := key.CreatedAt
+		m.created.Store(&created)
 	}
 }

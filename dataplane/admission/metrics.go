@@ -8,10 +8,10 @@ func (g *Gate) Register(r prometheus.Registerer, name string) {
 		labels["gate"] = name
 		return prometheus.Opts{Namespace: "caly", Subsystem: "admission", Name: metric, Help: help, ConstLabels: labels}
 	}
-	const refused = "Requests that got no place, by gate and reason: full, share (of one client or tenant)."
+	const rejected = "Requests that got no place, by gate and reason: full, share (of one client or tenant)."
 	for reason, err := range map[string]error{"full": errFull, "share": ErrShare} {
 		r.MustRegister(prometheus.NewCounterFunc(
-			prometheus.CounterOpts(opts("refused_total", refused, prometheus.Labels{"reason": reason})),
+			prometheus.CounterOpts(opts("rejected_total", rejected, prometheus.Labels{"reason": reason})),
 			func() float64 { g.mu.Lock(); defer g.mu.Unlock(); return float64(g.refused[err]) }))
 	}
 	r.MustRegister(

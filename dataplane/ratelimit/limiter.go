@@ -93,7 +93,7 @@ func (l *Limiter) Take(ctx context.Context, t *tenantconfig.Tenant, name Name, k
 	}
 	if shared {
 		if decision, ok := l.ask(ctx, t.ID, name, ticket{key: k, limit: limit}); ok {
-			outcome := outcomeRefused
+			outcome := outcomeRejected
 			if decision.Allowed {
 				outcome = outcomeAllowed
 			}

@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Outcomes of a decision.
 const (
 	outcomeAllowed  = "allowed"
-	outcomeRefused  = "refused"
+	outcomeRejected = "rejected"
 	outcomeBlocked  = "blocked"
 	outcomeFallback = "fallback"
 )
@@ -20,7 +20,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Namespace: "caly",
 		Subsystem: "ratelimit",
 		Name:      "decisions_total",
-		Help: "Decisions on tries, by limit and outcome: allowed, refused (by the database), blocked (refused without asking it), " +
+		Help: "Decisions on tries, by limit and outcome: allowed, rejected (by the database), blocked (rejected without asking it), " +
 			"fallback (by what the pod has seen itself, let through or not).",
 	}, []string{"limit", "outcome"})
 	m := &metrics{
@@ -38,7 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	for _, name := range names {
 		m.decisions[name] = map[string]prometheus.Counter{}
-		for _, outcome := range []string{outcomeAllowed, outcomeRefused, outcomeBlocked, outcomeFallback} {
+		for _, outcome := range []string{outcomeAllowed, outcomeRejected, outcomeBlocked, outcomeFallback} {
 			m.decisions[name][outcome] = decisions.WithLabelValues(string(name), outcome)
 		}
 	}

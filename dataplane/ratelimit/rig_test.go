@@ -123,7 +123,7 @@ func (p *pod) metric(t testing.TB, name string, labels map[string]string) float6
 func (p *pod) outcomes(t testing.TB, name Name) map[string]float64 {
 	t.Helper()
 	all := map[string]float64{}
-	for _, outcome := range []string{outcomeAllowed, outcomeRefused, outcomeBlocked, outcomeFallback} {
+	for _, outcome := range []string{outcomeAllowed, outcomeRejected, outcomeBlocked, outcomeFallback} {
 		if n := p.metric(t, "caly_ratelimit_decisions_total", map[string]string{
 			"limit":   string(name),
 			"outcome": outcome,

@@ -28,25 +28,25 @@ func TestAgentsAnswers(t *testing.T) {
 	}{
 		"unauthorized": {
 			answer: "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
-			want:   dialRefused,
+			want:   dialRejected,
 		},
 		"unavailable": {
 			answer: "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy",
-			want:   dialRefused,
+			want:   dialRejected,
 		},
 		"body, no end": {
 			answer: "HTTP/1.1 500 Oops\r\n\r\n" + strings.Repeat("x", 8<<10),
 			stay:   true,
-			want:   dialRefused,
+			want:   dialRejected,
 		},
 		"redirect": {
 			answer: "HTTP/1.1 302 Found\r\nLocation: ws://" + elsewhere.Addr().String() + "/\r\nContent-Length: 0\r\n\r\n",
-			want:   dialRefused,
+			want:   dialRejected,
 		},
-		"not upgraded": {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", want: dialRefused},
+		"not upgraded": {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", want: dialRejected},
 		"another key": {
 			answer: "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
-			want:   dialRefused,
+			want:   dialRejected,
 		},
 		"garbage":        {answer: "SSH-2.0-OpenSSH_9.6\r\n\r\n", want: dialUnreachable},
 		"half an answer": {answer: "HTTP/1.1 101 Switching", want: dialUnreachable},

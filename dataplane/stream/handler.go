@@ -139,7 +139,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !errors.As(err, &p) {
 		p = &refusal{problem.New(problem.Internal, "the stream could not be started").WithCause(err), reasonInternal}
 	}
-	h.m.refused[p.reason].Inc()
+	h.m.rejected[p.reason].Inc()
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
 	}

@@ -69,22 +69,21 @@ func reasons() []string {
 // Why agents were not reached.
 const (
 	dialTimeout     = "timeout"
-	dialRefused     = "refused"   // it answered, but with something else than a WebSocket
+	dialRejected    = "rejected"  // it answered, but with something else than a WebSocket
 	dialForbidden   = "forbidden" // its address is not allowed for agents
 	dialTLS         = "tls"
 	dialUnreachable = "unreachable"
 )
 
 func dialReasons() []string {
-	return []string{dialTimeout, dialRefused, dialForbidden, dialTLS, dialUnreachable}
+	return []string{dialTimeout, dialRejected, dialForbidden, dialTLS, dialUnreachable}
 }
 
 type metrics struct {
 	audio     *bridge.Metrics
-	refused   map[string]prometheus.Counter
+	rejected  map[string]prometheus.Counter
 	dials     map[string]prometheus.Counter
 	handshake prometheus.Histogram
-	live      prometheus.Gauge
 	urls      prometheus.Counter
 }
 
@@ -92,8 +91,8 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "caly", Subsystem: "stream", Name: name, Help: help}
 	}
-	refused := prometheus.NewCounterVec(
-		prometheus.CounterOpts(opts("refused_total", "Streams and questions for a URL that were refused, by reason.")),
+	rejected := prometheus.NewCounterVec(
+		prometheus.CounterOpts(opts("rejected_total", "Streams and questions for a URL that were rejected, by reason.")),
 		[]string{"reason"},
 	)
 	dials := prometheus.NewCounterVec(
@@ -101,10 +100,9 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 		[]string{"reason"},
 	)
 	m := &metrics{
-		audio:   bridge.NewMetrics(r),
-		refused: map[string]prometheus.Counter{},
-		dials:   map[string]prometheus.Counter{},
-		live:    prometheus.NewGauge(prometheus.GaugeOpts(opts("live", "Streams that are bridged now."))),
+		audio:    bridge.NewMetrics(r),
+		rejected: map[string]prometheus.Counter{},
+		dials:    map[string]prometheus.Counter{},
 		urls: prometheus.NewCounter(
 			prometheus.CounterOpts(opts("urls_total", "Questions for a stream's URL that were answered.")),
 		),
@@ -117,7 +115,7 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 		}),
 	}
 	for _, reason := range reasons() {
-		m.refused[reason] = refused.WithLabelValues(reason)
+		m.rejected[reason] = rejected.WithLabelValues(reason)
 	}
 	for _, reason := range dialReasons() {
 		m.dials[reason] = dials.WithLabelValues(reason)
@@ -125,6 +123,6 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("memory_bytes",
 		"Bytes of the memory that all streams share, in use for what waits for slow sides and for long messages.")),
 		func() float64 { return float64(memory.InUse()) })
-	r.MustRegister(refused, dials, m.live, m.urls, m.handshake, waiting)
+	r.MustRegister(rejected, dials, m.urls, m.handshake, waiting)
 	return m
 }

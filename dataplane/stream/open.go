@@ -58,7 +58,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	if err != nil { // answered already
 		_ = peer.Close()
 		session.End(context.WithoutCancel(r.Context()), nil)
-		h.m.refused[reasonHandshake].Inc()
+		h.m.rejected[reasonHandshake].Inc()
 		return nil
 	}
 	h.m.handshake.Observe(time.Since(arrived).Seconds())
@@ -90,7 +90,7 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, reason error)
 	if !errors.As(reason, &p) || p.reason != reasonTenantLimit {
 		return reason
 	}
-	h.m.refused[p.reason].Inc()
+	h.m.rejected[p.reason].Inc()
 	if conn, err := bridge.Upgrade(w, r, bridge.ConnOptions{}); err == nil { // else it was answered
 		conn.Refuse(websocket.CloseTryAgainLater, reasonTenantLimit, partWithin)
 	}
@@ -108,13 +108,11 @@ type admitted struct {
 func (h *Handler) run(s admitted, o bridge.Options, conn, peer *bridge.Conn) {
 	ctx, cut := context.WithCancelCause(s.Context())
 	defer cut(nil)
-	h.m.live.Inc()
-	defer h.m.live.Dec()
 	o.Started = func(info agentstream.StartInfo) {
 		s.Started(info)
 		s.captured.Started(info)
 		if s.token.callSID != "" && info.CallSID != s.token.callSID {
-			h.m.refused[reasonOtherCall].Inc()
+			h.m.rejected[reasonOtherCall].Inc()
 			cut(&bridge.Cut{Reason: bridge.ProtocolError, Code: websocket.ClosePolicyViolation})
 		}
 	}
@@ -193,7 +191,7 @@ func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio, memory *budge
 	reason := whyNot(bounded, err)
 	if resp != nil {
 		status = resp.StatusCode
-		reason = dialRefused
+		reason = dialRejected
 	}
 	h.m.dials[reason].Inc()
 	h.o.Log.Warn("the agent did not take a call", "agent", hostOf(a.AgentURL), "reason", reason, "status", status)

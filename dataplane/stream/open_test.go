@@ -294,14 +294,14 @@ func TestCutInTheMidst(t *testing.T) {
 					s.Expect = nil
 				})
 			})
-			soon.Holds(r.t, "the call is live", func() bool { return value(t, r.h.m.live) == 1 && r.agent.Live() == 1 })
+			soon.Holds(r.t, "the call is live", func() bool { return value(t, r.h.m.handshake) == 1 && r.agent.Live() == 1 })
 			tc.do(r)
 			calling.Wait()
 			if err != nil || report.Code != tc.wantCode {
 				t.Errorf("it ended with %v, code %d, want %d", err, report.Code, tc.wantCode)
 			}
 			soon.Holds(r.t, "nothing is left", func() bool {
-				return value(t, r.h.m.live) == 0 && r.live.Live() == 0 && r.agent.Live() == 0
+				return r.live.Live() == 0 && r.agent.Live() == 0
 			})
 		})
 	}

@@ -178,7 +178,7 @@ func (r *rig) call(url string, change func(*exotelsim.Stream)) (exotelsim.Report
 	return stream.Run(ctx)
 }
 
-func (r *rig) refused(reason string) float64 { return value(r.t, r.h.m.refused[reason]) }
+func (r *rig) refused(reason string) float64 { return value(r.t, r.h.m.rejected[reason]) }
 
 // value of a counter or gauge, or how often a histogram was told.
 func value(t *testing.T, m prometheus.Metric) float64 {

@@ -161,7 +161,7 @@ func TestOneTime(t *testing.T) {
 	}
 	first := rig.url + "/" + mintNow()
 	try(first, 0) // the agent refuses once, and it is still good for Exotel's second try
-	if n := value(t, rig.h.m.dials[dialRefused]); n != 1 {
+	if n := value(t, rig.h.m.dials[dialRejected]); n != 1 {
 		t.Errorf("%v refusals of the agent are counted", n)
 	}
 	try(first, 401)

@@ -97,7 +97,7 @@ func (r *rig) nothingLeft() {
 	r.t.Helper()
 	soon.Holds(r.t, "nothing is left", func() bool {
 		places := r.h.places.InUse() + r.h.bodies.InUse() + r.h.redials.InUse()
-		if value(r.t, r.h.m.live) != 0 || r.live.Live() != 0 || places != 0 {
+		if r.live.Live() != 0 || places != 0 {
 			return false
 		}
 		for _, row := range r.rows("") {

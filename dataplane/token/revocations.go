@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -50,7 +51,7 @@ type RevocationOptions struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	Log *slog.Logger
-	// Metrics registers the age of what is known, unless nil.
+	// Metrics registers the time of the last read, unless nil.
 	Metrics prometheus.Registerer
 }
 
@@ -92,10 +93,10 @@ func NewRevocations(o RevocationOptions) *Revocations {
 	began := o.Now()
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "caly_auth_revocations_age_seconds",
-			Help: "How long ago this pod last read which access tokens were revoked; since its start, before the first time.",
+			Name: "caly_auth_revocations_read_timestamp_seconds",
+			Help: "When this pod last read which access tokens were revoked; its start before the first time.",
 		},
-			func() float64 { return o.Now().Sub(*cmp.Or(revocations.last.Load(), &began)).Seconds() }))
+			func() float64 { return metric.Seconds(*cmp.Or(revocations.last.Load(), &began)) }))
 	}
 	return revocations
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -391,23 +392,26 @@ func TestEpoch(t *testing.T) {
 	}
 }
 
-func TestAgeMetric(t *testing.T) {
+func TestReadTimestamp(t *testing.T) {
 	db := newFakeStore()
 	reg := prometheus.NewRegistry()
 	clock := newClock()
 	db.know(acme)
 	revocations := NewRevocations(RevocationOptions{Store: db, Tenants: db.known, Now: clock.now, Metrics: reg})
-	age := func() float64 { return values(t, reg, "caly_auth_revocations_age_seconds")[""] }
-	clock.pass(3 * time.Second)
-	if got := age(); got != 3 {
-		t.Errorf("before the first read: %v", got)
+	read := func(ago time.Duration) bool {
+		got := values(t, reg, "caly_auth_revocations_read_timestamp_seconds")[""]
+		return got == metric.Seconds(clock.now().Add(-ago))
 	}
-	if err := revocations.poll(t.Context()); err != nil || age() != 0 {
-		t.Errorf("just read: %v, %v", age(), err)
+	clock.pass(3 * time.Second)
+	if !read(3 * time.Second) {
+		t.Error("before the first read it is not the start")
+	}
+	if err := revocations.poll(t.Context()); err != nil || !read(0) {
+		t.Errorf("just read, which is not what it says: %v", err)
 	}
 	db.err = errors.New("away")
 	clock.pass(7 * time.Second)
-	if err := revocations.poll(t.Context()); err == nil || age() != 7 {
-		t.Errorf("while it cannot be read: %v, %v", age(), err)
+	if err := revocations.poll(t.Context()); err == nil || !read(7*time.Second) {
+		t.Errorf("it does not keep the last time while it cannot be read: %v", err)
 	}
 }

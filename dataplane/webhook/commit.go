@@ -108,19 +108,18 @@ func (c *committer) wait(ctx context.Context, tenant string, p *pending) result 
 	}
 }
 
-// oldest is how long the oldest event has waited, in seconds: in the queue or in a batch.
-func (c *committer) oldest() float64 {
-	now := time.Now().UnixNano()
-	first := now
-	if at := c.queue.oldest(); at != 0 {
-		first = at
-	}
+// oldest returns when the oldest event was queued that is not committed; the zero time without one.
+func (c *committer) oldest() time.Time {
+	first := c.queue.oldest()
 	for i := range c.since {
-		if at := c.since[i].Load(); at != 0 {
-			first = min(first, at)
+		if at := c.since[i].Load(); at != 0 && (first == 0 || at < first) {
+			first = at
 		}
 	}
-	return time.Duration(now - first).Seconds()
+	if first == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, first)
 }
 
 func (c *committer) work(since *atomic.Int64) {

@@ -5,14 +5,15 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/store"
 )
 
 type metrics struct {
-	received, events, rejected, refused *prometheus.CounterVec
-	unread                              *prometheus.CounterVec
-	verified                            prometheus.Counter
-	ack, batch                          prometheus.Histogram
+	received, events, rejected, unproven *prometheus.CounterVec
+	unread                               *prometheus.CounterVec
+	verified                             prometheus.Counter
+	ack, batch                           prometheus.Histogram
 }
 
 func newMetrics() *metrics {
@@ -40,9 +41,8 @@ func newMetrics() *metrics {
 				"rejected."),
 			[]string{"field", "reason"}),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
-		refused: counter(
-			"refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason",
-		),
+		unproven: counter("verification_failures_total",
+			"Webhooks that did not prove where they come from, by the exact reason.", "reason"),
 		ack: histogram("ack_seconds", "Time from a webhook's headers to its 200, COMMIT included.",
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}),
 		batch: histogram(
@@ -60,18 +60,15 @@ func (m *metrics) register(r prometheus.Registerer, h *Handler) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help)), value)
 	}
 	for _, reason := range append(verify.Reasons(), reasonUnknown, reasonAmbiguous) {
-		m.refused.WithLabelValues(reason) // a rate needs the zero before the first
+		m.unproven.WithLabelValues(reason) // a rate needs the zero before the first
 	}
 	h.gate.Register(r, "webhook")
 	r.MustRegister(
-		m.received, m.verified, m.events, m.unread, m.rejected, m.refused, m.ack, m.batch,
+		m.received, m.verified, m.events, m.unread, m.rejected, m.unproven, m.ack, m.batch,
 		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.",
 			func() float64 { return float64(h.gate.InUse()) }),
-		gauge(
-			"oldest_waiting_seconds",
-			"How long the oldest event has waited for its commit; 0 when none waits.",
-			h.commits.oldest,
-		),
+		metric.NewTimestamp("caly_webhook_oldest_waiting_timestamp_seconds",
+			"When the oldest event came that waits for its commit; absent when none waits.", h.commits.oldest),
 	)
 }
 

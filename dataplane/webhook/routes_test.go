@@ -302,7 +302,7 @@ func checkRefusal(t *testing.T, registry *prometheus.Registry, logged, reason st
 	if !strings.Contains(logged, fmt.Sprintf(`"reason":%q`, reason)) {
 		t.Errorf("logged %s, want the reason %s", logged, reason)
 	}
-	if n := counted(t, registry, "caly_webhook_refused_total", reason); n != 1 {
+	if n := counted(t, registry, "caly_webhook_verification_failures_total", reason); n != 1 {
 		t.Errorf("the metric counts %v of %s", n, reason)
 	}
 }
@@ -366,9 +366,9 @@ func TestMetrics(t *testing.T) {
 		label string
 		want  float64
 	}{
-		"received_total": {"status", 2},
-		"rejected_total": {"invalid_signature", 1},
-		"refused_total":  {"missing_signature", 1},
+		"received_total":              {"status", 2},
+		"rejected_total":              {"invalid_signature", 1},
+		"verification_failures_total": {"missing_signature", 1},
 	} {
 		if got := counted(t, registry, "caly_webhook_"+name, tc.label); got != tc.want {
 			t.Errorf("%s of %s is %v, want %v", name, tc.label, got, tc.want)
@@ -383,8 +383,7 @@ func TestMetrics(t *testing.T) {
 		got[strings.TrimPrefix(f.GetName(), "caly_webhook_")] = f.GetHelp() != ""
 	}
 	for _, name := range []string{"received_total", "verified_total", "events_total", "rejected_total",
-		"refused_total", "ack_seconds", "commit_batch_events",
-		"in_flight", "oldest_waiting_seconds"} {
+		"verification_failures_total", "ack_seconds", "commit_batch_events", "in_flight"} {
 		if !got[name] {
 			t.Errorf("%s is not there, or has no help", name)
 		}

@@ -88,7 +88,7 @@ func tokenName(w *tenantconfig.Webhooks) string {
 }
 
 func (h *Handler) refuse(to destination, reason string, missing bool) error {
-	h.m.refused.WithLabelValues(reason).Inc()
+	h.m.unproven.WithLabelValues(reason).Inc()
 	h.o.Log.Warn("refused a webhook",
 		"tenant", to.tenantID[:min(len(to.tenantID), 128)],
 		"route", to.pattern,

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/metric"
 )
 
 // deadEventsFresh is how long an answer about dead events holds: several may scrape, and a count is not free.
@@ -19,13 +21,14 @@ type deadEventCounter interface {
 
 // DeadEvents tells Prometheus of the events that could not be applied and wait for a person. It asks when it is scraped.
 type DeadEvents struct {
-	counter    deadEventCounter
-	count, age *prometheus.Desc
-	now        func() time.Time
-	mu         sync.Mutex // held while asking, so that one asks at a time
-	askedAt    time.Time
-	counts     map[string]int // the last answer, nil before the first
-	oldest     time.Time
+	counter  deadEventCounter
+	count    *prometheus.Desc
+	received *prometheus.Desc // when the oldest came
+	now      func() time.Time
+	mu       sync.Mutex // held while asking, so that one asks at a time
+	askedAt  time.Time
+	counts   map[string]int // the last answer, nil before the first
+	oldest   time.Time
 }
 
 // NewDeadEvents makes a prometheus.Collector of what the counter knows.
@@ -39,9 +42,9 @@ func NewDeadEvents(counter deadEventCounter) *DeadEvents {
 			[]string{"reason"},
 			nil,
 		),
-		age: prometheus.NewDesc(
-			"caly_dead_events_oldest_seconds",
-			"Age of the oldest event that could not be applied; 0 without one.",
+		received: prometheus.NewDesc(
+			"caly_dead_events_oldest_timestamp_seconds",
+			"When the oldest event came that could not be applied; absent without one.",
 			nil,
 			nil,
 		),
@@ -51,11 +54,11 @@ func NewDeadEvents(counter deadEventCounter) *DeadEvents {
 // Describe implements prometheus.Collector.
 func (d *DeadEvents) Describe(ch chan<- *prometheus.Desc) {
 	ch <- d.count
-	ch <- d.age
+	ch <- d.received
 }
 
-// Collect implements prometheus.Collector. While PostgreSQL does not answer, what it said last stays, and grows older: dead events
-// do not go away by themselves, and an alert must not either.
+// Collect implements prometheus.Collector. While PostgreSQL does not answer, the last answer stays: dead events do not
+// end by themselves, and an alert must not either.
 func (d *DeadEvents) Collect(ch chan<- prometheus.Metric) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,11 +69,9 @@ func (d *DeadEvents) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range d.counts {
 		ch <- prometheus.MustNewConstMetric(d.count, prometheus.GaugeValue, float64(n), reason)
 	}
-	age := 0.0
 	if !d.oldest.IsZero() {
-		age = max(0, d.now().Sub(d.oldest).Seconds())
+		ch <- prometheus.MustNewConstMetric(d.received, prometheus.GaugeValue, metric.Seconds(d.oldest))
 	}
-	ch <- prometheus.MustNewConstMetric(d.age, prometheus.GaugeValue, age)
 }
 
 // refresh asks again once the last answer is old, and after a failure no sooner.

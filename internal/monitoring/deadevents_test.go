@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -44,6 +45,7 @@ func TestDeadEventsGauge(t *testing.T) {
 	db := &deadCounter{err: store.ErrUnavailable}
 	deadEvents := NewDeadEvents(db)
 	deadEvents.now = func() time.Time { return now }
+	const came = 1_772_363_000.0
 	for _, step := range []struct {
 		name      string
 		after     time.Duration
@@ -57,36 +59,35 @@ func TestDeadEventsGauge(t *testing.T) {
 			db.err = nil
 		}, map[string]float64{}, 1},
 		{"none", 15 * time.Second, func() {}, map[string]float64{
-			"caly_dead_events stale":          0,
-			"caly_dead_events other":          0,
-			"caly_dead_events_oldest_seconds": 0,
+			"caly_dead_events stale": 0,
+			"caly_dead_events other": 0,
 		}, 2},
 		{"some", 15 * time.Second, func() {
 			db.counts, db.oldest = map[string]int{
 				"stale": 3,
 				"other": 1,
-			}, now.Add(-time.Hour)
+			}, time.Unix(1_772_363_000, 0)
 		},
 			map[string]float64{
-				"caly_dead_events stale":          3,
-				"caly_dead_events other":          1,
-				"caly_dead_events_oldest_seconds": 3615,
+				"caly_dead_events stale":                    3,
+				"caly_dead_events other":                    1,
+				"caly_dead_events_oldest_timestamp_seconds": came,
 			}, 3},
 		{"away", time.Minute, func() {
 			db.counts = nil
 			db.err = store.ErrUnavailable
 		},
 			map[string]float64{
-				"caly_dead_events stale":          3,
-				"caly_dead_events other":          1,
-				"caly_dead_events_oldest_seconds": 3675,
+				"caly_dead_events stale":                    3,
+				"caly_dead_events other":                    1,
+				"caly_dead_events_oldest_timestamp_seconds": came,
 			}, 4},
 		{"back", time.Minute, func() {
 			db.counts = map[string]int{"stale": 0}
 			db.oldest = time.Time{}
 			db.err = nil
 		},
-			map[string]float64{"caly_dead_events stale": 0, "caly_dead_events_oldest_seconds": 0}, 5},
+			map[string]float64{"caly_dead_events stale": 0}, 5},
 	} {
 		step.change()
 		now = now.Add(step.after)
@@ -144,10 +145,11 @@ func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := gauges(t, NewDeadEvents(db))
-	if age := got["caly_dead_events_oldest_seconds"]; age < 3600 || age > 3700 {
+	oldest := got["caly_dead_events_oldest_timestamp_seconds"]
+	if age := metric.Seconds(time.Now()) - oldest; age < 3600 || age > 3700 {
 		t.Errorf("the oldest is %v s old", age)
 	}
-	delete(got, "caly_dead_events_oldest_seconds")
+	delete(got, "caly_dead_events_oldest_timestamp_seconds")
 	want := map[string]float64{"caly_dead_events other": 1}
 	for _, r := range reason.Dead() {
 		want["caly_dead_events "+r] = 0

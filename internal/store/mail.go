@@ -170,13 +170,17 @@ func (d *Dataplane) changeMail(ctx context.Context, m *QueuedMail, sql string, a
 // maxMailCounted bounds what counting mail may cost.
 const maxMailCounted = 10_000
 
-// PendingMail counts the tenants' mail that has not ended, up to 10,000, and says how old the oldest is.
-func (d *Dataplane) PendingMail(ctx context.Context, tenants []string) (n int, oldest time.Duration, err error) {
+// PendingMail counts the tenants' mail that has not ended, up to 10,000, and returns when the oldest was written; zero without one.
+func (d *Dataplane) PendingMail(ctx context.Context, tenants []string) (n int, oldest time.Time, err error) {
+	var written *time.Time
 	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `SELECT count(*), coalesce(now() - min(created_at), interval '0')
+		return tx.QueryRow(ctx, `SELECT count(*), min(created_at)
 			FROM (SELECT created_at FROM mail_outbox WHERE state IN ('pending', 'sending') LIMIT $1) AS
-				waiting`, maxMailCounted).Scan(&n, &oldest)
+				waiting`, maxMailCounted).Scan(&n, &written)
 	})
+	if err == nil && written != nil {
+		oldest = *written
+	}
 	return n, oldest, err
 }
 

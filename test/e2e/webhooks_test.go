@@ -104,7 +104,7 @@ func (e *env) refused(t *testing.T, reason string) (total int) {
 	if err != nil || len(list) == 0 {
 		t.Fatalf("%d data-plane pods, %v", len(list), err)
 	}
-	series := regexp.MustCompile(`(?m)^caly_webhook_refused_total\{reason="` + reason + `"\} (\d+)$`)
+	series := regexp.MustCompile(`(?m)^caly_webhook_verification_failures_total\{reason="` + reason + `"\} (\d+)$`)
 	for _, p := range list {
 		if p.DeletionTimestamp != nil {
 			continue // it gets no webhooks any more, and may be gone in the next moment

@@ -2,13 +2,13 @@ package outbox
 
 import (
 	"errors"
-	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/metric"
 )
 
 // Outcomes of mail, and of a try that is not the last.
@@ -36,7 +36,7 @@ type metrics struct {
 	failures *prometheus.CounterVec
 	unusable atomic.Bool
 	pending  atomic.Int64
-	oldest   atomic.Uint64 // bits of the seconds
+	oldest   atomic.Pointer[time.Time] // when the oldest was written; nil before the first count
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -80,14 +80,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			m.usable),
 		gauge("pending", "Mail that waits to be sent, up to 10,000. Each pod counts that of all tenants that it "+
 			"knows, so take the greatest.", func() float64 { return float64(m.pending.Load()) }),
-		gauge("oldest_pending_seconds", "Age of the oldest mail that waits to be sent; 0 when none waits.",
-			func() float64 { return math.Float64frombits(m.oldest.Load()) }))
+		metric.NewTimestamp("caly_mail_oldest_pending_timestamp_seconds",
+			"When the oldest mail was written that waits to be sent; absent when none waits.", m.oldestPending))
 	return m
 }
 
-func (m *metrics) waiting(n int, oldest time.Duration) {
+// waiting records how much mail waits and when the oldest was written; the zero time when none waits.
+func (m *metrics) waiting(n int, oldest time.Time) {
 	m.pending.Store(int64(n))
-	m.oldest.Store(math.Float64bits(oldest.Seconds()))
+	m.oldest.Store(&oldest)
+}
+
+func (m *metrics) oldestPending() time.Time {
+	if at := m.oldest.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // count takes the template from the database. A template that this release does not know does not become a label.

@@ -41,7 +41,7 @@ type Store interface {
 	SendMail(ctx context.Context, m *store.QueuedMail, lease time.Duration) error
 	FinishMail(ctx context.Context, m *store.QueuedMail, state store.MailState, reason string) error
 	RetryMail(ctx context.Context, m *store.QueuedMail, after time.Duration, reason string) error
-	PendingMail(ctx context.Context, tenants []string) (int, time.Duration, error)
+	PendingMail(ctx context.Context, tenants []string) (int, time.Time, error)
 }
 
 // Options of New.

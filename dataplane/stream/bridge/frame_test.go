@@ -244,8 +244,8 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]float64{
 		"frames_total to_agent":          4,
 		"frames_total to_exotel":         0,
-		"refused_total to_agent":         1,
-		"refused_total to_exotel":        0,
+		"rejected_total to_agent":        1,
+		"rejected_total to_exotel":       0,
 		"dropped_total to_agent":         0,
 		"added_latency_seconds to_agent": 4,
 		"oddities_total unknown_event":   1,

@@ -32,7 +32,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		"Audio frames that a slow side did not get or that a clear took back, by direction.",
 		"direction",
 	)
-	refused := counter("refused_total", "Malformed frames that were left out, by direction.", "direction")
+	rejected := counter("rejected_total", "Malformed frames that were left out, by direction.", "direction")
 	oddities := counter(
 		"oddities_total", "Deviations from the documented protocol that were tolerated, by kind.", "kind",
 	)
@@ -72,7 +72,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Frames:  frames.WithLabelValues(name),
 			Bytes:   bytes.WithLabelValues(name),
 			Dropped: dropped.WithLabelValues(name),
-			Refused: refused.WithLabelValues(name),
+			Refused: rejected.WithLabelValues(name),
 			Added:   added.WithLabelValues(name),
 		}
 	}

@@ -251,7 +251,7 @@ func (s *Capture) End() {
 	}
 	s.endOnce.Do(func() {
 		if s.refused {
-			s.c.m.ended(outcomeRefused)
+			s.c.m.ended(outcomeRejected)
 			s.c.inWork(s.refuse)
 			return
 		}

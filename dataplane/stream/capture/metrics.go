@@ -9,7 +9,7 @@ const (
 	// outcomeUnverified means uploaded to a bucket that verifies nothing, without the digests to compare it with.
 	outcomeUnverified = "unverified"
 	outcomeFailed     = "failed"
-	outcomeRefused    = "refused"
+	outcomeRejected   = "rejected"
 	outcomeEmpty      = "empty"
 	outcomeLost       = "lost"
 )
@@ -26,7 +26,7 @@ func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 		Name:      "ended_total",
 		Help: "Captures that ended, by outcome: uploaded, cut (uploaded, and shorter than the call), " +
 			"unverified (uploaded, and of parts only the length was compared), failed, " +
-			"refused (no room for another), " +
+			"rejected (no room for another), " +
 			"empty (the stream had no audio), lost (another pod took it over).",
 	}, []string{"outcome"})
 	m := &metrics{
@@ -46,7 +46,7 @@ func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 		}),
 	}
 	for _, o := range []string{
-		outcomeUploaded, outcomeCut, outcomeUnverified, outcomeFailed, outcomeRefused, outcomeEmpty, outcomeLost,
+		outcomeUploaded, outcomeCut, outcomeUnverified, outcomeFailed, outcomeRejected, outcomeEmpty, outcomeLost,
 	} {
 		m.outcomes[o] = ended.WithLabelValues(o)
 	}

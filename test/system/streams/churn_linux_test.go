@@ -169,7 +169,7 @@ func (c *churn) settled(most footprint, within time.Duration) (f footprint) {
 	eventually.Within(within).Succeeds(c.t, func(context.Context) error {
 		heap := int(c.pod.Metric("go_memstats_heap_inuse_bytes"))
 		f = footprint{int(c.pod.Metric("go_goroutines")), c.pod.Descriptors(), heap}
-		live := c.pod.Metric("caly_stream_live") + c.pod.Metric("caly_stream_sessions_live")
+		live := c.pod.Metric("caly_stream_sessions_live")
 		if live == 0 && f.goroutines <= most.goroutines && f.descriptors <= most.descriptors && f.heap <= most.heap {
 			return nil
 		}

@@ -111,7 +111,7 @@ func (k knee) measure(
 		pace.Seconds()/2/each,
 	)
 	end := f.HangUp(t.Context(), patience)
-	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })
+	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_sessions_live") == 0 })
 	switch {
 	case report.Err() != nil:
 		t.Logf("%5d calls are too many: %v", calls, report.Err())

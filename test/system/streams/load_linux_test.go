@@ -39,8 +39,8 @@ func TestStreamsUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
-	if n := pod.sessions(t, "ended_at IS NULL"); n != calls || pod.Metric("caly_stream_live") != float64(calls) {
-		t.Errorf("%d sessions are kept, %g streams live, want %d", n, pod.Metric("caly_stream_live"), calls)
+	if n := pod.sessions(t, "ended_at IS NULL"); n != calls || pod.Metric("caly_stream_sessions_live") != float64(calls) {
+		t.Errorf("%d sessions are kept, %g streams live, want %d", n, pod.Metric("caly_stream_sessions_live"), calls)
 	}
 	if code := pod.refusal(); code != websocket.CloseTryAgainLater {
 		t.Errorf("one more than the tenant may have was refused with %d", code)
@@ -103,5 +103,5 @@ func TestStreamsUnderLoad(t *testing.T) {
 	}, got); diff != "" {
 		t.Errorf("the sessions (-want +got):\n%s", diff)
 	}
-	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })
+	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_sessions_live") == 0 })
 }
