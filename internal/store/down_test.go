@@ -123,3 +123,42 @@ func TestServerThatIsDown(t *testing.T) {
 		}
 	}
 }
+
+// TestLostConnectionOfTheOperator loses the connection before each statement of each method of the operator in turn. The
+// method reports it. The methods of the data plane have a test of their own.
+func TestLostConnectionOfTheOperator(t *testing.T) {
+	t.Parallel()
+	fixture := newFixture(t)
+	fixture.reseed(t)
+	wire := fixture.pg.NewWire(t)
+	db, err := store.OpenOperator(
+		t.Context(), pgtest.At(t, fixture.pg.OperatorDSN, wire.Address), store.Options{MaxConns: 2},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	value := reflect.ValueOf(db)
+	for i := range value.NumMethod() {
+		method := value.Type().Method(i).Name
+		t.Run(method, func(t *testing.T) {
+			for n := range mostStatements {
+				if err := db.Ping(t.Context()); err != nil {
+					t.Fatalf("the connection that is back: %v", err)
+				}
+				wire.LoseAfter(n)
+				err, asked := errorOf(t.Context(), value.Method(i))
+				if !wire.Restore() {
+					return
+				}
+				if asked && err == nil {
+					t.Errorf("without statement %d it reports success", n+1)
+				}
+				if asked && n == 0 && !errors.Is(err, store.ErrUnavailable) {
+					t.Errorf("without a statement: %v, want ErrUnavailable", err)
+				}
+			}
+			t.Errorf("it sends more than %d statements", mostStatements)
+		})
+	}
+}
