@@ -269,3 +269,20 @@ func TestTenantCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestDeletedTenantHasNoTotals checks that a Tenant that is made again under the same name does not continue the totals.
+func TestDeletedTenantHasNoTotals(t *testing.T) {
+	fixture := newFixture(t)
+	fixture.nameSeries(t, 10, acme)
+	fixture.ended(t, acme, "0000000000000001", "uploaded", "", 0)
+	if totals := fixture.countAll(t); len(totals) != 1 {
+		t.Fatalf("%+v, want one total", totals)
+	}
+	fixture.ended(t, acme, "0000000000000002", "uploaded", "", 0)
+	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	if totals := fixture.countAll(t); len(totals) != 0 {
+		t.Errorf("%+v, want no total", totals)
+	}
+}
