@@ -10,6 +10,9 @@ import (
 	"github.com/caly-dev/caly/cmd/internal/cli"
 )
 
+// version is set when a release is linked.
+var version = "dev"
+
 func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // little is allocated; memory is what a pod is paid for
@@ -19,7 +22,7 @@ func main() {
 			1,
 		) // one core moves some 300 MB/s; a second one mostly wakes the first up, at 5 to 10 % more CPU a file
 	}
-	cmd := cli.NewUploadCommand()
+	cmd := cli.NewUploadCommand(version)
 	cmd.Use = "caly-upload"
 	cli.Main(cmd)
 }

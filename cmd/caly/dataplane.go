@@ -18,6 +18,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/monitoring"
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 )
@@ -134,6 +135,12 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
 	registry.MustRegister(databaseMetrics(db.limits, db.ingest, db.live, db.api)...)
+	registry.MustRegister(metric.NewPools(map[string]metric.Pool{
+		"limits": db.limits,
+		"ingest": db.ingest,
+		"live":   db.live,
+		"api":    db.api,
+	}))
 	hooks.Tenants = watcher.Snapshot
 	hooks.Store = db.ingest
 	hooks.Log = log
@@ -197,11 +204,12 @@ func (o dataplaneOptions) webhookOptions() (webhook.Options, error) {
 	}, nil
 }
 
-// newMetricsRegistry returns a registry with the metrics of the Go runtime and the process.
+// newMetricsRegistry returns a registry with the metrics of the build, the Go runtime and the process.
 func newMetricsRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		metric.NewBuildInfo(version),
 	)
 	return registry
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/caly-dev/caly/controllers/tenantmetrics"
 	"github.com/caly-dev/caly/controllers/uploadjob"
 	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/monitoring"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
@@ -163,7 +164,8 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	defer db.Close()
 	registry := resilience.NewRegistry(resilience.Options{}, nil) // its counts are part of the statistics
 	stats := monitoring.NewRetryStats(db, registry)
-	for _, c := range append(databaseMetrics(db), stats, monitoring.NewDeadEvents(db)) {
+	for _, c := range append(databaseMetrics(db), stats, monitoring.NewDeadEvents(db),
+		metric.NewBuildInfo(version), metric.NewPools(map[string]metric.Pool{"operator": db})) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func newRootCommand() *cobra.Command {
 	cmd.AddCommand(
 		newOperatorCommand(),
 		newDataplaneCommand(),
-		cli.NewUploadCommand(),
+		cli.NewUploadCommand(version),
 		newMigrateCommand(),
 		newSimulateCommand(),
 		newAgentCommand(),

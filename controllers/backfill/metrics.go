@@ -3,6 +3,9 @@ package backfill
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // Results of a run, as its metric names them.
@@ -49,6 +52,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	for _, result := range []string{resultSucceeded, resultPending, resultRejected, resultUnavailable, resultStopped} {
 		metrics.runs.WithLabelValues(result)
+	}
+	for _, field := range exotel.FieldLabels() {
+		for _, why := range reason.Fields() {
+			metrics.unread.WithLabelValues(field, why)
+		}
 	}
 	reg.MustRegister(metrics.runs, metrics.found, metrics.unread, metrics.requests, metrics.lastSuccess)
 	return metrics

@@ -188,6 +188,9 @@ func (g *Gate) count(holder Holder, n int) {
 	}
 }
 
+// Places returns the number of all places.
+func (g *Gate) Places() int { return g.o.Places }
+
 // InUse is how many places are taken now.
 func (g *Gate) InUse() int {
 	g.mu.Lock()

@@ -21,5 +21,8 @@ func (g *Gate) Register(r prometheus.Registerer, name string) {
 			func() float64 { g.mu.Lock(); defer g.mu.Unlock(); return float64(g.evicted) }),
 		prometheus.NewGaugeFunc(
 			prometheus.GaugeOpts(opts("places", "Places that are taken now, by gate.", prometheus.Labels{})),
-			func() float64 { return float64(g.InUse()) }))
+			func() float64 { return float64(g.InUse()) }),
+		prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts(opts("places_max", "All places, by gate.", prometheus.Labels{})),
+			func() float64 { return float64(g.Places()) }))
 }

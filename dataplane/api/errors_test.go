@@ -282,12 +282,26 @@ func TestMetrics(t *testing.T) {
 	rig.Do(t, "GET", "/api/things/1", "good", nil)         // none
 	rig.Do(t, "GET", "/api/nothing/canary", "canary", nil) // no operation
 	want := map[string]float64{
-		"caly_api_problems_total internal":      1,
-		"caly_api_problems_total invalid_token": 1,
-		"caly_api_problems_total not_found":     1,
-		"caly_api_problems_total validation":    1,
-		"caly_api_request_seconds fail":         1,
-		"caly_api_request_seconds getThing":     3,
+		"caly_api_problems_total authentication":         0,
+		"caly_api_problems_total conflict":               0,
+		"caly_api_problems_total database":               0,
+		"caly_api_problems_total forbidden":              0,
+		"caly_api_problems_total invalid_signature":      0,
+		"caly_api_problems_total payload_too_large":      0,
+		"caly_api_problems_total rate_limited":           0,
+		"caly_api_problems_total timeout":                0,
+		"caly_api_problems_total unavailable":            0,
+		"caly_api_problems_total unsupported_media_type": 0,
+		"caly_api_problems_total upstream_failure":       0,
+		"caly_api_request_seconds deleteThing":           0,
+		"caly_api_request_seconds makeThing":             0,
+		"caly_api_request_seconds who":                   0,
+		"caly_api_problems_total internal":               1,
+		"caly_api_problems_total invalid_token":          1,
+		"caly_api_problems_total not_found":              1,
+		"caly_api_problems_total validation":             1,
+		"caly_api_request_seconds fail":                  1,
+		"caly_api_request_seconds getThing":              3,
 	}
 	got := counts(t, registry)
 	maps.DeleteFunc(got, func(name string, _ float64) bool { return strings.HasPrefix(name, "caly_admission_") })

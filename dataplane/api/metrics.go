@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/metric"
 )
 
 // metrics of the API. Their labels are operations and codes: closed sets.
@@ -16,15 +17,18 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		seconds: prometheus.NewHistogramVec(metric.WithNative(prometheus.HistogramOpts{
 			Name:    "caly_api_request_seconds",
 			Help:    "Time to answer a request, by operation.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
-		}, []string{"operation"}),
+		}), []string{"operation"}),
 		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "caly_api_problems_total",
 			Help: "Requests that were answered with a problem, by its code.",
 		}, []string{"code"}),
+	}
+	for _, row := range problem.Table() {
+		m.problems.WithLabelValues(string(row.Code)) // a rate needs the zero before the first
 	}
 	if r != nil {
 		r.MustRegister(m.seconds, m.problems)

@@ -57,6 +57,7 @@ type Operation struct {
 // operation that is not whole.
 func Register[I, O any](a *API, op Operation, h func(context.Context, *I) (*O, error)) {
 	op.check()
+	a.m.seconds.WithLabelValues(op.ID)
 	_, takesBody := reflect.TypeFor[I]().FieldByName("Body")
 	if op.MaxBody == 0 {
 		op.MaxBody = defaultMaxBody

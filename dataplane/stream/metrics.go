@@ -6,6 +6,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/budget"
+	"github.com/caly-dev/caly/internal/metric"
 )
 
 // Reasons of a refusal, in addition to those of package verify: a closed set, for log and metric.
@@ -106,13 +107,13 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 		urls: prometheus.NewCounter(
 			prometheus.CounterOpts(opts("urls_total", "Questions for a stream's URL that were answered.")),
 		),
-		handshake: prometheus.NewHistogram(prometheus.HistogramOpts{
+		handshake: prometheus.NewHistogram(metric.WithNative(prometheus.HistogramOpts{
 			Namespace: "caly",
 			Subsystem: "stream",
 			Name:      "handshake_seconds",
 			Help:      "Time from a stream's request to its upgrade, the agent's included.",
 			Buckets:   []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}),
+		})),
 	}
 	for _, reason := range reasons() {
 		m.rejected[reason] = rejected.WithLabelValues(reason)
@@ -123,6 +124,8 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("memory_bytes",
 		"Bytes of the memory that all streams share, in use for what waits for slow sides and for long messages.")),
 		func() float64 { return float64(memory.InUse()) })
-	r.MustRegister(rejected, dials, m.urls, m.handshake, waiting)
+	most := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("memory_max_bytes", "The most bytes of this memory.")),
+		func() float64 { return float64(memory.Max()) })
+	r.MustRegister(rejected, dials, m.urls, m.handshake, waiting, most)
 	return m
 }

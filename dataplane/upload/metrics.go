@@ -4,6 +4,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/metric"
+	"github.com/caly-dev/caly/internal/reason"
 )
 
 // metrics of a worker. Labels are this package's codes; the tenant is the pod's.
@@ -34,11 +37,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "caly_upload_active_transfers",
 			Help: "Transfers under way.",
 		}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+		duration: prometheus.NewHistogram(metric.WithNative(prometheus.HistogramOpts{
 			Name:    "caly_upload_duration_seconds",
 			Help:    "From the claim of a recording to its verified object.",
 			Buckets: prometheus.ExponentialBuckets(0.05, 2.5, 10),
-		}),
+		})),
+	}
+	for _, result := range append(reason.Uploads(), "Uploaded", "LeaseLost", "Unsettled") {
+		m.transfers.WithLabelValues(result) // a rate needs the zero before the first
 	}
 	if reg != nil {
 		reg.MustRegister(m.transfers, m.bytes, m.resumes, m.active, m.duration)

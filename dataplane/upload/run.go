@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/recording"
@@ -31,6 +32,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer db.Close()
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(metric.NewPools(map[string]metric.Pool{"upload": db}))
+	}
 	return runWith(ctx, o, cfg, db)
 }
 

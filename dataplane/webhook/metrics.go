@@ -3,9 +3,11 @@ package webhook
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/metric"
+	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -21,13 +23,13 @@ func newMetrics() *metrics {
 		return prometheus.NewCounterVec(options(name, help), []string{label})
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		return prometheus.NewHistogram(prometheus.HistogramOpts{
+		return prometheus.NewHistogram(metric.WithNative(prometheus.HistogramOpts{
 			Namespace: "caly",
 			Subsystem: "webhook",
 			Name:      name,
 			Help:      help,
 			Buckets:   buckets,
-		})
+		}))
 	}
 	return &metrics{
 		received: counter("received_total", "Webhooks on a known path, by kind: status, passthru, leg.", "kind"),
@@ -59,14 +61,30 @@ func (m *metrics) register(r prometheus.Registerer, h *Handler) {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help)), value)
 	}
-	for _, reason := range append(verify.Reasons(), reasonUnknown, reasonAmbiguous) {
-		m.unproven.WithLabelValues(reason) // a rate needs the zero before the first
+	for _, why := range append(verify.Reasons(), reasonUnknown, reasonAmbiguous) {
+		m.unproven.WithLabelValues(why) // a rate needs the zero before the first
+	}
+	for _, kind := range kinds {
+		m.received.WithLabelValues(kind)
+	}
+	for _, outcome := range []store.Outcome{store.Applied, store.Duplicate, store.Replayed, store.Dead} {
+		m.events.WithLabelValues(outcomeName(outcome))
+	}
+	for _, field := range exotel.FieldLabels() {
+		for _, why := range reason.Fields() {
+			m.unread.WithLabelValues(field, why)
+		}
+	}
+	for _, row := range problem.Table() {
+		m.rejected.WithLabelValues(string(row.Code))
 	}
 	h.gate.Register(r, "webhook")
 	r.MustRegister(
 		m.received, m.verified, m.events, m.unread, m.rejected, m.unproven, m.ack, m.batch,
 		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.",
 			func() float64 { return float64(h.gate.InUse()) }),
+		gauge("in_flight_max", "The most webhooks in work at once; those beyond are answered 503.",
+			func() float64 { return float64(h.gate.Places()) }),
 		metric.NewTimestamp("caly_webhook_oldest_waiting_timestamp_seconds",
 			"When the oldest event came that waits for its commit; absent when none waits.", h.commits.oldest),
 	)

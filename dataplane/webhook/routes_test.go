@@ -380,10 +380,18 @@ func TestMetrics(t *testing.T) {
 	}
 	got := map[string]bool{}
 	for _, f := range families {
-		got[strings.TrimPrefix(f.GetName(), "caly_webhook_")] = f.GetHelp() != ""
+		name := strings.TrimPrefix(f.GetName(), "caly_webhook_")
+		got[name] = f.GetHelp() != ""
+		for _, m := range f.GetMetric() {
+			for _, label := range m.GetLabel() {
+				got[name+" "+label.GetValue()] = true
+			}
+		}
 	}
 	for _, name := range []string{"received_total", "verified_total", "events_total", "rejected_total",
-		"verification_failures_total", "ack_seconds", "commit_batch_events", "in_flight"} {
+		"verification_failures_total", "ack_seconds", "commit_batch_events", "in_flight",
+		"in_flight_max", "received_total leg", "events_total dead", "rejected_total unavailable",
+		"unread_fields_total other"} {
 		if !got[name] {
 			t.Errorf("%s is not there, or has no help", name)
 		}

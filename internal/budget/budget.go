@@ -17,6 +17,14 @@ func New(most int64) *Budget { return &Budget{most: most} }
 // cannot use up all of b.
 func (b *Budget) Part(most int64) *Budget { return &Budget{most: most, of: b} }
 
+// Max returns the number of bytes in all; 0 for a budget without a bound.
+func (b *Budget) Max() int64 {
+	if b == nil {
+		return 0
+	}
+	return b.most
+}
+
 // InUse is how much is taken now, in bytes.
 func (b *Budget) InUse() int64 {
 	if b == nil {

@@ -44,6 +44,17 @@ func FieldLabel(name string) string {
 	return "other"
 }
 
+// FieldLabels returns the names that FieldLabel gives, without those of legs.
+func FieldLabels() []string {
+	names := []string{unreadQuery, unreadBody, "other"}
+	for f, name := range canonical {
+		if field(f) != fieldUnused {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // legsPrefix begins the name of a leg's field in Unread: Legs[Status].
 const legsPrefix = "Legs["
 

@@ -97,6 +97,9 @@ func (d *base) connect(ctx context.Context, cfg *pgxpool.Config, component strin
 // Close ends all connections.
 func (d *base) Close() { d.pool.raw.Close() }
 
+// Stat returns the figures of the pool's connections.
+func (d *base) Stat() *pgxpool.Stat { return d.pool.raw.Stat() }
+
 // Ping asks the database for a sign of life.
 func (d *base) Ping(ctx context.Context) error { return explain(d.pool.Ping(ctx)) }
 

@@ -305,7 +305,7 @@ func TestUploadToldToEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if code, err := run(
-		ctx, NewUploadCommand(), "--config="+writeConfig(t, func(*tenantconfig.Upload) {}),
+		ctx, NewUploadCommand("v1.2.3"), "--config="+writeConfig(t, func(*tenantconfig.Upload) {}),
 	); code != 75 {
 		t.Errorf("ends with %d, %v; want 75", code, err)
 	}

@@ -84,7 +84,7 @@ func TestProfilesOfUploadPods(t *testing.T) {
 		}
 		stop()
 	}
-	if code, err := run(t.Context(), NewUploadCommand(), "--pprof"); code != 64 ||
+	if code, err := run(t.Context(), NewUploadCommand("v1.2.3"), "--pprof"); code != 64 ||
 		err == nil || err.Error() != "--pprof needs --metrics-listen" {
 		t.Errorf("without a port: %d %v", code, err)
 	}

@@ -14,18 +14,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/dataplane/upload"
+	"github.com/caly-dev/caly/internal/metric"
 )
 
 type uploadOptions struct {
 	upload.Options
+	version       string
 	cidrs         []string
 	storage       StorageFlags
 	metricsListen string
 	pprof         Pprof
 }
 
-// NewUploadCommand is "caly upload", and the whole of caly-upload.
-func NewUploadCommand() *cobra.Command { return newUploadCommand(uploadOptions{}) }
+// NewUploadCommand is "caly upload", and the whole of caly-upload. The version is for its metrics.
+func NewUploadCommand(version string) *cobra.Command {
+	return newUploadCommand(uploadOptions{version: version})
+}
 
 // newUploadCommand returns the command with options that its flags do not have.
 func newUploadCommand(o uploadOptions) *cobra.Command {
@@ -83,6 +87,7 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(
 			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+			metric.NewBuildInfo(o.version),
 		)
 		o.Metrics = registry
 		stop, err := o.serveMetrics(ctx, registry)

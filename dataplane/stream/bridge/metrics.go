@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/metric"
 )
 
 // Metrics of all bridges of a pod. Their labels are bound once: no frame looks one up.
@@ -37,7 +38,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		"oddities_total", "Deviations from the documented protocol that were tolerated, by kind.", "kind",
 	)
 	ends := counter("ends_total", "Streams that ended, by reason.", "reason")
-	added := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	added := prometheus.NewHistogramVec(metric.WithNative(prometheus.HistogramOpts{
 		Namespace: "caly",
 		Subsystem: "audio",
 		Name:      "added_latency_seconds",
@@ -59,7 +60,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			.25,
 			1,
 		},
-	}, []string{"direction"})
+	}), []string{"direction"})
 	again := prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "caly",
 		Subsystem: "audio",

@@ -73,9 +73,12 @@ func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 			"Bytes of the memory that captures share, in use for audio that waits for the disk or for its time.",
 			func() float64 { return float64(c.memory.InUse()) },
 		),
+		gauge("memory_max_bytes", "The most bytes of this memory.", func() float64 { return sharedMemory }),
 		gauge(
 			"spool_bytes", "Bytes of the spool that are in use.", func() float64 { return float64(c.budget.inUse()) },
 		),
+		gauge("spool_max_bytes", "The most bytes of the spool.", func() float64 { return float64(c.o.MaxBytes) }),
+		gauge("max", "The most calls that are captured at once.", func() float64 { return float64(c.o.MaxCaptures) }),
 	)
 	return m
 }

@@ -81,6 +81,12 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "caly",
 				Subsystem: "stream_sessions",
+				Name:      "max",
+				Help:      "The most streams that this pod may have.",
+			}, func() float64 { return float64(r.o.MaxStreams) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "caly",
+				Subsystem: "stream_sessions",
 				Name:      "ends_kept",
 				Help:      "Ends that wait for the database.",
 			}, func() float64 { return float64(r.keptEnds()) }))
