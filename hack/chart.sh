@@ -157,6 +157,30 @@ refuse "/networkPolicies/database/ports" --set 'networkPolicies.database.ports={
 refuse "/networkPolicies/database" --set networkPolicies.database.port=5432
 refuse "/networkPolicies/dataplane/from/0" --set 'networkPolicies.dataplane.from[0].cidr=10.0.0.0/8'
 
+# Objects of the Prometheus Operator only where they are wanted, since its CRDs may be missing.
+if render | grep 'monitoring.coreos.com' >/dev/null; then
+  echo "the chart makes objects of the Prometheus Operator by default" >&2
+  exit 1
+fi
+full=(--values "$chart/ci/full-values.yaml")
+[[ $(render "${full[@]}" --show-only templates/podmonitors.yaml | grep -c '^kind: PodMonitor') == 3 ]] || { echo "the chart must have three PodMonitors" >&2; exit 1; }
+for scraped in "- port: metrics" "- port: internal" "matchNames: [caly-uploads]" "replacement: caly-upload" "interval: 30s" "release: prometheus"; do
+  expect podmonitors "$scraped" "${full[@]}"
+done
+expect rules "interval: 1m" "${full[@]}"
+expect rules "runbook_url: https://runbooks.example.com/caly/CalyDatabaseDown.md" "${full[@]}"
+expect rules "!github.com" "${full[@]}"
+expect rules "!interval:" --set metrics.rules.enabled=true
+[[ $(render "${full[@]}" --show-only templates/rules.yaml | grep -c -- '- alert: \|^ *alert: ') == $(cat "$chart"/files/rules/*.yaml | grep -c -- '- alert: ') ]] ||
+  { echo "the PrometheusRule must have each alert of $chart/files/rules" >&2; exit 1; }
+refuse "/metrics/podMonitors/interval" --set metrics.podMonitors.interval=often
+# Nothing connects to upload pods unless they are scraped.
+for scraped in false true; do
+  want=$([[ $scraped == true ]] && echo 3 || echo 2)
+  [[ $(render --show-only templates/networkpolicies.yaml --set "metrics.podMonitors.enabled=$scraped" | grep -c '^ *- ports: .*port: 8080}') == "$want" ]] ||
+    { echo "with metrics.podMonitors.enabled=$scraped, $want policies must open port 8080" >&2; exit 1; }
+done
+
 # Who may do what must not grow unseen: the data plane reads the work namespace's Secrets and nothing else.
 rights=$(render --show-only templates/rbac-dataplane.yaml)
 if [[ $(grep -cE '^ +verbs: ' <<<"$rights") != 1 || $rights != *'verbs: [get, list, watch]'* ]]; then

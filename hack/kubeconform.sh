@@ -16,6 +16,6 @@ if [[ ! -d $schemas ]]; then
   go run ./hack/schemas "$schemas.tmp"
   mv -T "$schemas.tmp" "$schemas"
 fi
-# The API server knows no HTTPRoute: the Gateway API comes as CRDs of its own.
-"$KUBEBUILDER_ASSETS/kubeconform" -strict -summary -skip HTTPRoute,Kustomization \
+# The API server does not have HTTPRoute, PodMonitor and PrometheusRule: they are CRDs of other projects. promtool checks the rules.
+"$KUBEBUILDER_ASSETS/kubeconform" -strict -summary -skip HTTPRoute,Kustomization,PodMonitor,PrometheusRule \
   -schema-location "$schemas/{{ .ResourceKind }}{{ .KindSuffix }}.json" "$@"
