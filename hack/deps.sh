@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests need: Debian's PostgreSQL and PgBouncer, PostgreSQL 18, and the test servers built from their Go modules.
+# Installs what the tests need: Debian's PostgreSQL, PgBouncer and Prometheus (for promtool), PostgreSQL 18, and the test servers built from their Go modules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+command -v promtool >/dev/null || missing+=(prometheus)
 if [ ${#missing[@]} != 0 ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "packages are missing and only root may install them: run 'apt-get install ${missing[*]}', then this again" >&2

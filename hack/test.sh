@@ -14,5 +14,7 @@ CGO_ENABLED=1 go test -race -timeout 25m -parallel 4 ./... # many tests wait mor
 echo "testing the store and the migrations with PostgreSQL 18"
 # Tests that do not depend on CALY_TEST_POSTGRES call pgtest.SameOnEachServer, which skips them here.
 CALY_TEST_AGAIN=1 CALY_TEST_POSTGRES=$CALY_TEST_POSTGRES_18 CGO_ENABLED=1 go test -race -timeout 25m ./internal/store/ ./migrations/
+echo "testing the alerting rules"
+hack/rules.sh
 echo "testing the image builder"
 go test -C hack/image ./...
