@@ -16,9 +16,11 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/rejection"
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/dataplane/stream/capture"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -91,15 +93,16 @@ func (o *Options) setDefaults() {
 
 // Handler is the endpoint.
 type Handler struct {
-	o        Options
-	m        *metrics
-	dialer   bridge.Dialer
-	places   *admission.Gate // of handshakes, which are verified
-	bodies   *admission.Gate // of questions for a URL whose body is read
-	redials  *admission.Gate // of second connections to agents
-	memory   *budget.Parts   // half for each tenant
-	draining atomic.Bool
-	bridges  sync.WaitGroup
+	o          Options
+	m          *metrics
+	dialer     bridge.Dialer
+	places     *admission.Gate // of handshakes, which are verified
+	bodies     *admission.Gate // of questions for a URL whose body is read
+	redials    *admission.Gate // of second connections to agents
+	memory     *budget.Parts   // half for each tenant
+	draining   atomic.Bool
+	bridges    sync.WaitGroup
+	rejections *rejection.Log
 }
 
 // New makes the endpoint.
@@ -111,12 +114,13 @@ func New(o Options) *Handler {
 		return g
 	}
 	handler := &Handler{
-		o:       o,
-		m:       newMetrics(o.Metrics, o.Bridge.Memory),
-		places:  gate("stream"),
-		bodies:  gate("stream_url"),
-		redials: gate("stream_redial"),
-		dialer:  bridge.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents, o.Egress).DialContext},
+		o:          o,
+		rejections: rejection.New(o.Log, "rejected a stream"),
+		m:          newMetrics(o.Metrics, o.Bridge.Memory),
+		places:     gate("stream"),
+		bodies:     gate("stream_url"),
+		redials:    gate("stream_redial"),
+		dialer:     bridge.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents, o.Egress).DialContext},
 	}
 	handler.memory = o.Bridge.Memory.Parts(bridge.SharedMemory / 2)
 	handler.o.Bridge.Observer = handler.m.audio.Observer()
@@ -139,11 +143,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !errors.As(err, &p) {
 		p = &refusal{problem.New(problem.Internal, "the stream could not be started").WithCause(err), reasonInternal}
 	}
-	h.m.rejected[p.reason].Inc()
+	h.rejected(w, r, p.reason)
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
 	}
 	p.Write(w, w.Header().Get("X-Request-Id"))
+}
+
+// rejected counts and logs a rejection. A path that is not a stream's may have a token anywhere, and is left out.
+func (h *Handler) rejected(w http.ResponseWriter, r *http.Request, reason string) {
+	h.m.rejected[reason].Inc()
+	tenant := ""
+	if r.Pattern != "" {
+		to, _ := route(r)
+		tenant = to.tenantID
+	}
+	h.rejections.Add(rejection.Rejection{
+		RequestID: w.Header().Get("X-Request-Id"),
+		Tenant:    tenant,
+		Address:   verify.NewRequest(r, nil, "", h.o.TrustedProxies, time.Time{}).ClientIP,
+		Route:     r.Pattern,
+		Reason:    reason,
+	})
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {

@@ -63,7 +63,14 @@ func TestMalformedHandshakes(t *testing.T) {
 			if n := rig.refused(tc.wantReason) - before; n != 1 {
 				t.Errorf("%v are counted as %s", n, tc.wantReason)
 			}
+			if !strings.Contains(rig.log.String(), "reason="+tc.wantReason) {
+				t.Errorf("the log lacks the reason %s", tc.wantReason)
+			}
 		})
+	}
+	log := rig.log.String()
+	if !strings.Contains(log, `msg="rejected a stream" request="" tenant="" address=127.0.0.1 `) || strings.Contains(log, token) {
+		t.Errorf("rejections are logged without the address, or with the token: %s", log)
 	}
 	rig.untouched()
 }

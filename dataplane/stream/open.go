@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -41,7 +42,8 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	}
 	defer place.Leave()
 	memory := h.memory.Of(guest.tenant.ID)
-	peer, err := h.dial(r.Context(), audio, memory)
+	log := h.o.Log.With("request", w.Header().Get("X-Request-Id"), "tenant", guest.tenant.ID)
+	peer, err := h.dial(r.Context(), log.With("call", guest.token.callSID), audio, memory)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return refuse(reasonGone, problem.New(problem.Unavailable, "the client closed the handshake"))
@@ -49,7 +51,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		return refuse(reasonAgent, problem.New(problem.UpstreamFailure,
 			"the tenant's agent did not accept the call").WithCause(err))
 	}
-	session, err := h.admit(r.Context(), guest)
+	session, err := h.admit(r.Context(), log, guest)
 	if err != nil {
 		_ = peer.Close()
 		return h.turnAway(w, r, err)
@@ -58,7 +60,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	if err != nil { // answered already
 		_ = peer.Close()
 		session.End(context.WithoutCancel(r.Context()), nil)
-		h.m.rejected[reasonHandshake].Inc()
+		h.rejected(w, r, reasonHandshake)
 		return nil
 	}
 	h.m.handshake.Observe(time.Since(arrived).Seconds())
@@ -66,17 +68,19 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	options.Codec = codec
 	options.SampleRate = rateOf(r.URL.Query())
 	options.Memory = memory
-	if audio.Reconnect {
-		options.Redial = func(ctx context.Context) (*bridge.Conn, error) { return h.redial(ctx, guest.tenant, memory) }
-	}
 	s := admitted{
 		Live:     session,
 		captured: h.o.Captures.Begin(guest.tenant, session.ID(), options.SampleRate),
 		token:    guest.token,
 	}
+	if audio.Reconnect {
+		options.Redial = func(ctx context.Context) (*bridge.Conn, error) {
+			return h.redial(ctx, s.logger(log), guest.tenant, memory)
+		}
+	}
 	options.Tap = s.captured.Tap()
 	// Apart from the request, whose buffers and stack are then free while the call lasts.
-	h.bridges.Go(func() { h.run(s, options, conn, peer) })
+	h.bridges.Go(func() { h.run(s, log, options, conn, peer) })
 	return nil
 }
 
@@ -90,7 +94,7 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, reason error)
 	if !errors.As(reason, &p) || p.reason != reasonTenantLimit {
 		return reason
 	}
-	h.m.rejected[p.reason].Inc()
+	h.rejected(w, r, p.reason)
 	if conn, err := bridge.Upgrade(w, r, bridge.ConnOptions{}); err == nil { // else it was answered
 		conn.Refuse(websocket.CloseTryAgainLater, reasonTenantLimit, partWithin)
 	}
@@ -104,8 +108,13 @@ type admitted struct {
 	token    oneTime
 }
 
+// logger returns a logger that names the session and the call, which Exotel may name after the handshake only.
+func (s admitted) logger(log *slog.Logger) *slog.Logger {
+	return log.With("session", s.ID(), "call", s.CallSID())
+}
+
 // run bridges a stream until it ends.
-func (h *Handler) run(s admitted, o bridge.Options, conn, peer *bridge.Conn) {
+func (h *Handler) run(s admitted, log *slog.Logger, o bridge.Options, conn, peer *bridge.Conn) {
 	ctx, cut := context.WithCancelCause(s.Context())
 	defer cut(nil)
 	o.Started = func(info agentstream.StartInfo) {
@@ -113,6 +122,7 @@ func (h *Handler) run(s admitted, o bridge.Options, conn, peer *bridge.Conn) {
 		s.captured.Started(info)
 		if s.token.callSID != "" && info.CallSID != s.token.callSID {
 			h.m.rejected[reasonOtherCall].Inc()
+			s.logger(log).Warn("a stream is cut off: its token is for another call", "reason", reasonOtherCall)
 			cut(&bridge.Cut{Reason: bridge.ProtocolError, Code: websocket.ClosePolicyViolation})
 		}
 	}
@@ -122,12 +132,11 @@ func (h *Handler) run(s admitted, o bridge.Options, conn, peer *bridge.Conn) {
 	s.captured.End()
 	h.m.audio.Ended(end)
 	s.End(context.Background(), end)
-	h.o.Log.Info("a stream ended",
-		"session", s.ID(), "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)
+	s.logger(log).Info("a stream ended", "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)
 }
 
 // admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.
-func (h *Handler) admit(ctx context.Context, g guest) (*registry.Live, error) {
+func (h *Handler) admit(ctx context.Context, log *slog.Logger, g guest) (*registry.Live, error) {
 	audio := g.tenant.Audio
 	stream := registry.Stream{
 		CallSID:  g.token.callSID,
@@ -155,22 +164,27 @@ func (h *Handler) admit(ctx context.Context, g guest) (*registry.Live, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, refuse(reasonGone, busy)
 	}
-	h.o.Log.Error("a stream's session could not be kept: the stream is refused", "tenant", g.tenant.ID, "error", err)
+	log.Error("the session of a stream could not be stored: the stream is rejected",
+		"call", g.token.callSID, "error", err)
 	return nil, refuse(reasonDatabase, busy)
 }
 
 // redial connects to the agent again, as soon as the tenant has a place for that.
-func (h *Handler) redial(ctx context.Context, t *tenantconfig.Tenant, memory *budget.Budget) (*bridge.Conn, error) {
+func (h *Handler) redial(
+	ctx context.Context, log *slog.Logger, t *tenantconfig.Tenant, memory *budget.Budget,
+) (*bridge.Conn, error) {
 	place, err := h.redials.Wait(ctx, admission.Tenant(t.ID))
 	if err != nil {
 		return nil, err
 	}
 	defer place.Leave()
-	return h.dial(ctx, t.Audio, memory)
+	return h.dial(ctx, log, t.Audio, memory)
 }
 
 // dial connects to the agent. Its errors name no URL, which may hold a key.
-func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio, memory *budget.Budget) (*bridge.Conn, error) {
+func (h *Handler) dial(
+	ctx context.Context, log *slog.Logger, a *tenantconfig.Audio, memory *budget.Budget,
+) (*bridge.Conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, h.o.DialWithin)
 	defer cancel()
 	header := make(http.Header, len(a.Headers))
@@ -194,7 +208,7 @@ func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio, memory *budge
 		reason = dialRejected
 	}
 	h.m.dials[reason].Inc()
-	h.o.Log.Warn("the agent did not take a call", "agent", hostOf(a.AgentURL), "reason", reason, "status", status)
+	log.Warn("the agent did not accept a call", "agent", hostOf(a.AgentURL), "reason", reason, "status", status)
 	return nil, errors.New(reason)
 }
 

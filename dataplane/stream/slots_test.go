@@ -199,14 +199,14 @@ func TestRedials(t *testing.T) {
 	var redials sync.WaitGroup
 	for range places {
 		redials.Go(func() {
-			if conn, err := rig.h.redial(ctx, &ill, nil); err == nil {
+			if conn, err := rig.h.redial(ctx, rig.h.o.Log, &ill, nil); err == nil {
 				_ = conn.Close()
 				t.Error("an agent that is silent was connected to")
 			}
 		})
 	}
 	soon.Holds(rig.t, "the tenant's places are taken", func() bool { return rig.h.redials.InUse() == places/4 })
-	conn, err := rig.h.redial(t.Context(), &rig.tenant, nil)
+	conn, err := rig.h.redial(t.Context(), rig.h.o.Log, &rig.tenant, nil)
 	if err != nil {
 		t.Fatalf("another tenant's agent: %v", err)
 	}

@@ -44,11 +44,6 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 	case g.tenant == nil && !tenants.Complete():
 		return g, refuse(reasonNotYetKnown, problem.TenantUnknown())
 	case fault != "":
-		h.o.Log.Warn("refused a stream",
-			"tenant", to.tenantID[:min(len(to.tenantID), 128)],
-			"route", to.pattern,
-			"reason", fault,
-		)
 		return g, refuse(fault, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))
 	case g.tenant.Suspended:
 		return g, refuse(reasonSuspended, problem.New(problem.Forbidden, "the tenant is suspended"))

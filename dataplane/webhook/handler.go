@@ -13,6 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/rejection"
 	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/ingest"
@@ -48,12 +49,13 @@ type Options struct {
 
 // Handler answers the webhooks.
 type Handler struct {
-	o       Options
-	m       *metrics
-	gate    *admission.Gate
-	memory  *budget.Budget
-	pool    pool
-	commits *committer
+	o        Options
+	m        *metrics
+	gate     *admission.Gate
+	memory   *budget.Budget
+	pool     pool
+	commits  *committer
+	rejected *rejection.Log
 }
 
 // New returns a handler, which must be closed.
@@ -72,12 +74,13 @@ func New(o Options) *Handler {
 	}
 	metrics := newMetrics()
 	handler := &Handler{
-		o:       o,
-		m:       metrics,
-		gate:    admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare}),
-		memory:  budget.New(sharedMemory),
-		pool:    pool{largest: int(o.MaxBody) + 1},
-		commits: newCommitter(o.Store, o.Workers, o.Log, metrics),
+		o:        o,
+		m:        metrics,
+		gate:     admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare}),
+		memory:   budget.New(sharedMemory),
+		pool:     pool{largest: int(o.MaxBody) + 1},
+		commits:  newCommitter(o.Store, o.Workers, o.Log, metrics),
+		rejected: rejection.New(o.Log, "rejected a webhook"),
 	}
 	metrics.register(o.Metrics, handler)
 	return handler
@@ -104,7 +107,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p = problem.New(problem.Internal, "the event could not be stored; it is safe to retry")
 	}
 	h.m.rejected.WithLabelValues(string(p.Code)).Inc()
-	p.Write(w, w.Header().Get("X-Request-Id"))
+	id := w.Header().Get("X-Request-Id")
+	h.logRejection(r, id, p.Code, err)
+	p.Write(w, id)
+}
+
+// logRejection logs why a webhook is rejected. A path that is not a webhook's may have a token anywhere, and is left out.
+func (h *Handler) logRejection(r *http.Request, id string, code problem.Code, err error) {
+	rejected := rejection.Rejection{
+		RequestID: id,
+		Address:   verify.NewRequest(r, nil, "", h.o.TrustedProxies, time.Time{}).ClientIP,
+		Route:     r.Pattern,
+		Reason:    string(code),
+	}
+	if to, err := route(r); err == nil {
+		rejected.Tenant = to.tenantID
+	}
+	var u *unproven
+	if errors.As(err, &u) {
+		rejected.Reason = u.reason
+		rejected.Tenant = u.tenantID
+	}
+	h.rejected.Add(rejected)
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]store.Outcome, error) {

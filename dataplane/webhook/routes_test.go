@@ -289,7 +289,15 @@ func TestRoutes(t *testing.T) {
 						"kept %+v, want of %s, a %s, dead for %q", event, tc.want.tenant, tc.want.kind, tc.want.reason,
 					)
 				}
+			case http.StatusNotFound:
+				if strings.Contains(logged.String(), `"tenant":"acme`) {
+					t.Errorf("a path that is not a webhook's is logged: %s", logged.String())
+				}
 			case http.StatusUnauthorized:
+				id := recorder.Header().Get("X-Request-Id")
+				if line := `"msg":"rejected a webhook","request":"` + id + `","tenant":"`; !strings.Contains(logged.String(), line) {
+					t.Errorf("the log lacks %s: %s", line, logged.String())
+				}
 				checkRefusal(t, registry, logged.String(), tc.want.reason)
 			}
 		})

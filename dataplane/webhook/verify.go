@@ -87,16 +87,20 @@ func tokenName(w *tenantconfig.Webhooks) string {
 	return w.Token.Query
 }
 
+// unproven is the problem of a webhook that did not prove where it comes from, and what only the log has of it.
+type unproven struct {
+	*problem.Problem
+	reason, tenantID string
+}
+
+// Unwrap returns the problem.
+func (u *unproven) Unwrap() error { return u.Problem }
+
 func (h *Handler) refuse(to destination, reason string, missing bool) error {
 	h.m.unproven.WithLabelValues(reason).Inc()
-	h.o.Log.Warn("refused a webhook",
-		"tenant", to.tenantID[:min(len(to.tenantID), 128)],
-		"route", to.pattern,
-		"reason", reason,
-	)
 	outside := "the webhook's signature was not accepted"
 	if missing {
 		outside = "Missing webhook signature"
 	}
-	return problem.New(problem.InvalidSignature, outside)
+	return &unproven{problem.New(problem.InvalidSignature, outside), reason, to.tenantID}
 }

@@ -36,10 +36,12 @@ type QueuedMail struct {
 type MailClaim struct {
 	// Mail to be sent.
 	Mail []QueuedMail
-	// Uncertain and Expired are the templates of mail that was found to have ended: while somebody sent it who went away without a
-	// word, and unsent.
-	Uncertain, Expired []string
+	// Uncertain is mail whose sender stopped without a word, and Expired is mail that was not sent in time.
+	Uncertain, Expired []EndedMail
 }
+
+// EndedMail is mail that can no longer be sent.
+type EndedMail struct{ Tenant, Template string }
 
 // ClaimMail leases mail of the tenants that is due, the longest due first, up to limit. Other tenants' is not looked at.
 // First it ends what can no longer be sent.
@@ -73,21 +75,21 @@ func (d *Dataplane) ClaimMail(
 	return c, err
 }
 
-// endMail ends mail that a condition holds for, some at a time, and returns the templates. An empty reason leaves the last one.
-func endMail(ctx context.Context, tx pgx.Tx, state MailState, where, reason string) ([]string, error) {
+// endMail ends mail that a condition holds for, some at a time, and returns it. An empty reason leaves the last one.
+func endMail(ctx context.Context, tx pgx.Tx, state MailState, where, reason string) ([]EndedMail, error) {
 	rows, err := tx.Query(
 		ctx,
 		`WITH over AS (SELECT id FROM mail_outbox WHERE `+where+` LIMIT 100 FOR UPDATE SKIP LOCKED)
 		UPDATE mail_outbox m SET state = $1, last_error = coalesce(nullif($2, ''), nullif(last_error, ''),
 			'its time ran out before it could be sent'), sealed = '', lease_owner = NULL, lease_until = NULL,
 				finished_at = now()
-		FROM over WHERE m.id = over.id RETURNING template`,
+		FROM over WHERE m.id = over.id RETURNING m.tenant, m.template`,
 		string(state), reason,
 	)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	return pgx.CollectRows(rows, pgx.RowToStructByName[EndedMail])
 }
 
 // claimMail leases due mail of all tenants that the caller's row-level security shows. Rows of other owners are

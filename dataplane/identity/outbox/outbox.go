@@ -186,15 +186,16 @@ func (d *Dispatcher) claimOf(ctx context.Context, tenants []string) (store.Queue
 		}
 		return store.QueuedMail{}, false
 	}
-	for _, t := range mailClaim.Uncertain {
-		d.Log.Warn("mail was being sent when its pod went away: it may have arrived, and is not sent again",
-			"template", t,
+	for _, m := range mailClaim.Uncertain {
+		d.Log.Warn("mail was being sent when its pod stopped: it may have arrived, and is not sent again",
+			"tenant", m.Tenant,
+			"template", m.Template,
 		)
-		d.metrics.count(t, outcomeUncertain)
+		d.metrics.count(m.Template, outcomeUncertain)
 	}
-	for _, t := range mailClaim.Expired {
-		d.Log.Warn("mail could not be sent before its time ran out", "template", t)
-		d.metrics.count(t, outcomeExpired)
+	for _, m := range mailClaim.Expired {
+		d.Log.Warn("mail could not be sent before it expired", "tenant", m.Tenant, "template", m.Template)
+		d.metrics.count(m.Template, outcomeExpired)
 	}
 	if len(mailClaim.Mail) == 0 {
 		return store.QueuedMail{}, false

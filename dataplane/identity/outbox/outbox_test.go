@@ -322,6 +322,9 @@ func TestKilled(t *testing.T) {
 	if n := pod.count(t, "caly_mail_sent_total", outcomeUncertain); n != 1 {
 		t.Errorf("%v counted as uncertain, want 1", n)
 	}
+	if log := pod.log.String(); !strings.Contains(log, "tenant="+acme) && !strings.Contains(log, `"tenant":"`+acme) {
+		t.Errorf("the log does not name the tenant: %s", log)
+	}
 }
 
 // TestStopped : a pod that is told to go finishes the message that it is at, and begins no other.

@@ -61,7 +61,8 @@ func (d *Dispatcher) settle(ctx context.Context, m *store.QueuedMail, err error)
 		d.metrics.count(m.Template, outcomeUncertain)
 		d.finish(ctx, m, store.MailUncertain, err.Error())
 	case errors.Is(err, store.ErrLeaseLost):
-		d.Log.Warn("mail was not sent: its lease or its time had run out", "mail", m.ID, "tenant", m.Tenant)
+		d.Log.Warn("mail was not sent: its lease or its time had run out", "mail", m.ID, "tenant", m.Tenant,
+			"template", m.Template)
 	default:
 		d.retry(ctx, m, err)
 	}
@@ -109,6 +110,7 @@ func (d *Dispatcher) note(ctx context.Context, m *store.QueuedMail, write func()
 			d.Log.Warn("how the sending of mail went could not be noted",
 				"mail", m.ID,
 				"tenant", m.Tenant,
+				"template", m.Template,
 				"error", err,
 			)
 			return

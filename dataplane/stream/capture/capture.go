@@ -288,6 +288,7 @@ func (s *Capture) refuse() {
 		s.c.o.Log.Warn("a call was not captured, and no row tells of it",
 			"tenant", row.Tenant,
 			"session", row.Session,
+			"call", row.CallSID,
 			"error", err,
 		)
 	}

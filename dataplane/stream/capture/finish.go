@@ -334,7 +334,12 @@ func (t *tape) end(ctx context.Context, e store.CaptureEnd) error {
 		return fmt.Errorf("write the capture's end: %w", err)
 	}
 	if err := t.spool.remove(); err != nil { // it is found at the next start, and has no row then
-		t.c.o.Log.Warn("what is left of a capture on the disk could not be removed", "error", err)
+		t.c.o.Log.Warn("what is left of a capture on the disk could not be removed",
+			"tenant", t.m.Tenant,
+			"session", t.m.Session,
+			"call", t.m.CallSID,
+			"error", err,
+		)
 	}
 	return nil
 }
@@ -361,7 +366,13 @@ func (t *tape) giveUp(ctx context.Context, code, message string) error {
 		return err
 	}
 	t.c.m.ended(outcomeFailed)
-	t.c.o.Log.Warn("a capture is lost", "tenant", t.m.Tenant, "session", t.m.Session, "code", code, "reason", message)
+	t.c.o.Log.Warn("a capture is lost",
+		"tenant", t.m.Tenant,
+		"session", t.m.Session,
+		"call", t.m.CallSID,
+		"code", code,
+		"reason", message,
+	)
 	return nil
 }
 
@@ -380,14 +391,12 @@ func (t *tape) discard(ctx context.Context) {
 	if err != nil {
 		t.c.o.Log.Warn(
 			"an upload in parts of a capture that is lost could not be ended: a lifecycle rule of the bucket should end old ones",
-			"tenant",
-			t.m.Tenant,
-			"bucket",
-			t.m.Bucket,
-			"key",
-			t.m.Key,
-			"error",
-			objectstore.Detail(err),
+			"tenant", t.m.Tenant,
+			"session", t.m.Session,
+			"call", t.m.CallSID,
+			"bucket", t.m.Bucket,
+			"key", t.m.Key,
+			"error", objectstore.Detail(err),
 		)
 	}
 }
@@ -396,5 +405,6 @@ func (t *tape) discard(ctx context.Context) {
 func (t *tape) abandon() {
 	_ = t.spool.remove() // what stays is found at the next start
 	t.c.m.ended(outcomeLost)
-	t.c.o.Log.Warn("a capture is another pod's now", "tenant", t.m.Tenant, "session", t.m.Session)
+	t.c.o.Log.Warn("a capture is another pod's now",
+		"tenant", t.m.Tenant, "session", t.m.Session, "call", t.m.CallSID)
 }

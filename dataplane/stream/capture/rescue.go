@@ -151,6 +151,7 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 	c.o.Log.Info("ended the capture of a pod that is gone",
 		"tenant", row.Tenant,
 		"session", row.Session,
+		"call", row.CallSID,
 		"failed", end.Failed,
 		"bytes", end.Size,
 	)

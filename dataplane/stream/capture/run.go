@@ -282,6 +282,7 @@ func (c *Captures) bringAll(ctx context.Context, tapes []*tape) (ok bool) {
 			c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again",
 				"tenant", t.m.Tenant,
 				"session", t.m.Session,
+				"call", t.m.CallSID,
 				"error", objectstore.Detail(err),
 				"after", c.o.SweepEvery,
 			)
@@ -365,6 +366,7 @@ func (c *Captures) rescueAll(ctx context.Context, rows []store.Capture) {
 		c.o.Log.Warn("the capture of a pod that is gone could not be ended yet; it is tried again",
 			"tenant", row.Tenant,
 			"session", row.Session,
+			"call", row.CallSID,
 			"error", objectstore.Detail(err),
 			"after", c.o.Unseen,
 		)

@@ -43,7 +43,7 @@ func (s *Capture) send() {
 		}
 		if !pause(ctx, wait, nil) {
 			s.c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant,
-				"session", t.m.Session, "error", objectstore.Detail(err))
+				"session", t.m.Session, "call", t.m.CallSID, "error", objectstore.Detail(err))
 			s.c.wait(t)
 			return
 		}
@@ -66,7 +66,7 @@ func (s *Capture) sendFull() {
 		case err != nil:
 			wait = min(max(2*wait, firstWait), maxWait)
 			s.c.o.Log.Warn("a part of a capture did not reach its bucket; it is tried again", "tenant", s.tape.m.Tenant,
-				"session", s.tape.m.Session, "error", objectstore.Detail(err), "after", wait)
+				"session", s.tape.m.Session, "call", s.tape.m.CallSID, "error", objectstore.Detail(err), "after", wait)
 			if pause(s.c.ctx, wait, s.recorded) {
 				s.poke()
 			}
@@ -104,6 +104,7 @@ func (s *Capture) unopened() {
 		s.c.o.Log.Warn("a call was not captured, and no row tells of it",
 			"tenant", s.tape.m.Tenant,
 			"session", s.tape.m.Session,
+			"call", s.tape.m.CallSID,
 			"code", code,
 			"error", err,
 		)

@@ -139,6 +139,7 @@ func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int6
 		t.c.o.Log.Warn("a part of a capture was read back with other bytes than were sent; it is read again",
 			"tenant", t.m.Tenant,
 			"session", t.m.Session,
+			"call", t.m.CallSID,
 			"part", number,
 			"after", readAgainAfter,
 		)

@@ -75,6 +75,13 @@ func (l *Live) ID() string { return l.ref.ID }
 // a person closed it, its row is deleted, or the pod drains beyond its grace.
 func (l *Live) Context() context.Context { return l.ctx }
 
+// CallSID returns the call as far as it is known: from the one-time token, or once the stream has started.
+func (l *Live) CallSID() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.callSID
+}
+
 // Started notes what Exotel told of the stream, for its row. It does not wait.
 func (l *Live) Started(info agentstream.StartInfo) {
 	l.mu.Lock()

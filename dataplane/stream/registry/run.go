@@ -109,7 +109,12 @@ func (r *Registry) cut(ref store.StreamRef, c *bridge.Cut) {
 	r.mu.Unlock()
 	if live != nil && live.stop(c) {
 		r.m.cuts[c.Reason].Inc()
-		r.o.Log.Info("a stream is cut off", "tenant", ref.Tenant, "session", ref.ID, "reason", string(c.Reason))
+		r.o.Log.Info("a stream is cut off",
+			"tenant", ref.Tenant,
+			"session", ref.ID,
+			"call", live.CallSID(),
+			"reason", string(c.Reason),
+		)
 	}
 }
 
