@@ -61,7 +61,8 @@ func single(header http.Header, name string) (string, bool) {
 // validRequestID reports whether an id is visible ASCII and not too long. An id that is cut or changed would not be
 // the one in the proxy's log, so that another one is as good.
 func validRequestID(id string) bool {
-	return id != "" && len(id) <= maxRequestID && !strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' })
+	return id != "" && len(id) <= maxRequestID &&
+		!strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 // traceID returns the trace id of a traceparent of W3C Trace Context: version, trace id, parent id and flags, in hex.

@@ -76,7 +76,9 @@ func TestAgentsAnswers(t *testing.T) {
 				m != 1 {
 				t.Errorf("%v dials are counted as %s, %v refusals", n, tc.want, m)
 			}
-			if line := `tenant=acme/support call="" agent=127.0.0.1 reason=` + tc.want; !strings.Contains(rig.log.String(), line) {
+			if line := `tenant=acme/support call="" agent=127.0.0.1 reason=` + tc.want; !strings.Contains(
+				rig.log.String(), line,
+			) {
 				t.Errorf("the log lacks %s", line)
 			}
 			rig.nothingLeft()

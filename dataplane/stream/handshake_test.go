@@ -69,7 +69,8 @@ func TestMalformedHandshakes(t *testing.T) {
 		})
 	}
 	log := rig.log.String()
-	if !strings.Contains(log, `msg="rejected a stream" request="" tenant="" address=127.0.0.1 `) || strings.Contains(log, token) {
+	if !strings.Contains(log, `msg="rejected a stream" request="" tenant="" address=127.0.0.1 `) ||
+		strings.Contains(log, token) {
 		t.Errorf("rejections are logged without the address, or with the token: %s", log)
 	}
 	rig.untouched()

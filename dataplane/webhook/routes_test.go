@@ -295,7 +295,9 @@ func TestRoutes(t *testing.T) {
 				}
 			case http.StatusUnauthorized:
 				id := recorder.Header().Get("X-Request-Id")
-				if line := `"msg":"rejected a webhook","request":"` + id + `","tenant":"`; !strings.Contains(logged.String(), line) {
+				if line := `"msg":"rejected a webhook","request":"` + id + `","tenant":"`; !strings.Contains(
+					logged.String(), line,
+				) {
 					t.Errorf("the log lacks %s: %s", line, logged.String())
 				}
 				checkRefusal(t, registry, logged.String(), tc.want.reason)

@@ -207,7 +207,10 @@ func TestClaimMail(t *testing.T) {
 		"let fall while it was sent": {"state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 s'",
 			nil,
 			store.MailClaim{Uncertain: []store.EndedMail{{Tenant: acme, Template: "verify_email"}}}, "uncertain"},
-		"too late": {"expires_at = now()", nil, store.MailClaim{Expired: []store.EndedMail{{Tenant: acme, Template: "verify_email"}}}, "failed"},
+		"too late": {"expires_at = now()", nil, store.MailClaim{Expired: []store.EndedMail{{
+			Tenant:   acme,
+			Template: "verify_email",
+		}}}, "failed"},
 		"too late, waiting for its next try": {"expires_at = now(), available_at = now() + interval '1 min'", nil,
 			store.MailClaim{Expired: []store.EndedMail{{Tenant: acme, Template: "verify_email"}}}, "failed"},
 		"too late, but somebody is at it": {

@@ -64,5 +64,7 @@ func checkProcess(pid int) error {
 	if name == "caly" || strings.HasPrefix(name, "caly-") {
 		return nil
 	}
-	return fmt.Errorf("process %d is not caly or caly-upload: run this in its container, or name the process by --pid", pid)
+	return fmt.Errorf(
+		"process %d is not caly or caly-upload: run this in its container, or name the process by --pid", pid,
+	)
 }

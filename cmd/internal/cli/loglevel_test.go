@@ -94,7 +94,14 @@ func TestProfilesOfUploadPods(t *testing.T) {
 func TestProfileHandlers(t *testing.T) {
 	mux := http.NewServeMux()
 	Pprof(true).AddHandlers(mux)
-	for path, want := range map[string]int{"": 200, "heap": 200, "goroutine": 200, "cmdline": 404, "trace": 404, "x": 404} {
+	for path, want := range map[string]int{
+		"":          200,
+		"heap":      200,
+		"goroutine": 200,
+		"cmdline":   404,
+		"trace":     404,
+		"x":         404,
+	} {
 		recorder := httptest.NewRecorder()
 		mux.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, PprofPath+path, nil))
 		if recorder.Code != want {

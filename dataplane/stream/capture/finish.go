@@ -391,12 +391,18 @@ func (t *tape) discard(ctx context.Context) {
 	if err != nil {
 		t.c.o.Log.Warn(
 			"an upload in parts of a capture that is lost could not be ended: a lifecycle rule of the bucket should end old ones",
-			"tenant", t.m.Tenant,
-			"session", t.m.Session,
-			"call", t.m.CallSID,
-			"bucket", t.m.Bucket,
-			"key", t.m.Key,
-			"error", objectstore.Detail(err),
+			"tenant",
+			t.m.Tenant,
+			"session",
+			t.m.Session,
+			"call",
+			t.m.CallSID,
+			"bucket",
+			t.m.Bucket,
+			"key",
+			t.m.Key,
+			"error",
+			objectstore.Detail(err),
 		)
 	}
 }

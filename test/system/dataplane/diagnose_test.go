@@ -26,12 +26,16 @@ func TestProfilesStayInside(t *testing.T) {
 				}
 			}
 			for _, path := range []string{"cmdline", "trace"} {
-				if code, _ := calytest.Fetch("http://" + dataPlane.Internal + "/debug/pprof/" + path); code != http.StatusNotFound {
+				if code, _ := calytest.Fetch(
+					"http://" + dataPlane.Internal + "/debug/pprof/" + path,
+				); code != http.StatusNotFound {
 					t.Errorf("inside, %q is answered %d", path, code)
 				}
 			}
 			for _, path := range append(paths, "cmdline", "trace") {
-				if code, _ := calytest.Fetch("http://" + dataPlane.Public + "/debug/pprof/" + path); code != http.StatusNotFound {
+				if code, _ := calytest.Fetch(
+					"http://" + dataPlane.Public + "/debug/pprof/" + path,
+				); code != http.StatusNotFound {
 					t.Errorf("outside, %q is answered %d", path, code)
 				}
 			}
