@@ -48,6 +48,20 @@ func route(r *http.Request) (destination, error) {
 	return to, nil
 }
 
+// Address is what the path of a webhook says.
+type Address struct {
+	// TenantID is empty on a path that all tenants share.
+	TenantID string
+	// Token at the end of the path; empty without one.
+	Token string
+}
+
+// AddressOf returns what the path of a webhook says; false if the request is not a webhook.
+func AddressOf(r *http.Request) (Address, bool) {
+	to, err := route(r)
+	return Address{TenantID: to.tenantID, Token: to.token}, err == nil
+}
+
 // maxElements of a path after PathPrefix: namespace, tenant, event and token.
 const maxElements = 4
 
