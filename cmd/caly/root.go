@@ -42,6 +42,7 @@ func newRootCommand() *cobra.Command {
 		newEventsCommand(),
 		newUserCommand(),
 		newSessionsCommand(),
+		newWebhooksCommand(),
 		cli.NewLogLevelCommand(),
 		newVersionCommand(),
 	)

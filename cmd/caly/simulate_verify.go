@@ -33,7 +33,7 @@ func newSimulateVerifyCommand() *cobra.Command {
 		Args:  cli.NoArgs,
 		Long: "Reads every object of the tenant and compares it with its source, byte for byte by SHA-256: each " +
 			"recording must be there\nexactly once, and nothing else.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return verify(cmd, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return verifyBucket(cmd, o) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.ledger, "ledger", "", "file that simulate call wrote")
@@ -46,7 +46,7 @@ func newSimulateVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-func verify(cmd *cobra.Command, o verifyOptions) error {
+func verifyBucket(cmd *cobra.Command, o verifyOptions) error {
 	if _, _, err := splitTenant(o.tenant); err != nil {
 		return err
 	}
