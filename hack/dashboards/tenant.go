@@ -1,0 +1,68 @@
+package main
+
+import "github.com/grafana/grafana-foundation-sdk/go/units"
+
+func oneTenant() board {
+	const (
+		this    = `tenant="$tenant"`
+		calls   = "how-to/find-calls-whose-webhooks-were-lost.md"
+		capture = "how-to/capture-calls.md"
+		see     = "how-to/see-and-close-live-calls.md"
+	)
+	return board{
+		name:        "tenant",
+		title:       "Caly / One tenant",
+		description: "Calls, recordings and streams of one Tenant. Tenants without series of their own share `other`.",
+		variables:   []variable{namespaces, tenants},
+		rows: []row{
+			{"Calls and events", []panel{
+				stack("Calls of the last hour", units.Short, calls,
+					"Calls whose first event came within the last hour, by outcome. None in the Tenant's working "+
+						"hours: Exotel does not reach Caly.",
+					query{tenantSum("outcome", "outcome", "caly_tenant_calls", this), "{{outcome}}"}),
+				stack("Dead events", units.Short, "how-to/correct-dead-events.md",
+					"Events of the Tenant that could not be applied, by reason. They need a person.",
+					query{tenantSum("reason", "reason", "caly_tenant_dead_events", this), "{{reason}}"}),
+				graph("Partial events", units.Short, "how-to/find-partial-events.md",
+					"Events of the last 24 hours that were applied without a field.",
+					query{"max(" + of("caly_tenant_partial_events", this) + ")", "events"}),
+			}},
+			{"Recordings", []panel{
+				stack("Recordings in progress", units.Short, upload,
+					"Recordings that wait, by the code of their last error, and those that a pod uploads.",
+					query{tenantSum("code", "code", "caly_tenant_recordings_waiting", this), "waiting {{code}}"},
+					query{"max(" + of("caly_tenant_recordings_uploading", this) + ")", "uploading"}),
+				graph("Oldest recording", units.Seconds, upload,
+					"Age of the oldest recording that is not uploaded. No line: none waits.",
+					query{"time() - min(" + of("caly_tenant_recordings_oldest_timestamp_seconds", this) + ")", "age"}),
+				stack("Failed, waiting for a person", units.Short, "how-to/retry-a-failed-recording.md",
+					"Recordings whose upload Caly gave up, by code. Correct the cause, then retry them.",
+					query{tenantSum("code", "code", "caly_tenant_recordings_failed", this), "{{code}}"}),
+				stack("Recordings that ended in an hour", units.Short, upload,
+					"Recordings uploaded or failed in the last hour, by outcome and code.",
+					query{"sum by (outcome, code) (increase(" + of("caly_tenant_recordings_total", this) + "[1h]))",
+						"{{outcome}} {{code}}"}),
+				graph("Time to the object", units.Seconds, upload, "From the end of a call to its verified object.",
+					times("caly_tenant_recording_seconds", this)...),
+				graph("Age of the last backfill", units.Seconds, calls,
+					"Time since the last successful backfill. No line: the Tenant has no backfill, or none "+
+						"succeeded yet.",
+					query{"time() - max(" + of("caly_backfill_last_success_timestamp_seconds", this) + ")", "age"}),
+			}},
+			{"Live audio", []panel{
+				stack("Streams that ended in an hour", units.Short, see,
+					"Streams that ended in the last hour, by reason.",
+					query{"sum by (reason) (increase(" + of("caly_tenant_streams_total", this) + "[1h]))",
+						"{{reason}}"}),
+				graph("Streams open on average", units.Short, see,
+					"Stream time that ended, a second. It is the average number of open streams, counted at their "+
+						"ends.",
+					query{"sum(rate(" + of("caly_tenant_stream_seconds_total", this) + "[1h]))", "streams"}),
+				stack("Captures that ended in an hour", units.Short, capture,
+					"Captures uploaded or failed in the last hour, by outcome and code.",
+					query{"sum by (outcome, code) (increase(" + of("caly_tenant_captures_total", this) + "[1h]))",
+						"{{outcome}} {{code}}"}),
+			}},
+		},
+	}
+}
