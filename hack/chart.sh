@@ -66,6 +66,17 @@ expect rbac-operator '!serviceaccounts'
 expect operator '--web-identity-audiences=sts.amazonaws.com' --set storage.webIdentity.enabled=true
 expect rbac-operator 'serviceaccounts/token' --set storage.webIdentity.enabled=true
 expect rbac-operator 'serviceaccounts/token' --set 'storage.webIdentity.enabled=true,watchNamespaces={acme}'
+# Dashboards: a ConfigMap each, with the links that the values say.
+if render | grep 'grafana_dashboard' >/dev/null; then
+  echo "the chart makes dashboards that are switched off" >&2
+  exit 1
+fi
+[[ $(render --set metrics.dashboards.enabled=true | grep -c 'grafana_dashboard: "1"') == $(find "$chart/dashboards" -name '*.json' | wc -l) ]] ||
+  { echo "the chart must have a ConfigMap with Grafana's label for each dashboard" >&2; exit 1; }
+expect dashboards 'grafana_folder: Caly' --values "$chart/ci/full-values.yaml"
+expect dashboards 'https://docs.example.com/caly/runbooks/README.md' --values "$chart/ci/full-values.yaml"
+expect dashboards '!github.com' --values "$chart/ci/full-values.yaml"
+refuse "/metrics/dashboards/docsURL" --set metrics.dashboards.enabled=true,metrics.dashboards.docsURL=docs
 # What upload and migration pods need of a platform. OpenShift assigns the IDs itself.
 expect operator '"runAsUser\":65532'
 expect operator '"resources\":{\"limits\":{\"memory\":\"256Mi\"}'

@@ -154,7 +154,6 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	status.Handle("cleanup-stats", streams.janitor)
-	status.HandleAction("cleanup", streams.janitor.Cleanup())
 	webhooks := webhook.New(hooks)
 	defer webhooks.Close()
 	group, ctx := errgroup.WithContext(ctx)

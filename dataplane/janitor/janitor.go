@@ -6,7 +6,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,9 +69,6 @@ type Janitor struct {
 	// since when the database has answered without a break. Run alone uses it.
 	since time.Time
 
-	requested atomic.Bool     // a client waits for a cleanup
-	asked     chan chan error // cleanups that Run has to do for clients
-
 	mu    sync.Mutex
 	stats Stats
 }
@@ -80,7 +76,7 @@ type Janitor struct {
 // New makes a janitor. Run is its work.
 func New(o Options) *Janitor {
 	o.setDefaults()
-	j := &Janitor{o: o, memory: newMemory(o.Memory), asked: make(chan chan error)}
+	j := &Janitor{o: o, memory: newMemory(o.Memory)}
 	j.m = newMetrics(o.Registerer, j)
 	return j
 }
@@ -96,16 +92,14 @@ func (j *Janitor) Run(ctx context.Context) error {
 	defer full.Stop()
 	defer reap.Stop()
 	defer sample.Stop()
-	_ = j.clean(ctx, j.o.Budget) // it is logged and counted
+	j.clean(ctx, j.o.Budget)
 	for {
 		select {
 		case <-ctx.Done():
-			_ = j.clean(context.WithoutCancel(ctx), j.o.StopBudget)
+			j.clean(context.WithoutCancel(ctx), j.o.StopBudget)
 			return nil
 		case <-full.C:
-			_ = j.clean(ctx, j.o.Budget)
-		case done := <-j.asked:
-			done <- j.clean(ctx, j.o.Budget)
+			j.clean(ctx, j.o.Budget)
 		case <-reap.C:
 			j.reapOnly(ctx)
 		case <-sample.C:
@@ -115,7 +109,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 }
 
 // clean is a full cleanup.
-func (j *Janitor) clean(parent context.Context, budget time.Duration) error {
+func (j *Janitor) clean(parent context.Context, budget time.Duration) {
 	ctx, cancel := context.WithTimeout(parent, budget)
 	defer cancel()
 	start := time.Now()
@@ -128,13 +122,12 @@ func (j *Janitor) clean(parent context.Context, budget time.Duration) error {
 	if err != nil {
 		if parent.Err() == nil {
 			j.m.failed.Inc()
-			j.o.Log.Warn("cleanup failed; the next one continues", "error", err, "after", j.o.Every)
+			j.o.Log.Warn("the cleanup did not come to its end; the next one goes on", "error", err, "after", j.o.Every)
 		}
-		return err
+		return
 	}
 	j.succeeded(time.Now())
-	j.o.Log.Info("cleanup done", "sessions", rows+reaped, "connections", streams, "took", time.Since(start))
-	return nil
+	j.o.Log.Info("cleaned up", "sessions", rows+reaped, "connections", streams, "took", time.Since(start))
 }
 
 func (j *Janitor) reapOnly(parent context.Context) {
