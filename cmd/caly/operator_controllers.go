@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"k8s.io/client-go/tools/events"
@@ -152,7 +151,7 @@ func (p *operatorParts) addBackfill() error {
 func (p *operatorParts) addTenantMetrics() error {
 	exporter := tenantmetrics.New(p.mgr.GetClient(), p.db, tenantmetrics.Options{
 		MaxTenants: p.maxMetricTenants,
-		Known:      knownReasons(),
+		Words:      endingWords(),
 	})
 	if err := metrics.Registry.Register(exporter); err != nil {
 		return err
@@ -160,17 +159,20 @@ func (p *operatorParts) addTenantMetrics() error {
 	return p.mgr.Add(exporter)
 }
 
-// knownReasons returns the outcomes, codes and reasons that metrics of tenants count by name.
-func knownReasons() []string {
-	known := []string{string(store.StateUploaded), string(store.StateFailed), reason.StreamFailed}
-	known = slices.Concat(known, reason.Uploads(), reason.Captures())
+// endingWords returns the codes and reasons that metrics of tenants count by name.
+func endingWords() store.EndingWords {
+	words := store.EndingWords{
+		Recordings: reason.Uploads(),
+		Captures:   reason.Captures(),
+		Streams:    []string{reason.StreamFailed},
+	}
 	for _, r := range objectstore.Reasons() {
-		known = append(known, reason.Storage(string(r)))
+		words.Recordings = append(words.Recordings, reason.Storage(string(r)))
 	}
 	for _, r := range bridge.Reasons() {
-		known = append(known, string(r))
+		words.Streams = append(words.Streams, string(r))
 	}
-	return known
+	return words
 }
 
 // addRunnables adds what runs on the leader without an object that wakes it.

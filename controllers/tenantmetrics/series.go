@@ -131,8 +131,12 @@ func (s *snapshot) collectWaiting(ch chan<- prometheus.Metric) {
 	}
 }
 
-// collectTotals sends what ended since the installation began.
+// ended names a series of stream sessions that ended.
+type ended struct{ tenant, reason string }
+
+// collectTotals sends what ended since the totals exist.
 func (s *snapshot) collectTotals(ch chan<- prometheus.Metric) {
+	ends := map[ended]float64{}
 	open := map[string]float64{} // seconds that the streams of a tenant were open
 	for _, t := range s.totals {
 		n := float64(t.Count)
@@ -145,9 +149,12 @@ func (s *snapshot) collectTotals(ch chan<- prometheus.Metric) {
 		case store.EndingCapture:
 			captures.send(ch, n, t.Tenant, t.Outcome, t.Code)
 		case store.EndingStream:
-			streams.send(ch, n, t.Tenant, t.Outcome)
+			ends[ended{t.Tenant, t.Outcome}] += n
 			open[t.Tenant] += t.Seconds
 		}
+	}
+	for of, n := range ends {
+		streams.send(ch, n, of.tenant, of.reason)
 	}
 	for tenant, seconds := range open {
 		streamSeconds.send(ch, seconds, tenant)

@@ -67,8 +67,8 @@ type snapshot struct {
 type Options struct {
 	// MaxTenants is how many tenants have series of their own; the others are one, store.OtherTenants.
 	MaxTenants int
-	// Known are the codes, outcomes and reasons that have series of their own; the others are one, store.OtherCode.
-	Known []string
+	// Words are the codes and reasons that have series of their own; the others are one, store.OtherCode.
+	Words store.EndingWords
 }
 
 // New returns an Exporter, which is a prometheus.Collector and a Runnable of the leader.
@@ -118,7 +118,7 @@ func (e *Exporter) round(ctx context.Context) error {
 	if next.totals, err = e.store.EndingTotals(ctx); err != nil {
 		return err
 	}
-	if next.counts, err = e.store.TenantCounts(ctx, e.o.Known); err != nil {
+	if next.counts, err = e.store.TenantCounts(ctx, e.o.Words.Recordings); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -129,7 +129,7 @@ func (e *Exporter) round(ctx context.Context) error {
 
 // countEndings counts what has ended, in transactions of bounded size. What is left is for the next round.
 func (e *Exporter) countEndings(ctx context.Context) error {
-	query := store.EndingQuery{Limit: batch, Bounds: bounds(), Known: e.o.Known}
+	query := store.EndingQuery{Limit: batch, Bounds: bounds(), Words: e.o.Words}
 	for range batches {
 		n, err := e.store.CountEndings(ctx, query)
 		if err != nil || n < batch {

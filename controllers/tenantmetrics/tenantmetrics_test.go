@@ -68,7 +68,7 @@ func uploaded(t *testing.T, pg *pgtest.Server, tenant string, n int, after time.
 		tenant, fmt.Sprintf("%016x", n), after)
 }
 
-var options = Options{MaxTenants: 2, Known: []string{"uploaded", "failed", "Storage"}}
+var options = Options{MaxTenants: 2, Words: store.EndingWords{Recordings: []string{"Storage"}}}
 
 // TestExporter counts rows of three tenants. Two have series of their own. It continues where another leader
 // stopped.

@@ -19,7 +19,7 @@ const (
 	EndingStream    = "stream"
 )
 
-// EndingTotal counts what ended in one way since the installation began.
+// EndingTotal counts what ended in one way since the database has the table, version 39 of the schema.
 type EndingTotal struct {
 	Kind string
 	// Tenant is the tenant's ID, or OtherTenants.
@@ -58,42 +58,62 @@ func (d *Operator) NameSeries(ctx context.Context, tenants []string, limit int) 
 // OtherCode stands for codes and reasons that a program of this version does not write: a pod may write any text.
 const OtherCode = "other"
 
+// EndingWords are the words that are counted by name. All others are OtherCode.
+type EndingWords struct {
+	// Recordings and Captures are codes of errors; Streams are reasons of ends.
+	Recordings, Captures, Streams []string
+}
+
 // EndingQuery says how endings are counted.
 type EndingQuery struct {
 	// Limit bounds the endings that one transaction counts.
 	Limit int
 	// Bounds are the upper bounds of the buckets, in seconds, rising. Other bounds than before begin the buckets again.
 	Bounds []float64
-	// Known are the codes, outcomes and reasons that are counted by name. All others are OtherCode.
-	Known []string
+	Words  EndingWords
 }
+
+// countEndings adds each ending to its total. A row is a cell of a total first, so that the cost does not grow with the
+// number of totals.
+const countEndings = `
+	WITH next AS MATERIALIZED (SELECT id FROM endings ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
+	counted AS (DELETE FROM endings e USING next WHERE e.id = next.id RETURNING e.*),
+	timed AS (
+		SELECT e.kind, coalesce(m.tenant, $3) AS tenant,
+			CASE WHEN e.outcome = ANY (CASE e.kind WHEN 'stream' THEN $7::text[] ELSE ARRAY['uploaded', 'failed'] END)
+				THEN e.outcome ELSE $4 END AS outcome,
+			CASE WHEN e.kind = 'stream' OR e.code = '' THEN ''
+				WHEN e.code = ANY (CASE e.kind WHEN 'recording' THEN $5::text[] ELSE $6::text[] END) THEN e.code
+				ELSE $4 END AS code,
+			extract(epoch FROM e.ended_at - CASE WHEN e.kind = 'stream' THEN least(e.since, e.ended_at)
+				ELSE greatest(least(coalesce(c.ended_at, e.since), e.ended_at), e.ended_at - interval '10 years') END
+				)::double precision AS seconds
+		FROM counted e LEFT JOIN metric_tenants m USING (tenant)
+		LEFT JOIN calls c ON c.tenant = e.tenant AND c.call_sid = e.call_sid AND e.kind <> 'stream'),
+	cells AS (
+		SELECT kind, tenant, outcome, code, count(*) AS count, sum(seconds) AS seconds,
+			(SELECT count(*) + 1 FROM unnest($2::double precision[]) AS b WHERE b < t.seconds) AS bucket
+		FROM timed t GROUP BY kind, tenant, outcome, code, bucket),
+	groups AS (
+		SELECT kind, tenant, outcome, code, sum(count)::bigint AS count, sum(seconds) AS seconds,
+			jsonb_object_agg(bucket, count) AS buckets
+		FROM cells GROUP BY kind, tenant, outcome, code),
+	totals AS (
+		INSERT INTO ending_totals AS t (kind, tenant, outcome, code, count, seconds, bounds, buckets)
+		SELECT kind, tenant, outcome, code, count, seconds, $2, ARRAY(
+				SELECT coalesce((buckets ->> b::text)::bigint, 0) FROM generate_series(1, cardinality($2::double precision[])) AS b
+				ORDER BY b)
+			FROM groups ORDER BY kind, tenant, outcome, code
+		ON CONFLICT (kind, tenant, outcome, code) DO UPDATE SET count = t.count + excluded.count,
+			seconds = t.seconds + excluded.seconds, bounds = excluded.bounds,
+			buckets = CASE WHEN t.bounds = excluded.bounds THEN (SELECT array_agg(x.a + x.b ORDER BY x.n)
+				FROM unnest(t.buckets, excluded.buckets) WITH ORDINALITY AS x(a, b, n)) ELSE excluded.buckets END)
+	SELECT count(*) FROM counted`
 
 // CountEndings adds endings to the totals, oldest first, and returns how many: each exactly once, in one transaction.
 func (d *Operator) CountEndings(ctx context.Context, q EndingQuery) (n int, err error) {
-	err = d.pool.QueryRow(ctx, `
-		WITH counted AS (
-			DELETE FROM endings WHERE id IN (SELECT id FROM endings ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING *),
-		timed AS (
-			SELECT e.kind, coalesce(m.tenant, $3) AS tenant, CASE WHEN e.outcome = ANY ($4) THEN e.outcome ELSE $5 END AS outcome,
-				CASE WHEN e.code = '' OR e.code = ANY ($4) THEN e.code ELSE $5 END AS code, greatest(extract(epoch FROM e.ended_at -
-				CASE WHEN e.kind = 'stream' THEN e.since ELSE least(coalesce(c.ended_at, e.since), e.ended_at) END), 0)
-				::double precision AS seconds
-			FROM counted e LEFT JOIN metric_tenants m USING (tenant)
-			LEFT JOIN calls c ON c.tenant = e.tenant AND c.call_sid = e.call_sid AND e.kind <> 'stream'),
-		added AS (
-			SELECT kind, tenant, outcome, code, count(*) AS count, sum(seconds) AS seconds, (SELECT array_agg(
-				(SELECT count(*) FROM timed o WHERE (o.kind, o.tenant, o.outcome, o.code) = (t.kind, t.tenant, t.outcome, t.code)
-					AND o.seconds <= b.upper AND (b.lower IS NULL OR o.seconds > b.lower)) ORDER BY b.upper)
-				FROM (SELECT upper, lag(upper) OVER (ORDER BY upper) AS lower FROM unnest($2::double precision[]) AS upper) b) AS buckets
-			FROM timed t GROUP BY kind, tenant, outcome, code),
-		totals AS (
-			INSERT INTO ending_totals AS t (kind, tenant, outcome, code, count, seconds, bounds, buckets)
-			SELECT kind, tenant, outcome, code, count, seconds, $2, buckets FROM added ORDER BY kind, tenant, outcome, code
-			ON CONFLICT (kind, tenant, outcome, code) DO UPDATE SET count = t.count + excluded.count,
-				seconds = t.seconds + excluded.seconds, bounds = excluded.bounds,
-				buckets = CASE WHEN t.bounds = excluded.bounds THEN (SELECT array_agg(x.a + x.b ORDER BY x.n)
-					FROM unnest(t.buckets, excluded.buckets) WITH ORDINALITY AS x(a, b, n)) ELSE excluded.buckets END)
-		SELECT count(*) FROM counted`, q.Limit, q.Bounds, OtherTenants, q.Known, OtherCode).Scan(&n)
+	err = d.pool.QueryRow(ctx, countEndings,
+		q.Limit, q.Bounds, OtherTenants, OtherCode, q.Words.Recordings, q.Words.Captures, q.Words.Streams).Scan(&n)
 	return n, explain(err)
 }
 

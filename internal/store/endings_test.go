@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -21,7 +24,11 @@ func endingQuery(limit int, bounds ...float64) store.EndingQuery {
 	return store.EndingQuery{
 		Limit:  limit,
 		Bounds: bounds,
-		Known:  []string{"uploaded", "failed", "stop", "source_not_found", "spool_lost", "bucket_unavailable"},
+		Words: store.EndingWords{
+			Recordings: []string{"source_not_found", "bucket_unavailable"},
+			Captures:   []string{"spool_lost"},
+			Streams:    []string{"stop"},
+		},
 	}
 }
 
@@ -238,7 +245,7 @@ func TestTenantCounts(t *testing.T) {
 	dead.DeadReason = "stale"
 	fixture.ingest(t, dead)
 
-	got, err := fixture.oper.TenantCounts(t.Context(), endingQuery(0).Known)
+	got, err := fixture.oper.TenantCounts(t.Context(), endingQuery(0).Words.Recordings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,5 +291,82 @@ func TestDeletedTenantHasNoTotals(t *testing.T) {
 	}
 	if totals := fixture.countAll(t); len(totals) != 0 {
 		t.Errorf("%+v, want no total", totals)
+	}
+}
+
+// TestPodsCannotWriteEndings checks that only the triggers add rows: a pod that chose an id would stop all tenants' ends.
+func TestPodsCannotWriteEndings(t *testing.T) {
+	fixture := newFixture(t)
+	for name, dsn := range map[string]string{"upload": fixture.uploadDSN, "dataplane": fixture.pg.DataplaneDSN} {
+		t.Run(name, func(t *testing.T) {
+			conn := fixture.conn(t, dsn)
+			for _, sql := range []string{
+				`INSERT INTO endings (id, kind, tenant, call_sid, outcome, code, since, ended_at) OVERRIDING SYSTEM VALUE
+					VALUES (1, 'stream', 'acme/support', '', 'stop', '', now(), now())`,
+				`SELECT count(*) FROM endings`,
+				`DELETE FROM endings`,
+				`SELECT count(*) FROM ending_totals`,
+				`INSERT INTO metric_tenants VALUES ('acme/support')`,
+			} {
+				var pg *pgconn.PgError
+				if _, err := conn.Exec(t.Context(), sql); !errors.As(err, &pg) || pg.Code != "42501" {
+					t.Errorf("%s: %v, want insufficient privilege", sql, err)
+				}
+			}
+		})
+	}
+}
+
+// TestHostileEndings lets a pod write what it may write to its own rows. Its end and those of others are counted.
+func TestHostileEndings(t *testing.T) {
+	fixture := newFixture(t)
+	fixture.nameSeries(t, 10, acme, globex)
+	conn := fixture.conn(t, fixture.uploadDSN)
+	for i, at := range []string{"'infinity'", "'-infinity'", "'294276-01-01'", "'4713-01-01 BC'", "now()"} {
+		for j, since := range []string{"'infinity'", "'-infinity'", "'294276-01-01'", "'4713-01-01 BC'", "now()"} {
+			_, err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO recording_history (tenant, id, call_sid, source_url, state,
+					attempts, last_error_code, finished_by, created_at, finished_at)
+				VALUES ('acme/support', '%016x', repeat('c', 5000), 'https://x', 'failed', 1, repeat('%d', 100000), 'pod', %s, %s)`,
+				i*5+j, i*5+j, since, at))
+			if err != nil {
+				t.Fatalf("since %s, at %s: %v", since, at, err)
+			}
+		}
+	}
+	fixture.ended(t, globex, "0000000000000001", "uploaded", "", time.Second)
+	type total struct {
+		Tenant, Outcome, Code string
+		Count                 int64
+	}
+	var got []total
+	for _, e := range fixture.countAll(t) {
+		got = append(got, total{e.Tenant, e.Outcome, e.Code, e.Count})
+		if math.IsInf(e.Seconds, 0) || math.IsNaN(e.Seconds) || e.Seconds < 0 {
+			t.Errorf("%+v: the seconds are not finite", e)
+		}
+	}
+	want := []total{{acme, "failed", "other", 25}, {globex, "uploaded", "", 1}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("totals (-want +got):\n%s", diff)
+	}
+}
+
+// TestManyGroups counts as many endings as one transaction may, each of another total.
+func TestManyGroups(t *testing.T) {
+	fixture := newFixture(t)
+	fixture.exec(t, `INSERT INTO metric_tenants SELECT 'tenant/t' || n FROM generate_series(1, 5000) n`)
+	fixture.exec(t, `INSERT INTO endings (kind, tenant, call_sid, outcome, code, since, ended_at)
+		SELECT 'stream', 'tenant/t' || n, '', 'stop', '', now() - interval '1 minute', now() FROM generate_series(1, 5000) n`)
+	query := endingQuery(5000, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 60, 70, 80)
+	if n, err := fixture.oper.CountEndings(t.Context(), query); n != 5000 || err != nil {
+		t.Fatalf("%d counted, %v", n, err)
+	}
+	totals, err := fixture.oper.EndingTotals(t.Context())
+	if err != nil || len(totals) != 5000 {
+		t.Fatalf("%d totals, %v", len(totals), err)
+	}
+	// The minute is the bound of the eleventh bucket, which has it.
+	if diff := cmp.Diff([]int64{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0}, totals[0].Buckets); diff != "" {
+		t.Errorf("buckets (-want +got):\n%s", diff)
 	}
 }
