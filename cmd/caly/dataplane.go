@@ -154,6 +154,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	status.Handle("cleanup-stats", streams.janitor)
+	status.HandleAction("cleanup", streams.janitor.Cleanup())
 	webhooks := webhook.New(hooks)
 	defer webhooks.Close()
 	group, ctx := errgroup.WithContext(ctx)

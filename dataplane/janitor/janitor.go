@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,6 +70,9 @@ type Janitor struct {
 	// since when the database has answered without a break. Run alone uses it.
 	since time.Time
 
+	requested atomic.Bool     // a client waits for a cleanup
+	asked     chan chan error // cleanups that Run has to do for clients
+
 	mu    sync.Mutex
 	stats Stats
 }
@@ -76,7 +80,7 @@ type Janitor struct {
 // New makes a janitor. Run is its work.
 func New(o Options) *Janitor {
 	o.setDefaults()
-	j := &Janitor{o: o, memory: newMemory(o.Memory)}
+	j := &Janitor{o: o, memory: newMemory(o.Memory), asked: make(chan chan error)}
 	j.m = newMetrics(o.Registerer, j)
 	return j
 }
@@ -92,14 +96,16 @@ func (j *Janitor) Run(ctx context.Context) error {
 	defer full.Stop()
 	defer reap.Stop()
 	defer sample.Stop()
-	j.clean(ctx, j.o.Budget)
+	_ = j.clean(ctx, j.o.Budget) // it is logged and counted
 	for {
 		select {
 		case <-ctx.Done():
-			j.clean(context.WithoutCancel(ctx), j.o.StopBudget)
+			_ = j.clean(context.WithoutCancel(ctx), j.o.StopBudget)
 			return nil
 		case <-full.C:
-			j.clean(ctx, j.o.Budget)
+			_ = j.clean(ctx, j.o.Budget)
+		case done := <-j.asked:
+			done <- j.clean(ctx, j.o.Budget)
 		case <-reap.C:
 			j.reapOnly(ctx)
 		case <-sample.C:
@@ -109,7 +115,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 }
 
 // clean is a full cleanup.
-func (j *Janitor) clean(parent context.Context, budget time.Duration) {
+func (j *Janitor) clean(parent context.Context, budget time.Duration) error {
 	ctx, cancel := context.WithTimeout(parent, budget)
 	defer cancel()
 	start := time.Now()
@@ -122,12 +128,13 @@ func (j *Janitor) clean(parent context.Context, budget time.Duration) {
 	if err != nil {
 		if parent.Err() == nil {
 			j.m.failed.Inc()
-			j.o.Log.Warn("the cleanup did not come to its end; the next one goes on", "error", err, "after", j.o.Every)
+			j.o.Log.Warn("cleanup failed; the next one continues", "error", err, "after", j.o.Every)
 		}
-		return
+		return err
 	}
 	j.succeeded(time.Now())
-	j.o.Log.Info("cleaned up", "sessions", rows+reaped, "connections", streams, "took", time.Since(start))
+	j.o.Log.Info("cleanup done", "sessions", rows+reaped, "connections", streams, "took", time.Since(start))
+	return nil
 }
 
 func (j *Janitor) reapOnly(parent context.Context) {

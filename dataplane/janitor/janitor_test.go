@@ -293,7 +293,7 @@ func TestStatsJSON(t *testing.T) {
 		Store:    &reaper{},
 		Registry: &fakeStreams{streams: 7},
 		Tenants:  tenants,
-		Memory:   MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6} }},
+		Memory:   MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6, HeapUsed: 7, HeapTotal: 8, Resident: 9} }},
 	})
 	recorder := httptest.NewRecorder()
 	j.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))
@@ -309,6 +309,9 @@ func TestStatsJSON(t *testing.T) {
 		"memoryLeaksDetected":       0.,
 		"lastCleanupTime":           nil,
 		"memoryUsage": map[string]any{
+			"heapUsed":           7.,
+			"heapTotal":          8.,
+			"rss":                9.,
 			"heapBytes":          5.,
 			"goroutines":         6.,
 			"liveStreams":        7.,

@@ -19,6 +19,9 @@ const (
 type Usage struct {
 	HeapBytes  uint64
 	Goroutines int
+	// HeapUsed is what objects occupy, garbage included. HeapTotal is that and what the heap has free.
+	HeapUsed, HeapTotal uint64
+	Resident            uint64
 }
 
 // MemoryOptions say what a leak is. Zero values are the defaults.
@@ -66,11 +69,16 @@ func orElse[T comparable](option *T, value T) {
 
 // readUsage asks the runtime. It stops nothing: the heap is what the last collection marked, without the garbage since.
 func readUsage() Usage {
-	samples := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/sched/goroutines:goroutines"}}
+	samples := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/sched/goroutines:goroutines"},
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}}
 	runtimemetrics.Read(samples)
 	return Usage{
 		HeapBytes:  samples[0].Value.Uint64(),
 		Goroutines: int(samples[1].Value.Uint64()), //nolint:gosec // there are fewer
+		HeapUsed:   samples[2].Value.Uint64(),
+		HeapTotal:  samples[2].Value.Uint64() + samples[3].Value.Uint64() + samples[4].Value.Uint64(),
+		Resident:   residentBytes(),
 	}
 }
 
@@ -132,6 +140,9 @@ func (m *memory) usage(streams int) MemoryUsage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	usage := MemoryUsage{
+		HeapUsed:           u.HeapUsed,
+		HeapTotal:          u.HeapTotal,
+		RSS:                u.Resident,
 		HeapBytes:          u.HeapBytes,
 		Goroutines:         u.Goroutines,
 		LiveStreams:        streams,

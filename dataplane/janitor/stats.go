@@ -24,6 +24,10 @@ type Stats struct {
 
 // MemoryUsage is this pod's, now.
 type MemoryUsage struct {
+	// HeapUsed, HeapTotal and RSS are bytes: of objects, of the heap with what is free in it, and of the whole process.
+	HeapUsed  uint64 `json:"heapUsed"`
+	HeapTotal uint64 `json:"heapTotal"`
+	RSS       uint64 `json:"rss"`
 	// HeapBytes that the last garbage collection found in use.
 	HeapBytes   uint64 `json:"heapBytes"`
 	Goroutines  int    `json:"goroutines"`

@@ -44,6 +44,7 @@ type Handler struct {
 	timeout  time.Duration
 	sections []*guarded
 	further  map[string]http.Handler // by the path
+	actions  map[string]http.Handler // by the path
 }
 
 // New makes a handler of sections, which are asked at once, and for at most the timeout; 0 means 2 s.
@@ -67,7 +68,31 @@ func (h *Handler) Handle(name string, further http.Handler) {
 	h.further[PathPrefix+name] = further
 }
 
-// ServeHTTP answers without authentication: it is for the internal listener. Public is for the other.
+// HandleAction answers POST of /api/monitoring/name by another handler, to authenticated requests alone. It is for before
+// the first request.
+func (h *Handler) HandleAction(name string, action http.Handler) {
+	if h.actions == nil {
+		h.actions = map[string]http.Handler{}
+	}
+	h.actions[PathPrefix+name] = action
+}
+
+// serveAuthenticated answers requests with the operator's token: actions too.
+func (h *Handler) serveAuthenticated(w http.ResponseWriter, r *http.Request) {
+	action := h.actions[r.URL.Path]
+	switch {
+	case action == nil:
+		h.ServeHTTP(w, r)
+	case r.Method != http.MethodPost:
+		problem.New(problem.NotFound, "the path does not support the method").
+			WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", "POST").
+			Write(w, w.Header().Get("X-Request-Id"))
+	default:
+		action.ServeHTTP(w, r)
+	}
+}
+
+// ServeHTTP answers without authentication, and does nothing: it is for the internal listener. Public is for the other.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := w.Header().Get("X-Request-Id")
 	further := h.further[r.URL.Path]

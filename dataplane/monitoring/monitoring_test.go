@@ -245,6 +245,39 @@ func TestFurtherPaths(t *testing.T) {
 	}
 }
 
+// TestActions checks that an action needs the token and POST, and that the internal listener does not have it.
+func TestActions(t *testing.T) {
+	h := New(0)
+	ran := 0
+	h.HandleAction("cleanup", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran++ }))
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, "sesame-open-sesame")
+	const good = "Bearer sesame-open-sesame"
+	public := NewPublic(path, h, quiet)
+	for name, tc := range map[string]struct {
+		handler       http.Handler
+		method, token string
+		want          int
+	}{
+		"with the token":   {public, "POST", good, 200},
+		"no token":         {public, "POST", "", 401},
+		"a wrong token":    {public, "POST", "Bearer sesame-open-sesamE", 401},
+		"another method":   {public, "GET", good, 405},
+		"method, no token": {public, "GET", "", 401},
+		"inside":           {h, "POST", "", 404},
+		"no token exists":  {NewPublic("", h, quiet), "POST", good, 404},
+	} {
+		ran = 0
+		recorder := get(tc.handler, tc.method, PathPrefix+"cleanup", tc.token)
+		if recorder.Code != tc.want || (ran == 1) != (tc.want == 200) {
+			t.Errorf("%s: answered %d and ran %d times, want %d", name, recorder.Code, ran, tc.want)
+		}
+		if allow := recorder.Header().Get("Allow"); (allow == "POST") != (tc.want == 405) {
+			t.Errorf("%s: Allow is %q", name, allow)
+		}
+	}
+}
+
 // TestShortToken checks that a token that can be guessed is reported at the start, without the token, and that a longer
 // one in its place is accepted.
 func TestShortToken(t *testing.T) {

@@ -24,13 +24,13 @@ const minToken = 16
 // Public lets those through to a handler who have the operator's token. While there is none, nothing is there.
 type Public struct {
 	file *tokenFile
-	next http.Handler
+	next http.HandlerFunc
 }
 
 // NewPublic guards a handler by the token in a file, which is read again whenever it changes. A path of "" means no token.
 // A token that is not accepted is logged at once.
-func NewPublic(path string, next http.Handler, log *slog.Logger) *Public {
-	public := &Public{&tokenFile{path: path, log: log}, next}
+func NewPublic(path string, next *Handler, log *slog.Logger) *Public {
+	public := &Public{&tokenFile{path: path, log: log}, next.serveAuthenticated}
 	public.file.digest()
 	return public
 }
@@ -52,7 +52,7 @@ func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.New(problem.InvalidToken, "the operator's token is wrong").
 			WithHeader("WWW-Authenticate", `Bearer realm="caly-operator", error="invalid_token"`).Write(w, id)
 	default:
-		p.next.ServeHTTP(w, r)
+		p.next(w, r)
 	}
 }
 
