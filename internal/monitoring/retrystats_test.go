@@ -58,13 +58,13 @@ func TestServe(t *testing.T) {
 	}{
 		"both": {&kept{totals: uploads}, http.MethodGet, 200,
 			`{"totalRetries":7,"successfulRetries":4,"failedRetries":1,"circuitBreakerTriggered":1,` +
-				`"retrySuccessRate":0.8}`},
+				`"retrySuccessRate":"80.00%","retrySuccessRatio":0.8}`},
 		"nothing kept yet": {
 			&kept{},
 			http.MethodGet,
 			200,
 			`{"totalRetries":1,"successfulRetries":1,"failedRetries":0,"circuitBreakerTriggered":0,` +
-				`"retrySuccessRate":1}`,
+				`"retrySuccessRate":"100.00%","retrySuccessRatio":1}`,
 		},
 		"database away": {&kept{err: store.ErrUnavailable}, http.MethodGet, 503, "which does not answer: try again"},
 		"written to":    {&kept{totals: uploads}, http.MethodPost, 405, "are read with GET"},
@@ -150,7 +150,7 @@ func TestWithPostgreSQL(t *testing.T) {
 	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := resilience.Stats{TotalRetries: 4, SuccessfulRetries: 1, FailedRetries: 1, RetrySuccessRate: 0.5}
+	want := resilience.Stats{TotalRetries: 4, SuccessfulRetries: 1, FailedRetries: 1, RetrySuccessRate: "50.00%", RetrySuccessRatio: 0.5}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("statistics (-want +got):\n%s", diff)
 	}

@@ -38,28 +38,32 @@ func TestRetry(t *testing.T) {
 		wantStats          Stats
 		wantAtLeast, under time.Duration
 	}{
-		"at once": {[]error{nil}, nil, 1, Stats{}, 0, time.Millisecond},
+		"at once": {[]error{nil}, nil, 1, Stats{RetrySuccessRate: "0.00%"}, 0, time.Millisecond},
 		"second time": {[]error{errDown, nil}, nil, 2, Stats{
 			TotalRetries:      1,
 			SuccessfulRetries: 1,
-			RetrySuccessRate:  1,
+			RetrySuccessRate:  "100.00%",
+			RetrySuccessRatio: 1,
 		}, 0, time.Second},
 		"never": {[]error{errDown}, errDown, 3, Stats{
-			TotalRetries:  2,
-			FailedRetries: 1,
+			TotalRetries:     2,
+			FailedRetries:    1,
+			RetrySuccessRate: "0.00%",
 		}, 0, 2 * time.Second},
-		"refused": {[]error{refused}, refused, 1, Stats{}, 0, time.Millisecond},
+		"refused": {[]error{refused}, refused, 1, Stats{RetrySuccessRate: "0.00%"}, 0, time.Millisecond},
 		"down, then refused": {[]error{errDown, refused}, refused, 2, Stats{
-			TotalRetries:  1,
-			FailedRetries: 1,
+			TotalRetries:     1,
+			FailedRetries:    1,
+			RetrySuccessRate: "0.00%",
 		}, 0, time.Second},
 		"asks for 7s": {[]error{busy(7 * time.Second), nil}, nil, 2, Stats{
 			TotalRetries:      1,
 			SuccessfulRetries: 1,
-			RetrySuccessRate:  1,
+			RetrySuccessRate:  "100.00%",
+			RetrySuccessRatio: 1,
 		}, 7 * time.Second, 8 * time.Second},
-		"asks for too long":  {[]error{busy(time.Hour), nil}, busy(time.Hour), 1, Stats{}, 0, time.Millisecond},
-		"given up by a mark": {[]error{Abort(errDown), nil}, Abort(errDown), 1, Stats{}, 0, time.Millisecond},
+		"asks for too long":  {[]error{busy(time.Hour), nil}, busy(time.Hour), 1, Stats{RetrySuccessRate: "0.00%"}, 0, time.Millisecond},
+		"given up by a mark": {[]error{Abort(errDown), nil}, Abort(errDown), 1, Stats{RetrySuccessRate: "0.00%"}, 0, time.Millisecond},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

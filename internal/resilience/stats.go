@@ -1,6 +1,7 @@
 package resilience
 
 import (
+	"fmt"
 	"maps"
 	"sync"
 
@@ -68,8 +69,10 @@ type Stats struct {
 	FailedRetries     int64 `json:"failedRetries"`
 	// CircuitBreakerTriggered is how often a breaker opened.
 	CircuitBreakerTriggered int64 `json:"circuitBreakerTriggered"`
-	// RetrySuccessRate is SuccessfulRetries of both, 0 to 1; 0 while there were none.
-	RetrySuccessRate float64 `json:"retrySuccessRate"`
+	// RetrySuccessRate is RetrySuccessRatio in percent, with two decimals: "86.67%".
+	RetrySuccessRate string `json:"retrySuccessRate"`
+	// RetrySuccessRatio is SuccessfulRetries of both, 0 to 1; 0 while there were none.
+	RetrySuccessRatio float64 `json:"retrySuccessRatio"`
 }
 
 // StatsOf sums counts up, whatever they are by.
@@ -85,8 +88,9 @@ func StatsOf(counts map[string]Counts) Stats {
 		CircuitBreakerTriggered: sum.BreakerOpened,
 	}
 	if n := sum.Successful + sum.Failed; n > 0 {
-		stats.RetrySuccessRate = float64(sum.Successful) / float64(n)
+		stats.RetrySuccessRatio = float64(sum.Successful) / float64(n)
 	}
+	stats.RetrySuccessRate = fmt.Sprintf("%.2f%%", 100*stats.RetrySuccessRatio)
 	return stats
 }
 

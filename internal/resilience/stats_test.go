@@ -133,11 +133,11 @@ func TestStatsOf(t *testing.T) {
 		"nothing retried": {
 			nil,
 			`{"totalRetries":0,"successfulRetries":0,"failedRetries":0,"circuitBreakerTriggered":0,` +
-				`"retrySuccessRate":0}`,
+				`"retrySuccessRate":"0.00%","retrySuccessRatio":0}`,
 		},
 		"two dependencies": {map[string]Counts{"s3": {4, 2, 1, 1}, "exotel": {2, 1, 0, 0}},
 			`{"totalRetries":6,"successfulRetries":3,"failedRetries":1,"circuitBreakerTriggered":1,` +
-				`"retrySuccessRate":0.75}`},
+				`"retrySuccessRate":"75.00%","retrySuccessRatio":0.75}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := json.Marshal(StatsOf(tc.counts))

@@ -13,7 +13,7 @@ import (
 
 // Methods by the handles that have them. A call of a method that a handle does not have is a compile error.
 var (
-	ofEveryHandle = []string{"Close", "Ping", "ReadOnlyAnswers", "Writable"}
+	ofEveryHandle = []string{"Close", "Ping", "ReadOnlyAnswers", "Stat", "Writable"}
 
 	ofOperatorAndDataplane = []string{
 		"CloseStream",

@@ -241,7 +241,7 @@ func policyRefused(err error) bool {
 }
 
 // notOfTenants are the methods of the data plane's handle that are about the connection.
-var notOfTenants = []string{"Close", "Ping", "ReadOnlyAnswers", "Writable"}
+var notOfTenants = []string{"Close", "Ping", "ReadOnlyAnswers", "Stat", "Writable"}
 
 // call is a method called for acme with ids that globex has too. It returns what the method did.
 type call func(ctx context.Context, db *store.Dataplane) (any, error)
