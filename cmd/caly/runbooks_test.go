@@ -112,7 +112,11 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 		pages[strings.TrimSuffix(filepath.Base(path), ".md")] = true
 	}
 	if !maps.Equal(alerts, pages) {
-		t.Errorf("alerts and pages of docs/runbooks differ: %q, %q", slices.Sorted(maps.Keys(alerts)), slices.Sorted(maps.Keys(pages)))
+		t.Errorf(
+			"alerts and pages of docs/runbooks differ: %q, %q",
+			slices.Sorted(maps.Keys(alerts)),
+			slices.Sorted(maps.Keys(pages)),
+		)
 	}
 }
 
