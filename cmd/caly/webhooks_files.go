@@ -45,7 +45,7 @@ type fileObjects struct {
 
 // add reads the documents of a file.
 func (o *fileObjects) add(name, id string) error {
-	file, err := os.Open(name) //nolint:gosec // the path is a flag's
+	file, err := os.Open(name)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (l *Log) Add(r Rejection) {
 	if r.Address.IsValid() {
 		address = r.Address.String()
 	}
-	l.log.Warn(l.message,
+	l.log.Warn(l.message, //nolint:sloglint // a constant of the caller of New
 		"request", r.RequestID,
 		"tenant", r.Tenant[:min(len(r.Tenant), maxTenant)],
 		"address", address,
@@ -94,6 +94,11 @@ func (l *Log) end(reason string) {
 	delete(l.reasons, reason)
 	l.mu.Unlock()
 	if omitted > 0 {
-		l.log.Warn(l.message+": more of them were not logged", "reason", reason, "omitted", omitted, "within", window)
+		l.log.Warn(
+			l.message+": more of them were not logged", //nolint:sloglint // as above
+			"reason", reason,
+			"omitted", omitted,
+			"within", window,
+		)
 	}
 }

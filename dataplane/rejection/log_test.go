@@ -1,7 +1,6 @@
 package rejection
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -11,14 +10,16 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 )
 
 // lines returns the lines of a log.
-func lines(t *testing.T, log *bytes.Buffer) (list []map[string]any) {
+func lines(t *testing.T, log *logtest.Buffer) (list []map[string]any) {
 	t.Helper()
-	for line := range bytes.Lines(log.Bytes()) {
+	for line := range strings.Lines(log.String()) {
 		var entry map[string]any
-		if err := json.Unmarshal(line, &entry); err != nil {
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Fatal(err)
 		}
 		list = append(list, entry)
@@ -28,7 +29,7 @@ func lines(t *testing.T, log *bytes.Buffer) (list []map[string]any) {
 
 func TestLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log logtest.Buffer
 		l := New(slog.New(slog.NewJSONHandler(&log, nil)), "rejected a webhook")
 		l.Add(Rejection{
 			RequestID: "r-1",
@@ -62,7 +63,7 @@ func TestLine(t *testing.T) {
 // TestFlood logs ten lines of a reason in a minute and the number of the others. Other reasons have lines of their own.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log logtest.Buffer
 		l := New(slog.New(slog.NewJSONHandler(&log, nil)), "rejected")
 		flood := func(n int) {
 			var group sync.WaitGroup
@@ -77,15 +78,20 @@ func TestFlood(t *testing.T) {
 			t.Fatalf("%d lines, the last one %v", len(got), got[len(got)-1])
 		}
 		time.Sleep(window + time.Second)
+		synctest.Wait()
 		got := lines(t, &log)
 		if len(got) != maxLines+2 || got[maxLines+1]["omitted"] != 990.0 || got[maxLines+1]["reason"] != "a" {
 			t.Fatalf("%d lines after the window, the last one %v", len(got), got[len(got)-1])
 		}
-		log.Reset()
+		before := len(got)
 		flood(maxLines)
 		time.Sleep(2 * window)
-		if got := lines(t, &log); len(got) != maxLines || len(l.reasons) != 0 {
-			t.Errorf("%d lines in the next window, %d reasons are kept", len(got), len(l.reasons))
+		synctest.Wait()
+		l.mu.Lock()
+		kept := len(l.reasons)
+		l.mu.Unlock()
+		if n := len(lines(t, &log)) - before; n != maxLines || kept != 0 {
+			t.Errorf("%d lines in the next window, %d reasons are kept", n, kept)
 		}
 	})
 }
