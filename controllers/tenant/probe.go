@@ -284,7 +284,7 @@ type S3 struct {
 	Transport *objectstore.Transport
 }
 
-// do runs fn under the circuit breaker of the store's endpoint.
+// do runs fn under the circuit breaker of the Tenant and the store's endpoint; without a Registry there is none.
 func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Context) error) error {
 	if s.Registry == nil {
 		return fn(ctx)

@@ -161,7 +161,7 @@ func (r *Reconciler) judge(ctx context.Context, f findings, job *batchv1.Job, po
 	return f, err
 }
 
-// podsOf lists the Job's pods past the cache.
+// podsOf lists the Job's pods, at most 100.past the cache.
 func (r *Reconciler) podsOf(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	err := r.live.List(ctx, &list, client.InNamespace(job.Namespace), client.Limit(100),

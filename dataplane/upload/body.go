@@ -81,8 +81,8 @@ func validatorOf(h http.Header) (name, value string) {
 	return "", ""
 }
 
-// checkAnswer returns a fault for an answer that cannot be a recording: it is empty, encoded, or without
-// a length.
+// checkAnswer returns a fault for an answer that cannot be a recording: it is empty or encoded, or came over
+// HTTP/1 with neither a length nor chunks.
 func checkAnswer(resp *http.Response) error {
 	host := resp.Request.URL.Host
 	if resp.ContentLength == 0 {

@@ -259,8 +259,8 @@ func (w *worker) complete(
 	log.Info("uploaded", "key", r.Key, "bytes", r.Size, "took", took.Round(time.Millisecond))
 }
 
-// settleFault records a failed attempt. After a fault of the whole tenant the worker pauses: as long as the fault asks,
-// within FaultPause and two minutes.
+// settleFault records a failed attempt. After a fault of the whole tenant or of its settings the
+// worker pauses: as long as the fault asks, at least FaultPause and otherwise at most two minutes.
 func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.Recording, f *fault, episode int) {
 	wait := w.o.FaultPause
 	if f.kind == tenantWide || f.kind == misconfigured {

@@ -56,8 +56,8 @@ type splitter struct {
 	breaks map[int]string
 }
 
-func (s *splitter) line(p token.Pos) int   { return s.set.Position(p).Line }
-func (s *splitter) offset(p token.Pos) int { return s.set.Position(p).Offset }
+func (s *splitter) line(p token.Pos) int   { return s.set.PositionFor(p, false).Line }
+func (s *splitter) offset(p token.Pos) int { return s.set.PositionFor(p, false).Offset }
 
 // visit notes the breaks of a literal. It leaves what is within a broken line for the next time.
 func (s *splitter) visit(n ast.Node) bool {

@@ -41,8 +41,8 @@ type joiner struct {
 	last int
 }
 
-func (j *joiner) line(p token.Pos) int   { return j.set.Position(p).Line }
-func (j *joiner) offset(p token.Pos) int { return j.set.Position(p).Offset }
+func (j *joiner) line(p token.Pos) int   { return j.set.PositionFor(p, false).Line }
+func (j *joiner) offset(p token.Pos) int { return j.set.PositionFor(p, false).Offset }
 
 // visit joins a call. It leaves what is within a joined call for the next time.
 func (j *joiner) visit(n ast.Node) bool {

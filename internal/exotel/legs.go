@@ -199,7 +199,7 @@ func dialLeg(flow, number string, attempt int, state State, seconds int) Leg {
 	}
 	parts := []string{flow, sameLine(number)}
 	if attempt > 1 {
-		parts = append(parts, strconv.Itoa(attempt))
+		parts = append(parts, "#"+strconv.Itoa(attempt)) // no number has this sign
 	}
 	key := legKey(LegDial, parts...)
 	return Leg{Kind: LegDial, Key: key, Number: number, State: state, Called: true, Seconds: seconds}

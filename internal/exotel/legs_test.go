@@ -52,7 +52,7 @@ func TestLegs(t *testing.T) {
 	}
 	again := func(flow, number string, attempt int, s State, seconds int) Leg {
 		leg := dial(flow, number, s, seconds)
-		leg.Key += "/" + strconv.Itoa(attempt)
+		leg.Key += "/#" + strconv.Itoa(attempt)
 		return leg
 	}
 	listed := func(key, number string, s State, called bool, seconds int) Leg {

@@ -312,7 +312,7 @@ func wanted(only bounded.Names, name string) bool {
 // byteOrderMark may begin JSON.
 var byteOrderMark = []byte("\ufeff")
 
-// addJSON reads a JSON object, or a list with exactly one object.
+// addJSON reads a JSON object, a list with exactly one object, or null.
 func (in *input) addJSON(body []byte, only bounded.Names) error {
 	if isList(body) {
 		list, ok := elements(body)

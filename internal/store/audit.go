@@ -113,7 +113,8 @@ func insertAudit(ctx context.Context, tx pgx.Tx, tenant string, a Audit) error {
 const insertAuditSQL = `INSERT INTO audit_log (tenant, action, outcome, actor_id, subject, session_id, address, device, reason, request_id)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
-// values returns the row's columns in the order of insertAuditSQL. Long texts are cut to the width of their column.
+// values returns the row's columns in the order of insertAuditSQL. Long subjects, devices and reasons are cut
+// to the width of their column.
 func (a Audit) values(tenant string) []any {
 	return []any{
 		tenant,

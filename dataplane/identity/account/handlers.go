@@ -60,7 +60,7 @@ type codeBody struct {
 		Email string `json:"email" maxLength:"320"`
 		Code  string `json:"code" pattern:"^[0-9]{6}$" doc:"The six digits that were mailed."`
 		// Needed where somebody else may have registered the email too.
-		Password string `json:"password,omitempty" maxLength:"1024" doc:"Needed if the email was registered twice."`
+		Password string `json:"password,omitempty" maxLength:"1024" doc:"Needed if the email was registered more than once."`
 	}
 }
 

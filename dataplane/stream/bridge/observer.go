@@ -78,7 +78,7 @@ func (s *sink) sent(bytes int, added time.Duration) {
 	s.observer.Added.Observe(added.Seconds())
 }
 
-// dropped counts a dropped frame. Frames other than media and marks are never dropped.
+// dropped counts a dropped frame of media or a mark. Others are not counted.
 func (s *sink) dropped(kind agentstream.Kind) {
 	switch kind {
 	case agentstream.Media:
