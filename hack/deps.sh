@@ -14,7 +14,7 @@ if [ ${#missing[@]} != 0 ]; then
   fi
   echo "installing ${missing[*]} from Debian's packages"
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 echo "installing PostgreSQL 18 from npm"
 test/postgres18/install.sh
