@@ -293,7 +293,15 @@ func TestStatsJSON(t *testing.T) {
 		Store:    &reaper{},
 		Registry: &fakeStreams{streams: 7},
 		Tenants:  tenants,
-		Memory:   MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6, HeapUsed: 7, HeapTotal: 8, Resident: 9} }},
+		Memory: MemoryOptions{Read: func() Usage {
+			return Usage{
+				HeapBytes:  5,
+				Goroutines: 6,
+				HeapUsed:   7,
+				HeapTotal:  8,
+				Resident:   9,
+			}
+		}},
 	})
 	recorder := httptest.NewRecorder()
 	j.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))
