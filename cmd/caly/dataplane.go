@@ -134,13 +134,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
-	registry.MustRegister(databaseMetrics(db.limits, db.ingest, db.live, db.api)...)
-	registry.MustRegister(metric.NewPools(map[string]metric.Pool{
-		"limits": db.limits,
-		"ingest": db.ingest,
-		"live":   db.live,
-		"api":    db.api,
-	}))
+	db.register(registry)
 	hooks.Tenants = watcher.Snapshot
 	hooks.Store = db.ingest
 	hooks.Log = log

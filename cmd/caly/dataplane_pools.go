@@ -4,8 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -113,4 +115,15 @@ func (p *pools) close() {
 			db.Close()
 		}
 	}
+}
+
+// register adds the metrics of the pools.
+func (p *pools) register(r *prometheus.Registry) {
+	r.MustRegister(databaseMetrics(p.limits, p.ingest, p.live, p.api)...)
+	r.MustRegister(metric.NewPools(map[string]metric.Pool{
+		"limits": p.limits,
+		"ingest": p.ingest,
+		"live":   p.live,
+		"api":    p.api,
+	}))
 }

@@ -108,8 +108,7 @@ func timestampAdvice(reason, header, tolerance string) string {
 		"The signature is right, and the time in the header %s is more than %s from now. "+
 			"Set the sender's clock, or sign "+
 			"each try again. For a request that was captured earlier, give --at.",
-		header,
-		tolerance,
+		header, tolerance,
 	)
 }
 

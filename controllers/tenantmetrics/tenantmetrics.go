@@ -65,9 +65,9 @@ type snapshot struct {
 
 // Options of an Exporter.
 type Options struct {
-	// MaxTenants is how many tenants have series of their own; the others are one, store.OtherTenants.
+	// MaxTenants is how many tenants have series of their own; the others are one, "other".
 	MaxTenants int
-	// Words are the codes and reasons that have series of their own; the others are one, store.OtherCode.
+	// Words are the codes and reasons that have series of their own; the others are one, "other".
 	Words store.EndingWords
 }
 

@@ -145,7 +145,10 @@ func TestBlockedCostsNothing(t *testing.T) {
 	if n := pod.asked.Load(); n != 1 {
 		t.Errorf("the database was asked %d times, want once", n)
 	}
-	if diff := cmp.Diff(map[string]float64{outcomeRejected: 1, outcomeBlocked: 51}, pod.outcomes(t, Login)); diff != "" {
+	if diff := cmp.Diff(map[string]float64{
+		outcomeRejected: 1,
+		outcomeBlocked:  51,
+	}, pod.outcomes(t, Login)); diff != "" {
 		t.Errorf("outcomes (-want +got):\n%s", diff)
 	}
 	pod.clock.advance(time.Hour)

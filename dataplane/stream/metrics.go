@@ -93,7 +93,9 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 		return prometheus.Opts{Namespace: "caly", Subsystem: "stream", Name: name, Help: help}
 	}
 	rejected := prometheus.NewCounterVec(
-		prometheus.CounterOpts(opts("rejected_total", "Streams and questions for a URL that were rejected, by reason.")),
+		prometheus.CounterOpts(
+			opts("rejected_total", "Streams and questions for a URL that were rejected, by reason."),
+		),
 		[]string{"reason"},
 	)
 	dials := prometheus.NewCounterVec(

@@ -294,7 +294,9 @@ func TestCutInTheMidst(t *testing.T) {
 					s.Expect = nil
 				})
 			})
-			soon.Holds(r.t, "the call is live", func() bool { return value(t, r.h.m.handshake) == 1 && r.agent.Live() == 1 })
+			soon.Holds(
+				r.t, "the call is live", func() bool { return value(t, r.h.m.handshake) == 1 && r.agent.Live() == 1 },
+			)
 			tc.do(r)
 			calling.Wait()
 			if err != nil || report.Code != tc.wantCode {

@@ -8,7 +8,7 @@ const (
 	VerifierStandard  = "standardWebhooks"
 	VerifierToken     = "token"
 	VerifierBasic     = "basicAuth"
-	VerifierAddress   = "allowedCIDRs"
+	verifierAddress   = "allowedCIDRs"
 )
 
 // Finding is what one verifier says of a request.
@@ -43,7 +43,7 @@ func configured(cfg *tenantconfig.Webhooks) (names []string) {
 		{VerifierStandard, cfg.Standard != nil},
 		{VerifierToken, cfg.Token != nil},
 		{VerifierBasic, cfg.Basic != nil},
-		{VerifierAddress, len(cfg.AllowedCIDRs) > 0},
+		{verifierAddress, len(cfg.AllowedCIDRs) > 0},
 	} {
 		if v.has {
 			names = append(names, v.name)

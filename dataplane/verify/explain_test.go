@@ -35,7 +35,7 @@ func TestExplain(t *testing.T) {
 		{VerifierStandard, ReasonMissingStandard},
 		{VerifierToken, ReasonWrongToken},
 		{VerifierBasic, ReasonMissingBasicAuth},
-		{VerifierAddress, ""},
+		{verifierAddress, ""},
 	}
 	if d := cmp.Diff(want, Explain(&all, request)); d != "" {
 		t.Errorf("all verifiers (-want +got):\n%s", d)

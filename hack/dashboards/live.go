@@ -54,22 +54,31 @@ func live() board {
 					query{sum("pod", "caly_stream_memory_bytes", onPods), "{{pod}}"},
 					query{"max(" + of("caly_stream_memory_max_bytes", onPods) + ")", "maximum of a pod"}),
 			}},
-			{"Captures", []panel{
-				graph("Captures", units.Short, capture,
-					"Calls that are captured now, captures that are not in their buckets yet, and the maximum of "+
-						"all pods.",
-					query{"sum(" + of("caly_captures_live", onPods) + ")", "live"},
-					query{"sum(" + of("caly_captures_waiting", onPods) + ")", "waiting"},
-					query{"sum(" + of("caly_captures_max", onPods) + ")", "maximum"}),
-				stack("Captures by outcome", units.OpsPerSecond, capture,
-					"Captures that ended. `failed`, `rejected` and `cut` lack audio or all of it.",
-					query{rate("outcome", "caly_captures_ended_total", onPods), "{{outcome}}"}),
-				graph("Room for captures", units.PercentUnit, capture,
-					"Part of the disk space for captures that is in use in each pod. At 100 % captures end before "+
-						"their calls.",
-					query{sum("pod", "caly_captures_spool_bytes", onPods) + " / " + sum("pod", "caly_captures_spool_max_bytes", onPods),
-						"{{pod}}"}),
-			}},
+			{
+				"Captures",
+				[]panel{
+					graph("Captures", units.Short, capture,
+						"Calls that are captured now, captures that are not in their buckets yet, and the maximum of "+
+							"all pods.",
+						query{"sum(" + of("caly_captures_live", onPods) + ")", "live"},
+						query{"sum(" + of("caly_captures_waiting", onPods) + ")", "waiting"},
+						query{"sum(" + of("caly_captures_max", onPods) + ")", "maximum"}),
+					stack("Captures by outcome", units.OpsPerSecond, capture,
+						"Captures that ended. `failed`, `rejected` and `cut` lack audio or all of it.",
+						query{rate("outcome", "caly_captures_ended_total", onPods), "{{outcome}}"}),
+					graph(
+						"Room for captures", units.PercentUnit, capture,
+						"Part of the disk space for captures that is in use in each pod. At 100 % captures end before "+
+							"their calls.",
+						query{
+							sum("pod", "caly_captures_spool_bytes", onPods) + " / " + sum(
+								"pod", "caly_captures_spool_max_bytes", onPods,
+							),
+							"{{pod}}",
+						},
+					),
+				},
+			},
 		},
 	}
 }

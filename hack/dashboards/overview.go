@@ -28,8 +28,11 @@ func safety() []panel {
 			description: "Webhooks that Caly could not store, a second. Exotel repeats one after 5 and 15 minutes. " +
 				"Correct the cause within 20 minutes; after that only backfill finds these calls.",
 			page: "runbooks/CalyWebhookErrorBudgetBurn.md",
-			queries: one(`sum(rate(caly_webhook_rejected_total{namespace="$namespace",code=~"unavailable|internal"}[$__rate_interval]))`+
-				` or 0 * sum(caly_webhook_in_flight{namespace="$namespace"})`, "webhooks"),
+			queries: one(
+				`sum(rate(caly_webhook_rejected_total{namespace="$namespace",code=~"unavailable|internal"}[$__rate_interval]))`+
+					` or 0 * sum(caly_webhook_in_flight{namespace="$namespace"})`,
+				"webhooks",
+			),
 		},
 		{
 			title: "Pods without PostgreSQL",
@@ -58,8 +61,11 @@ func safety() []panel {
 			bad:   at(1),
 			description: "Recordings whose upload Caly gave up. They wait for a person. Exotel deletes its " +
 				"copy one day.",
-			page:    "runbooks/CalyRecordingsFailed.md",
-			queries: one(orZero(`sum(max by (tenant, code) (caly_tenant_recordings_failed{namespace="$namespace"}))`), "recordings"),
+			page: "runbooks/CalyRecordingsFailed.md",
+			queries: one(
+				orZero(`sum(max by (tenant, code) (caly_tenant_recordings_failed{namespace="$namespace"}))`),
+				"recordings",
+			),
 		},
 		{
 			title: "Oldest waiting recording",
@@ -70,8 +76,9 @@ func safety() []panel {
 			description: "Age of the oldest recording that is not in its bucket yet. 0: every recording is " +
 				"uploaded or failed.",
 			page: "runbooks/CalyRecordingsOverdue.md",
-			queries: one(orZero(`time() - min(caly_tenant_recordings_oldest_timestamp_seconds{namespace="$namespace"})`),
-				"age"),
+			queries: one(
+				orZero(`time() - min(caly_tenant_recordings_oldest_timestamp_seconds{namespace="$namespace"})`), "age",
+			),
 		},
 		{
 			title: "Age of these figures",
@@ -124,8 +131,10 @@ func overviewFlow() []panel {
 			stacked:     true,
 			description: "Recordings uploaded and failed, all Tenants together.",
 			page:        "how-to/find-out-why-a-recording-is-not-uploaded.md",
-			queries: one(`sum by (outcome) (rate(caly_tenant_recordings_total{namespace="$namespace"}[$__rate_interval]))`,
-				"{{outcome}}"),
+			queries: one(
+				`sum by (outcome) (rate(caly_tenant_recordings_total{namespace="$namespace"}[$__rate_interval]))`,
+				"{{outcome}}",
+			),
 		},
 		{
 			title:   "Recordings in progress",
@@ -181,8 +190,11 @@ func overviewLive() []panel {
 			description: "Part of each pool's connections that are in use, in the pod that uses most. At 100 % " +
 				"requests wait.",
 			page: "how-to/prepare-the-database.md",
-			queries: one(`max by (pool) (sum by (pod, pool) (caly_database_pool_connections{namespace="$namespace",state="acquired"})`+
-				` / sum by (pod, pool) (caly_database_pool_max_connections{namespace="$namespace"}))`, "{{pool}}"),
+			queries: one(
+				`max by (pool) (sum by (pod, pool) (caly_database_pool_connections{namespace="$namespace",state="acquired"})`+
+					` / sum by (pod, pool) (caly_database_pool_max_connections{namespace="$namespace"}))`,
+				"{{pool}}",
+			),
 		},
 	}
 }

@@ -15,30 +15,50 @@ func recordings() board {
 		description: "From the queue to the verified object.",
 		variables:   []variable{namespaces, uploads},
 		rows: []row{
-			{"Queue", []panel{
-				stack("Waiting by code", units.Short, upload,
-					"Recordings that wait for an upload pod, by the code of their last error. Without a code: not "+
-						"tried yet.",
-					query{tenantSum("code", "tenant, code", "caly_tenant_recordings_waiting"), "{{code}}"}),
-				graph("Waiting by Tenant", units.Short, upload, "The ten Tenants with most recordings that wait.",
-					query{"topk(10, " + tenantSum("tenant", "tenant, code", "caly_tenant_recordings_waiting") + ")",
-						"{{tenant}}"}),
-				graph("Oldest recording by Tenant", units.Seconds, upload,
-					"Age of the oldest recording that is not uploaded, of the ten Tenants that wait longest.",
-					query{"topk(10, time() - min by (tenant) (" + of("caly_tenant_recordings_oldest_timestamp_seconds") + "))",
-						"{{tenant}}"}),
-			}},
-			{"Outcome", []panel{
-				stack("Ended", units.OpsPerSecond, upload, "Recordings whose upload ended, by outcome and code.",
-					query{rate("outcome, code", "caly_tenant_recordings_total"), "{{outcome}} {{code}}"}),
-				graph("Failed, waiting for a person", units.Short, "how-to/retry-a-failed-recording.md",
-					"Recordings whose upload Caly gave up, by Tenant and code. Correct the cause, then retry "+
-						"them.",
-					query{"topk(10, " + tenantSum("tenant, code", "tenant, code", "caly_tenant_recordings_failed") + ")",
-						"{{tenant}}: {{code}}"}),
-				graph("Time to the object", units.Seconds, upload, "From the end of a call to its verified object.",
-					times("caly_tenant_recording_seconds")...),
-			}},
+			{
+				"Queue",
+				[]panel{
+					stack("Waiting by code", units.Short, upload,
+						"Recordings that wait for an upload pod, by the code of their last error. Without a code: not "+
+							"tried yet.",
+						query{tenantSum("code", "tenant, code", "caly_tenant_recordings_waiting"), "{{code}}"}),
+					graph("Waiting by Tenant", units.Short, upload, "The ten Tenants with most recordings that wait.",
+						query{"topk(10, " + tenantSum("tenant", "tenant, code", "caly_tenant_recordings_waiting") + ")",
+							"{{tenant}}"}),
+					graph(
+						"Oldest recording by Tenant",
+						units.Seconds,
+						upload,
+						"Age of the oldest recording that is not uploaded, of the ten Tenants that wait longest.",
+						query{
+							"topk(10, time() - min by (tenant) (" + of(
+								"caly_tenant_recordings_oldest_timestamp_seconds",
+							) + "))",
+							"{{tenant}}",
+						},
+					),
+				},
+			},
+			{
+				"Outcome",
+				[]panel{
+					stack("Ended", units.OpsPerSecond, upload, "Recordings whose upload ended, by outcome and code.",
+						query{rate("outcome, code", "caly_tenant_recordings_total"), "{{outcome}} {{code}}"}),
+					graph(
+						"Failed, waiting for a person", units.Short, "how-to/retry-a-failed-recording.md",
+						"Recordings whose upload Caly gave up, by Tenant and code. Correct the cause, then retry "+
+							"them.",
+						query{
+							"topk(10, " + tenantSum(
+								"tenant, code", "tenant, code", "caly_tenant_recordings_failed",
+							) + ")",
+							"{{tenant}}: {{code}}",
+						},
+					),
+					graph("Time to the object", units.Seconds, upload, "From the end of a call to its verified object.",
+						times("caly_tenant_recording_seconds")...),
+				},
+			},
 			{"Dependencies", []panel{
 				graph("Circuit breakers opened", units.Short, upload,
 					"Times in 15 minutes that Caly stopped calls to a dependency that fails. `exotel` or `s3`.",

@@ -108,7 +108,7 @@ func (v *values) callLeg(of *legValues) ListedLeg {
 	number := func(f legField) int {
 		n, ok := readSeconds(get(f))
 		if !ok {
-			v.unread.add(legsPrefix+legSpellings[f][0]+"]", reason.FieldMalformed, "")
+			v.unread.add(legLabel(f), reason.FieldMalformed, "")
 		}
 		return n
 	}
@@ -119,7 +119,7 @@ func (v *values) callLeg(of *legValues) ListedLeg {
 		OnCallSeconds: number(legTalk),
 		CauseCode:     get(legCauseCode),
 	}
-	leg.State = v.state(leg.Status, legsPrefix+"Status]")
+	leg.State = v.state(leg.Status, legLabel(legStatus))
 	leg.RecordingURL = recordingURL(get(legRecording))
 	return leg
 }

@@ -580,11 +580,12 @@ func TestTables(t *testing.T) {
 		}
 	}
 	for u, want := range map[Unread]string{
-		{Field: "Status"}:       "Status",
-		{Field: "(body)"}:       "(body)",
-		{Field: "Legs[Status]"}: "Legs[Status]",
-		{Field: "Legs[evil]"}:   "other",
-		{Field: "utm"}:          "other",
+		{Field: "Status"}:        "Status",
+		{Field: "(body)"}:        "(body)",
+		{Field: "Legs[Status]"}:  "Legs[Status]",
+		{Field: "Legs[sTa_TuS]"}: "Legs[Status]",
+		{Field: "Legs[evil]"}:    "other",
+		{Field: "utm"}:           "other",
 	} {
 		if got := FieldLabel(u.Field); got != want {
 			t.Errorf("%+v is counted as %q, want %q", u, got, want)

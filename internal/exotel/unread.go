@@ -38,13 +38,18 @@ func FieldLabel(name string) string {
 	if place, known := places[foldName(name)]; known && place.field != fieldUnused {
 		return canonical[place.field]
 	}
-	if name == unreadQuery || name == unreadBody || strings.HasPrefix(name, legsPrefix) && knownLegField(name) {
+	if name == unreadQuery || name == unreadBody {
 		return name
+	}
+	if field, isLeg := strings.CutPrefix(name, legsPrefix); isLeg {
+		if place, known := legPlaces[foldName(field)]; known {
+			return legLabel(place.field)
+		}
 	}
 	return "other"
 }
 
-// FieldLabels returns the names that FieldLabel gives, without those of legs.
+// FieldLabels returns the names that FieldLabel gives.
 func FieldLabels() []string {
 	names := []string{unreadQuery, unreadBody, "other"}
 	for f, name := range canonical {
@@ -52,16 +57,17 @@ func FieldLabels() []string {
 			names = append(names, name)
 		}
 	}
+	for f := range legSpellings {
+		names = append(names, legLabel(legField(f)))
+	}
 	return names
 }
 
+// legLabel returns the name of a leg's field, in one spelling: senders have many.
+func legLabel(f legField) string { return legsPrefix + legSpellings[f][0] + "]" }
+
 // legsPrefix begins the name of a leg's field in Unread: Legs[Status].
 const legsPrefix = "Legs["
-
-func knownLegField(name string) bool {
-	_, known := legPlaces[string(fold(nil, strings.TrimPrefix(name, legsPrefix)))]
-	return known
-}
 
 // unreadList collects unread fields, each name and reason once.
 type unreadList []Unread

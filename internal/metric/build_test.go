@@ -31,7 +31,10 @@ func TestRevision(t *testing.T) {
 		"no build info": {without: true, want: "unknown"},
 		"no commit":     {want: "unknown"},
 		"a commit":      {settings: []debug.BuildSetting{commit, {Key: "vcs.modified", Value: "false"}}, want: "0a1b"},
-		"and changes":   {settings: []debug.BuildSetting{commit, {Key: "vcs.modified", Value: "true"}}, want: "0a1b-modified"},
+		"and changes": {
+			settings: []debug.BuildSetting{commit, {Key: "vcs.modified", Value: "true"}},
+			want:     "0a1b-modified",
+		},
 	} {
 		if got := revision(&debug.BuildInfo{Settings: tc.settings}, !tc.without); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)

@@ -150,7 +150,13 @@ func TestWithPostgreSQL(t *testing.T) {
 	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := resilience.Stats{TotalRetries: 4, SuccessfulRetries: 1, FailedRetries: 1, RetrySuccessRate: "50.00%", RetrySuccessRatio: 0.5}
+	want := resilience.Stats{
+		TotalRetries:      4,
+		SuccessfulRetries: 1,
+		FailedRetries:     1,
+		RetrySuccessRate:  "50.00%",
+		RetrySuccessRatio: 0.5,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("statistics (-want +got):\n%s", diff)
 	}

@@ -7,20 +7,20 @@ import "time"
 const (
 	// MaxAttempts is the number of failed attempts that end a recording once Window is over.
 	MaxAttempts = 12
-	// FirstWait is the wait after the first failed attempt. Each further one doubles it.
-	FirstWait = 30 * time.Second
-	// LongestWait bounds the wait between two attempts.
-	LongestWait = 15 * time.Minute
+	// firstWait is the wait after the first failed attempt. Each further one doubles it.
+	firstWait = 30 * time.Second
+	// longestWait bounds the wait between two attempts.
+	longestWait = 15 * time.Minute
 	// Window is the time after a recording was queued in which no number of failed attempts ends it.
 	Window = 2 * time.Hour
 )
 
 // Wait returns the wait before the next attempt of a recording, after a number of failed attempts before this one.
 func Wait(failed int) time.Duration {
-	wait := FirstWait
+	wait := firstWait
 	for range failed {
-		if wait *= 2; wait >= LongestWait {
-			return LongestWait
+		if wait *= 2; wait >= longestWait {
+			return longestWait
 		}
 	}
 	return wait

@@ -62,8 +62,22 @@ func TestRetry(t *testing.T) {
 			RetrySuccessRate:  "100.00%",
 			RetrySuccessRatio: 1,
 		}, 7 * time.Second, 8 * time.Second},
-		"asks for too long":  {[]error{busy(time.Hour), nil}, busy(time.Hour), 1, Stats{RetrySuccessRate: "0.00%"}, 0, time.Millisecond},
-		"given up by a mark": {[]error{Abort(errDown), nil}, Abort(errDown), 1, Stats{RetrySuccessRate: "0.00%"}, 0, time.Millisecond},
+		"asks for too long": {
+			[]error{busy(time.Hour), nil},
+			busy(time.Hour),
+			1,
+			Stats{RetrySuccessRate: "0.00%"},
+			0,
+			time.Millisecond,
+		},
+		"given up by a mark": {
+			[]error{Abort(errDown), nil},
+			Abort(errDown),
+			1,
+			Stats{RetrySuccessRate: "0.00%"},
+			0,
+			time.Millisecond,
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -46,8 +46,11 @@ func TestPartialEvents(t *testing.T) {
 		fixture.ingest(t, event)
 	}
 	fixture.ingest(t, newEvent(acme, "c2", "whole", store.CallState(1), ""))
-	fixture.exec(t, `UPDATE call_events SET received_at = now() - interval '2 hours' WHERE tenant = $1 AND event_type = 'a'`,
-		acme)
+	fixture.exec(
+		t,
+		`UPDATE call_events SET received_at = now() - interval '2 hours' WHERE tenant = $1 AND event_type = 'a'`,
+		acme,
+	)
 	for name, tc := range map[string]struct {
 		since time.Duration
 		limit int

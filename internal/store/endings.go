@@ -9,8 +9,8 @@ import (
 	"github.com/caly-dev/caly/internal/reason"
 )
 
-// OtherTenants stands for the tenants that have no series of their own. No tenant's ID is without a slash.
-const OtherTenants = "other"
+// otherTenants stands for the tenants that have no series of their own. No tenant's ID is without a slash.
+const otherTenants = "other"
 
 // Kinds of what ends.
 const (
@@ -22,7 +22,7 @@ const (
 // EndingTotal counts what ended in one way since the database has the table, version 39 of the schema.
 type EndingTotal struct {
 	Kind string
-	// Tenant is the tenant's ID, or OtherTenants.
+	// Tenant is the tenant's ID, or otherTenants.
 	Tenant        string
 	Outcome, Code string
 	Count         int64
@@ -48,17 +48,17 @@ func (d *Operator) NameSeries(ctx context.Context, tenants []string, limit int) 
 			ORDER BY t LIMIT greatest($2 - (SELECT count(*) FROM metric_tenants), 0)`, tenants, limit)
 		batch.Queue(
 			`DELETE FROM ending_totals WHERE tenant <> $1 AND tenant NOT IN (SELECT tenant FROM metric_tenants)`,
-			OtherTenants,
+			otherTenants,
 		)
 		return tx.SendBatch(ctx, batch).Close()
 	})
 	return explain(err)
 }
 
-// OtherCode stands for codes and reasons that a program of this version does not write: a pod may write any text.
-const OtherCode = "other"
+// otherCode stands for codes and reasons that a program of this version does not write: a pod may write any text.
+const otherCode = "other"
 
-// EndingWords are the words that are counted by name. All others are OtherCode.
+// EndingWords are the words that are counted by name. All others are otherCode.
 type EndingWords struct {
 	// Recordings and Captures are codes of errors; Streams are reasons of ends.
 	Recordings, Captures, Streams []string
@@ -113,7 +113,7 @@ const countEndings = `
 // CountEndings adds endings to the totals, oldest first, and returns how many: each exactly once, in one transaction.
 func (d *Operator) CountEndings(ctx context.Context, q EndingQuery) (n int, err error) {
 	err = d.pool.QueryRow(ctx, countEndings,
-		q.Limit, q.Bounds, OtherTenants, OtherCode, q.Words.Recordings, q.Words.Captures, q.Words.Streams).Scan(&n)
+		q.Limit, q.Bounds, otherTenants, otherCode, q.Words.Recordings, q.Words.Captures, q.Words.Streams).Scan(&n)
 	return n, explain(err)
 }
 
@@ -133,7 +133,7 @@ func (d *Operator) EndingTotals(ctx context.Context) ([]EndingTotal, error) {
 
 // TenantCount is a number of a tenant's rows of one sort.
 type TenantCount struct {
-	// Tenant is the tenant's ID, or OtherTenants.
+	// Tenant is the tenant's ID, or otherTenants.
 	Tenant string
 	// Label is what the rows have in common: an error code or the name of an outcome.
 	Label string
@@ -178,18 +178,18 @@ const (
 			WHERE c.tenant = t.tenant AND c.created_at >= now() - interval '1 hour' GROUP BY state) recent GROUP BY 1, 2`
 )
 
-// TenantCounts counts what waits, what failed and what happened. Codes that are not known are counted as OtherCode.
+// TenantCounts counts what waits, what failed and what happened. Codes that are not known are counted as otherCode.
 func (d *Operator) TenantCounts(ctx context.Context, known []string) (c TenantCounts, err error) {
 	batch := &pgx.Batch{}
 	count := func(into *[]TenantCount, sql string, args ...any) {
-		batch.Queue(sql, append([]any{OtherTenants}, args...)...).Query(func(rows pgx.Rows) (err error) {
+		batch.Queue(sql, append([]any{otherTenants}, args...)...).Query(func(rows pgx.Rows) (err error) {
 			*into, err = pgx.CollectRows(rows, scanTenantCount)
 			return err
 		})
 	}
-	count(&c.Waiting, waitingCounts, known, OtherCode)
+	count(&c.Waiting, waitingCounts, known, otherCode)
 	count(&c.Uploading, uploadingCounts)
-	count(&c.Failed, failedCounts, known, OtherCode)
+	count(&c.Failed, failedCounts, known, otherCode)
 	count(&c.Dead, deadCounts, reason.Dead(), reason.DeadOther)
 	count(&c.Partial, partialCounts)
 	count(&c.Calls, callCounts)

@@ -324,10 +324,13 @@ func TestHostileEndings(t *testing.T) {
 	conn := fixture.conn(t, fixture.uploadDSN)
 	for i, at := range []string{"'infinity'", "'-infinity'", "'294276-01-01'", "'4713-01-01 BC'", "now()"} {
 		for j, since := range []string{"'infinity'", "'-infinity'", "'294276-01-01'", "'4713-01-01 BC'", "now()"} {
-			_, err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO recording_history (tenant, id, call_sid, source_url, state,
+			_, err := conn.Exec(
+				t.Context(),
+				fmt.Sprintf(`INSERT INTO recording_history (tenant, id, call_sid, source_url, state,
 					attempts, last_error_code, finished_by, created_at, finished_at)
 				VALUES ('acme/support', '%016x', repeat('c', 5000), 'https://x', 'failed', 1, repeat('%d', 100000), 'pod', %s, %s)`,
-				i*5+j, i*5+j, since, at))
+					i*5+j, i*5+j, since, at),
+			)
 			if err != nil {
 				t.Fatalf("since %s, at %s: %v", since, at, err)
 			}

@@ -33,17 +33,17 @@ func NewLogger() *slog.Logger {
 
 // Signals that change the level of a running process.
 const (
-	// SignalDebug sets the level debug.
-	SignalDebug = syscall.SIGUSR1
-	// SignalReset sets the level that the process was started with.
-	SignalReset = syscall.SIGUSR2
+	// signalDebug sets the level debug.
+	signalDebug = syscall.SIGUSR1
+	// signalReset sets the level that the process was started with.
+	signalReset = syscall.SIGUSR2
 )
 
 // changeLevel changes the level at each of the signals, and logs it, until ctx is done. Without it the signals would
 // end the process.
 func changeLevel(ctx context.Context) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, SignalDebug, SignalReset)
+	signal.Notify(signals, signalDebug, signalReset)
 	go func() {
 		defer signal.Stop(signals)
 		for {
@@ -60,7 +60,7 @@ func changeLevel(ctx context.Context) {
 // setLevel sets the level that a signal stands for.
 func setLevel(s os.Signal) {
 	level.Set(startLevel())
-	if s == SignalDebug {
+	if s == signalDebug {
 		level.Set(slog.LevelDebug)
 	}
 	NewLogger().Info("the log level was changed by a signal", "signal", s.String(), "newLevel", level.Level().String())

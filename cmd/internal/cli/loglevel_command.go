@@ -46,9 +46,9 @@ func NewLogLevelCommand() *cobra.Command {
 func levelSignal(args []string) (syscall.Signal, error) {
 	switch strings.Join(args, " ") {
 	case "debug":
-		return SignalDebug, nil
+		return signalDebug, nil
 	case "reset":
-		return SignalReset, nil
+		return signalReset, nil
 	}
 	return 0, errors.New("give one argument: debug or reset")
 }

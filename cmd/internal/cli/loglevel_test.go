@@ -31,12 +31,12 @@ func TestSignalsChangeTheLevel(t *testing.T) {
 			return level.Level() == want && NewLogger().Enabled(ctx, slog.LevelDebug) == (want == slog.LevelDebug)
 		})
 	}
-	send(SignalDebug, slog.LevelDebug)
-	send(SignalReset, slog.LevelInfo)
+	send(signalDebug, slog.LevelDebug)
+	send(signalReset, slog.LevelInfo)
 	t.Setenv("CALY_LOG_LEVEL", "debug")
-	send(SignalReset, slog.LevelDebug)
+	send(signalReset, slog.LevelDebug)
 	t.Setenv("CALY_LOG_LEVEL", "info")
-	send(SignalReset, slog.LevelInfo)
+	send(signalReset, slog.LevelInfo)
 }
 
 func TestLogLevelCommand(t *testing.T) {
@@ -78,7 +78,7 @@ func TestProfilesOfUploadPods(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, path := range []string{"heap", "goroutine", "profile?seconds=1"} {
-			if code, _ := calytest.Fetch("http://" + o.metricsListen + PprofPath + path); code != want {
+			if code, _ := calytest.Fetch("http://" + o.metricsListen + pprofPath + path); code != want {
 				t.Errorf("with %v, %s is answered %d", on, path, code)
 			}
 		}
@@ -103,7 +103,7 @@ func TestProfileHandlers(t *testing.T) {
 		"x":         404,
 	} {
 		recorder := httptest.NewRecorder()
-		mux.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, PprofPath+path, nil))
+		mux.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, pprofPath+path, nil))
 		if recorder.Code != want {
 			t.Errorf("%q is answered %d, want %d", path, recorder.Code, want)
 		}

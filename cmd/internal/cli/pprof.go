@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// PprofPath is the path of the profiles.
-const PprofPath = "/debug/pprof/"
+// pprofPath is the path of the profiles.
+const pprofPath = "/debug/pprof/"
 
 // Pprof is the flag --pprof. Its profiles must only be on a port that the inside of the cluster reaches: a CPU profile
 // takes CPU time, and the profile of goroutines takes memory.
@@ -17,7 +17,7 @@ type Pprof bool
 // AddTo adds the flag.
 func (p *Pprof) AddTo(flags *pflag.FlagSet, port string) {
 	flags.BoolVar((*bool)(p), "pprof", false,
-		"serve Go's profiles of CPU, heap and goroutines under "+PprofPath+" on the port of "+port)
+		"serve Go's profiles of CPU, heap and goroutines under "+pprofPath+" on the port of "+port)
 }
 
 // AddHandlers adds the profiles to a mux if the flag is set.
@@ -34,9 +34,9 @@ func (p Pprof) Handlers() map[string]http.Handler {
 		return nil
 	}
 	return map[string]http.Handler{
-		PprofPath:             http.HandlerFunc(pprof.Index),
-		PprofPath + "profile": http.HandlerFunc(pprof.Profile),
-		PprofPath + "cmdline": http.NotFoundHandler(),
-		PprofPath + "trace":   http.NotFoundHandler(),
+		pprofPath:             http.HandlerFunc(pprof.Index),
+		pprofPath + "profile": http.HandlerFunc(pprof.Profile),
+		pprofPath + "cmdline": http.NotFoundHandler(),
+		pprofPath + "trace":   http.NotFoundHandler(),
 	}
 }

@@ -55,7 +55,9 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 		}).Run(t.Context())
 		ended <- err
 	}()
-	eventually.Holds(t, "the call is live", func() bool { return dataPlane.Metric("caly_stream_handshake_seconds_count") == 1 })
+	eventually.Holds(
+		t, "the call is live", func() bool { return dataPlane.Metric("caly_stream_handshake_seconds_count") == 1 },
+	)
 	process.Terminate()
 	if err := <-ended; err != nil {
 		t.Error(err)

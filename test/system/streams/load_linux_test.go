@@ -39,7 +39,8 @@ func TestStreamsUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
-	if n := pod.sessions(t, "ended_at IS NULL"); n != calls || pod.Metric("caly_stream_sessions_live") != float64(calls) {
+	if n := pod.sessions(t, "ended_at IS NULL"); n != calls ||
+		pod.Metric("caly_stream_sessions_live") != float64(calls) {
 		t.Errorf("%d sessions are kept, %g streams live, want %d", n, pod.Metric("caly_stream_sessions_live"), calls)
 	}
 	if code := pod.refusal(); code != websocket.CloseTryAgainLater {

@@ -39,7 +39,9 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 		}
 		ended <- report
 	}()
-	eventually.Holds(t, "the call is live", func() bool { return dataPlane.Metric("caly_stream_handshake_seconds_count") == 1 })
+	eventually.Holds(
+		t, "the call is live", func() bool { return dataPlane.Metric("caly_stream_handshake_seconds_count") == 1 },
+	)
 	signalled := time.Now()
 	process.Terminate()
 	eventually.Holds(t, "a new call is rejected", func() bool {
