@@ -262,7 +262,7 @@ func TestStaleCache(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			reconciler.Client = interceptor.NewClient(rig.Client.(client.WithWatch), staleCache())
+			reconciler.Client = interceptor.NewClient(rig.Client, staleCache())
 			reconciler.poller.take([]store.Backlog{{Tenant: tenant.ID(), Ready: 500}})
 			got, err := reconciler.Reconcile(
 				t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)},

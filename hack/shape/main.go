@@ -212,7 +212,7 @@ func (v *visitor) assignment(a *ast.AssignStmt) {
 	parallel := len(a.Lhs) > 1 && len(a.Rhs) == len(a.Lhs)
 	v.parallelAssignments.add(parallel)
 	if parallel {
-		v.shape.parallel = append(v.shape.parallel, v.place(a.Pos()))
+		v.parallel = append(v.parallel, v.place(a.Pos()))
 	}
 }
 

@@ -99,7 +99,7 @@ func (c *code) expression(text string) (constant.Value, error) {
 	p.Scope().Insert(types.NewPkgName(token.NoPos, p, "time", standard))
 	value, err := types.Eval(c.files, p, token.NoPos, text)
 	if err != nil || value.Value == nil {
-		return nil, fmt.Errorf("%q is not a constant: %v", text, err)
+		return nil, fmt.Errorf("%q is not a constant: %w", text, err)
 	}
 	return value.Value, nil
 }

@@ -82,7 +82,7 @@ func build(race bool) (string, error) {
 	flags := []string{"build"}
 	cgo := "0"
 	if race {
-		file = file + "-race"
+		file += "-race"
 		flags = append(flags, "-race")
 		cgo = "1" // the race detector needs cgo
 	}
