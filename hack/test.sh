@@ -10,7 +10,7 @@ export PATH="$KUBEBUILDER_ASSETS:$PATH"
 CALY_TEST_POSTGRES_18=$(test/postgres18/install.sh)
 export CALY_TEST_POSTGRES_18
 echo "testing the product, with the race detector"
-CGO_ENABLED=1 go test -race -timeout 25m -parallel 4 ./... # many tests wait more than they compute
+CGO_ENABLED=1 go test -race -timeout 25m -p 3 -parallel 4 ./... # many tests wait more than they compute
 echo "testing the store and the migrations with PostgreSQL 18"
 # Tests that do not depend on CALY_TEST_POSTGRES call pgtest.SameOnEachServer, which skips them here.
 CALY_TEST_AGAIN=1 CALY_TEST_POSTGRES=$CALY_TEST_POSTGRES_18 CGO_ENABLED=1 go test -race -timeout 25m ./internal/store/ ./migrations/

@@ -50,7 +50,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON metric_tenants TO caly_operator;
 
 -- +goose StatementBegin
 CREATE FUNCTION caly_finite(at timestamptz) RETURNS timestamptz
-    LANGUAGE sql STABLE PARALLEL SAFE AS
+    LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, public, pg_temp AS
 $$ SELECT greatest(least(at, now()), now() - interval '10 years') $$;
 
 CREATE FUNCTION caly_recording_ended() RETURNS trigger

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -89,10 +90,13 @@ func do(t *testing.T, method, u, signature, body string) (int, string, http.Head
 type fake struct {
 	outcome store.Outcome
 	err     error
+	mu      sync.Mutex // several workers may commit the events of one request
 	got     []store.Event
 }
 
 func (f *fake) IngestBatch(_ context.Context, events []store.Event) ([]store.Outcome, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.got = append(f.got, events...)
 	if f.err != nil {
 		return nil, f.err

@@ -1,12 +1,13 @@
 package calytest
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"time"
 )
 
@@ -14,7 +15,7 @@ import (
 type Process struct {
 	t         testing.TB
 	cmd       *exec.Cmd
-	out, errs bytes.Buffer // read after the end
+	out, errs logtest.Buffer
 	ended     chan struct{}
 	err       error
 }
@@ -84,13 +85,13 @@ func (p *Process) Kill() { _ = p.cmd.Process.Kill() }
 // PID is the id of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Out is what was printed to the standard output. Call it after the end.
+// Out is what was printed to the standard output until now.
 func (p *Process) Out() string { return p.out.String() }
 
-// Errs is what was printed to the standard error. Call it after the end.
+// Errs is what was printed to the standard error until now.
 func (p *Process) Errs() string { return p.errs.String() }
 
-// Printed is all that was printed. Call it after the end.
+// Printed is all that was printed until now.
 func (p *Process) Printed() string { return p.Out() + p.Errs() }
 
 // MaxMemory is the most memory that the process had resident, in bytes. Call it after the end.
