@@ -6,9 +6,9 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/caly-dev/caly/internal/testkit/logtest"
-	"time"
 )
 
 // Process is the program while it runs, and what it printed.
