@@ -41,15 +41,15 @@ type CallRecordingSpec struct {
 type RecordingPhase string
 
 const (
-	// RecordingPhasePending : the recording waits for an upload pod.
+	// RecordingPhasePending means that the recording waits for an upload pod.
 	RecordingPhasePending RecordingPhase = "Pending"
-	// RecordingPhaseUploading : an upload pod works on it.
+	// RecordingPhaseUploading means that an upload pod works on the recording.
 	RecordingPhaseUploading RecordingPhase = "Uploading"
-	// RecordingPhaseWaiting : an attempt failed; the next one is scheduled.
+	// RecordingPhaseWaiting means that an attempt failed and the next one is scheduled.
 	RecordingPhaseWaiting RecordingPhase = "Waiting"
-	// RecordingPhaseUploaded : the object is in the bucket, verified.
+	// RecordingPhaseUploaded means that the object is in the bucket and was verified.
 	RecordingPhaseUploaded RecordingPhase = "Uploaded"
-	// RecordingPhaseFailed : it failed for good.
+	// RecordingPhaseFailed means that the recording failed permanently.
 	RecordingPhaseFailed RecordingPhase = "Failed"
 )
 

@@ -30,9 +30,9 @@ const (
 
 // Reasons of a Tenant's conditions.
 const (
-	// ReasonReady : the tenant config is compiled and handed to the data plane.
+	// ReasonReady means that the tenant config is compiled and the data plane can read it.
 	ReasonReady = "Ready"
-	// ReasonSuspended : spec.suspend is true; webhooks are refused and uploads wait.
+	// ReasonSuspended means that spec.suspend is true. Webhooks are refused and uploads wait.
 	ReasonSuspended = "Suspended"
 	// ReasonPlatformSuspended is for a Tenant that an annotation of its Namespace suspends. The effect is that of
 	// ReasonSuspended.
@@ -45,11 +45,11 @@ const (
 	// ReasonNameNotAllowed is for a Tenant whose spec has a host that the platform uses itself, or does not allow for the
 	// Namespace. Its config is published without the host.
 	ReasonNameNotAllowed = "NameNotAllowed"
-	// ReasonInvalidSpec : a field cannot be compiled; the message names it.
+	// ReasonInvalidSpec means that a field cannot be compiled. The message names the field.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonSecretNotFound : a Secret that the spec names does not exist.
+	// ReasonSecretNotFound means that a Secret that the spec names does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonSecretKeyMissing : a Secret exists and lacks a key, or what the key holds is empty, too weak, or cannot be used.
+	// ReasonSecretKeyMissing means that a Secret lacks a key, or that the key's value is empty, too weak or unusable.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
 	// ReasonSecretNotLabelled is the reason while a Secret that the spec names lacks the label that the platform requires.
 	ReasonSecretNotLabelled = "SecretNotLabelled"
@@ -61,11 +61,11 @@ const (
 	ReasonVerifierGracePeriod = "VerifierGracePeriod"
 	// ReasonVerifierClosed is the reason once the published config accepts no secret of a deleted or emptied Secret.
 	ReasonVerifierClosed = "VerifierClosed"
-	// ReasonCredentialsValid : all Secrets are there with what they need.
+	// ReasonCredentialsValid means that all Secrets exist and have the keys that the Tenant needs.
 	ReasonCredentialsValid = "CredentialsValid"
-	// ReasonBucketReachable : the bucket answered.
+	// ReasonBucketReachable means that the bucket answered.
 	ReasonBucketReachable = "BucketReachable"
-	// ReasonBucketNotFound : the endpoint answered that there is no such bucket.
+	// ReasonBucketNotFound means that the endpoint answered that the bucket does not exist.
 	ReasonBucketNotFound = "BucketNotFound"
 	// ReasonCredentialsRefused is for a store that does not know the access key, or refuses its signature or session
 	// token.
@@ -115,7 +115,7 @@ const (
 	ReasonContentChanged = "ContentChanged"
 	// ReasonCertificateNotTrusted is for a store whose certificate cannot be verified.
 	ReasonCertificateNotTrusted = "CertificateNotTrusted"
-	// ReasonEndpointUnreachable : the endpoint did not answer; tried again with backoff.
+	// ReasonEndpointUnreachable means that the endpoint did not answer. The operator retries with backoff.
 	ReasonEndpointUnreachable = "EndpointUnreachable"
 	// ReasonEndpointNotAllowed is for an endpoint that the platform does not allow: plain http, or a private address.
 	ReasonEndpointNotAllowed = "EndpointNotAllowed"
@@ -133,42 +133,43 @@ const (
 	ReasonUploadPodsFailed = "UploadPodsFailed"
 	// ReasonUploadPodsHang is the reason while upload pods do not end.
 	ReasonUploadPodsHang = "UploadPodsHang"
-	// ReasonConfigFailed : the tenant config or the database credential could not be written.
+	// ReasonConfigFailed means that the tenant config or the database credential could not be written.
 	ReasonConfigFailed = "ConfigFailed"
-	// ReasonDeleting : the Tenant is being deleted and its data released as deletionPolicy says.
+	// ReasonDeleting means that the Tenant is being deleted. The operator releases its data as deletionPolicy says.
 	ReasonDeleting = "Deleting"
-	// ReasonBackfillSucceeded : the last run asked Exotel for all that it had to.
+	// ReasonBackfillSucceeded means that the last run asked Exotel for all that it had to.
 	ReasonBackfillSucceeded = "BackfillSucceeded"
 	// ReasonBackfillIncomplete is the reason after a run that had to leave calls out; the message has the first one.
 	ReasonBackfillIncomplete = "BackfillIncomplete"
-	// ReasonBackfillCredentialsRefused : Exotel refused the credentials, the account or the region; tried again once the Secret or the
-	// spec changes.
+	// ReasonBackfillCredentialsRefused means that Exotel refused the credentials, the account or the region. The
+	// operator retries after a change of the Secret or the spec.
 	ReasonBackfillCredentialsRefused = "BackfillCredentialsRefused"
-	// ReasonBackfillUnavailable : Exotel or the database did not answer as they should; tried again at the next interval.
+	// ReasonBackfillUnavailable means that Exotel or the database did not answer correctly. The operator retries at the
+	// next interval.
 	ReasonBackfillUnavailable = "BackfillUnavailable"
 )
 
 // Reasons of a CallRecording's conditions.
 const (
-	// ReasonQueued : the recording waits for an upload pod.
+	// ReasonQueued means that the recording waits for an upload pod.
 	ReasonQueued = "Queued"
-	// ReasonUploading : an upload pod holds the recording's lease.
+	// ReasonUploading means that an upload pod holds the recording's lease.
 	ReasonUploading = "Uploading"
 	// ReasonWaiting says that an attempt failed in a way that may pass; the next attempt is scheduled.
 	ReasonWaiting = "WaitingForRetry"
-	// ReasonUploaded : the object is in the bucket and was verified against the source.
+	// ReasonUploaded means that the object is in the bucket and was verified against the source.
 	ReasonUploaded = "Uploaded"
-	// ReasonFailed : the recording failed for good; the message says why and what to do.
+	// ReasonFailed means that the recording failed permanently. The message says why and what to do.
 	ReasonFailed = "UploadFailed"
-	// ReasonTenantNotFound : spec.tenantRef names no Tenant in this namespace.
+	// ReasonTenantNotFound means that spec.tenantRef names a Tenant that does not exist in this namespace.
 	ReasonTenantNotFound = "TenantNotFound"
-	// ReasonTenantNotReady : the Tenant exists and has no usable config yet.
+	// ReasonTenantNotReady means that the Tenant exists and does not have a usable config yet.
 	ReasonTenantNotReady = "TenantNotReady"
-	// ReasonSourceRefused : spec.sourceURL is not one the Tenant allows.
+	// ReasonSourceRefused means that the Tenant does not allow spec.sourceURL.
 	ReasonSourceRefused = "SourceRefused"
 	// ReasonTooManyCallRecordings is the reason while the namespace has more CallRecordings than the platform allows.
 	ReasonTooManyCallRecordings = "TooManyCallRecordings"
-	// ReasonUnavailable : the database did not answer; tried again with backoff.
+	// ReasonUnavailable means that the database did not answer. The operator retries with backoff.
 	ReasonUnavailable = "DatabaseUnavailable"
 )
 
