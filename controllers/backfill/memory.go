@@ -25,7 +25,7 @@ type remembered struct {
 	status v1alpha1.BackfillStatus // as it is after the last run
 	// condition after the last run; nil before the first one.
 	condition *metav1.Condition
-	// unwritten : status and condition are yet to be written.
+	// unwritten reports whether status and condition still have to be written.
 	unwritten bool
 	// refused is a digest of the settings and credentials that Exotel, or Caly itself, refused; zero while they are not known to be bad.
 	refused [32]byte
