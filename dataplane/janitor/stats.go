@@ -10,7 +10,8 @@ import (
 
 // Stats are what a janitor has done since its pod started.
 type Stats struct {
-	// IsRunning : it is at work; false while the pod starts and once it has stopped.
+	// IsRunning reports whether the janitor is at work. It is false while the pod starts and after the janitor has
+	// stopped.
 	IsRunning bool `json:"isRunning"`
 	// SessionsCleanedUp are rows that were ended because nobody had the stream any more.
 	SessionsCleanedUp int64 `json:"sessionsCleanedUp"`
@@ -35,7 +36,7 @@ type MemoryUsage struct {
 	// BaselineHeapBytes and BaselineGoroutines are what there was without streams soon after the start; 0 until that is known.
 	BaselineHeapBytes  int64 `json:"baselineHeapBytes"`
 	BaselineGoroutines int64 `json:"baselineGoroutines"`
-	// Suspected : more is in use than streams explain, right now.
+	// Suspected reports whether more is in use at present than the streams explain.
 	Suspected bool `json:"suspected"`
 	// HeapProfiles that are kept, by their numbers.
 	HeapProfiles []int `json:"heapProfiles"`

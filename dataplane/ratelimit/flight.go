@@ -58,7 +58,7 @@ func (f *flights) fly(t ticket, fl *flight, ask func(tries int) (store.HitsTaken
 	fl.taken, fl.err = ask(fl.tries)
 }
 
-// land : nobody joins the next flight any more once its turn has come.
+// land ends the time in which a caller can join the next flight.
 func (f *flights) land(t ticket) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -162,7 +162,7 @@ func (l *Limiter) ask(ctx context.Context, tenant string, name Name, t ticket) (
 	return decide(name, t.limit, fl.taken, place), true
 }
 
-// errAlone : the database failed a moment ago and is not asked.
+// errAlone means that the database failed a moment ago and is not asked.
 var errAlone = errors.New("the database is left alone")
 
 func (l *Limiter) take(ctx context.Context, tenant string, t ticket, tries int) (store.HitsTaken, error) {

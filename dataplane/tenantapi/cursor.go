@@ -33,7 +33,7 @@ func parseCursor(s string) (store.Position, bool) {
 	return position, formatCursor(position) == s
 }
 
-// plain : ids are of printable ASCII, and an email is the longest of them.
+// plain reports whether id is printable ASCII without spaces, and at most as long as an email.
 func plain(id string) bool {
 	return id != "" && len(id) <= 254 && strings.IndexFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }

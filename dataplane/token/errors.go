@@ -10,7 +10,8 @@ import (
 // ErrInvalid is what every *Error is, by errors.Is: the answer is the same for all reasons.
 var ErrInvalid = errors.New("the access token is not valid")
 
-// ErrNotReady : this pod has no key yet, or has not read yet what was revoked. It passes, and is a kind of store.ErrUnavailable.
+// ErrNotReady means that this pod does not have a key yet, or has not read the revocations yet. It is temporary, and is
+// a kind of store.ErrUnavailable.
 var ErrNotReady = fmt.Errorf("access tokens cannot be minted or checked yet: %w", store.ErrUnavailable)
 
 // Reason is why a token is refused. It is for metrics and logs, never for the answer.

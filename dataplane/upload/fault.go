@@ -25,11 +25,11 @@ type kind int
 const maxQuoted = 100
 
 const (
-	// later : this recording, another time; it may end it one day.
+	// later means that this recording is tried again later. The fault may end it after many attempts.
 	later kind = iota + 1
-	// never : this recording cannot be uploaded as it is.
+	// never means that this recording cannot be uploaded as it is.
 	never
-	// tenantWide : no recording of the tenant can be uploaded now; waiting may help.
+	// tenantWide means that the pod cannot upload any recording of the tenant now. Waiting may help.
 	tenantWide
 	// misconfigured is as tenantWide, and a person must correct the Tenant.
 	misconfigured

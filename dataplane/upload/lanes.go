@@ -47,7 +47,7 @@ type lane struct {
 	wait *time.Timer
 	// filling is what came since full, which waits to be hashed together with other lanes'. full is guarded by all.mu.
 	filling, full []byte
-	// used : the hash was written to.
+	// used reports whether the hash was written to.
 	used bool
 }
 

@@ -19,7 +19,7 @@ const (
 var emailForm = regexp.MustCompile(`^[a-z0-9!#$%&'*+/=?^_{|}~\x60-]+(\.[a-z0-9!#$%&'*+/=?^_{|}~\x60-]+)*@` +
 	`([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// errEmail : it quotes nothing, since people type passwords into the wrong field.
+// errEmail is the error of an invalid email. It quotes nothing, since people type passwords into the wrong field.
 var errEmail = errors.New(
 	"must be an email address such as name@example.com; write a domain with letters beyond ASCII in its xn-- form",
 )

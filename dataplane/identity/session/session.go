@@ -14,9 +14,9 @@ import (
 
 // Errors of a Manager.
 var (
-	// ErrInvalid : the refresh token is good for nothing, for whatever reason.
+	// ErrInvalid means that the refresh token is not valid, whatever the reason.
 	ErrInvalid = errors.New("the refresh token is not valid")
-	// ErrLoginChanged : the user may not sign in any more, or not with the password that was checked.
+	// ErrLoginChanged means that the user may not sign in any more, or not with the password that was checked.
 	ErrLoginChanged = errors.New("the account has changed since the password was checked")
 )
 

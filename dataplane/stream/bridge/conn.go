@@ -283,7 +283,7 @@ func (c *Conn) read() error {
 	return ignoreAfter(n, err)
 }
 
-// ignoreAfter : an error that came with bytes comes again without them.
+// ignoreAfter returns err only if n is 0: an error that came with bytes comes again without them.
 func ignoreAfter(n int, err error) error {
 	if n > 0 {
 		return nil

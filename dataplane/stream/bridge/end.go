@@ -18,31 +18,31 @@ type Reason string
 
 // Reasons.
 const (
-	// CallEnded : Exotel sent stop, or closed its socket.
+	// CallEnded means that Exotel sent stop, or closed its socket.
 	CallEnded Reason = "call_ended"
-	// AgentClosed : the agent closed its socket on purpose. Exotel's flow goes on.
+	// AgentClosed means that the agent closed its socket on purpose. Exotel's flow goes on.
 	AgentClosed Reason = "agent_closed"
-	// AgentLost : the agent's connection broke, and did not come back. Exotel's flow goes on.
+	// AgentLost means that the agent's connection broke, and did not come back. Exotel's flow goes on.
 	AgentLost Reason = "agent_lost"
-	// ExotelLost : Exotel's connection broke without stop or close.
+	// ExotelLost means that Exotel's connection broke without stop or close.
 	ExotelLost Reason = "exotel_lost"
-	// Slow : a side did not read for longer than it may, or so slowly that control frames piled up.
+	// Slow means that a side did not read for longer than it may, or read so slowly that control frames piled up.
 	Slow Reason = "slow"
 	// SlowSender is the reason of a side that took longer than 10 s to send one message.
 	SlowSender Reason = "slow_sender"
 	// NoMemory is the reason of a side that needed more of the memory that streams share than there was.
 	NoMemory Reason = "no_memory"
-	// ProtocolError : a side broke RFC 6455, sent what is not its protocol, or flooded.
+	// ProtocolError means that a side broke RFC 6455, sent data outside its protocol, or sent too much.
 	ProtocolError Reason = "protocol_error"
-	// Drained : the pod is shutting down.
+	// Drained means that the pod is shutting down.
 	Drained Reason = "drained"
-	// Suspended : the tenant was suspended or deleted.
+	// Suspended means that the tenant was suspended or deleted.
 	Suspended Reason = "suspended"
-	// Closed : a person closed it.
+	// Closed means that a person closed the stream.
 	Closed Reason = "closed"
-	// Orphaned : its row had ended, because its pod was out of the database's reach for too long.
+	// Orphaned means that the stream's row had ended, because its pod could not reach the database for too long.
 	Orphaned Reason = reason.StreamOrphaned
-	// Limit : the stream was longer than any call may be.
+	// Limit means that the stream was longer than any call may be.
 	Limit Reason = "limit"
 )
 
@@ -207,7 +207,7 @@ func callEnded() verdict {
 	}
 }
 
-// agentAsked : the agent's protocol has a message that ends the call.
+// agentAsked is the verdict when the agent's protocol has a message that ends the call, and the agent sent it.
 func agentAsked() verdict {
 	return verdict{
 		reason:     AgentClosed,

@@ -13,7 +13,7 @@ import (
 type Tap interface {
 	Caller(payload []byte, at time.Duration)
 	Agent(payload []byte, at time.Duration)
-	// Clear : Exotel was told to forget what it has not played yet.
+	// Clear notes that Exotel was told to discard what it has not played yet.
 	Clear(at time.Duration)
 }
 

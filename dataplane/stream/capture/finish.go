@@ -266,7 +266,8 @@ func (t *tape) sendRest(ctx context.Context, b *objectstore.Bucket, there []obje
 	return errors.Join(t.title(), t.sendPart(ctx, b, 1))
 }
 
-// withoutUpload : it was completed, and the answer lost; or somebody gave it up, such as a lifecycle rule of the bucket.
+// withoutUpload handles an upload that does not exist any more. It was completed and the answer was lost, or something
+// aborted it, such as a lifecycle rule of the bucket.
 func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
 	ok, _, err := t.c.inspect(ctx, b, t.m.Tenant, t.m.Key, t.m.Size)
 	switch {

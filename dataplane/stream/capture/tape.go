@@ -22,7 +22,7 @@ import (
 
 const metaName = "meta.json"
 
-// errLost : another pod has the capture now, or it was ended.
+// errLost means that another pod has the capture now, or that the capture was ended.
 var errLost = errors.New("another pod has the capture now, or it was ended")
 
 // meta is what a process after this one must know of a capture on disk. It holds no secret.
@@ -38,7 +38,7 @@ type meta struct {
 	Checksum objectstore.Checksum `json:"checksum,omitempty"`
 	Created  time.Time            `json:"created"`
 	Rate     int                  `json:"rate"`
-	// Rowed : its row was written.
+	// Rowed reports whether the capture's row was written.
 	Rowed bool `json:"rowed,omitempty"`
 	// Doubt that no other upload in parts of the key was begun: the answer to one was not seen.
 	Doubt bool `json:"doubt,omitempty"`

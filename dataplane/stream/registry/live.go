@@ -18,14 +18,14 @@ import (
 
 // Errors of Admit, in addition to those of the store.
 var (
-	// ErrTenantLimit : the tenant has as many streams as it may, over all pods.
+	// ErrTenantLimit means that the tenant has as many streams as it may, over all pods.
 	ErrTenantLimit = errors.New("the tenant has as many streams as it may")
 	// ErrPodLimit is returned while this pod has as many streams as it may, in all or of one namespace. Another pod may
 	// have room.
 	ErrPodLimit = errors.New("the pod has as many streams as it may, in all or of one namespace")
-	// ErrDraining : this pod is shutting down.
+	// ErrDraining means that this pod is shutting down.
 	ErrDraining = errors.New("the pod is shutting down")
-	// ErrTokenUsed : the one-time token let a stream in before.
+	// ErrTokenUsed means that an earlier stream used the one-time token.
 	ErrTokenUsed = errors.New("the one-time token was used before")
 )
 
@@ -37,7 +37,8 @@ type Stream struct {
 	Agent string
 	// TokenID of the one-time token that it came with; empty without one.
 	TokenID string
-	// Captured : its row tells so from the start. Should the pod go before the capture has a row of its own, it is known to be lost.
+	// Captured reports whether the stream is captured. The stream's row says so from the start. If the pod dies before
+	// the capture has its own row, the capture is known to be lost.
 	Captured bool
 }
 
