@@ -16,7 +16,7 @@ const (
 	maxKeys = 8
 )
 
-// ErrVersion : the ring was written by another release. It may be good, and must not be replaced.
+// ErrVersion means that another release wrote the ring. The ring may be valid, and must not be replaced.
 var ErrVersion = errors.New("the keyring is of another version")
 
 // Encode writes a ring.

@@ -13,11 +13,11 @@ type Kind int
 
 // Kinds.
 const (
-	// Temporary : the message was not taken; it may be sent again.
+	// Temporary means that the server did not accept the message. It may be sent again.
 	Temporary Kind = iota + 1
-	// Permanent : the message was refused for good.
+	// Permanent means that the message was refused permanently.
 	Permanent
-	// Uncertain : the server had the whole message, and its answer did not come. It may have been delivered.
+	// Uncertain means that the server had the whole message, and its answer did not come. It may have been delivered.
 	Uncertain
 )
 
@@ -25,7 +25,8 @@ const (
 // may quote either.
 type Error struct {
 	Kind Kind
-	// Server : it is the server that is in trouble, or how it is set up, and not this message. Others would fare the same.
+	// Server reports whether the server or its configuration is the cause, and not this message. Other messages would
+	// fail too.
 	Server bool
 	// Doing is what failed.
 	Doing string

@@ -19,7 +19,7 @@ const KeySize = 32
 // padded is the least length of what is sealed: how long it is does not tell a decoy from the mail that it stands for.
 const padded = 512
 
-// errUnseal : what is sealed was sealed under another key, for another message, or was changed.
+// errUnseal means that the data was sealed under another key or for another message, or was changed.
 var errUnseal = errors.New(
 	"the mail's contents cannot be read: they were sealed under another key or for another message; " +
 		"check that all pods read one keyring, and ask for the mail again",

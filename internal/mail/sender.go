@@ -23,13 +23,13 @@ type TLSPolicy string
 
 // Policies.
 const (
-	// StartTLSMandatory : no server that offers no STARTTLS is spoken to.
+	// StartTLSMandatory refuses a server that does not offer STARTTLS.
 	StartTLSMandatory TLSPolicy = "starttls-mandatory"
 	// StartTLSOpportunistic sends in clear if the server, or an attacker on the way to it, offers no STARTTLS.
 	StartTLSOpportunistic TLSPolicy = "starttls-opportunistic"
-	// ImplicitTLS : from the first byte on, as on port 465.
+	// ImplicitTLS uses TLS from the first byte on, as on port 465.
 	ImplicitTLS TLSPolicy = "implicit"
-	// NoTLS : in clear.
+	// NoTLS sends in clear text.
 	NoTLS TLSPolicy = "none"
 )
 

@@ -99,7 +99,7 @@ func literal(local net.Addr) string {
 	return "[" + addr.String() + "]"
 }
 
-// errNoStartTLS : it may be the server's doing, or somebody's on the way to it.
+// errNoStartTLS means that STARTTLS was not offered. The server, or an attacker on the path to it, can be the cause.
 var errNoStartTLS = errors.New(
 	"the server offers no STARTTLS, and the policy starttls-mandatory sends nothing in clear",
 )

@@ -107,7 +107,7 @@ type Bucket struct {
 	buffers    chan []byte
 }
 
-// ErrNotFound : there is no such object.
+// ErrNotFound means that the object does not exist.
 var ErrNotFound = errors.New("no such object")
 
 // Info is what the store says of an object.
@@ -119,7 +119,7 @@ type Info struct {
 	SHA256 string
 	// Meta is the user metadata, its keys in the form of HTTP headers.
 	Meta map[string]string
-	// Multipart : the ETag is that of an upload in parts.
+	// Multipart reports whether the ETag is that of an upload in parts.
 	Multipart bool
 }
 

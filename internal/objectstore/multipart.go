@@ -12,7 +12,7 @@ import (
 	"github.com/caly-dev/caly/internal/resilience"
 )
 
-// ErrNoUpload : there is no such upload in parts. It was completed, or given up.
+// ErrNoUpload means that the upload in parts does not exist. It was completed or aborted.
 var ErrNoUpload = errors.New("no such upload in parts")
 
 // Part of an upload in parts.

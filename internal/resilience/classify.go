@@ -19,9 +19,9 @@ type Class int
 
 // Classes of failures.
 const (
-	// Transient : the same call may succeed later, unchanged.
+	// Transient means that the same call may succeed later, unchanged.
 	Transient Class = iota + 1
-	// Permanent : the same call will fail again until somebody changes something; or the caller gave up.
+	// Permanent means that the same call fails again until something is changed, or that the caller gave up.
 	Permanent
 )
 

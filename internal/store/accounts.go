@@ -18,11 +18,11 @@ func (r refusal) Error() string { return string(r) }
 
 // Errors of accounts that callers decide by.
 const (
-	// ErrEmailTaken : the tenant has an account with that email.
+	// ErrEmailTaken means that the tenant has an account with that email.
 	ErrEmailTaken refusal = "an account with this email exists"
 	// ErrMailFull is returned when too much of the tenant's mail waits to be sent.
 	ErrMailFull refusal = "too much mail of this tenant waits to be sent"
-	// ErrLastAdmin : it would leave the tenant without an admin who can sign in.
+	// ErrLastAdmin means that the change would leave the tenant without an admin that can sign in.
 	ErrLastAdmin refusal = "it is the tenant's last admin who can sign in"
 )
 
@@ -38,7 +38,7 @@ type User struct {
 	ID, Email, Role string
 	// VerifiedAt and DisabledAt are zero until that happens.
 	VerifiedAt, DisabledAt time.Time
-	// Invited : no password has been set yet.
+	// Invited reports whether the user has not set a password yet.
 	Invited              bool
 	CreatedAt, UpdatedAt time.Time
 }
@@ -58,7 +58,7 @@ type NewUser struct {
 	// PasswordHash in PHC form; empty for an invitation.
 	PasswordHash string
 	Role         string
-	// Verified : the email needs no code.
+	// Verified reports whether the email needs no code.
 	Verified bool
 }
 

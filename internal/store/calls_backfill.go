@@ -15,9 +15,9 @@ type Known struct {
 	// Terminal is true if Exotel said how the whole call ended, or if its parties talked. What only legs said, or an
 	// older version stored, may be wrong.
 	Terminal bool
-	// Ended : its end is known.
+	// Ended reports whether the call's end is known.
 	Ended bool
-	// Dead : something that Call Details told of it was kept as a dead event, and is applied by a person.
+	// Dead reports whether a part of the answer of Call Details was stored as a dead event, which a person applies.
 	Dead bool
 	// RecordingIDs are all that were ever queued for it.
 	RecordingIDs []string

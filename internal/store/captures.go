@@ -42,7 +42,7 @@ type Capture struct {
 
 // CaptureEnd is how a capture ended.
 type CaptureEnd struct {
-	// Failed : there is no object.
+	// Failed reports whether the capture ended without an object.
 	Failed bool
 	// Size of the object in bytes.
 	Size int64

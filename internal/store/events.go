@@ -25,9 +25,9 @@ type Which int
 
 // Which events.
 const (
-	// DeadEvents : those that could not be applied.
+	// DeadEvents selects the events that could not be applied.
 	DeadEvents Which = iota
-	// AllEvents : every one.
+	// AllEvents selects every event.
 	AllEvents
 	// PartialEvents are those with fields that could not be read or are rejected. Reason is that of a field.
 	PartialEvents

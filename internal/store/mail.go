@@ -12,11 +12,11 @@ type MailState string
 
 // States that mail ends in. All of them are for good.
 const (
-	// MailSent : the server took it, or there was nothing to send.
+	// MailSent means that the server accepted the message, or that there was nothing to send.
 	MailSent MailState = "sent"
-	// MailFailed : it was refused for good, or its time ran out.
+	// MailFailed means that the message was refused permanently, or that it expired.
 	MailFailed MailState = "failed"
-	// MailUncertain : it was given to the server, and no answer came. It is not sent again.
+	// MailUncertain means that the server got the message and did not answer. It is not sent again.
 	MailUncertain MailState = "uncertain"
 )
 
@@ -125,7 +125,8 @@ func claimMail(ctx context.Context, tx pgx.Tx, owner string, lease time.Duration
 	})
 }
 
-// held : of one message each claim counts an attempt, so that only the last one changes it, whatever the pods are called.
+// held is the condition that the caller holds the claim of a message. Each claim counts an attempt. So only the last
+// claim changes the message, whatever the pods are called.
 const held = `id = $1 AND lease_owner = $2 AND attempts = $3`
 
 // SendMail notes that claimed mail is about to be given to the server: from here on it is not sent again unless the server is known

@@ -14,15 +14,15 @@ type Rotation int
 
 // Rotations.
 const (
-	// RotateRefuse : the token is good for nothing, and nothing changes.
+	// RotateRefuse means that the token is not valid, and nothing changes.
 	RotateRefuse Rotation = iota
-	// RotateAdvance : the next generation begins.
+	// RotateAdvance means that the next generation begins.
 	RotateAdvance
 	// RotateKeep returns the current generation again.
 	RotateKeep
-	// RotateRecover : likewise, and that is noted, since a thief would look no different.
+	// RotateRecover returns the current generation again and records that, since a thief would look the same.
 	RotateRecover
-	// RotateEnd : the token was used before. The session ends.
+	// RotateEnd means that the token was used before. The session ends.
 	RotateEnd
 )
 
@@ -37,9 +37,9 @@ type RefreshState struct {
 	Recovered int64
 	// RotatedAt is when the current token was given last for the first time, or again by a RotateRecover.
 	RotatedAt time.Time
-	// Ended : it ended before its time.
+	// Ended reports whether the session ended early.
 	Ended bool
-	// Blacklisted : this very token was taken back.
+	// Blacklisted reports whether this very token was revoked.
 	Blacklisted bool
 	// Now is the database's time.
 	Now time.Time

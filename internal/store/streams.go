@@ -14,9 +14,9 @@ import (
 
 // Errors of AdmitStream.
 const (
-	// ErrStreamLimit : the tenant has as many streams as it may, over all pods.
+	// ErrStreamLimit means that the tenant has as many streams as it may, over all pods.
 	ErrStreamLimit refusal = "the tenant has as many streams as it may"
-	// ErrStreamTokenUsed : a stream was let in by the token before.
+	// ErrStreamTokenUsed means that an earlier stream used the token.
 	ErrStreamTokenUsed refusal = "the token was used before"
 )
 

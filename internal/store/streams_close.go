@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrStreamEnded : the stream has ended, so there is nothing to close.
+// ErrStreamEnded means that the stream has ended, so there is nothing to close.
 const ErrStreamEnded refusal = "the stream has ended"
 
 // CloseStream asks the pod of a tenant's live stream to close it, and returns the session as it is then. A repeat

@@ -14,12 +14,12 @@ type StreamSession struct {
 	// CallSID and StreamSID are empty until Exotel has told them. Agent is a host.
 	CallSID, StreamSID, Pod, Agent string
 	StartedAt, LastSeenAt          time.Time
-	// Closing : it is live, and somebody asked for its end.
+	// Closing reports whether the stream is live and its end was requested.
 	Closing bool
 	// EndedAt is zero, and EndReason empty, while it is live.
 	EndedAt   time.Time
 	EndReason string
-	// Reconnected : its agent got a second connection. It is known at the end.
+	// Reconnected reports whether the agent got a second connection. It is known at the end.
 	Reconnected bool
 	// ToAgent and ToExotel are as of LastSeenAt, while it is live.
 	ToAgent, ToExotel StreamCounts
@@ -58,7 +58,7 @@ func scanStreamSession(row pgx.CollectableRow) (s StreamSession, err error) {
 // StreamFilter chooses stream sessions. Zero fields choose all. Its times are those of when a stream started.
 type StreamFilter struct {
 	Page
-	// Live : only those that have not ended.
+	// Live selects only streams that have not ended.
 	Live bool
 	// CallSID, exactly as it is kept.
 	CallSID string

@@ -191,11 +191,11 @@ type Outcome int
 
 // Outcomes.
 const (
-	// Applied : the event is new and was applied.
+	// Applied means that the event is new and was applied.
 	Applied Outcome = iota + 1
-	// Duplicate : it had been received before; nothing was changed.
+	// Duplicate means that the event had been received before. Nothing was changed.
 	Duplicate
-	// Dead : it is new, could not be applied and was kept with its reason.
+	// Dead means that the event is new, could not be applied and was stored with its reason.
 	Dead
 	// Replayed means that the same signed bytes, or their id, had been received before as another kind. Nothing was
 	// changed.
@@ -244,16 +244,17 @@ type Backlog struct {
 
 // Errors that callers decide by.
 var (
-	// ErrUnavailable : the database did not answer or is shutting down. Nothing was committed, as far as is known.
+	// ErrUnavailable means that the database did not answer or is shutting down. Nothing was committed, as far as is
+	// known.
 	ErrUnavailable = dbconn.ErrUnavailable
 	// ErrReadOnly is an ErrUnavailable: the server accepts no writes, as a standby or an old primary after a failover.
 	ErrReadOnly = fmt.Errorf("%w: the server is read-only", ErrUnavailable)
-	// ErrNotFound : no such row.
+	// ErrNotFound means that the row does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrLeaseLost : the lease ran out and somebody else holds the recording, or it was ended.
+	// ErrLeaseLost means that the lease expired and another pod holds the recording, or that the recording was ended.
 	ErrLeaseLost = errors.New("lease lost")
-	// ErrSchema : the schema is older or newer than this binary needs.
+	// ErrSchema means that the schema is older or newer than this binary needs.
 	ErrSchema = errors.New("schema version mismatch")
-	// ErrTooManyRecordings : one call has more recordings than Caly keeps.
+	// ErrTooManyRecordings means that one call has more recordings than Caly stores.
 	ErrTooManyRecordings = errors.New("too many recordings of one call")
 )

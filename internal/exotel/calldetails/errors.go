@@ -14,17 +14,19 @@ import (
 
 // Kinds of failures, for errors.Is.
 var (
-	// ErrNotFound : Exotel knows no such call in this account. A call is there some seconds after it was placed.
+	// ErrNotFound means that Exotel does not know the call in this account. Exotel lists a call some seconds after it
+	// was placed.
 	ErrNotFound = errors.New("not found")
-	// ErrUnauthorized : the credentials, the account or the region are wrong. Trying again does not help.
+	// ErrUnauthorized means that the credentials, the account or the region are wrong. A retry does not help.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrRateLimited : the account's requests of this minute are used up. Error.RetryAfter says until when.
+	// ErrRateLimited means that the account's requests of this minute are used up. Error.RetryAfter says until when.
 	ErrRateLimited = errors.New("rate limited")
-	// ErrUnavailable : Exotel did not answer, or not with an answer. Later it may.
+	// ErrUnavailable means that Exotel did not answer, or that its response was not an answer. A later request may
+	// succeed.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrRefused : Exotel, or this package before it, refused the question.
+	// ErrRefused means that Exotel, or this package before it, refused the request.
 	ErrRefused = errors.New("refused")
-	// ErrUnreadable : the answer is not what Exotel documents.
+	// ErrUnreadable means that the answer is not what Exotel documents.
 	ErrUnreadable = errors.New("unreadable")
 )
 

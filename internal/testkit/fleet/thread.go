@@ -98,7 +98,7 @@ func (t *thread) await(ctx context.Context, within time.Duration, done func() bo
 	}
 }
 
-// quiet : nothing of any call is under way.
+// quiet reports whether no frame of any call is on its way.
 func (t *thread) quiet() bool {
 	for _, c := range t.calls {
 		if !c.closed && c.came < c.sent {

@@ -46,17 +46,17 @@ type Options struct {
 	Data func(to string, r io.Reader, c net.Conn) error
 }
 
-// ErrDropped : see Options.Data.
+// ErrDropped is described at Options.Data.
 var ErrDropped = errors.New("dropped")
 
 // Mail is a message that was taken.
 type Mail struct {
 	From, To string
 	Data     string
-	// TLS : it did not come in clear. User is who signed in.
+	// TLS reports whether the message came over TLS. User is the name that signed in.
 	TLS  bool
 	User string
-	// UTF8 : the sender asked for SMTPUTF8.
+	// UTF8 reports whether the sender asked for SMTPUTF8.
 	UTF8 bool
 }
 
