@@ -58,7 +58,7 @@ func startDataPlane(ctx context.Context, o options, kubeconfig string) (*dataPla
 	return d, nil
 }
 
-// ready : the pod serves, and has read the keys.
+// ready returns nil once the pod serves and has read the keys.
 func ready(ctx context.Context) error {
 	for _, url := range []string{"http://" + internalAddress + "/readyz", "http://" + publicAddress + "/.well-known/jwks.json"} {
 		q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
