@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/outcome"
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -72,8 +73,10 @@ var (
 )
 
 func describe(ch chan<- *prometheus.Desc) {
-	for _, f := range []family{recordings, recordingSeconds, captures, streams, streamSeconds, waiting, oldestWaiting, uploading,
-		failed, deadEvents, partialEvents, calls, tenantsKnown, lastSuccess} {
+	for _, f := range []family{
+		recordings, recordingSeconds, captures, streams, streamSeconds, waiting, oldestWaiting, uploading, failed,
+		deadEvents, partialEvents, calls, tenantsKnown, lastSuccess,
+	} {
 		ch <- f.desc
 	}
 }
@@ -84,7 +87,7 @@ func (f family) send(ch chan<- prometheus.Metric, value float64, labels ...strin
 
 // collect sends the series of a round.
 func (s *snapshot) collect(ch chan<- prometheus.Metric) {
-	lastSuccess.send(ch, float64(s.at.UnixMilli())/1000)
+	lastSuccess.send(ch, metric.Seconds(s.at))
 	tenantsKnown.send(ch, float64(s.tenants))
 	s.collectTotals(ch)
 	s.collectWaiting(ch)
@@ -127,7 +130,7 @@ func (s *snapshot) collectWaiting(ch chan<- prometheus.Metric) {
 		}
 	}
 	for tenant, c := range oldest {
-		oldestWaiting.send(ch, float64(c.Oldest.UnixMilli())/1000, tenant)
+		oldestWaiting.send(ch, metric.Seconds(c.Oldest), tenant)
 	}
 }
 

@@ -47,8 +47,7 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) (pattern string, p *
 	if allowed == "" {
 		return "", problem.New(problem.NotFound, "the path does not exist")
 	}
-	return "", problem.New(problem.NotFound,
-		"the path does not support the method").WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allowed)
+	return "", problem.MethodNotAllowed("the path does not support the method", allowed)
 }
 
 // allowed are the methods of a path, for Allow; empty: the path does not exist.

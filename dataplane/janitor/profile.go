@@ -44,9 +44,7 @@ func (j *Janitor) watchMemory() {
 func (j *Janitor) Profile() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			problem.New(problem.NotFound,
-				"the path does not support the method").WithStatus(http.StatusMethodNotAllowed).
-				WithHeader("Allow", "GET, HEAD").Write(w, "")
+			problem.MethodNotAllowed("the path does not support the method", "GET, HEAD").Write(w, "")
 			return
 		}
 		profile, ok := j.memory.profile(r.URL.Query().Get("n"))

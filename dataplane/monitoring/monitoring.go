@@ -84,9 +84,9 @@ func (h *Handler) serveAuthenticated(w http.ResponseWriter, r *http.Request) {
 	case action == nil:
 		h.ServeHTTP(w, r)
 	case r.Method != http.MethodPost:
-		problem.New(problem.NotFound, "the path does not support the method").
-			WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", "POST").
-			Write(w, w.Header().Get("X-Request-Id"))
+		problem.MethodNotAllowed(
+			"the path does not support the method", "POST",
+		).Write(w, w.Header().Get("X-Request-Id"))
 	default:
 		action.ServeHTTP(w, r)
 	}
@@ -101,9 +101,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.New(problem.NotFound, "the path does not exist").Write(w, id)
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		problem.New(problem.NotFound,
-			"the path does not support the method").WithStatus(http.StatusMethodNotAllowed).
-			WithHeader("Allow", "GET, HEAD").Write(w, id)
+		problem.MethodNotAllowed("the path does not support the method", "GET, HEAD").Write(w, id)
 		return
 	case further != nil:
 		further.ServeHTTP(w, r)

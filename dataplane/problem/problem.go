@@ -82,6 +82,12 @@ func (p *Problem) WithStatus(status int) *Problem {
 	return &problem
 }
 
+// MethodNotAllowed returns a problem of a path that exists and does not support the request's method. The header Allow
+// names those that it does, such as "GET, HEAD".
+func MethodNotAllowed(detail, allow string) *Problem {
+	return New(NotFound, detail).WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allow)
+}
+
 // WithCause keeps an error for the log.
 func (p *Problem) WithCause(err error) *Problem {
 	problem := *p

@@ -5,8 +5,9 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
+
+	"github.com/caly-dev/caly/dataplane/verify"
 )
 
 // requestIDHeader carries the id of a request, in requests of trusted proxies and in every answer.
@@ -19,7 +20,7 @@ const maxRequestID = 128
 // traceparent. Every other request gets a new one: a stranger who could choose the id could make the log lines of
 // several requests look like one.
 func requestID(r *http.Request, trusted []netip.Prefix) string {
-	if fromTrusted(r, trusted) {
+	if verify.FromTrusted(r, trusted) {
 		if id, ok := single(r.Header, requestIDHeader); ok && validRequestID(id) {
 			return id
 		}
@@ -37,16 +38,6 @@ func newRequestID() string {
 	b := make([]byte, 8)
 	_, _ = rand.Read(b) // never fails
 	return hex.EncodeToString(b)
-}
-
-// fromTrusted reports whether the peer of the connection is a trusted proxy.
-func fromTrusted(r *http.Request, trusted []netip.Prefix) bool {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	addr := peer.Addr().Unmap().WithZone("")
-	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // single returns the value of a header that stands in the request once.

@@ -31,8 +31,7 @@ func route(r *http.Request) (destination, error) {
 		if to.url {
 			allowed = "GET, POST"
 		}
-		return to, refuse(reasonMethod, problem.New(problem.NotFound, "streams are asked for with "+allowed).
-			WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allowed))
+		return to, refuse(reasonMethod, problem.MethodNotAllowed("streams are asked for with "+allowed, allowed))
 	case !to.url:
 		return to, checkHandshake(r)
 	}

@@ -26,6 +26,12 @@ func contains(ranges []netip.Prefix, addr netip.Addr) bool {
 	return in
 }
 
+// FromTrusted reports whether the peer of the request's connection is a trusted proxy.
+func FromTrusted(r *http.Request, trusted []netip.Prefix) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && contains(trusted, peer.Addr())
+}
+
 // ClientAddress is where a request comes from: the peer, or, for as long as that is a trusted proxy, the hop before it, read from
 // the right end of X-Forwarded-For, whose lines are xff. What stands further left anybody may have written. Where all hops are
 // trusted it is the leftmost. Behind a hop that cannot be read it is the invalid address, which no range contains.
@@ -78,7 +84,7 @@ func OutsideURL(r *http.Request, trusted []netip.Prefix) *url.URL {
 	if r.TLS != nil {
 		u.Scheme = "https"
 	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !contains(trusted, peer.Addr()) {
+	if !FromTrusted(r, trusted) {
 		return &u
 	}
 	if proto := strings.ToLower(first(r.Header.Get("X-Forwarded-Proto"))); proto == "http" || proto == "https" {

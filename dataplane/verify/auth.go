@@ -85,6 +85,7 @@ type Verdict struct {
 
 // finding is what one verifier says. It covers something only if it has no reason to refuse.
 type finding struct {
+	verifier    string // its name
 	refusal     string // one of Reasons; empty: accepted
 	missing     bool   // the refusal is that what this verifier looks for is not there
 	query, body bool   // what it covers
@@ -144,24 +145,28 @@ func AcceptsHead(cfg *tenantconfig.Webhooks, r *Request) bool {
 // hear has the findings of all verifiers, in a fixed order.
 func hear(cfg *tenantconfig.Webhooks, r *Request) []finding {
 	findings := make([]finding, 0, 5)
+	add := func(verifier string, f finding) {
+		f.verifier = verifier
+		findings = append(findings, f)
+	}
 	if cfg.Signature != nil {
-		findings = append(findings, verifySignature(cfg.Signature, r))
+		add(VerifierSignature, verifySignature(cfg.Signature, r))
 	}
 	if cfg.Standard != nil {
 		f := verifyStandard(cfg.Standard, r)
 		if cfg.Signature == nil { // else an attacker could leave out the id, or the other signature
 			f = f.identified(r)
 		}
-		findings = append(findings, f)
+		add(VerifierStandard, f)
 	}
 	if cfg.Token != nil {
-		findings = append(findings, verifyToken(cfg.Token, r))
+		add(VerifierToken, verifyToken(cfg.Token, r))
 	}
 	if cfg.Basic != nil {
-		findings = append(findings, verifyBasic(cfg.Basic, r))
+		add(VerifierBasic, verifyBasic(cfg.Basic, r))
 	}
 	if len(cfg.AllowedCIDRs) > 0 {
-		findings = append(findings, verifyAddress(cfg.AllowedCIDRs, r))
+		add(verifierAddress, verifyAddress(cfg.AllowedCIDRs, r))
 	}
 	return findings
 }

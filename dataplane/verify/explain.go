@@ -25,29 +25,10 @@ func Explain(cfg *tenantconfig.Webhooks, r *Request) []Finding {
 	if !cfg.Configured() {
 		return nil
 	}
-	names := configured(cfg)
-	list := make([]Finding, 0, len(names))
-	for i, f := range hear(cfg, r) {
-		list = append(list, Finding{Verifier: names[i], Reason: f.refusal})
+	findings := hear(cfg, r)
+	list := make([]Finding, len(findings))
+	for i, f := range findings {
+		list[i] = Finding{Verifier: f.verifier, Reason: f.refusal}
 	}
 	return list
-}
-
-// configured returns the names of the verifiers that a tenant has, in the order of hear.
-func configured(cfg *tenantconfig.Webhooks) (names []string) {
-	for _, v := range []struct {
-		name string
-		has  bool
-	}{
-		{VerifierSignature, cfg.Signature != nil},
-		{VerifierStandard, cfg.Standard != nil},
-		{VerifierToken, cfg.Token != nil},
-		{VerifierBasic, cfg.Basic != nil},
-		{verifierAddress, len(cfg.AllowedCIDRs) > 0},
-	} {
-		if v.has {
-			names = append(names, v.name)
-		}
-	}
-	return names
 }

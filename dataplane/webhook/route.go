@@ -42,8 +42,7 @@ func route(r *http.Request) (destination, error) {
 			"{namespace}/{tenant}/{status|passthru|leg|...}, and the token behind it if there is one")
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return to, problem.New(problem.NotFound, "webhooks are sent with GET or POST").
-			WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", "GET, POST")
+		return to, problem.MethodNotAllowed("webhooks are sent with GET or POST", "GET, POST")
 	}
 	return to, nil
 }

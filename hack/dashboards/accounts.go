@@ -36,7 +36,7 @@ func accounts() board {
 				graph("Age of the list of revoked tokens", units.Seconds, watch,
 					"How long ago each pod read which tokens are revoked. Above 30 seconds revoked tokens are "+
 						"still accepted: see PostgreSQL.",
-					query{"time() - min by (pod) (" + of("caly_auth_revocations_read_timestamp_seconds", onPods) + ")",
+					query{age("min by (pod)", "caly_auth_revocations_read_timestamp_seconds", onPods),
 						"{{pod}}"}),
 			}},
 			{"Mail and keys", []panel{
@@ -45,14 +45,14 @@ func accounts() board {
 					query{rate("outcome", "caly_mail_sent_total", onPods), "{{outcome}}"}),
 				graph("Oldest mail that waits", units.Seconds, smtp,
 					"Age of the oldest mail in the outbox. More than 10 minutes: people wait for their codes.",
-					query{"time() - min(" + of("caly_mail_oldest_pending_timestamp_seconds") + ")", "age"}),
+					query{age("min", "caly_mail_oldest_pending_timestamp_seconds"), "age"}),
 				graph("Pods whose SMTP server is unusable", units.Short, smtp,
 					"Pods from which the SMTP server accepted no mail at the last try.",
 					query{"sum(" + of("caly_mail_server_usable", onPods) + " == bool 0)", "pods"}),
 				graph("Age of the signing key", units.Seconds, people,
 					"Age of the key that signs access tokens. Above the signing key's period, rotation does not "+
 						"work.",
-					query{"time() - max(" + of("caly_keyring_signing_key_created_timestamp_seconds") + ")", "age"}),
+					query{age("max", "caly_keyring_signing_key_created_timestamp_seconds"), "age"}),
 				graph("Keyrings replaced", units.Short, people,
 					"Keyrings that the operator replaced in an hour, by cause. Each signs everybody out.",
 					query{"sum by (cause) (increase(" + of("caly_keyring_made_total") + "[1h]))", "{{cause}}"}),

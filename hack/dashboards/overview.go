@@ -77,7 +77,7 @@ func safety() []panel {
 				"uploaded or failed.",
 			page: "runbooks/CalyRecordingsOverdue.md",
 			queries: one(
-				orZero(`time() - min(caly_tenant_recordings_oldest_timestamp_seconds{namespace="$namespace"})`), "age",
+				orZero(age("min", "caly_tenant_recordings_oldest_timestamp_seconds")), "age",
 			),
 		},
 		{
@@ -90,7 +90,7 @@ func safety() []panel {
 				"While it is red, the panels about recordings show an old state. No data: no operator runs, or " +
 				"Prometheus reaches none.",
 			page: "runbooks/CalyTenantMetricsStale.md",
-			queries: one(`time() - max(caly_tenant_metrics_last_success_timestamp_seconds{namespace="$namespace"})`,
+			queries: one(age("max", "caly_tenant_metrics_last_success_timestamp_seconds"),
 				"age"),
 		},
 	}

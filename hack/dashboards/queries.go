@@ -23,6 +23,11 @@ func sum(by, gauge string, matchers ...string) string {
 	return fmt.Sprintf("sum by (%s) (%s)", by, of(gauge, matchers...))
 }
 
+// age returns the seconds since a timestamp that an aggregation such as "max" or "min by (pod)" chooses.
+func age(aggregation, timestamp string, matchers ...string) string {
+	return fmt.Sprintf("time() - %s (%s)", aggregation, of(timestamp, matchers...))
+}
+
 // tenantSum returns a gauge of Tenants by the given labels. A replica of the operator that led before counts no second time.
 func tenantSum(by, labels, gauge string, matchers ...string) string {
 	return fmt.Sprintf("sum by (%s) (max by (%s) (%s))", by, labels, of(gauge, matchers...))

@@ -34,7 +34,7 @@ func oneTenant() board {
 					query{"max(" + of("caly_tenant_recordings_uploading", this) + ")", "uploading"}),
 				graph("Oldest recording", units.Seconds, upload,
 					"Age of the oldest recording that is not uploaded. No line: none waits.",
-					query{"time() - min(" + of("caly_tenant_recordings_oldest_timestamp_seconds", this) + ")", "age"}),
+					query{age("min", "caly_tenant_recordings_oldest_timestamp_seconds", this), "age"}),
 				stack("Failed, waiting for a person", units.Short, "how-to/retry-a-failed-recording.md",
 					"Recordings whose upload Caly gave up, by code. Correct the cause, then retry them.",
 					query{tenantSum("code", "code", "caly_tenant_recordings_failed", this), "{{code}}"}),
@@ -47,7 +47,7 @@ func oneTenant() board {
 				graph("Age of the last backfill", units.Seconds, calls,
 					"Time since the last successful backfill. No line: the Tenant has no backfill, or none "+
 						"succeeded yet.",
-					query{"time() - max(" + of("caly_backfill_last_success_timestamp_seconds", this) + ")", "age"}),
+					query{age("max", "caly_backfill_last_success_timestamp_seconds", this), "age"}),
 			}},
 			{"Live audio", []panel{
 				stack("Streams that ended in an hour", units.Short, see,

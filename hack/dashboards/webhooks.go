@@ -50,7 +50,7 @@ func webhooks() board {
 				graph("Wait for the commit", units.Seconds, "how-to/survive-a-failover-of-postgresql.md",
 					"How long the oldest event of each pod waits for its commit. More than a second: PostgreSQL "+
 						"is slow, or there are too few pods.",
-					query{"time() - min by (pod) (" + of("caly_webhook_oldest_waiting_timestamp_seconds", onPods) + ")",
+					query{age("min by (pod)", "caly_webhook_oldest_waiting_timestamp_seconds", onPods),
 						"{{pod}}"}),
 			}},
 			{"Tenant configs", []panel{
