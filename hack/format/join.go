@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // join joins the arguments of calls that were put on lines of their own: all with the call where that fits, else those
@@ -19,7 +19,7 @@ func join(source []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &joiner{set: set, source: string(source)}
+	j := &joiner{splitter: splitter{set: set, source: source}}
 	ast.Inspect(file, j.visit)
 	if len(j.edits) == 0 {
 		return nil, nil //nolint:nilnil // nothing to do
@@ -34,15 +34,11 @@ type edit struct {
 }
 
 type joiner struct {
-	set    *token.FileSet
-	source string
-	edits  []edit // in their order
+	splitter
+	edits []edit // in their order
 	// last is the last line of the last joined call. What begins there may not fit any more, and is for the next time.
 	last int
 }
-
-func (j *joiner) line(p token.Pos) int   { return j.set.PositionFor(p, false).Line }
-func (j *joiner) offset(p token.Pos) int { return j.set.PositionFor(p, false).Offset }
 
 // visit joins a call. It leaves what is within a joined call for the next time.
 func (j *joiner) visit(n ast.Node) bool {
@@ -119,7 +115,7 @@ func (j *joiner) between(call *ast.CallExpr) []edit {
 	end := call.Lparen + 1
 	for i, a := range call.Args {
 		from, to := j.offset(end), j.offset(a.Pos())
-		if !separator.MatchString(j.source[from:to]) {
+		if !separator.Match(j.source[from:to]) {
 			return nil
 		}
 		if i > 0 {
@@ -127,7 +123,7 @@ func (j *joiner) between(call *ast.CallExpr) []edit {
 		}
 		end = a.End()
 	}
-	if call.Ellipsis.IsValid() || !separator.MatchString(j.source[j.offset(end):j.offset(call.Rparen)]) {
+	if call.Ellipsis.IsValid() || !separator.Match(j.source[j.offset(end):j.offset(call.Rparen)]) {
 		return nil
 	}
 	return edits
@@ -153,21 +149,21 @@ const alignment = 16
 
 // fits reports whether no line of the call is wider than maxColumns after the edits. golines would break it again.
 func (j *joiner) fits(call *ast.CallExpr, edits []edit) bool {
-	begin := strings.LastIndexByte(j.source[:j.offset(call.Lparen)], '\n') + 1
+	begin := bytes.LastIndexByte(j.source[:j.offset(call.Lparen)], '\n') + 1
 	end := len(j.source)
-	if i := strings.IndexByte(j.source[j.offset(call.Rparen):], '\n'); i >= 0 {
+	if i := bytes.IndexByte(j.source[j.offset(call.Rparen):], '\n'); i >= 0 {
 		end = j.offset(call.Rparen) + i
 	}
 	inner := make([]edit, len(edits))
 	for i, e := range edits {
 		inner[i] = edit{e.from - begin, e.to - begin, e.text}
 	}
-	for line := range strings.Lines(apply(j.source[begin:end], inner)) {
-		width := utf8.RuneCountInString(strings.TrimRight(line, "\n")) + 3*strings.Count(line, "\t")
-		if key.MatchString(line) {
-			width += alignment
+	for line := range bytes.Lines(apply(j.source[begin:end], inner)) {
+		columns := width(bytes.TrimSuffix(line, []byte("\n")))
+		if key.Match(line) {
+			columns += alignment
 		}
-		if width > maxColumns {
+		if columns > maxColumns {
 			return false
 		}
 	}
@@ -179,18 +175,18 @@ var key = regexp.MustCompile(`^\t+\w+: `)
 
 func (j *joiner) joined() []byte {
 	slices.SortFunc(j.edits, func(a, b edit) int { return a.from - b.from })
-	return []byte(apply(j.source, j.edits))
+	return apply(j.source, j.edits)
 }
 
 // apply returns a text after edits, which are in their order.
-func apply(text string, edits []edit) string {
-	var out strings.Builder
+func apply(text []byte, edits []edit) []byte {
+	var out bytes.Buffer
 	at := 0
 	for _, e := range edits {
-		out.WriteString(text[at:e.from])
+		out.Write(text[at:e.from])
 		out.WriteString(e.text)
 		at = e.to
 	}
-	out.WriteString(text[at:])
-	return out.String()
+	out.Write(text[at:])
+	return out.Bytes()
 }
