@@ -100,7 +100,7 @@ func TestUp(t *testing.T) {
 	}
 }
 
-// TestUpAtOnce : several pods may start with the same empty database.
+// TestUpAtOnce verifies that several pods may start with the same empty database at the same time.
 func TestUpAtOnce(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
 	var group errgroup.Group
@@ -115,7 +115,8 @@ func TestUpAtOnce(t *testing.T) {
 	}
 }
 
-// TestDownAndUp : what every migration's way back leaves behind, its way forth takes.
+// TestDownAndUp verifies that all migrations can go down and up again, that down leaves nothing behind, and that up
+// restores the same objects.
 func TestDownAndUp(t *testing.T) {
 	pg := pgtest.New(t)
 	before := objects(t, pg)
@@ -240,7 +241,7 @@ func objects(t *testing.T, pg *pgtest.Server) []string {
 	return names
 }
 
-// TestErrors : one line that says what is wrong, and no password.
+// TestErrors verifies that an error names the cause in one line and does not hold the password.
 func TestErrors(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -137,7 +137,7 @@ func missingIn(path string, s *schema) (missing []string) {
 	return missing
 }
 
-// boundedByRule : a duration's marker can bear no maxLength, so its rule bounds the length.
+// boundedByRule reports whether a rule bounds the length of a duration, whose marker cannot bear a maxLength.
 func boundedByRule(s *schema) bool {
 	for _, r := range s.Rules {
 		if strings.HasPrefix(r.Rule, "size(self) <= ") {

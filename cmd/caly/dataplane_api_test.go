@@ -8,7 +8,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 )
 
-// TestDerived : a key follows the ring that is there now.
+// TestDerived verifies that a derived key follows the current ring, and does not exist without one.
 func TestDerived(t *testing.T) {
 	var ring *keyring.Ring
 	key := derived(func() *keyring.Ring { return ring }, keyring.PurposeMail)

@@ -363,7 +363,7 @@ func TestEventsReplayMany(t *testing.T) {
 	}
 }
 
-// TestEventsReplayAtOnce : of several who apply the same events, one applies each.
+// TestEventsReplayAtOnce verifies that exactly one of several concurrent replays applies each event.
 func TestEventsReplayAtOnce(t *testing.T) {
 	deadLetters := newDeadLetters(t)
 	const events = 20
@@ -393,7 +393,8 @@ func TestEventsReplayAtOnce(t *testing.T) {
 	}
 }
 
-// TestEventsReplayFails : what is about one event is said of it, what is about all ends the command.
+// TestEventsReplayFails verifies that a failure of one event is reported with that event. A failure that concerns all
+// events ends the command.
 func TestEventsReplayFails(t *testing.T) {
 	deadLetters := newDeadLetters(t)
 	id := deadLetters.keep(body(terminal("c1")))
@@ -464,7 +465,8 @@ func TestEventsReplayFails(t *testing.T) {
 	}
 }
 
-// TestEventsUsage : wrong use is told apart from a failure, before anything is asked for.
+// TestEventsUsage verifies that the commands report wrong usage with the usage status before they open the database.
+// Failures of the database have another message.
 func TestEventsUsage(t *testing.T) {
 	t.Setenv("CALY_DATABASE_URL", "")
 	for name, tc := range map[string]struct{ args, says string }{
@@ -519,7 +521,7 @@ func TestEventsUsage(t *testing.T) {
 	}
 }
 
-// TestEventsAsTheDataPlane : no other component's role lists events of all tenants.
+// TestEventsAsTheDataPlane verifies that the role of the data plane cannot list the events of all tenants.
 func TestEventsAsTheDataPlane(t *testing.T) {
 	t.Setenv("CALY_DATABASE_URL", pgtest.New(t).DataplaneDSN)
 	checkFailure(t, execute(t, "events", "list"), "not a member of caly_operator")
@@ -581,7 +583,8 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// TestAdvice : every reason for which an event is kept has its own, and nothing else has.
+// TestAdvice verifies that each dead reason has advice, that nothing else has, and that an unknown reason gets a
+// default.
 func TestAdvice(t *testing.T) {
 	for _, r := range reason.Dead() {
 		if advice[r] == "" {

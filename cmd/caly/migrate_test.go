@@ -65,7 +65,7 @@ func checkStatus(t *testing.T, applied string) {
 	}
 }
 
-// TestMigrateErrors : one line that says what is wrong, and no password.
+// TestMigrateErrors verifies that an error names the cause in one line and does not hold the password.
 func TestMigrateErrors(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
 	away := "postgres://u:topsecret@" + calytest.FreeAddress(t) + "/db"
@@ -93,7 +93,8 @@ func TestMigrateErrors(t *testing.T) {
 	}
 }
 
-// TestPodsWantTheSchema : without it a pod does not start, and says what to do.
+// TestPodsWantTheSchema verifies that a pod does not start on a database without the schema, and names the command that
+// creates it.
 func TestPodsWantTheSchema(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
 	for name, tc := range map[string]struct{ command, dsn string }{

@@ -36,7 +36,7 @@ func document(t *testing.T) []byte {
 	return newTenantAPI(settings, parts).handler.Document()
 }
 
-// TestOpenAPICopy : the copy in the documentation is what is served.
+// TestOpenAPICopy verifies that the copy in the documentation equals the document that the data plane serves.
 func TestOpenAPICopy(t *testing.T) {
 	const file = "../../docs/openapi.json"
 	want := document(t)

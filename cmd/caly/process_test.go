@@ -51,7 +51,7 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-// TestSimulateServerStops : it ends with success when it is told to.
+// TestSimulateServerStops verifies that the server ends with status 0 after SIGTERM.
 func TestSimulateServerStops(t *testing.T) {
 	address := calytest.FreeAddress(t)
 	process := calytest.Start(t, nil, "simulate", "server", "--listen="+address)

@@ -53,7 +53,7 @@ func commands(cmd *cobra.Command, path []string) [][]string {
 	return all
 }
 
-// TestEveryCommandRefusesWhatItDoesNotKnow : a mistyped line never passes for success.
+// TestEveryCommandRefusesWhatItDoesNotKnow verifies that each command fails on an unknown flag or argument.
 func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 	all := commands(newRootCommand(), nil)
 	if len(all) < 12 {
@@ -92,7 +92,8 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-// TestNoSecretInFlags : argv is read by others, so no flag takes a secret itself.
+// TestNoSecretInFlags verifies that no flag takes a secret as its value, because other users of the machine can read
+// argv.
 func TestNoSecretInFlags(t *testing.T) {
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
@@ -176,7 +177,8 @@ func TestReadLine(t *testing.T) {
 	}
 }
 
-// TestTenantIDs : what is not namespace/name is refused before anything is asked for.
+// TestTenantIDs verifies that the commands reject a tenant id that is not namespace/name before they connect to
+// anything.
 func TestTenantIDs(t *testing.T) {
 	for _, id := range []string{"support", "/support", "acme/", "acme/support/more", "/"} {
 		checkFailure(t, execute(t, "simulate", "call", "--tenant="+id), "is not namespace/name")

@@ -146,7 +146,8 @@ func (a *accounts) waitEnd(l *registry.Live) {
 	})
 }
 
-// TestSessionsClose : the pod closes what was asked for, and nothing else.
+// TestSessionsClose verifies that the pod closes the requested streams and no others, and that the audit log has a row
+// of each request.
 func TestSessionsClose(t *testing.T) {
 	accounts := newAccounts(t)
 	first, second, theirs := accounts.streams()

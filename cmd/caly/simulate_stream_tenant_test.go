@@ -68,7 +68,8 @@ func TestSimulateStreamToTenant(t *testing.T) {
 	}
 }
 
-// TestSimulateStreamToTenantFails : usage that leads nowhere.
+// TestSimulateStreamToTenantFails verifies that wrong usage and unreachable servers fail with a message that does not
+// hold a secret.
 func TestSimulateStreamToTenantFails(t *testing.T) {
 	server := "--server=wss://caly.example.com"
 	secret := "--secret-file=" + write(t, "topsecret")
@@ -119,7 +120,7 @@ func TestSimulateStreamToTenantFails(t *testing.T) {
 	}
 }
 
-// TestTenantAddress : what the cluster says of a Tenant becomes the address in Exotel's applet.
+// TestTenantAddress verifies that the command makes the address of Exotel's applet from the Tenant in the cluster.
 func TestTenantAddress(t *testing.T) {
 	env := kubetest.Get(t)
 	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))

@@ -297,7 +297,7 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// TestTotalOfStreams : what goes wrong in several ways is told in one line.
+// TestTotalOfStreams verifies that the total reports several kinds of failures in one line.
 func TestTotalOfStreams(t *testing.T) {
 	outcomes := []outcome{
 		{Report: exotelsim.Report{HungUp: true, Code: 1000, Echo: exotelsim.Echo{Equal: 10}}},

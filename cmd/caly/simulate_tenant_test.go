@@ -209,7 +209,7 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 	}
 }
 
-// TestSimulateCallOfTenantFails : each fault is told of in one line, which holds no secret.
+// TestSimulateCallOfTenantFails verifies that the command reports each fault in one line, which does not hold a secret.
 func TestSimulateCallOfTenantFails(t *testing.T) {
 	env := kubetest.Get(t)
 	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))

@@ -135,7 +135,7 @@ func TestUserCreate(t *testing.T) {
 	)
 }
 
-// TestUserToken : what is printed sets a password as what is mailed does, once.
+// TestUserToken verifies that a printed token sets the password once, as a mailed token does.
 func TestUserToken(t *testing.T) {
 	accounts := newAccounts(t)
 	null, err := os.Open(os.DevNull)

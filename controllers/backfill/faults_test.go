@@ -169,7 +169,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestPolicy : without the platform's leave neither plain http nor a name that leads to a private address is asked.
+// TestPolicy verifies that the operator sends no request over plain HTTP or to a private address unless the platform
+// allows it.
 func TestPolicy(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change     func(*Reconciler)
@@ -234,7 +235,7 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-// TestAskedToWait : Exotel's limit is waited out, and the run goes on.
+// TestAskedToWait verifies that a run waits out Exotel's rate limit and then continues.
 func TestAskedToWait(t *testing.T) {
 	rig := newSubject(t, exotelsim.Options{})
 	rig.placeMany(5)
@@ -341,7 +342,8 @@ func TestAccountOfAnother(t *testing.T) {
 	}
 }
 
-// TestBounds : a run that may not look at everything goes on where it was, and in the end all is there.
+// TestBounds verifies that a run that reaches a limit continues later from its last position. In the end all calls are
+// stored.
 func TestBounds(t *testing.T) {
 	for name, limits := range map[string]Limits{"requests": {Requests: 7}, "calls": {Calls: 7}} {
 		t.Run(name, func(t *testing.T) {
@@ -372,7 +374,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestKilled : an operator that ends in the middle of a run leaves a part of the calls, and the next one the rest.
+// TestKilled verifies that the next operator completes a run that an earlier operator left half done.
 func TestKilled(t *testing.T) {
 	rig := newSubject(t, exotelsim.Options{})
 	rig.placeMany(230)
@@ -396,7 +398,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestLeftAlone : a Tenant that is suspended, not ready or without backfill is not looked after until that changes.
+// TestLeftAlone verifies that a Tenant that is suspended, not ready or without backfill gets no run until that changes.
 func TestLeftAlone(t *testing.T) {
 	for name, tc := range map[string]struct {
 		off, on func(*testing.T, *subject, *v1alpha1.Tenant)
@@ -441,7 +443,7 @@ func TestLeftAlone(t *testing.T) {
 	}
 }
 
-// TestStoppedInTheMiddle : a Tenant that is suspended or deleted during its run gets no more rows.
+// TestStoppedInTheMiddle verifies that a Tenant that is suspended or deleted during its run gets no more rows.
 func TestStoppedInTheMiddle(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *subject, *v1alpha1.Tenant){
 		"suspended": func(t *testing.T, r *subject, tenant *v1alpha1.Tenant) {
@@ -482,7 +484,8 @@ func TestStoppedInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestTurnedOff : what backfill wrote into the status goes with it, and its metric too.
+// TestTurnedOff verifies that the status of backfill, its condition and its metric disappear when the spec turns
+// backfill off.
 func TestTurnedOff(t *testing.T) {
 	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")

@@ -19,9 +19,9 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
-// TestWhatWasLostIsFound : of 250 calls, a third of the webhooks never came: of some calls none, of some none but the first, of some
-// none that names the recording. After one run the rows are those of a database to which all came, and they stay so when webhooks
-// come late, and when the next run looks.
+// TestWhatWasLostIsFound verifies that one run finds all calls whose webhooks were lost. Of 250 calls a third lost
+// webhooks: all of them, all but the first, or the one that names the recording. Afterwards the rows equal those of a
+// database that got all webhooks. Late webhooks and the next run change nothing.
 func TestWhatWasLostIsFound(t *testing.T) {
 	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
@@ -95,7 +95,7 @@ func TestWhatWasLostIsFound(t *testing.T) {
 	}
 }
 
-// TestNotYet : what goes on, and what Exotel has not filled in, is left to a later run, which takes it.
+// TestNotYet verifies that a run leaves calls that go on, and calls that Exotel has not completed, to a later run.
 func TestNotYet(t *testing.T) {
 	rig := newSubject(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
@@ -170,7 +170,8 @@ func TestSuspectsBeyondTheLookback(t *testing.T) {
 	}
 }
 
-// TestZones : the window is the account's wall clock, wherever that is; calls at its edges are found, and those beyond are not.
+// TestZones verifies that the window is in the wall clock of the account's time zone. The run finds calls at its edges,
+// and none outside.
 func TestZones(t *testing.T) {
 	for _, zone := range []string{"Asia/Kolkata", "Asia/Singapore", "America/New_York", "UTC"} {
 		t.Run(zone, func(t *testing.T) {

@@ -73,7 +73,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestDue : "next" is when the run after the last one, at noon, was to be.
+// TestDue verifies when the next run is due. The last run was at noon, and "next" in the status is when the following
+// run was planned.
 func TestDue(t *testing.T) {
 	failedAt := func(generation int64) *metav1.Condition {
 		return &metav1.Condition{Status: metav1.ConditionFalse, ObservedGeneration: generation}
@@ -115,7 +116,8 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// TestWindows : they cover everything, and no listing is longer than Exotel allows.
+// TestWindows verifies that the windows cover the whole time without a gap, and that each is as short as Exotel
+// requires.
 func TestWindows(t *testing.T) {
 	for name, tc := range map[string]struct {
 		length time.Duration
@@ -143,7 +145,8 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// TestFilter : in New York clocks went back an hour on 1 November at 6:00 UTC, so that 1:30 was twice.
+// TestFilter verifies that a filter covers a window in which the clocks go back. In New York 1:30 came twice on 1
+// November, as the clocks went back at 6:00 UTC.
 func TestFilter(t *testing.T) {
 	newYork, err := time.LoadLocation("America/New_York")
 	if err != nil {
@@ -204,7 +207,8 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestAccounts : one run at a time, a pace that outlives the run while it matters, and nothing that stays for ever.
+// TestAccounts verifies that an account has one run at a time and that its pace outlives the run. Unused accounts are
+// forgotten.
 func TestAccounts(t *testing.T) {
 	var a accounts
 	first := a.take("acme1", time.Hour)

@@ -141,8 +141,8 @@ func TestResources(t *testing.T) {
 	}
 }
 
-// TestUploadedLeaveRoom : what was uploaded before a round came gets its CallRecordings, and at most half of the room;
-// what is pending comes first.
+// TestUploadedLeaveRoom verifies that recordings that were uploaded before a round get CallRecordings in at most half
+// of the room. Pending recordings come first.
 func TestUploadedLeaveRoom(t *testing.T) {
 	tests := map[string]struct {
 		uploaded, pending      int

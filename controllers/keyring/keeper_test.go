@@ -245,7 +245,8 @@ func TestMends(t *testing.T) {
 	}
 }
 
-// TestLeavesANewerRingAlone : after a downgrade, say. Its keys are good, and everybody would have to log in again.
+// TestLeavesANewerRingAlone verifies that the keeper does not replace a ring of a newer version, such as after a
+// downgrade. The keys are still valid, and a new ring would force all users to log in again.
 func TestLeavesANewerRingAlone(t *testing.T) {
 	rig := newSubject(t)
 	rig.mustKeep()
@@ -256,7 +257,7 @@ func TestLeavesANewerRingAlone(t *testing.T) {
 	}
 }
 
-// TestTwoOperators : the one that led until now and the one that leads from now on. One of them writes, and both end with its ring.
+// TestTwoOperators verifies that, of the previous and the current leader, one writes and both end with the same ring.
 func TestTwoOperators(t *testing.T) {
 	rig := newSubject(t)
 	other := rig.another(rig.WorkNamespace, rig.env.Client)

@@ -109,7 +109,8 @@ func TestAudioStalls(t *testing.T) {
 	}
 }
 
-// TestAudioRotates : a new header, and a new authority, are in the config that pods read soon after they are in the Secret.
+// TestAudioRotates verifies that a new header and a new authority reach the config of the pods soon after their Secrets
+// change.
 func TestAudioRotates(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)
@@ -136,7 +137,8 @@ func TestAudioRotates(t *testing.T) {
 	})
 }
 
-// TestAudioSecretMissing : the Tenant waits for a Secret of its agent's that is not there yet, says which, and is ready once it is.
+// TestAudioSecretMissing verifies that a Tenant names the missing Secret of its agent, and is ready once all of them
+// exist.
 func TestAudioSecretMissing(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)

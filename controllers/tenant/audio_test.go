@@ -11,7 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// TestAudio : what spec.audio compiles to, and whose verifiers count.
+// TestAudio verifies the compiled form of spec.audio, and whether the verifiers of the audio or of the webhooks apply.
 func TestAudio(t *testing.T) {
 	token := &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{"token-of-the-audio"}}
 	theirs := &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{"token-of-webhooks"}}

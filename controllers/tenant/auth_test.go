@@ -78,7 +78,7 @@ func wantFullAuth() *tenantconfig.Auth {
 	return auth
 }
 
-// TestEveryLimitIsCompiled : a limit that is added to the spec or to the config alone is found here.
+// TestEveryLimitIsCompiled verifies that the spec and the config have the same limits.
 func TestEveryLimitIsCompiled(t *testing.T) {
 	spec := fullAuth().Limits
 	for i := range reflect.TypeFor[v1alpha1.AuthLimitsSpec]().NumField() {

@@ -264,7 +264,8 @@ func TestEndedBetweenSteps(t *testing.T) {
 	rig.verify(t)
 }
 
-// TestDatabaseAway : without the database nothing is ready, and nobody but the database need do anything.
+// TestDatabaseAway verifies that a Tenant is not ready during a database outage, retries, and recovers without any
+// action by a user.
 func TestDatabaseAway(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)

@@ -299,7 +299,8 @@ func resetting(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
-// TestStorageFaults : a store that cannot be used is told of, keeps no webhook out, and is not asked in a loop.
+// TestStorageFaults verifies that the status reports an unusable store, that webhooks still work, and that the operator
+// does not probe the store in a loop.
 func TestStorageFaults(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)

@@ -210,7 +210,8 @@ func TestDeletion(t *testing.T) {
 	}
 }
 
-// TestDeletionOfWhatNeverWorked : there is no upload config, so there is nothing in a bucket.
+// TestDeletionOfWhatNeverWorked verifies that a Tenant that never had an upload config can be deleted, because its
+// bucket holds no objects.
 func TestDeletionOfWhatNeverWorked(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
@@ -246,8 +247,8 @@ func TestComeBack(t *testing.T) {
 	}
 }
 
-// TestDeletionWaitsForUploadPods : a pod that still runs could write an object after the others were deleted. Pods of
-// an earlier version run in the work namespace.
+// TestDeletionWaitsForUploadPods verifies that the deletion waits for running upload pods, which could still write an
+// object. Pods of an earlier version run in the work namespace.
 func TestDeletionWaitsForUploadPods(t *testing.T) {
 	t.Parallel()
 	t.Run("upload namespace", func(t *testing.T) {
@@ -301,7 +302,8 @@ func testDeletionWaits(t *testing.T, r *subject, namespace string) {
 	}
 }
 
-// TestDeletionWaitsForCaptures : a data-plane pod that has a capture of the last call is waited for, and one that is gone is not.
+// TestDeletionWaitsForCaptures verifies that the deletion waits for a data-plane pod with a capture of the last call.
+// It does not wait for a pod that is silent.
 func TestDeletionWaitsForCaptures(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
@@ -321,7 +323,8 @@ func TestDeletionWaitsForCaptures(t *testing.T) {
 	}
 }
 
-// TestDeletionWithoutTheStore : it says what holds the Tenant, and Retain lets it go.
+// TestDeletionWithoutTheStore verifies that the status says that the bucket blocks the deletion, and that the policy
+// Retain ends the wait.
 func TestDeletionWithoutTheStore(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
@@ -342,8 +345,8 @@ func TestDeletionWithoutTheStore(t *testing.T) {
 	}
 }
 
-// TestDeletionWithoutTheUploadConfig : what is needed to delete the objects is made again, or said to be missing; the objects are
-// never forgotten.
+// TestDeletionWithoutTheUploadConfig verifies that the operator compiles a lost upload config again, or reports which
+// Secret is missing. It never skips the objects.
 func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -408,7 +411,8 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 	}
 }
 
-// TestDeletionTakesItsViews : the CallRecordings that the operator made go with the Tenant; those of people are theirs.
+// TestDeletionTakesItsViews verifies that the CallRecordings that the operator created are deleted with the Tenant.
+// Those that users created stay.
 func TestDeletionTakesItsViews(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)
@@ -473,7 +477,8 @@ func TestDeletionEndedOnTheWay(t *testing.T) {
 	rig.nothingLeft(t, id)
 }
 
-// TestReleaseOfAnOldReading : the cache still tells of a Tenant that is gone, while another one of its name is at work.
+// TestReleaseOfAnOldReading verifies that a stale reading of a deleted Tenant does not harm a new Tenant with the same
+// name.
 func TestReleaseOfAnOldReading(t *testing.T) {
 	rig := newSubject(t)
 	stop := rig.start(t)
@@ -612,7 +617,8 @@ func TestSweeper(t *testing.T) {
 	}
 }
 
-// TestSweeperTriesAgain : what one sweep could not remove the next one does; the role goes before the Secret that tells of it.
+// TestSweeperTriesAgain verifies that the next sweep removes what a failed sweep left. The sweeper drops the role
+// before the Secret that names it.
 func TestSweeperTriesAgain(t *testing.T) {
 	rig := newSubject(t)
 	stop := rig.start(t)

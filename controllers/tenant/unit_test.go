@@ -560,7 +560,7 @@ func TestS3(t *testing.T) {
 	}
 }
 
-// TestMendedEndpoint : a breaker that the wrong endpoint opened is not in the way of the right one.
+// TestMendedEndpoint verifies that a breaker that a wrong endpoint opened does not block the corrected endpoint.
 func TestMendedEndpoint(t *testing.T) {
 	server := s3test.New(t)
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}

@@ -15,8 +15,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
-// TestReadyReflectsUploads : a Tenant whose recordings are not uploaded is not Ready, with the words of the
-// condition that the upload Job's controller writes, keeps its webhooks, and is Ready again with it.
+// TestReadyReflectsUploads verifies that failing uploads make a Tenant not Ready, with the text of the condition of the
+// upload Job's controller. The Tenant's webhooks stay, and it is Ready again when that condition is.
 func TestReadyReflectsUploads(t *testing.T) {
 	rig := newSubject(t)
 	rig.start(t)

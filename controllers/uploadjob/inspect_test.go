@@ -36,7 +36,7 @@ func TestUnreadPodsKeepNothing(t *testing.T) {
 	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
-// TestUnreadPodsAreReported : once a recording is overdue, the condition says that the pods cannot be read.
+// TestUnreadPodsAreReported verifies that the condition reports unreadable pods once a recording is overdue.
 func TestUnreadPodsAreReported(t *testing.T) {
 	found := findings{unread: apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", nil)}
 	job := troubleOf(found, decision{}, nil)

@@ -186,8 +186,8 @@ func (s *goneTenant) UploadStates(context.Context) ([]store.UploadState, error) 
 	return nil, store.ErrUnavailable
 }
 
-// TestPollerWakesWithoutStates : the end of a backlog is told once, so it is told although the upload states cannot be
-// read.
+// TestPollerWakesWithoutStates verifies that the poller wakes the controller at the end of a backlog though it cannot
+// read the upload states. It reports this end only once.
 func TestPollerWakesWithoutStates(t *testing.T) {
 	p := poller{store: &goneTenant{}, events: make(chan event.TypedGenericEvent[types.NamespacedName], 2)}
 	for range 2 {

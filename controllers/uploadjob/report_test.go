@@ -141,7 +141,7 @@ func complete(t *testing.T, pods *store.Upload, id string) {
 // judgedAfter has pods judged as if they were older.
 func judgedAfter(age time.Duration) func(*Reconciler) { return func(r *Reconciler) { r.ahead = age } }
 
-// TestUnschedulablePodIsReported : the scheduler's words are in the condition, and those of the kubelet.
+// TestUnschedulablePodIsReported verifies that the condition holds the messages of the scheduler and of the kubelet.
 func TestUnschedulablePodIsReported(t *testing.T) {
 	t.Parallel()
 	rig := start(t, 0, judgedAfter(4*time.Minute))
@@ -219,7 +219,8 @@ func TestPodOnADeadNodeIsReplaced(t *testing.T) {
 	waitForAnother(t, rig, tenant, first)
 }
 
-// TestFailedUploadIsReported : the words of the store are in the condition at once, and go with the next upload.
+// TestFailedUploadIsReported verifies that the condition holds the store's message at once, and that the next upload
+// removes it.
 func TestFailedUploadIsReported(t *testing.T) {
 	t.Parallel()
 	rig := start(t, 0)
@@ -246,7 +247,8 @@ func TestFailedUploadIsReported(t *testing.T) {
 	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
-// TestSuspensionRemovesTheCondition : uploads that wait because they shall are neither healthy nor not.
+// TestSuspensionRemovesTheCondition verifies that a suspended Tenant does not have the condition, because its uploads
+// wait on purpose.
 func TestSuspensionRemovesTheCondition(t *testing.T) {
 	t.Parallel()
 	rig := start(t, 0)
