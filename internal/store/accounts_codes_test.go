@@ -50,7 +50,8 @@ func (p *people) verify(t *testing.T, code string, confirmed ...string) bool {
 	return good
 }
 
-// TestRegisterOver : who registers with an email gets it only while it is nobody's.
+// TestRegisterOver verifies that a registration takes an email only while no verified, invited or disabled account has
+// it.
 func TestRegisterOver(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before                       func(t *testing.T, p *people)
@@ -239,7 +240,7 @@ func (p *people) resend(t *testing.T, code string) {
 	}
 }
 
-// TestCodeUnderConcurrency : many guesses at once count one by one, and a right code verifies once.
+// TestCodeUnderConcurrency verifies that concurrent guesses count one by one, and that a right code verifies once.
 func TestCodeUnderConcurrency(t *testing.T) {
 	people := newPeople(t)
 	people.register(t, hash, "111111", "1")
@@ -388,7 +389,8 @@ func (p *people) change(t *testing.T) {
 	}
 }
 
-// TestResetOnceUnderConcurrency : of many who use one token, or several tokens of one user, at once, one sets the password.
+// TestResetOnceUnderConcurrency verifies that one of many concurrent resets sets the password, with one token or
+// several tokens of the user.
 func TestResetOnceUnderConcurrency(t *testing.T) {
 	for name, tokens := range map[string][]string{"one token": {"t1"}, "three tokens": {"t1", "t2", "t3"}} {
 		t.Run(name, func(t *testing.T) {
@@ -455,7 +457,7 @@ func TestRequestReset(t *testing.T) {
 	}
 }
 
-// TestNothingHalfDone : where the mail cannot be written, nothing is.
+// TestNothingHalfDone verifies that a transaction whose mail cannot be written changes nothing.
 func TestNothingHalfDone(t *testing.T) {
 	broken := errors.New("no key")
 	mail := func(store.User) (*store.OutboxMail, error) { return nil, broken }

@@ -192,7 +192,7 @@ func TestListUsersPages(t *testing.T) {
 	}
 }
 
-// TestLastAdminStays : whatever two admins do to each other at one moment, one of them is left.
+// TestLastAdminStays verifies that one of two admins stays when both are demoted or disabled at the same time.
 func TestLastAdminStays(t *testing.T) {
 	for name, end := range map[string]func(p *people, id string) error{
 		"demoted": func(p *people, id string) error {
@@ -270,7 +270,8 @@ func TestOperatorMayEndTheLastAdmin(t *testing.T) {
 	}
 }
 
-// TestEndOfAUser : disabling and revoking end every session, put the tokens on the blacklist, revoke the access, once.
+// TestEndOfAUser verifies that disabling and revoking end all sessions, blacklist their tokens and revoke the access,
+// once.
 func TestEndOfAUser(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end             func(p *people, id string) error
@@ -449,8 +450,8 @@ func TestDeleteTenantLeavesNoAccounts(t *testing.T) {
 	}
 }
 
-// TestAccountsAreBoundToTheTenant : the data plane's role sees and writes rows of the transaction's tenant, of none without one, and
-// deletes nothing that is kept.
+// TestAccountsAreBoundToTheTenant verifies that the data plane's role sees and writes only rows of the transaction's
+// tenant. It sees none without a tenant, and cannot delete rows that are kept.
 func TestAccountsAreBoundToTheTenant(t *testing.T) {
 	people := newPeople(t)
 	people.fill(t, acme)
@@ -492,7 +493,7 @@ func TestAccountsAreBoundToTheTenant(t *testing.T) {
 	}
 }
 
-// TestOtherTenantsIDs : with the ids of another tenant nothing is found, and nothing changes.
+// TestOtherTenantsIDs verifies that a tenant finds and changes nothing with the ids of another tenant.
 func TestOtherTenantsIDs(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)

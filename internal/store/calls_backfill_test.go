@@ -127,7 +127,7 @@ func TestSuspects(t *testing.T) {
 	}
 }
 
-// TestSuspectsReadAnIndex : the few calls whose end is not known are found without the many others.
+// TestSuspectsReadAnIndex verifies that the query for the few calls without a known end uses an index.
 func TestSuspectsReadAnIndex(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(t, `INSERT INTO calls (tenant, call_sid, started_at, state, whole_weight) SELECT $1, 'c' || n,

@@ -206,8 +206,8 @@ func TestListRecordings(t *testing.T) {
 	}
 }
 
-// TestWalkSeesAllOnce : pages of any size, walked while rows come, go from the queue into the history and back, show each row that was
-// there at the beginning exactly once, and none of another tenant.
+// TestWalkSeesAllOnce verifies that a walk over pages of any size shows each row of its beginning exactly once.
+// Meanwhile rows come, and move between the queue and the history. No row of another tenant is shown.
 func TestWalkSeesAllOnce(t *testing.T) {
 	fixture := newFixture(t)
 	conn, err := pgx.Connect(t.Context(), fixture.pg.AdminDSN)
@@ -484,7 +484,8 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestAPageReadsAPage : row-level security must not keep the planner from the indexes, so a page of a large tenant costs a page.
+// TestAPageReadsAPage verifies that a page of a large tenant costs a page. Row-level security must not keep the planner
+// from the indexes.
 func TestAPageReadsAPage(t *testing.T) {
 	fixture := newFixture(t)
 	for _, sql := range []string{

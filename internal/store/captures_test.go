@@ -33,7 +33,8 @@ func (f *fixture) capture(t *testing.T, tenant, id, pod string) store.Capture {
 	return c
 }
 
-// TestCaptureLife : a capture is its pod's until it ends, once, and is a recording of its call all along.
+// TestCaptureLife verifies that a capture belongs to its pod until it ends once. It is a recording of its call all the
+// time.
 func TestCaptureLife(t *testing.T) {
 	fixture := newFixture(t)
 	capture := fixture.capture(t, acme, "00000000000000a1", "pod")
@@ -116,7 +117,8 @@ func TestCaptureLife(t *testing.T) {
 	}
 }
 
-// TestCaptureRetry : there is nothing to fetch a capture from again, whatever its state.
+// TestCaptureRetry verifies that a capture cannot be retried in any state, because it has no source to fetch it from
+// again.
 func TestCaptureRetry(t *testing.T) {
 	fixture := newFixture(t)
 	capture := fixture.capture(t, acme, "00000000000000a1", "pod")
@@ -213,7 +215,7 @@ func TestClaimCaptures(t *testing.T) {
 	}
 }
 
-// TestSweepCaptures : what no pod can bring to its end fails, and says why.
+// TestSweepCaptures verifies that a capture that no pod can complete fails with a reason.
 func TestSweepCaptures(t *testing.T) {
 	fixture := newFixture(t)
 	old := fixture.capture(t, acme, "00000000000000a1", "gone")
@@ -312,8 +314,8 @@ func TestLostCaptures(t *testing.T) {
 	}
 }
 
-// TestLostCaptureBeginsAgain : a pod that was held for gone, and lives, takes its capture back before anything of it
-// is in the bucket; nobody else does.
+// TestLostCaptureBeginsAgain verifies that a live pod takes its capture back after the capture was reported lost. This
+// works until an object is in the bucket, and for no other pod.
 func TestLostCaptureBeginsAgain(t *testing.T) {
 	fixture := newFixture(t)
 	capture := store.Capture{

@@ -207,7 +207,8 @@ func TestDeadEvents(t *testing.T) {
 	}
 }
 
-// TestDeadEventsAreIndexed : a scrape must not read all events there ever were.
+// TestDeadEventsAreIndexed verifies that the count of dead events uses an index, so that a scrape does not read all
+// events.
 func TestDeadEventsAreIndexed(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.many(t, 20_000, 3)
@@ -233,7 +234,7 @@ func TestDeadEventsAreIndexed(t *testing.T) {
 	}
 }
 
-// TestOthersSeeNoEvents : the roles of the pods list nothing, and settle nothing.
+// TestOthersSeeNoEvents verifies that the roles of the pods can neither list nor replay events.
 func TestOthersSeeNoEvents(t *testing.T) {
 	fixture := newFixture(t)
 	id := fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
@@ -349,7 +350,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestReplayAtOnce : many apply the same event at the same time, and it is applied once.
+// TestReplayAtOnce verifies that an event that many callers replay at the same time is applied once.
 func TestReplayAtOnce(t *testing.T) {
 	fixture := newFixture(t)
 	id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
@@ -376,7 +377,8 @@ func TestReplayAtOnce(t *testing.T) {
 	}
 }
 
-// TestReplayOfTheUnread : two deliveries that could not be read, each under a key of its own, prove to be one event.
+// TestReplayOfTheUnread verifies that unreadable deliveries with different keys count as one event after a replay reads
+// them.
 func TestReplayOfTheUnread(t *testing.T) {
 	fixture := newFixture(t)
 	unread := store.Event{
@@ -540,7 +542,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 	})
 }
 
-// TestDeadEventsGoWithTheirTenant : deletionPolicy Delete leaves none behind.
+// TestDeadEventsGoWithTheirTenant verifies that the deletion of a tenant removes its dead events and no others.
 func TestDeadEventsGoWithTheirTenant(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)

@@ -235,7 +235,8 @@ func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 	}
 }
 
-// policyRefused : by row-level security, and not because a row's reference would dangle, which comes later.
+// policyRefused reports whether row-level security caused the error. The check of a dangling reference comes later and
+// has another message.
 func policyRefused(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "row-level security")
 }
@@ -572,7 +573,8 @@ func (f *fixture) digests(t *testing.T, tenant string) map[string]string {
 	return out
 }
 
-// TestDeleteTenantLeavesNothing : no table with a tenant is forgotten, and no other tenant is touched.
+// TestDeleteTenantLeavesNothing verifies that the deletion of a tenant empties its part of each table, and touches no
+// other tenant.
 func TestDeleteTenantLeavesNothing(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
@@ -592,7 +594,7 @@ func TestDeleteTenantLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestTenantIDsAreOne : what would name several tenants to a policy is refused before it gets there.
+// TestTenantIDsAreOne verifies that the store rejects an id that a policy would read as several tenants.
 func TestTenantIDsAreOne(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
@@ -606,7 +608,8 @@ func TestTenantIDsAreOne(t *testing.T) {
 	}
 }
 
-// TestDataplaneStoresNoUpload : the data plane records rejected recordings in the history, and no other ones.
+// TestDataplaneStoresNoUpload verifies that the data plane cannot write an uploaded recording into the history. It may
+// write rejected recordings only.
 func TestDataplaneStoresNoUpload(t *testing.T) {
 	fixture := newFixture(t)
 	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)

@@ -123,7 +123,7 @@ func TestTakeHits(t *testing.T) {
 	}
 }
 
-// TestTakeHitsAtOnce : who takes at the same time, on different connections and on a key that is new, gets no more than there is.
+// TestTakeHitsAtOnce verifies that concurrent takers on several connections never get more than the limit of a new key.
 func TestTakeHitsAtOnce(t *testing.T) {
 	pg := pgtest.New(t)
 	dbs := []*store.Dataplane{
@@ -150,8 +150,8 @@ func TestTakeHitsAtOnce(t *testing.T) {
 	}
 }
 
-// TestHitsSlide : with takers that never let up, no window of the length holds more than the limit, wherever it begins; and nobody
-// is refused while one that ends then has room.
+// TestHitsSlide verifies that no window of the length holds more hits than the limit, under takers that never pause. A
+// taker is rejected only while the window is full.
 func TestHitsSlide(t *testing.T) {
 	const limit, window = 5, 100 * time.Millisecond
 	pg := pgtest.New(t)
@@ -200,7 +200,8 @@ func TestHitsSlide(t *testing.T) {
 	}
 }
 
-// TestTakeHitsAgreesWithModel : whatever is asked for, after whatever time, under a limit that may change.
+// TestTakeHitsAgreesWithModel verifies that TakeHits agrees with a model, for any requests, any pauses and a limit that
+// changes.
 func TestTakeHitsAgreesWithModel(t *testing.T) {
 	pg := pgtest.New(t)
 	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
@@ -242,7 +243,8 @@ func TestTakeHitsAgreesWithModel(t *testing.T) {
 	})
 }
 
-// TestTakeHitsGivesUp : a row that somebody else holds costs the time that was given, and not the connection.
+// TestTakeHitsGivesUp verifies that TakeHits gives up on a locked row after its timeout, and that the connection stays
+// usable.
 func TestTakeHitsGivesUp(t *testing.T) {
 	pg := pgtest.New(t)
 	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
@@ -271,7 +273,7 @@ func TestTakeHitsGivesUp(t *testing.T) {
 	}
 }
 
-// TestSweepHits : rows go once none of their hits counts, and no others.
+// TestSweepHits verifies that a sweep removes the rows whose hits have all expired, and no others.
 func TestSweepHits(t *testing.T) {
 	fixture := newFixture(t)
 	admin := connect(t, fixture.pg.AdminDSN)

@@ -251,7 +251,7 @@ func TestClaimMail(t *testing.T) {
 	}
 }
 
-// TestClaimMailInOrder : the longest due first, no more than asked for.
+// TestClaimMailInOrder verifies that a claim takes the mail that has been due for the longest time, up to the limit.
 func TestClaimMailInOrder(t *testing.T) {
 	outbox := newOutbox(t)
 	for i, tenant := range []string{acme, globex, acme} {
@@ -277,7 +277,7 @@ func TestClaimMailInOrder(t *testing.T) {
 	}
 }
 
-// TestClaimMailOnce : pods that look at the same time share it out.
+// TestClaimMailOnce verifies that concurrent pods claim each mail exactly once.
 func TestClaimMailOnce(t *testing.T) {
 	outbox := newOutbox(t)
 	for i := range 60 {

@@ -87,7 +87,8 @@ func TestUploadState(t *testing.T) {
 	}
 }
 
-// TestUploadStateOfALongQueue : the cost does not grow with the queue, and the last failure is found behind it.
+// TestUploadStateOfALongQueue verifies that the upload state of a long queue is read quickly, and includes the last
+// failure.
 func TestUploadStateOfALongQueue(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)

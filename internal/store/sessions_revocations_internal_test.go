@@ -9,8 +9,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
-// TestRevocationInALongTransaction : its time is when it was written, not when the transaction began. What was issued
-// between is revoked too.
+// TestRevocationInALongTransaction verifies that a revocation has the time of its statement, and not of the begin of
+// its transaction. It covers tokens that were issued between the two.
 func TestRevocationInALongTransaction(t *testing.T) {
 	const tenant = "acme/support"
 	db, err := OpenDataplane(t.Context(), pgtest.New(t).DataplaneDSN, Options{})

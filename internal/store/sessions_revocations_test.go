@@ -83,7 +83,8 @@ func TestRevocations(t *testing.T) {
 	}
 }
 
-// TestRevocationsWithin : by the database's clock, in which the pod's has no part.
+// TestRevocationsWithin verifies that the age of a revocation is counted by the database's clock, in queries and
+// sweeps.
 func TestRevocationsWithin(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.revoke(t, acme, "", someSession)
@@ -123,7 +124,7 @@ func TestRevokeRefuses(t *testing.T) {
 	}
 }
 
-// TestRevocationsAreIsolated : the policy alone holds, whatever the statement.
+// TestRevocationsAreIsolated verifies that the policy alone isolates the revocations of tenants, for any statement.
 func TestRevocationsAreIsolated(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.revoke(t, acme, "", "")

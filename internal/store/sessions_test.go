@@ -80,7 +80,7 @@ func TestLoginUpgradesTheHash(t *testing.T) {
 	}
 }
 
-// TestSessionsAreBounded : the one that was seen least recently goes.
+// TestSessionsAreBounded verifies that a new session beyond the limit ends the least recently seen session.
 func TestSessionsAreBounded(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
@@ -194,7 +194,8 @@ func TestChangePasswordSparesTheSession(t *testing.T) {
 	}
 }
 
-// TestEndsAndRefreshesMeet : refreshes and the end of all sessions at one moment leave no session alive, and nobody waits in a circle.
+// TestEndsAndRefreshesMeet verifies that concurrent refreshes and the end of all sessions leave no session alive and do
+// not deadlock.
 func TestEndsAndRefreshesMeet(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)

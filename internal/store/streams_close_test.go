@@ -96,7 +96,8 @@ func TestCloseStream(t *testing.T) {
 	}
 }
 
-// TestCloseStreams : all that are live of one tenant, and one row for those that were not asked before.
+// TestCloseStreams verifies that CloseStreams closes all live streams of one tenant. The audit log gets one row for
+// those that had no request before.
 func TestCloseStreams(t *testing.T) {
 	fixture := newFixture(t)
 	refs := []store.StreamRef{
@@ -151,7 +152,7 @@ func set(list []store.StreamRef) map[store.StreamRef]bool {
 	return m
 }
 
-// TestCloseIsWithItsAuditRow : where the audit log takes no row, nothing is closed.
+// TestCloseIsWithItsAuditRow verifies that no stream is closed when the row of the audit log cannot be written.
 func TestCloseIsWithItsAuditRow(t *testing.T) {
 	fixture := newFixture(t)
 	ref := fixture.admit(t, acme, "a")
@@ -177,7 +178,7 @@ func (f *fixture) streams(t *testing.T) (refs []store.StreamRef) {
 	return refs
 }
 
-// TestCloseAmidHeartbeats : heartbeats of many streams, in any order, and closes of the same do not wait for each other in a circle.
+// TestCloseAmidHeartbeats verifies that heartbeats in any order and closes of the same streams do not deadlock.
 func TestCloseAmidHeartbeats(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
@@ -217,8 +218,8 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 	group.Wait()
 }
 
-// TestEndsAtOnce : ends of the same streams, each in another order, as of a pod that comes back and one that closes
-// after it, do not wait for each other in a circle.
+// TestEndsAtOnce verifies that concurrent ends of the same streams in different orders do not deadlock. A returning pod
+// and the pod that closes after it end the same streams.
 func TestEndsAtOnce(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'

@@ -38,7 +38,7 @@ func streamIDs(list []store.StreamSession) (ids []string) {
 	return ids
 }
 
-// TestStreamSessions : what each filter chooses, newest first.
+// TestStreamSessions verifies which streams each filter selects, newest first.
 func TestStreamSessions(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.insertStream(t, acme, streamID(0), "c0", listed(0), "")

@@ -80,7 +80,8 @@ func TestStreamLimitIsExact(t *testing.T) {
 	}
 }
 
-// TestStreamTokenOnce : of 60 at once with one token one is let in; a used token stays used, and a refused stream uses none.
+// TestStreamTokenOnce verifies that one of 60 concurrent streams with one token is accepted. A used token stays used,
+// and a rejected stream uses none.
 func TestStreamTokenOnce(t *testing.T) {
 	fixture := newFixture(t)
 	try := func(tenant, token string, limit int) error {
@@ -153,7 +154,8 @@ func TestStreamAdmissionFaults(t *testing.T) {
 	}
 }
 
-// TestStreamHeartbeat : the answer names those that live, and who wants them closed; what Exotel told is kept.
+// TestStreamHeartbeat verifies that the answer names the live streams and those to close. Details that Exotel sent are
+// stored.
 func TestStreamHeartbeat(t *testing.T) {
 	fixture := newFixture(t)
 	streamRef := fixture.admit(t, acme, "pod")
@@ -331,7 +333,7 @@ func (f *fixture) holdReapLock(t *testing.T) (release func()) {
 	return func() { _ = conn.Close(context.Background()) }
 }
 
-// TestSweepStreams : old ends go, and what nobody has said anything of is ended.
+// TestSweepStreams verifies that a sweep deletes old ended streams and ends streams without a heartbeat.
 func TestSweepStreams(t *testing.T) {
 	fixture := newFixture(t)
 	for _, age := range []string{"31 days", "29 days"} {
