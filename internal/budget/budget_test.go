@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestShare : what is free is not counted, what is beyond it is, up to the bound; a refusal changes nothing.
+// TestShare verifies that only the bytes beyond a share's free part count, up to the bound. A refused change has no
+// effect.
 func TestShare(t *testing.T) {
 	b := New(100)
 	one := b.Share(10)
@@ -62,7 +63,7 @@ func TestPart(t *testing.T) {
 	}
 }
 
-// TestNoBudget : without one there is no bound.
+// TestNoBudget verifies that a nil budget has no bound.
 func TestNoBudget(t *testing.T) {
 	var b *Budget
 	share := b.Share(10)
@@ -71,7 +72,7 @@ func TestNoBudget(t *testing.T) {
 	}
 }
 
-// TestTogether : many at once never hold more than there is, and give all of it back.
+// TestTogether verifies that many concurrent shares never hold more than the budget, and return all of it.
 func TestTogether(t *testing.T) {
 	b := New(1000)
 	var group sync.WaitGroup

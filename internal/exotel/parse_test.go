@@ -309,7 +309,7 @@ func TestDedupKey(t *testing.T) {
 	}
 }
 
-// TestStepsOfOneFlow : the Passthru applets of one call are events of their own.
+// TestStepsOfOneFlow verifies that the Passthru applets of one call are separate events.
 func TestStepsOfOneFlow(t *testing.T) {
 	seen := map[[32]byte]string{}
 	for _, query := range []string{"", "&digits=%221%22", "&digits=%222%22", "&CallType=completed",
@@ -329,7 +329,8 @@ func TestStepsOfOneFlow(t *testing.T) {
 	}
 }
 
-// TestFieldSpelledTwice : one request has one meaning, whatever the order of a JSON object in memory.
+// TestFieldSpelledTwice verifies that a request with a field in two spellings is always read in the same way. The order
+// of a map must not matter.
 func TestFieldSpelledTwice(t *testing.T) {
 	request := Request{
 		ContentType: "application/json",
@@ -369,7 +370,7 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
-// FuzzParseTime : what is read as a time can be written again, and is between the bounds.
+// FuzzParseTime verifies that each parsed time is between the bounds and survives a round trip through JSON.
 func FuzzParseTime(f *testing.F) {
 	for _, s := range []string{"2024-01-15 14:25:12", "2022-11-03 22:54:40+05:30", "2026-01-15T10:30:00.529Z",
 		"1970-01-01 05:30:00", "0000-00-00 00:00:00",

@@ -151,7 +151,8 @@ func TestEncodedURLs(t *testing.T) {
 	}
 }
 
-// TestKeyOfAnEncodedURL : a redelivery has another signature, also in a URL that is escaped as a whole.
+// TestKeyOfAnEncodedURL verifies that a redelivery whose URL has another signature is the same event, also where the
+// whole URL is escaped.
 func TestKeyOfAnEncodedURL(t *testing.T) {
 	var keys [2][32]byte
 	for i, signature := range []string{"a", "b"} {

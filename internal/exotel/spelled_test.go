@@ -507,7 +507,8 @@ func TestRecordingURL(t *testing.T) {
 	}
 }
 
-// TestTimeOfRequest : a redelivery names another time of the request, however it spells that field.
+// TestTimeOfRequest verifies that a redelivery with another time of the request is the same event, in each spelling of
+// that field.
 func TestTimeOfRequest(t *testing.T) {
 	for _, name := range []string{"CurrentTime", "currentTime", "currenttime"} {
 		var keys [2][32]byte
@@ -543,7 +544,7 @@ func TestSplitURLs(t *testing.T) {
 	}
 }
 
-// TestManyRecordings : the recordings of one event are bounded, and that some are left out is noted.
+// TestManyRecordings verifies that the recordings of one event are bounded, and that the event notes the omission.
 func TestManyRecordings(t *testing.T) {
 	var list strings.Builder
 	for i := range 5000 {

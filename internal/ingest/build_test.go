@@ -372,7 +372,7 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
-// TestHostileText : whatever a sender writes fits its column.
+// TestHostileText verifies that any text of a sender fits its column.
 func TestHostileText(t *testing.T) {
 	long := strings.Repeat("%C3%A9", 3000)
 	fits := func(n int) string { return strings.Repeat("%C3%A9", n/2) }

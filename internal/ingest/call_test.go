@@ -267,7 +267,8 @@ func TestFromCallTwice(t *testing.T) {
 	}
 }
 
-// TestFromCallIsTheWebhook : of the same outbound call, a record says what its terminal StatusCallback says.
+// TestFromCallIsTheWebhook verifies that a record of an outbound call makes the same event as its terminal
+// StatusCallback.
 func TestFromCallIsTheWebhook(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		word := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(r, name) }

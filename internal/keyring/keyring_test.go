@@ -181,7 +181,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestNothingPrintsASecret : neither the ring nor a key, by any of the ways in which people print things.
+// TestNothingPrintsASecret verifies that neither a ring nor a key prints a secret, whatever the format or the logger.
 func TestNothingPrintsASecret(t *testing.T) {
 	const canary = "canary-canary-canary-canary-1234"
 	ring := rotated(t)
@@ -197,7 +197,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 }
 
-// FuzzDecode : what is read is a ring that can sign, and writes to what reads the same.
+// FuzzDecode verifies that each decoded ring can sign, and encodes to a ring with the same keys.
 func FuzzDecode(f *testing.F) {
 	whole, _ := Encode(rotated(f))
 	f.Add(whole)

@@ -153,8 +153,8 @@ type minted struct {
 	expires time.Time
 }
 
-// TestRotationLosesNoToken : a platform lives for years, its operator looks at the keys now and then, is away, or has a clock that jumps
-// for a while. A token verifies on every pod until it expires.
+// TestRotationLosesNoToken verifies that a token is valid on each pod until it expires, over years of operation. The
+// operator rotates at irregular times, is down at times, or has a clock that jumps.
 func TestRotationLosesNoToken(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := epoch
@@ -238,7 +238,8 @@ func TestRotationLosesNoToken(t *testing.T) {
 	})
 }
 
-// TestPublishedAhead : nobody who keeps the public keys for less than the lead meets a token whose key is not among them.
+// TestPublishedAhead verifies that a new key is published for at least the lead before it signs. A client may cache the
+// public keys for that time.
 func TestPublishedAhead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ring, _, _ := Rotate(nil, epoch, Policy{})

@@ -45,7 +45,8 @@ func dialogue(t *testing.T, greeting string, answers ...string) string {
 	return listener.Addr().String()
 }
 
-// TestHostileServers : whatever a server says, and if it says nothing, sending ends, and the message is there to be sent again.
+// TestHostileServers verifies that a send ends whatever the server answers, also if it is silent. The error says
+// whether the message can be sent again.
 func TestHostileServers(t *testing.T) {
 	const hello = "220 hi\r\n"
 	ehlo := "250-hi\r\n250 8BITMIME\r\n"
@@ -131,7 +132,8 @@ func TestTakenInItsOwnWay(t *testing.T) {
 	}
 }
 
-// TestPasswordStaysHome : a server that offers no TLS, or somebody between who hides it, gets no password.
+// TestPasswordStaysHome verifies that a server without TLS, or an attacker that hides STARTTLS, does not get the
+// password.
 func TestPasswordStaysHome(t *testing.T) {
 	for _, mechanism := range []string{"PLAIN", "LOGIN"} {
 		local, remote := net.Pipe()
@@ -169,7 +171,8 @@ func TestPasswordStaysHome(t *testing.T) {
 	}
 }
 
-// TestBrokenOffBeforeTheDot : a message whose writing fails is never ended: a server that reads the rest later must not take it.
+// TestBrokenOffBeforeTheDot verifies that the sender does not write the end of a message that it could not write in
+// full. A server that reads the rest later must not accept it.
 func TestBrokenOffBeforeTheDot(t *testing.T) {
 	local, remote := net.Pipe()
 	heard := make(chan []byte, 1)

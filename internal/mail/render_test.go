@@ -97,7 +97,8 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
-// TestReadable : what every message keeps to, whatever its template.
+// TestReadable verifies the rules that all templates follow: accessible HTML without remote content, short lines, and
+// the code or link in full.
 func TestReadable(t *testing.T) {
 	remote := regexp.MustCompile(`(?i)src=|url\(|<link|<script|<img|<form|@import|\son[a-z]+=`)
 	for name, m := range examples {
@@ -265,7 +266,7 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// FuzzHeaders : whatever people and browsers call themselves, a message has the headers that it is meant to have, and no others.
+// FuzzHeaders verifies that a message has exactly the intended headers, for any service, device and recipient.
 func FuzzHeaders(f *testing.F) {
 	f.Add("Acme", "Firefox", "ann@example.com")
 	f.Add("Acme\r\nBcc: eve@example.com", "x\r\n\r\n<script>", "ann@example.com")

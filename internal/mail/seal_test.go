@@ -46,7 +46,7 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-// TestDecoyLooksAlike : the row of a decoy is as long as that of the mail that it stands for.
+// TestDecoyLooksAlike verifies that the row of a decoy is as long as the row of the mail that it replaces.
 func TestDecoyLooksAlike(t *testing.T) {
 	decoy, err := Seal(sealKey, "acme/support", Message{Template: None, To: "ann@example.com"}, "event", time.Minute)
 	if err != nil {
@@ -135,7 +135,7 @@ func TestSealRefuses(t *testing.T) {
 	}
 }
 
-// FuzzUnseal : no bytes but Seal's own are read, and none stop the pod.
+// FuzzUnseal verifies that Unseal reads no bytes but those of Seal, and does not panic.
 func FuzzUnseal(f *testing.F) {
 	row, err := Seal(sealKey, "acme/support", examples["verify_email"], "event", time.Minute)
 	if err != nil {

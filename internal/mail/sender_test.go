@@ -251,7 +251,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestBeforeKeepsItBack : what cannot be noted is not sent, and the reason is told as it is.
+// TestBeforeKeepsItBack verifies that an error of the callback prevents the send, and that Send returns it unchanged.
 func TestBeforeKeepsItBack(t *testing.T) {
 	server := smtptest.New(t, smtptest.Options{})
 	sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
@@ -270,7 +270,8 @@ func TestBeforeKeepsItBack(t *testing.T) {
 	}
 }
 
-// TestNotAskedBeforeTheRecipientIsTaken : a refused recipient leaves no note of a message being sent.
+// TestNotAskedBeforeTheRecipientIsTaken verifies that Send does not run the callback when the server rejects the
+// recipient.
 func TestNotAskedBeforeTheRecipientIsTaken(t *testing.T) {
 	server := smtptest.New(
 		t, smtptest.Options{Rcpt: func(string) error { return answer(451, smtp.EnhancedCode{4, 7, 1}) }},
@@ -285,7 +286,7 @@ func TestNotAskedBeforeTheRecipientIsTaken(t *testing.T) {
 	}
 }
 
-// TestCancelled : a context that ends breaks off at once, wherever the server leaves us waiting.
+// TestCancelled verifies that the end of the context breaks off a send at once, in each phase of the dialogue.
 func TestCancelled(t *testing.T) {
 	for name, c := range map[string]struct {
 		server func(cancel func()) smtptest.Options

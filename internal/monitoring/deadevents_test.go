@@ -99,7 +99,7 @@ func TestDeadEventsGauge(t *testing.T) {
 	}
 }
 
-// TestDeadEventsGaugeAtOnce : many who scrape at once cost one question.
+// TestDeadEventsGaugeAtOnce verifies that many concurrent scrapes cost one query.
 func TestDeadEventsGaugeAtOnce(t *testing.T) {
 	db := &deadCounter{counts: map[string]int{"stale": 1}}
 	deadEvents := NewDeadEvents(db)

@@ -80,7 +80,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestNoProxy : a proxy in the environment is not asked: it would connect to any address in place of the dialer.
+// TestNoProxy verifies that the transport ignores a proxy of the environment. Such a proxy would connect to any address
+// in place of the dialer.
 func TestNoProxy(t *testing.T) {
 	if netguard.NewTransport(nil, nil, 1).Proxy != nil {
 		t.Error("the transport uses a proxy")

@@ -152,7 +152,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestNoProxy : a proxy in the environment is not asked: it would connect to any address in place of the guard.
+// TestNoProxy verifies that the transport ignores a proxy of the environment. Such a proxy would connect to any address
+// in place of the guard.
 func TestNoProxy(t *testing.T) {
 	if objectstore.NewTransport(objectstore.Policy{}, 1).HTTP().Proxy != nil {
 		t.Error("the transport uses a proxy")

@@ -14,7 +14,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
-// TestParts : an upload in parts by hand: the parts in any order, one of them twice, and the last that came counts.
+// TestParts verifies an upload by parts in any order. When a part is sent twice, the last one counts.
 func TestParts(t *testing.T) {
 	_, config := newStore(t)
 	b := open(t, config, nil)
@@ -90,7 +90,8 @@ func TestParts(t *testing.T) {
 
 func second(_ []objectstore.Part, err error) error { return err }
 
-// TestPartFaults : a part that was changed on its way is refused, and one that was not taken can be sent again.
+// TestPartFaults verifies that a part that was changed on its way is an error, and that a failed part can be sent
+// again.
 func TestPartFaults(t *testing.T) {
 	server, config := newStore(t)
 	faults := []s3test.Fault{s3test.Corrupt, s3test.Refuse, s3test.CutAnswer}

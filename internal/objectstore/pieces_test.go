@@ -23,7 +23,8 @@ func (a *asked) Read(p []byte) (int, error) {
 	return a.r.Read(p)
 }
 
-// TestBodiesGoOutInPieces : with plain HTTP, net/http lets the connection copy the body, and every byte arrives in its place.
+// TestBodiesGoOutInPieces verifies that the server gets each body unchanged, and that the connection reads it in pieces
+// of the expected size.
 func TestBodiesGoOutInPieces(t *testing.T) {
 	for name, tc := range map[string]struct {
 		size     int

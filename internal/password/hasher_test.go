@@ -52,7 +52,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestDummyCostsTheSame : the parameters decide on the cost, and what stands in for a missing hash has those of a new one.
+// TestDummyCostsTheSame verifies that the dummy, which replaces a missing hash, has the parameters of a new hash. The
+// parameters decide the cost.
 func TestDummyCostsTheSame(t *testing.T) {
 	hasher := NewHasher(Options{})
 	made, err := parse(hasher.params.make(good))

@@ -100,7 +100,7 @@ func TestSaltsDiffer(t *testing.T) {
 	}
 }
 
-// FuzzParse : whatever is in a row costs no more than the ceilings, and reads in one way.
+// FuzzParse verifies that each parsed hash is below the ceilings of cost and has one spelling.
 func FuzzParse(f *testing.F) {
 	f.Add(reference)
 	f.Add(cheap.make(good))

@@ -66,7 +66,8 @@ func pictures(n int) string {
 	return b.String()
 }
 
-// TestContextIsTheAccounts : what is easy to guess for one account may be taken for another.
+// TestContextIsTheAccounts verifies that a password that contains the account's own email is rejected, and accepted for
+// another account.
 func TestContextIsTheAccounts(t *testing.T) {
 	const pw = "zyrplowitz-kvanthe"
 	if why := Check(pw, "jane@acme.example", "acme/support"); why != "" {
@@ -88,7 +89,7 @@ func TestCommonWords(t *testing.T) {
 	}
 }
 
-// FuzzCheck : any text gets an answer, and one that is taken is long enough.
+// FuzzCheck verifies that Check answers for any text, and that each accepted password is long enough.
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{"correct horse battery staple", "P@ssw0rdP@ssw0rd", "İİİİİİİİİİİİİİİ",
 		strings.Repeat("e\u0301", 8),

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestCaptureKey : below the tenant's prefix whatever the call says that it is, and no recording's of Exotel.
+// TestCaptureKey verifies that the key of a capture is below the tenant's prefix for any call SID, and differs from
+// each recording of Exotel.
 func TestCaptureKey(t *testing.T) {
 	began := time.Date(2026, 3, 9, 23, 30, 0, 0, time.FixedZone("", -3600))
 	for callSID, want := range map[string]string{

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzObjectKey : whatever the template and the names, a key lies below the tenant's prefix and no element of it climbs.
+// FuzzObjectKey verifies that a key is below the tenant's prefix and has no element "..", for any template and names.
 func FuzzObjectKey(f *testing.F) {
 	f.Add("{{.CallSID}}-{{.RecordingID}}", "c1", "00aa", ".mp3", int64(1_700_000_000))
 	f.Add("{{ .Date }}/{{.RecordingID}}", "..", "..", "/../x", int64(-1<<40))
@@ -36,7 +36,8 @@ func FuzzObjectKey(f *testing.F) {
 	})
 }
 
-// FuzzValidateSource : a literal address that is not public never gets through, though the tenant allows that very host.
+// FuzzValidateSource verifies that a literal address that is not public is rejected, though the tenant allows that very
+// host.
 func FuzzValidateSource(f *testing.F) {
 	for _, raw := range []string{"https://recordings.exotel.com/a.mp3", "https://169.254.169.254/latest",
 		"https://[::1]/a", "https://[::ffff:10.0.0.1]/a",

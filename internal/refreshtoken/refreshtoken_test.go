@@ -107,7 +107,7 @@ func TestTokensAreNotPrinted(t *testing.T) {
 	}
 }
 
-// FuzzParse : what reads as a token has one spelling, and without the key it is nobody's.
+// FuzzParse verifies that each parsed token has one spelling, and is not genuine without the key.
 func FuzzParse(f *testing.F) {
 	f.Add(New(tenant, id, 1, key))
 	f.Add(New(tenant, id, 1<<62, key))

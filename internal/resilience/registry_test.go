@@ -176,7 +176,7 @@ func TestHalfOpenBreaker(t *testing.T) {
 	})
 }
 
-// TestBreakerNeutral : what says nothing of the dependency neither opens its breaker nor closes it.
+// TestBreakerNeutral verifies that a call without a verdict on the dependency neither opens nor closes its breaker.
 func TestBreakerNeutral(t *testing.T) {
 	cancelled := func(r *Registry) error {
 		ctx, cancel := context.WithCancel(context.Background())

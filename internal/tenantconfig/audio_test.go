@@ -17,7 +17,7 @@ func goodAudio() *Audio {
 	}
 }
 
-// TestAudioCheck : what a pod takes, and that no error quotes a secret.
+// TestAudioCheck verifies which audio configs a pod accepts, and that no error quotes a secret.
 func TestAudioCheck(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Audio)
@@ -57,7 +57,7 @@ func TestAudioCheck(t *testing.T) {
 	}
 }
 
-// TestAudioDigest : every change is another digest, and none tells a secret.
+// TestAudioDigest verifies that each change gives another digest, and that the digest does not hold a secret.
 func TestAudioDigest(t *testing.T) {
 	digest := func(change func(*Audio)) string {
 		audio := goodAudio()
@@ -96,7 +96,7 @@ func capturing() Tenant {
 	return t
 }
 
-// TestCaptureNeedsStorage : and storage somebody who needs it.
+// TestCaptureNeedsStorage verifies that capture requires storage, and that storage requires auth or capture.
 func TestCaptureNeedsStorage(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Tenant)

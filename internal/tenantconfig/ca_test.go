@@ -12,7 +12,7 @@ import (
 // authority is a certificate in PEM.
 func authority(t testing.TB) string { return certtest.New(t).PEM }
 
-// TestCAFault : what can be verified with, and that nothing of what cannot is quoted.
+// TestCAFault verifies which bundles can verify a server, and that no fault quotes the bundle.
 func TestCAFault(t *testing.T) {
 	one := authority(t)
 	other := authority(t)
@@ -41,7 +41,8 @@ func TestCAFault(t *testing.T) {
 	}
 }
 
-// TestCABundleCounts : a config's bundle is checked, is in its digest, and takes the place of the system's.
+// TestCABundleCounts verifies that a config's bundle is checked, is a part of its digest, and replaces the system's
+// authorities.
 func TestCABundleCounts(t *testing.T) {
 	audio := goodAudio()
 	if audio.TLS().RootCAs != nil {

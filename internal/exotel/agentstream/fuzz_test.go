@@ -70,7 +70,8 @@ func depth(doc []byte) (deepest int) {
 	return deepest
 }
 
-// FuzzScan : the Scanner agrees with encoding/json on what is valid and what it says. The frame is at the very end of its memory.
+// FuzzScan verifies that the Scanner and encoding/json agree on which frames are valid and on their content. The frame
+// ends where its memory ends.
 func FuzzScan(f *testing.F) {
 	for _, seed := range []string{
 		`{"event":"connected"}`,
@@ -138,7 +139,7 @@ func FuzzParseStart(f *testing.F) {
 	})
 }
 
-// FuzzAppend : whatever the id and the name hold, the message is valid and says the same.
+// FuzzAppend verifies that an appended message is valid JSON with the same id and audio, for any id and name.
 func FuzzAppend(f *testing.F) {
 	f.Add("s1", "label")
 	f.Add("\"\\\n\x00", "नम\u2028")

@@ -87,7 +87,8 @@ func (w writer) object(pairs map[string]string) string {
 	return w.space() + "{" + w.space() + strings.Join(parts, w.space()+","+w.space()) + w.space() + "}" + w.space()
 }
 
-// TestScanGenerated : a message says the same however it is spelled; cut anywhere it says nothing.
+// TestScanGenerated verifies that the Scanner reads the same message from any spelling, and rejects a message that is
+// cut.
 func TestScanGenerated(t *testing.T) {
 	seed := rand.Uint64()
 	w := writer{rand.New(rand.NewPCG(seed, 0))}
@@ -139,7 +140,7 @@ func TestScanGenerated(t *testing.T) {
 	}
 }
 
-// TestScanDamaged : a byte that was changed makes a message that encoding/json refuses too, or says what encoding/json reads.
+// TestScanDamaged verifies that the Scanner and encoding/json agree on messages with changed bytes.
 func TestScanDamaged(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -169,7 +170,7 @@ func TestScanDamaged(t *testing.T) {
 	}
 }
 
-// TestUnescape : as encoding/json does it, half surrogate pairs included.
+// TestUnescape verifies that unescape equals encoding/json, also for half surrogate pairs.
 func TestUnescape(t *testing.T) {
 	for name, quoted := range map[string]string{
 		"all simple ones":           `"\"\\\/\b\f\n\r\t"`,
@@ -203,7 +204,7 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// TestPlain : a control character is found wherever it is, and UTF-8 is noticed.
+// TestPlain verifies that plain finds a control character at any place, and notes bytes outside ASCII.
 func TestPlain(t *testing.T) {
 	for n := range 100 {
 		for at := range n {
@@ -222,7 +223,8 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestAppend : the minimal forms, byte for byte: some of Exotel's deployments close the stream over anything else.
+// TestAppend verifies the minimal forms of the messages byte for byte. Some of Exotel's deployments close the stream
+// over any other form.
 func TestAppend(t *testing.T) {
 	dst := []byte("before ")
 	for want, got := range map[string][]byte{

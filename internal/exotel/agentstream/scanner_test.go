@@ -204,7 +204,7 @@ func TestScanMalformed(t *testing.T) {
 	}
 }
 
-// TestScanStream : what is missing at the beginning is told once.
+// TestScanStream verifies that the Scanner reports a missing message at the beginning of a stream once.
 func TestScanStream(t *testing.T) {
 	const (
 		connected = `{"event":"connected"}`
@@ -238,7 +238,8 @@ func TestScanStream(t *testing.T) {
 	}
 }
 
-// TestScanAllocatesNothing : not even for a message whose sender escapes every slash, once the Scanner has room.
+// TestScanAllocatesNothing verifies that a Scanner that has its memory does not allocate, even for a message with each
+// slash escaped.
 func TestScanAllocatesNothing(t *testing.T) {
 	for name, frame := range map[string]string{
 		"media": `{"event":"media","sequence_number":3,"stream_sid":"s1","media":{"chunk":2,"timestamp":"10",` +
@@ -261,7 +262,8 @@ func TestScanAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestScanPointsInside : the payload is the frame's own bytes, and growing it does not write over what follows.
+// TestScanPointsInside verifies that the payload is the frame's own memory, and that an append to it does not change
+// the frame.
 func TestScanPointsInside(t *testing.T) {
 	frame := []byte(`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`)
 	before := bytes.Clone(frame)

@@ -141,7 +141,8 @@ func TestCallsHoldWhatASingleCallHolds(t *testing.T) {
 	}
 }
 
-// TestCallsStop : what comes before a failure is there, the failure ends the sequence, and a consumer may end it too.
+// TestCallsStop verifies that the calls before a failure are returned, that the failure ends the sequence, and that a
+// consumer can end it.
 func TestCallsStop(t *testing.T) {
 	for name, tc := range map[string]struct {
 		quirks       exotelsim.DetailQuirks
@@ -269,7 +270,7 @@ func TestNextPage(t *testing.T) {
 	}
 }
 
-// TestBrokenRecord : one that cannot be read hides none of the others.
+// TestBrokenRecord verifies that an unreadable record does not hide the other records of its page.
 func TestBrokenRecord(t *testing.T) {
 	client := answering(
 		t,

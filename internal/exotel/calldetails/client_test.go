@@ -301,7 +301,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-// TestContext : a caller that gives up is told its own reason, not that Exotel is unavailable.
+// TestContext verifies that a caller that gives up gets the error of its context, and not ErrUnavailable.
 func TestContext(t *testing.T) {
 	for name, tc := range map[string]struct {
 		context func(context.Context) (context.Context, context.CancelFunc)
@@ -375,7 +375,7 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
-// TestRedirectsAreNotFollowed : neither the credentials nor the question go elsewhere.
+// TestRedirectsAreNotFollowed verifies that neither the credentials nor the request reach another host.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	asked := 0
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
@@ -457,7 +457,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// TestPace : twenty callers at once are held to the account's limit.
+// TestPace verifies that twenty concurrent callers keep within the account's limit.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pacer := NewPacer(0)

@@ -151,7 +151,8 @@ func TestDecodeFields(t *testing.T) {
 	}
 }
 
-// TestLegsAreBounded : a record with too many legs is read without some of them, or without all, which is noted.
+// TestLegsAreBounded verifies that a record with too many legs keeps the first of them, or none, and that the record
+// notes it.
 func TestLegsAreBounded(t *testing.T) {
 	for legs, want := range map[int]struct {
 		legs   int
@@ -171,7 +172,7 @@ func TestLegsAreBounded(t *testing.T) {
 	}
 }
 
-// TestAnotherZone : the same wall clock is another time in an account in Singapore.
+// TestAnotherZone verifies that the wall clock of a record is read in the account's time zone, such as Singapore's.
 func TestAnotherZone(t *testing.T) {
 	got, err := decodeCall([]byte(`{"Sid":"c1","StartTime":"2017-03-03 10:48:33"}`), time.FixedZone("SGT", 8*3600))
 	if want := time.Date(2017, 3, 3, 2, 48, 33, 0, time.UTC); err != nil || !got.StartedAt.Equal(want) {
@@ -287,7 +288,7 @@ func TestOutcomeAndSettled(t *testing.T) {
 	}
 }
 
-// FuzzDecode : whatever is answered, the decoder neither panics nor lets anything out of its bounds through.
+// FuzzDecode verifies that the decoder does not panic for any answer, and that each decoded call is within its bounds.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{documented,
 		`{"Metadata":{"NextPageUri":"/x"},"Calls":[{"Sid":"c1","Duration":"1e9"},null]}`,

@@ -18,8 +18,8 @@ func hasty() *resilience.Registry {
 	}}, nil)
 }
 
-// TestPatience : Exotel asks one client to wait for a second, and for more than that; another client of the account
-// waits with it.
+// TestPatience verifies that a client waits out a short Retry-After and gives up on a long one. Another client of the
+// account waits too.
 func TestPatience(t *testing.T) {
 	for name, tc := range map[string]struct {
 		tooMany      int

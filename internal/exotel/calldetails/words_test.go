@@ -87,7 +87,7 @@ func serveRaw(t *testing.T, answer string, names []string) (base string) {
 	return base
 }
 
-// TestUnknownStatusOfALeg : a new word for the status of a leg is noted, as one for that of the call is.
+// TestUnknownStatusOfALeg verifies that an unknown status of a leg is noted, as that of a call is.
 func TestUnknownStatusOfALeg(t *testing.T) {
 	call, err := Decode([]byte(`{"Sid":"c1","Status":"completed",
 		"Details":{"Leg1Status":"completed","Leg2Status":"tele\u001bported"}}`), time.UTC)

@@ -228,7 +228,7 @@ func TestRotationIsLiveAtOnce(t *testing.T) {
 	}
 }
 
-// TestBadConfigs : what cannot be read changes nothing, and is counted.
+// TestBadConfigs verifies that an unreadable config is counted and leaves the last good config in force.
 func TestBadConfigs(t *testing.T) {
 	changed := func(f func(map[string]any)) func(workspace) []byte {
 		return func(w workspace) []byte {
@@ -278,7 +278,8 @@ func TestBadConfigs(t *testing.T) {
 	}
 }
 
-// TestOtherSecrets : only the type makes a Secret a tenant config, and only the work namespace holds them.
+// TestOtherSecrets verifies that a tenant config is a Secret with the right type in the work namespace, and no other
+// Secret.
 func TestOtherSecrets(t *testing.T) {
 	workspace := newWorkspace(t)
 	watcher := workspace.watching(kubetest.Get(t).Config.Host)
@@ -314,7 +315,8 @@ func (l slowLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestSyncedMeansRead : a pod that says it is ready refuses no tenant for want of having read its config, however long that takes.
+// TestSyncedMeansRead verifies that the watcher is not synced before it has read all configs, however long that takes.
+// A ready pod must not reject a tenant whose config it has not read.
 func TestSyncedMeansRead(t *testing.T) {
 	workspace := newWorkspace(t)
 	workspace.create(workspace.secret("acme/support", workspace.encode(config("acme/support", firstSecret))))
@@ -398,7 +400,8 @@ func (l *line) cut() {
 	l.conns.close()
 }
 
-// TestAPIServerAway : while it cannot be reached the last configs stay in force; afterwards what was missed is caught up with.
+// TestAPIServerAway verifies that the last configs stay in force while the API server is unreachable. Afterwards the
+// watcher catches up.
 func TestAPIServerAway(t *testing.T) {
 	workspace := newWorkspace(t)
 	for _, id := range []string{"acme/support", "globex/sales"} {
@@ -426,7 +429,7 @@ func TestAPIServerAway(t *testing.T) {
 	line.cut()
 }
 
-// TestStoppedBeforeSync : a pod that is told to end while the API server is away ends.
+// TestStoppedBeforeSync verifies that a pod ends when it is stopped while the API server is unreachable.
 func TestStoppedBeforeSync(t *testing.T) {
 	line := newLine(t)
 	line.cut()

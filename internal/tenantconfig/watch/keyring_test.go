@@ -47,7 +47,8 @@ func holds(w *watch.Watcher, want *keyring.Ring) func() bool {
 	}
 }
 
-// TestKeyring : from none to one, through what cannot be read, a rotation and a deletion.
+// TestKeyring verifies that the watcher follows the keyring from its creation through unreadable data and a rotation to
+// its deletion.
 func TestKeyring(t *testing.T) {
 	workspace := newWorkspace(t)
 	workspace.list()
@@ -106,7 +107,7 @@ func TestKeyring(t *testing.T) {
 	}
 }
 
-// TestOtherKeyrings : name and type both make a Secret the keyring.
+// TestOtherKeyrings verifies that only a Secret with the right name and the right type is the keyring.
 func TestOtherKeyrings(t *testing.T) {
 	workspace := newWorkspace(t)
 	other := workspace.keyring(workspace.encodeRing(keyring.New(time.Now())))

@@ -46,7 +46,7 @@ func echo(t *testing.T, o agentsim.Options) *agentsim.Server {
 	return server
 }
 
-// TestEcho : what calls say comes back to each as its own, at the pace, and they end in order.
+// TestEcho verifies that each call gets its own audio back at the pace, in two talks, and that the calls end in order.
 func TestEcho(t *testing.T) {
 	descriptors := openDescriptors(t)
 	for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
@@ -95,7 +95,7 @@ func openDescriptors(t *testing.T) int {
 	return len(list)
 }
 
-// TestFaults : whatever is wrong with what comes back is counted.
+// TestFaults verifies that the report counts each kind of fault in the audio that comes back.
 func TestFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer func(ws *websocket.Conn, n int, message string)
@@ -211,7 +211,7 @@ func serve(
 	}
 }
 
-// TestRefusal : one call that is not let in is an error, and no descriptor is left of the others.
+// TestRefusal verifies that one rejected call is an error of Dial, which leaves no descriptor of the others open.
 func TestRefusal(t *testing.T) {
 	server := echo(t, agentsim.Options{Refuse: 503, RefuseTimes: 1})
 	before := openDescriptors(t)
