@@ -22,6 +22,7 @@ type code struct {
 	files    *token.FileSet
 	standard types.Importer
 	packages map[string]*types.Package
+	names    map[string]constant.Value // of expressions
 }
 
 func newCode() *code {
@@ -30,6 +31,7 @@ func newCode() *code {
 		files:    files,
 		standard: importer.ForCompiler(files, "source", nil),
 		packages: map[string]*types.Package{},
+		names:    map[string]constant.Value{},
 	}
 }
 
@@ -89,7 +91,7 @@ func (c *code) constant(name string) (constant.Value, error) {
 	return object.Val(), nil
 }
 
-// expression returns the value of a Go expression of constants, which may name package time.
+// expression returns the value of a Go expression of constants, which may name package time and the defined names.
 func (c *code) expression(text string) (constant.Value, error) {
 	p := types.NewPackage("expression", "expression")
 	standard, err := c.Import("time")
@@ -97,6 +99,13 @@ func (c *code) expression(text string) (constant.Value, error) {
 		return nil, err
 	}
 	p.Scope().Insert(types.NewPkgName(token.NoPos, p, "time", standard))
+	for name, value := range c.names {
+		kind := types.Typ[types.UntypedInt]
+		if value.Kind() == constant.Float {
+			kind = types.Typ[types.UntypedFloat]
+		}
+		p.Scope().Insert(types.NewConst(token.NoPos, p, name, kind, value))
+	}
 	value, err := types.Eval(c.files, p, token.NoPos, text)
 	if err != nil || value.Value == nil {
 		return nil, fmt.Errorf("%q is not a constant: %w", text, err)

@@ -21,10 +21,10 @@ type sentence struct {
 	page, text string
 }
 
-// sentences returns the lines of testdata/numbers.txt. A line "== page" begins those of a page, and # a comment.
-func sentences(t *testing.T) (list []sentence) {
+// sentences returns the lines of a file. A line "== page" begins those of a page, and # a comment.
+func sentences(t *testing.T, path string) (list []sentence) {
 	t.Helper()
-	text, err := os.ReadFile("testdata/numbers.txt")
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func sentences(t *testing.T) (list []sentence) {
 			page = name
 			continue
 		}
-		if line != "" && !strings.HasPrefix(line, "#") {
+		if line != "" && !strings.HasPrefix(line, "#") && !definition.MatchString(line) {
 			list = append(list, sentence{page: page, text: line})
 		}
 	}
@@ -52,51 +52,73 @@ func read(t *testing.T, path string) string {
 }
 
 var (
-	// placeholder is a number: {where unit}, where is a constant (dir.Name), or a file and a pattern with one group.
-	placeholder = regexp.MustCompile(`\{([^{} ]+ /[^{}]+/|[^{} ]+\.\w+)( [^ {}]+)?\}`)
+	// placeholder is a number: {where unit}, where is a constant (dir.Name), a file and a pattern with one group, or an
+	// expression of defined names.
+	placeholder = regexp.MustCompile(`\{(=[^{} ]+|[^{} ]+ /[^{}]+/|[^{} ]+\.\w+)( [^ {}]+)?\}`)
 	// ofFile is the second kind of where.
 	ofFile = regexp.MustCompile(`^(\S+) /(.*)/$`)
+	// definition is a line that gives a number a name.
+	definition = regexp.MustCompile(`^let (\w+) = (.*)$`)
 )
 
-// units are what a number may be divided by.
+// units are what a number may be divided by. The last are for numbers of seconds, as Prometheus has them.
 var units = map[string]string{
-	"ms":   "time.Millisecond",
-	"s":    "time.Second",
-	"min":  "time.Minute",
-	"h":    "time.Hour",
-	"days": "24 * time.Hour",
-	"KiB":  "1 << 10",
-	"MiB":  "1 << 20",
-	"GiB":  "1 << 30",
+	"ms":              "time.Millisecond",
+	"s":               "time.Second",
+	"min":             "time.Minute",
+	"h":               "time.Hour",
+	"days":            "24 * time.Hour",
+	"KiB":             "1 << 10",
+	"MiB":             "1 << 20",
+	"GiB":             "1 << 30",
+	"seconds/minutes": "60",
+	"seconds/hours":   "3600",
+	"seconds/days":    "86400",
 }
 
 var words = strings.Fields("no one two three four five six seven eight nine ten eleven twelve")
 
-// number returns a number of the code as a page writes it: in a unit, with commas (","), as a word ("word"), or as the
-// percentage of a share ("%").
+// number returns a number of the code as a page writes it: in a unit, as the percentage of a share ("%"), with commas
+// (","), or as a word ("word"). A unit and a form are separated by a colon.
 func (c *code) number(where, unit string) (string, error) {
 	value, err := c.value(where)
 	if err != nil {
 		return "", err
 	}
-	if divisor, ok := units[unit]; ok {
+	unit, form, _ := strings.Cut(unit, ":")
+	divisor, known := units[unit]
+	switch {
+	case known:
 		by, err := c.expression(divisor)
 		if err != nil {
 			return "", err
 		}
 		value = constant.BinaryOp(constant.ToFloat(value), token.QUO, constant.ToFloat(by))
-	}
-	if unit == "%" {
+	case unit == "%":
 		value = constant.BinaryOp(value, token.MUL, constant.MakeInt64(100))
+	case unit == "," || unit == "word":
+		form = unit
+	case unit != "":
+		return "", fmt.Errorf("%q is not a unit", unit)
 	}
-	n, exact := constant.Int64Val(constant.ToInt(value))
+	return written(value, form)
+}
+
+// written returns a number in a form.
+func written(value constant.Value, form string) (string, error) {
+	whole := constant.ToInt(value)
+	if whole.Kind() != constant.Int {
+		decimal, _ := constant.Float64Val(value)
+		return strconv.FormatFloat(decimal, 'f', -1, 64), nil
+	}
+	n, _ := constant.Int64Val(whole)
 	switch {
-	case constant.ToInt(value).Kind() != constant.Int || !exact:
-		return "", fmt.Errorf("%s is %s of %q", where, value, unit)
-	case unit == ",":
-		return commas(n), nil
-	case unit == "word" && n >= 0 && int(n) < len(words):
+	case form == "word" && n >= 0 && int(n) < len(words):
 		return words[n], nil
+	case form == ",":
+		return commas(n), nil
+	case form != "":
+		return "", fmt.Errorf("%d cannot be written as %q", n, form)
 	}
 	return strconv.FormatInt(n, 10), nil
 }
@@ -110,8 +132,11 @@ func commas(n int64) string {
 	return text
 }
 
-// value returns the value of a constant, or of the text that a pattern finds in a file.
+// value returns the value of a constant, of an expression, or of the text that a pattern finds in a file.
 func (c *code) value(where string) (constant.Value, error) {
+	if expression, ok := strings.CutPrefix(where, "="); ok {
+		return c.expression(expression)
+	}
 	m := ofFile.FindStringSubmatch(where)
 	if m == nil {
 		return c.constant(where)
@@ -124,11 +149,17 @@ func (c *code) value(where string) (constant.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := pattern.FindAllSubmatch(text, -1)
-	if len(found) != 1 || len(found[0]) != 2 {
-		return nil, fmt.Errorf("%s has the pattern %s %d times, want once with one group", m[1], m[2], len(found))
+	found := map[string]bool{}
+	for _, groups := range pattern.FindAllSubmatch(text, -1) {
+		found[string(groups[len(groups)-1])] = true
 	}
-	return c.expression(string(found[0][1]))
+	if len(found) != 1 || pattern.NumSubexp() != 1 {
+		return nil, fmt.Errorf("%s has %d values of the pattern %s, want one, by one group", m[1], len(found), m[2])
+	}
+	for only := range found {
+		return c.expression(only)
+	}
+	return nil, nil
 }
 
 // rendered returns a sentence with its numbers.
@@ -152,11 +183,30 @@ func flat(page string) string {
 	return strings.Join(strings.Fields(strings.Join(lines, " ")), " ")
 }
 
+// defined returns the code with the names that testdata/numbers.txt defines.
+func defined(t *testing.T) *code {
+	t.Helper()
+	c := newCode()
+	for line := range strings.Lines(read(t, "test/docs/testdata/numbers.txt")) {
+		m := definition.FindStringSubmatch(strings.TrimSpace(line))
+		if m == nil {
+			continue
+		}
+		value, err := c.value(m[2])
+		if err != nil {
+			t.Errorf("testdata/numbers.txt: %s: %v", line, err)
+			continue
+		}
+		c.names[m[1]] = value
+	}
+	return c
+}
+
 // TestNumbers checks that the pages have the numbers that the code has.
 func TestNumbers(t *testing.T) {
-	c := newCode()
+	c := defined(t)
 	pages := map[string]string{}
-	for _, s := range sentences(t) {
+	for _, s := range sentences(t, "testdata/numbers.txt") {
 		if pages[s.page] == "" {
 			pages[s.page] = flat(read(t, s.page))
 		}
@@ -190,7 +240,7 @@ func TestBoundsAreCompared(t *testing.T) {
 	}
 	table, _, _ = strings.Cut(table, "\n## ")
 	compared := map[string]bool{}
-	for _, s := range sentences(t) {
+	for _, s := range sentences(t, "testdata/numbers.txt") {
 		if cells := strings.Split(s.text, "|"); len(cells) > 2 {
 			compared[strings.TrimSpace(cells[1])] = true
 		}
