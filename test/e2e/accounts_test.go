@@ -167,8 +167,8 @@ func (m *mailbox) find(t *testing.T, to, pattern string) (found string) {
 	return found
 }
 
-// TestPeopleOfATenant : somebody registers, verifies, signs in on pods that share nothing but the database, and is out
-// at once when the tenant is.
+// TestPeopleOfATenant verifies that a person registers, verifies an address and signs in on pods that share only the
+// database. When the tenant is suspended, each pod rejects the person's tokens.
 func TestPeopleOfATenant(t *testing.T) {
 	box := newMailbox(t)
 	x := withAccounts(t, newSource(t).url)
@@ -202,7 +202,8 @@ func TestPeopleOfATenant(t *testing.T) {
 	})
 }
 
-// TestFirstAdminDownloads : made by the platform in the operator's pod, and able to fetch a recording that was uploaded.
+// TestFirstAdminDownloads verifies that an admin made by `caly user create` in the operator's pod can download an
+// uploaded recording.
 func TestFirstAdminDownloads(t *testing.T) {
 	src := newSource(t)
 	x := withAccounts(t, src.url)

@@ -29,8 +29,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
-// TestAutoscaling : the chart's autoscaler brings a pod more while there are more live calls than the pods should
-// have, and takes it away again once they have ended. No call notices either.
+// TestAutoscaling verifies that the chart's autoscaler adds a pod while there are more live calls than its target. It
+// removes the pod after the calls have ended. No call is interrupted.
 func TestAutoscaling(t *testing.T) {
 	line := newLine(t, 1000)
 	serveMetrics(t)

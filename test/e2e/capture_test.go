@@ -75,8 +75,8 @@ func (x *line) settled(t *testing.T, within time.Duration) (counts map[string]in
 	return counts
 }
 
-// TestCapture : every call of a Tenant that wants it is a file in its bucket, as long as the call, with both sides in
-// it; nothing else is there.
+// TestCapture verifies that each call of a Tenant with capture becomes one file in its bucket. The file is as long as
+// the call and has both sides. The bucket holds no other object.
 func TestCapture(t *testing.T) {
 	line := newLine(t, 100)
 	line.capture(t)

@@ -355,7 +355,8 @@ func (x *line) refusedWith(ctx context.Context) int {
 	return 0
 }
 
-// TestSuspendedTenantHangsUp : live calls of a Tenant that is suspended end within seconds, and it gets no new ones.
+// TestSuspendedTenantHangsUp verifies that the live calls of a suspended Tenant end within seconds, and that new calls
+// are refused.
 func TestSuspendedTenantHangsUp(t *testing.T) {
 	line := newLine(t, 100)
 	calls := line.place(t.Context(), 10, line.call(10*time.Minute))
