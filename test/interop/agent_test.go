@@ -102,7 +102,8 @@ func callOf(start map[string]any) string {
 	return ""
 }
 
-// TestAgentsCloses : however an agent closes, Exotel's flow goes on, and the session tells an agent that ended the call from one that fell.
+// TestAgentsCloses verifies that Exotel's flow goes on however an agent closes. The session distinguishes an agent that
+// ended the call from an agent that failed.
 func TestAgentsCloses(t *testing.T) {
 	rig := newRig(t)
 	for name, tc := range map[string]struct {
@@ -150,8 +151,8 @@ func TestAgentsCloses(t *testing.T) {
 	}
 }
 
-// TestSubprotocolOffered : the endpoint chooses none, which RFC 6455 allows. A client may insist on one; whether it stays or goes, nothing
-// is left of its call.
+// TestSubprotocolOffered verifies that the endpoint selects no subprotocol, which RFC 6455 allows. A client may insist
+// on one and leave: its call then ends on both sides.
 func TestSubprotocolOffered(t *testing.T) {
 	rig := newRig(t)
 	for _, l := range libraries(t) {
@@ -184,7 +185,7 @@ func TestSubprotocolOffered(t *testing.T) {
 	}
 }
 
-// TestRefused : a client that is not let in is told so before there is a WebSocket, and the agent hears of nothing.
+// TestRefused verifies that a client with a wrong token is refused before the upgrade. The call has no session.
 func TestRefused(t *testing.T) {
 	rig := newRig(t)
 	for _, l := range libraries(t) {

@@ -37,8 +37,8 @@ type canaries struct {
 // said is a text, and where it stands.
 type said struct{ where, text string }
 
-// TestNoSecretIsTold : passwords, codes, tokens and keys, sent through every flow and every way to fail, are in no log
-// line, metric, answer, row of the audit log or column of the database.
+// TestNoSecretIsTold verifies that passwords, codes, tokens and keys appear in no log line, metric, answer, audit row
+// or database column. It sends them through every flow and every kind of failure.
 func TestNoSecretIsTold(t *testing.T) {
 	t.Parallel()
 	c := &canaries{t: t, secrets: map[string]string{}, told: map[string]bool{}}

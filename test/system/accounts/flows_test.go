@@ -22,7 +22,7 @@ const (
 // revoked is within what time each pod refuses an access token that was revoked: two seconds, and one more for a slow machine.
 const revoked = 3 * time.Second
 
-// TestAccountFlows : what people do with their accounts goes on whichever pod they meet.
+// TestAccountFlows verifies that each account flow works when its requests go to different pods.
 func TestAccountFlows(t *testing.T) {
 	t.Parallel()
 	platform := newPlatform(t, setup{pods: 3, args: wideLimits()})
@@ -220,7 +220,7 @@ func (p *platform) testLogoutAll(t *testing.T) {
 	p.aliveEverywhere(t, again.AccessToken)
 }
 
-// testTwoTenants : the same email in two tenants is two accounts.
+// testTwoTenants verifies that the same email in two tenants is two accounts.
 func (p *platform) testTwoTenants(t *testing.T) {
 	const email = "both@example.com"
 	here := p.enroll(t, acme, email, firstPassword)
@@ -300,7 +300,8 @@ func (p *platform) testDisabled(t *testing.T) {
 	p.deadEverywhere(t, mallory.AccessToken)
 }
 
-// testSuspended : the tenant's people are out once the pods know, and the other tenant's notice nothing.
+// testSuspended verifies that every pod rejects the people of a suspended tenant until the tenant is resumed. The
+// people of another tenant are not affected.
 func (p *platform) testSuspended(t *testing.T) {
 	ann := p.enroll(t, globex, "ann@globex.example", firstPassword)
 	bob := p.enroll(t, acme, "bob@acme.example", firstPassword)
@@ -335,7 +336,8 @@ func (p *platform) testSuspended(t *testing.T) {
 	})
 }
 
-// testMailLater : while the SMTP server is away people register as ever, and what they wait for comes once it is back, once.
+// testMailLater verifies that registration works while the SMTP server is unreachable. The mail arrives exactly once
+// after the server is back.
 func (p *platform) testMailLater(t *testing.T) {
 	const email = "late@acme.example"
 	usual := p.post(t, acme, "register", fields{"email": "usual@acme.example", "password": firstPassword}).want(t, 202)
@@ -367,7 +369,8 @@ func (p *platform) testMailLater(t *testing.T) {
 	}
 }
 
-// testMailNeverWaitedFor : a server that takes connections and says nothing holds the senders up, and nobody else.
+// testMailNeverWaitedFor verifies that requests do not wait for an SMTP server that accepts connections and never
+// answers.
 func (p *platform) testMailNeverWaitedFor(t *testing.T) {
 	p.relay.become(silent)
 	defer p.relay.become(whole)

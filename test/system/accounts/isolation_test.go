@@ -340,7 +340,8 @@ func (w *walker) ids() {
 	}
 }
 
-// testOwn : each tenant's own people can do all of it. Otherwise the walk would prove nothing.
+// testOwn verifies that each tenant's own people can use every route. Without this, the isolation test would prove
+// nothing.
 func (p *platform) testOwn(t *testing.T, routes []apiRoute, has map[string]*property) {
 	t.Helper()
 	last := func(r apiRoute) int { // what ends the tokens, or changes what others need

@@ -142,7 +142,7 @@ func (p *platform) fallbacks(t *testing.T) (sum string) {
 	return sum
 }
 
-// testBlockedCostsNothing : what goes to the database while a blocked key is tried again and again is what goes there anyway.
+// testBlockedCostsNothing verifies that requests with a blocked key add almost no traffic to the database.
 func (p *platform) testBlockedCostsNothing(t *testing.T) {
 	q := request{path: "/api/auth/login", body: fields{"email": "flood@acme.example", "password": firstPassword}}
 	before := p.database.sent.Load()

@@ -55,7 +55,7 @@ func TestTestRoutes(t *testing.T) {
 	}
 }
 
-// testPanic : a panic is a 500 with the request's id, and the process lives.
+// testPanic verifies that a panic is answered with a 500 and the request's id, and that the pod stays ready.
 func (p *platform) testPanic(t *testing.T, pod *accountsPod, ping int, bearer string) {
 	t.Helper()
 	answer := p.do(t, request{method: "GET", path: "/api/test/panic", bearer: bearer, pod: pod})
@@ -121,7 +121,7 @@ func replace(t *testing.T, name, text string) {
 	}
 }
 
-// TestTLSReload : a pod that speaks TLS by files shows the certificate that is there now, and drops no connection for it.
+// TestTLSReload verifies that a pod with TLS files serves the newest certificate, and keeps the open connections.
 func TestTLSReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

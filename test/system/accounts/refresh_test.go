@@ -11,7 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
-// testFiftyRefreshes : tabs that refresh at the same moment, on whichever pod, get one and the same token.
+// testFiftyRefreshes verifies that tabs that refresh at the same moment get the same token from any pod.
 func (p *platform) testFiftyRefreshes(t *testing.T) {
 	jane := p.enroll(t, acme, "fifty@acme.example", firstPassword)
 	const tabs = 50
@@ -54,7 +54,7 @@ func (p *platform) later(t *testing.T, userID string) {
 	)
 }
 
-// testReuse : a token that is two generations old ends the session, within the reuse interval too.
+// testReuse verifies that a token that is two generations old ends the session, also within the reuse interval.
 func (p *platform) testReuse(t *testing.T) {
 	for name, wait := range map[string]bool{"at once": false, "later": true} {
 		t.Run(name, func(t *testing.T) {
@@ -82,8 +82,8 @@ func (p *platform) testReuse(t *testing.T) {
 	}
 }
 
-// testLostAnswers : whose answer was lost comes again with the old token, and gets what was lost. Whoever does so
-// twice in a row is two people.
+// testLostAnswers verifies that a client that lost an answer sends the old token again and gets the same new token. A
+// client that does so twice in a row loses the session.
 func (p *platform) testLostAnswers(t *testing.T) {
 	jane := p.enroll(t, acme, "lost@acme.example", firstPassword)
 	lost := p.refreshed(t, acme, jane.RefreshToken) // nobody sees this
@@ -102,8 +102,8 @@ func (p *platform) testLostAnswers(t *testing.T) {
 	p.deadEverywhere(t, next.AccessToken)
 }
 
-// testKilledWhileRotating : a pod that is killed with refreshes under way costs nobody the session. Those of one half of the clients are
-// committed and their answers lost; the others' are wherever the kill finds them.
+// testKilledWhileRotating verifies that no client loses its session when a pod is killed during refreshes. Half of the
+// refreshes are committed and their answers lost. The kill interrupts the other half at any point.
 func (p *platform) testKilledWhileRotating(t *testing.T) {
 	const half = 10
 	jane := p.enroll(t, acme, "killed@acme.example", firstPassword)

@@ -27,9 +27,9 @@ const (
 	chaosMemory   = 1 << 30
 )
 
-// TestChaos : whatever was answered 2xx is kept, once, and applied, though the data plane is killed every second and PostgreSQL goes
-// away twice. It takes most of a minute; alone: go test -race -run '^TestChaos$' -v ./test/system/dataplane, and with
-// -short less of everything.
+// TestChaos verifies that each event answered 2xx is stored once and applied while pods are killed and PostgreSQL
+// restarts twice. It takes most of a minute. Alone: go test -race -run '^TestChaos$' -v ./test/system/dataplane; -short
+// makes it smaller.
 func TestChaos(t *testing.T) {
 	plan := chaos{events: 20_000, senders: 64, lasts: 30 * time.Second, kills: 12, fastAfter: 3, crashAfter: 7}
 	if testing.Short() {

@@ -16,7 +16,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
-// TestDataPlaneDrains : after SIGTERM a webhook that is half sent is taken to its end, answered 200 and kept.
+// TestDataPlaneDrains verifies that a webhook that is half sent at SIGTERM is read to its end, answered 200 and stored.
 func TestDataPlaneDrains(t *testing.T) {
 	pg := pgtest.New(t)
 	process, public, internal := servingDataPlane(t, pg)

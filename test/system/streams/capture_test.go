@@ -20,7 +20,8 @@ import (
 	"github.com/caly-dev/caly/internal/wav"
 )
 
-// TestCaptureOutlivesTheSignal : a call that is captured while its pod is told to end is whole in the bucket when the process has ended.
+// TestCaptureOutlivesTheSignal verifies that a call captured during SIGTERM is complete in the bucket when the process
+// has ended.
 func TestCaptureOutlivesTheSignal(t *testing.T) {
 	server, err := agentsim.NewServer(agentsim.Options{})
 	if err != nil {

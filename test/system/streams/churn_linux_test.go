@@ -20,8 +20,9 @@ import (
 // churnCallers place one call after the other.
 const churnCallers = 16
 
-// TestStreamChurn : calls begin, talk and end at random, in every way that either side can end them, and the agent changes meanwhile. Then
-// goroutines, descriptors and memory are where they were, and each session has its end. For half an hour: make test-load.
+// TestStreamChurn verifies that goroutines, descriptors and memory return to their level after calls that end in every
+// way. Calls begin, talk and end at random, and the agent changes meanwhile. Each session has its end. For half an
+// hour: make test-load.
 func TestStreamChurn(t *testing.T) {
 	t.Parallel() // a machine has time for others meanwhile
 	lasts := sized(t, "CALY_CHURN_FOR", 5*time.Second, time.ParseDuration)

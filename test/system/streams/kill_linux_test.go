@@ -15,8 +15,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
-// TestStreamsOfAKilledPod : a data plane dies with kill -9 and all its calls. Another one ends their sessions as orphans within a minute,
-// and the tenant's limit, which was exact before, is free again to the last place. With 300 calls: make test-load.
+// TestStreamsOfAKilledPod verifies that another pod ends the sessions of a killed pod as orphans within a minute. The
+// tenant's limit is exact before the kill, and all of it is available again afterwards. With 300 calls: make test-load.
 func TestStreamsOfAKilledPod(t *testing.T) {
 	t.Parallel() // it waits for most of its minute
 	calls := sized(t, "CALY_LOAD_KILLED_CALLS", 60, strconv.Atoi)

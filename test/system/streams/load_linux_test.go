@@ -16,8 +16,9 @@ import (
 // sums over the sessions of a run.
 type sums struct{ Rows, Calls, Ended, ToAgent, ToExotel, Dropped int64 }
 
-// TestStreamsUnderLoad : many calls at once through a data plane and an agent of their own processes. Every frame comes back, to the call
-// that said it, in order and byte by byte; every session is kept, and ends once. With 1,000 calls for a minute: make test-load.
+// TestStreamsUnderLoad verifies that each frame returns to its call, in order and unchanged, with many calls at once.
+// The data plane and the agent are separate processes. Each session is stored and ends once. With 1,000 calls for a
+// minute: make test-load.
 func TestStreamsUnderLoad(t *testing.T) {
 	calls := sized(t, "CALY_LOAD_CALLS", 50, strconv.Atoi)
 	lasts := sized(t, "CALY_LOAD_FOR", 3*time.Second, time.ParseDuration)
