@@ -16,8 +16,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
-// TestAgentsAnswers : whatever an agent answers a handshake but a WebSocket is the call's refusal in time, and no session begins. It is
-// followed nowhere.
+// TestAgentsAnswers verifies that each answer of an agent other than a WebSocket refuses the call in time. No session
+// begins, and no redirect is followed.
 func TestAgentsAnswers(t *testing.T) {
 	elsewhere := listen(t)
 	rig := newWiredRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = 700 * time.Millisecond })
@@ -176,7 +176,7 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestReconnectInVain : while an agent does not come back, the call waits for it no longer than it may.
+// TestReconnectInVain verifies that a call waits for a lost agent no longer than its bound.
 func TestReconnectInVain(t *testing.T) {
 	rig := newWiredRig(t, func(o *Options, _ *registry.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
 	rig.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })

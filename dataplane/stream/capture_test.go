@@ -107,7 +107,8 @@ func spoken(pcm []byte) (out []byte) {
 	return out
 }
 
-// TestCapture : what Exotel sent is the left channel and what it was sent the right one, sample for sample, whatever the agent speaks.
+// TestCapture verifies that the left channel is Exotel's audio and the right one the audio sent to it, for each
+// protocol of the agent.
 func TestCapture(t *testing.T) {
 	for _, tc := range []struct {
 		protocol agent.Protocol
@@ -151,7 +152,7 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-// TestCaptureOff : a tenant that does not want it has no recording.
+// TestCaptureOff verifies that a tenant without capture has no recording.
 func TestCaptureOff(t *testing.T) {
 	rig := newCapturingRig(t, agent.Exotel, nil)
 	rig.audio(func(a *tenantconfig.Audio) { a.Capture = nil })
@@ -164,7 +165,7 @@ func TestCaptureOff(t *testing.T) {
 	}
 }
 
-// TestCaptureFails : a call whose capture finds neither room nor bucket goes on as any other.
+// TestCaptureFails verifies that a call goes on when its capture has no disk space or no bucket.
 func TestCaptureFails(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*capture.Options)
@@ -213,8 +214,8 @@ func (s *silentStore) BeginCapture(ctx context.Context, c store.Capture) error {
 	}
 }
 
-// TestCaptureOfASilentPod : a captured call whose pod is held for gone before the capture has a row is known to be
-// lost; if the pod lives, it is not.
+// TestCaptureOfASilentPod verifies that the capture of a pod that is taken for dead fails, also without a row yet. If
+// the pod lives, the capture is uploaded.
 func TestCaptureOfASilentPod(t *testing.T) {
 	open := make(chan struct{})
 	rig := newCapturingRig(t, agent.Exotel, func(o *capture.Options) {

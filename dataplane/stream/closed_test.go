@@ -12,8 +12,8 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// TestEndedFromOutside : a call that a person closes, and one whose row a janitor has ended, end as what they are: for both sides, in the
-// row, and in the metric. While they talk their counts are in the database.
+// TestEndedFromOutside verifies the end of a call that a person closes, and of one whose row a janitor has ended. Both
+// sides, the row and the metric agree. Live counts are in the database.
 func TestEndedFromOutside(t *testing.T) {
 	rig := newWiredRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
 	db, err := store.OpenDataplane(t.Context(), rig.pg.DataplaneDSN, store.Options{MaxConns: 2})

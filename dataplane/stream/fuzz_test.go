@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzRoute : a path names one tenant or none, gives all of itself back, and tells a log nothing that is particular to it.
+// FuzzRoute verifies that a path names one tenant or is rejected, and that its parts make the same path again. The
+// pattern for the log has no part of the path.
 func FuzzRoute(f *testing.F) {
 	for _, path := range []string{"", "/", "/audio/exotel/", "/audio/exotel/a/b", "/audio/exotel/a/b/url",
 		"/audio/exotel/a/b/url/" + token,
@@ -55,7 +56,8 @@ func patternEnd(to destination) (end string) {
 	return end
 }
 
-// FuzzOneTimeToken : a call's id comes back from its token whatever it is, and no change of a single character of it is accepted.
+// FuzzOneTimeToken verifies that a token returns the id of its call, and that no token with one changed character is
+// accepted.
 func FuzzOneTimeToken(f *testing.F) {
 	key := []byte("the ring's")
 	now := time.Unix(1_800_000_000, 0)
@@ -84,7 +86,7 @@ func FuzzOneTimeToken(f *testing.F) {
 	})
 }
 
-// FuzzCallSID : whatever Exotel asks with, the answer is a value that is in it.
+// FuzzCallSID verifies that the call's id is always a value of the request.
 func FuzzCallSID(f *testing.F) {
 	for _, s := range []string{
 		"", "CallSid=c", "call_sid=c", "CALLSID=c&CallSid=d", "CallSid=%zz", "callsid=\x00",

@@ -14,7 +14,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
-// TestMalformedHandshakes : each is answered with a problem before anything is done for it: no agent is dialled, no session begins.
+// TestMalformedHandshakes verifies that each malformed handshake is answered with a problem. No agent is dialled, and
+// no session begins.
 func TestMalformedHandshakes(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	good := wstest.Request(rig.path)
@@ -76,7 +77,7 @@ func TestMalformedHandshakes(t *testing.T) {
 	rig.untouched()
 }
 
-// untouched : nothing was done: no agent dialled, no session ever, no place taken.
+// untouched fails the test if an agent was dialled, a session exists or a place is taken.
 func (r *rig) untouched() {
 	r.t.Helper()
 	r.nothingLeft()
@@ -153,7 +154,7 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
-// TestClientGoes : a client that goes while its agent is dialled leaves no session, and no blame for the agent.
+// TestClientGoes verifies that a client that leaves during the dial leaves no session. The agent is not blamed for it.
 func TestClientGoes(t *testing.T) {
 	rig := newWiredRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = time.Minute })
 	exotel := wstest.Connect(t, rig.address)
@@ -218,7 +219,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// TestNoSecrets : whatever is refused, no secret of it is in the log, a metric or an answer.
+// TestNoSecrets verifies that no secret of a rejected request is in the log, a metric or an answer.
 func TestNoSecrets(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	const wrong = "a-wrong-secret-that-nobody-may-read"

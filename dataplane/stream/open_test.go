@@ -23,7 +23,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
-// TestCalls : a call through the endpoint to an agent, in each protocol and rate, and everything comes back.
+// TestCalls verifies a call through the endpoint to an agent that echoes, for each protocol and sample rate.
 func TestCalls(t *testing.T) {
 	for name, tc := range map[string]struct {
 		protocol agent.Protocol
@@ -63,7 +63,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// TestVerifiers : each of them, and its refusal.
+// TestVerifiers verifies that each verifier accepts and rejects, with its reason.
 func TestVerifiers(t *testing.T) {
 	basic := &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: password}}}
 	withUser := func(user, pass string) func(string) string {
@@ -137,7 +137,7 @@ func TestVerifiers(t *testing.T) {
 	}
 }
 
-// TestRefusals : what is no stream, or for which there is no room.
+// TestRefusals verifies the answer and the reason of each request that is not a stream or for which there is no room.
 func TestRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		agent      agentsim.Options
@@ -206,7 +206,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestTenantLimit : a stream beyond the limit of its tenant is told so with a close code; its peer need not be kind. Nothing is left of it.
+// TestTenantLimit verifies that a stream over its tenant's limit gets a close code, from any kind of peer. It leaves no
+// session and no place.
 func TestTenantLimit(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	rig.audio(func(a *tenantconfig.Audio) { a.MaxStreams = 0 })
@@ -273,7 +274,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestCutInTheMidst : a live call ends when its tenant is suspended, and when the pod drains beyond its grace.
+// TestCutInTheMidst verifies that a live call ends when its tenant is suspended, and when the pod drains beyond its
+// grace.
 func TestCutInTheMidst(t *testing.T) {
 	for name, tc := range map[string]struct {
 		do       func(*rig)

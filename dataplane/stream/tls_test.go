@@ -12,7 +12,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/certtest"
 )
 
-// TestAgentTLS : an agent's certificate must be its own, in time, and signed by who is named; TLS 1.1 is not spoken.
+// TestAgentTLS verifies that an agent's certificate must name its host, be in date and come from a trusted authority.
+// TLS 1.1 is refused.
 func TestAgentTLS(t *testing.T) {
 	ours := certtest.New(t)
 	others := certtest.New(t)

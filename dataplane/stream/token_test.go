@@ -18,7 +18,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// TestToken : what a token opens, and for how long.
+// TestToken verifies what a one-time token opens, and for how long.
 func TestToken(t *testing.T) {
 	key := []byte("key")
 	now := time.Unix(1700000000, 0)
@@ -66,7 +66,7 @@ func FuzzOpenToken(f *testing.F) {
 	})
 }
 
-// TestDynamicURL : what Exotel is answered, by whatever way it asks.
+// TestDynamicURL verifies the answers of the dynamic URL for each form of request.
 func TestDynamicURL(t *testing.T) {
 	rig := newRig(t, agentsim.Options{}, nil)
 	const form = "application/x-www-form-urlencoded"
@@ -143,7 +143,7 @@ func TestPublicURL(t *testing.T) {
 	}
 }
 
-// TestOneTime : a token opens one stream, of its call and its tenant, in its minute.
+// TestOneTime verifies that a token opens one stream, of its call and its tenant, within its minute.
 func TestOneTime(t *testing.T) {
 	rig := newRig(t, agentsim.Options{RefuseTimes: 1, Refuse: 503}, nil)
 	rig.audio(func(a *tenantconfig.Audio) { a.OneTimeToken = true })
@@ -187,7 +187,7 @@ func TestOneTime(t *testing.T) {
 	}
 }
 
-// TestTokenOfAnotherPod : what one pod answered opens a stream at whichever pod Exotel comes to, and then none at any.
+// TestTokenOfAnotherPod verifies that a token of one pod opens one stream at any pod, and then no other at any.
 func TestTokenOfAnotherPod(t *testing.T) {
 	rig := newRig(t, agentsim.Options{}, nil)
 	another := rig.another()

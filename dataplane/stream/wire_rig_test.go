@@ -92,7 +92,7 @@ func (r *rig) rows(callSID string) []row {
 	)
 }
 
-// nothingLeft : no bridge, no session, no place of the handshakes' bound, and no row without an end.
+// nothingLeft waits until there is no bridge, no taken place and no row without an end.
 func (r *rig) nothingLeft() {
 	r.t.Helper()
 	soon.Holds(r.t, "nothing is left", func() bool {

@@ -38,7 +38,8 @@ func eitherSide(t *testing.T, r *rig, want bridge.Reason, test func(t *testing.T
 	}
 }
 
-// TestViolations : who breaks RFC 6455 is closed with its code; the other side is told why, the session has its end, and nothing is left.
+// TestViolations verifies that a peer that breaks RFC 6455 is closed with its code. The other side gets the reason, the
+// session ends, and nothing is left.
 func TestViolations(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	for name, tc := range wstest.Violations() {
@@ -75,7 +76,7 @@ func closedWith(p *wstest.Peer) closed {
 	return closed{code, text}
 }
 
-// TestCloseCodes : of every code that there is, which end a call in order and which break the protocol.
+// TestCloseCodes verifies for each close code whether it ends a call in order or breaks the protocol.
 func TestCloseCodes(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	for code, valid := range wstest.CloseCodes() {
@@ -108,7 +109,8 @@ func TestCloseCodes(t *testing.T) {
 	}
 }
 
-// TestAgentsCloseCodes : only an agent that fell over or restarts is lost; the others ended the call on purpose. Exotel's flow goes on.
+// TestAgentsCloseCodes verifies that only an agent that failed or restarts counts as lost. Other codes end the call on
+// purpose. Exotel's flow goes on.
 func TestAgentsCloseCodes(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	for code, valid := range wstest.CloseCodes() {
@@ -128,7 +130,7 @@ func TestAgentsCloseCodes(t *testing.T) {
 	rig.nothingLeft()
 }
 
-// TestTolerated : what RFC 6455 allows, however rare, arrives whole and in order.
+// TestTolerated verifies that rare forms that RFC 6455 allows arrive whole and in order.
 func TestTolerated(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	long := `{"event":"media","stream_sid":"s1","media":{"payload":"` + strings.Repeat("AAAA", 100_000/3) + `"}}`
@@ -180,7 +182,7 @@ func TestTolerated(t *testing.T) {
 	}
 }
 
-// TestPings : each is answered with its own data, and never reaches the other side.
+// TestPings verifies that each ping is answered with its own data and never relayed.
 func TestPings(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	exotel, agent := rig.begin("call")
@@ -196,7 +198,7 @@ func TestPings(t *testing.T) {
 	agent.Expect(dtmf)
 }
 
-// TestGone : peers that go without a word.
+// TestGone verifies the end of a call whose peer disappears without a close.
 func TestGone(t *testing.T) {
 	rig := newWiredRig(t, nil)
 	for name, tc := range map[string]struct {
@@ -256,7 +258,7 @@ func cutMessage(p *wstest.Peer) {
 	_ = p.Close()
 }
 
-// TestDead : a peer that is there and answers nothing, not even a ping, is found.
+// TestDead verifies that a connected peer that answers no pings is found and its call ended.
 func TestDead(t *testing.T) {
 	for name, exotelDies := range map[string]bool{"Exotel": true, "agent": false} {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
-// TestRelay : every byte arrives, in order, in both directions, whatever the sizes.
+// TestRelay verifies that every byte arrives in order, in both directions, for messages of each size.
 func TestRelay(t *testing.T) {
 	rig := newRig(t, quick(), ConnOptions{}, nil)
 	exotel, agent := rig.call()
@@ -112,7 +112,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// TestEnds : who ends a call how, and what the other side is told.
+// TestEnds verifies the reason, the side and the close codes of each way to end a call.
 func TestEnds(t *testing.T) {
 	normal := websocket.CloseNormalClosure
 	away := websocket.CloseGoingAway

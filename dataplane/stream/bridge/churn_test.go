@@ -29,7 +29,7 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// TestChurn : 300 calls that end in every way leave no goroutine and no descriptor.
+// TestChurn verifies that 300 calls that end in every way leave no goroutine and no descriptor.
 func TestChurn(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
 	before := descriptors(t)
@@ -88,7 +88,7 @@ func churn(i int, exotel, agent *raw) {
 	}
 }
 
-// TestTLS : an agent behind TLS is relayed to like any other, slow or not.
+// TestTLS verifies that an agent with TLS is relayed to like any other, also when it is slow.
 func TestTLS(t *testing.T) {
 	messages := make(chan string, 10_000)
 	read := make(chan struct{})
@@ -159,7 +159,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestTLSToUs : Exotel may come over TLS that ends in this process.
+// TestTLSToUs verifies that the bridge works with TLS that ends in this process.
 func TestTLSToUs(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := Upgrade(w, r, ConnOptions{})
@@ -201,7 +201,7 @@ func TestTLSToUs(t *testing.T) {
 	}
 }
 
-// TestDialFails : why a handshake fails is told, and nothing is left behind.
+// TestDialFails verifies that a failed handshake reports its cause and leaves nothing open.
 func TestDialFails(t *testing.T) {
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "no such bot", http.StatusForbidden)

@@ -126,7 +126,8 @@ func FuzzConn(f *testing.F) {
 	})
 }
 
-// FuzzSeal : what is sealed is read back, whatever its length, in the room of the header that it came with.
+// FuzzSeal verifies that a sealed frame of any length is read back, and that it fits in the room of the original
+// header.
 func FuzzSeal(f *testing.F) {
 	for _, n := range []int{0, 1, 125, 126, 127, 65_535, 65_536, 70_000} {
 		f.Add(strings.Repeat("x", n), n%2 == 0)
@@ -165,7 +166,7 @@ func TestMasksDiffer(t *testing.T) {
 	}
 }
 
-// TestBuffers : a buffer is long enough, and its memory is used again.
+// TestBuffers verifies that a buffer has the requested length and is not much larger.
 func TestBuffers(t *testing.T) {
 	for _, n := range []int{1, smallBuffer, smallBuffer + 1, 100_000, maxFrame + maxHeader} {
 		b := takeBuffer(n)
@@ -177,7 +178,7 @@ func TestBuffers(t *testing.T) {
 	(*buffer)(nil).give()
 }
 
-// TestRelayAllocatesNothing : a frame that is passed on costs no memory, in either direction.
+// TestRelayAllocatesNothing verifies that a relayed frame allocates no memory, in either direction.
 func TestRelayAllocatesNothing(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector has pools forget")
@@ -212,7 +213,7 @@ func TestRelayAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestMetrics : what happened in a call is in the metrics, and what did not is there as zero.
+// TestMetrics verifies that the metrics count the events of a call, and that other series exist with zero.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	metrics := NewMetrics(registry)

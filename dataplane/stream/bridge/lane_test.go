@@ -29,7 +29,7 @@ type arrival struct {
 	size  int // of a frame that is longer than its name
 }
 
-// TestLane : what waits in a lane that has no connection, and what was dropped.
+// TestLane verifies which messages wait in a send queue without a connection, and which are dropped.
 func TestLane(t *testing.T) {
 	const ms = time.Millisecond
 	media := func(name string, at time.Duration) arrival {
@@ -213,7 +213,7 @@ func clobber(b []byte) {
 	}
 }
 
-// TestVerdicts : what an error of either side's connection means, and what both are told.
+// TestVerdicts verifies the reason and the close codes for each error of either side's connection.
 func TestVerdicts(t *testing.T) {
 	closed := func(code int) error { return &websocket.CloseError{Code: code} }
 	for name, tc := range map[string]struct {
@@ -308,8 +308,8 @@ func TestUpgradeRefuses(t *testing.T) {
 	}
 }
 
-// TestLaneMemory : what the calls share runs out, and the lanes drop their oldest audio; each keeps what is its own,
-// and gives the rest back.
+// TestLaneMemory verifies that send queues drop their oldest audio when the shared memory is used up. Each has its own
+// free part, and returns the rest.
 func TestLaneMemory(t *testing.T) {
 	const frame = 16 << 10
 	shared := budget.New(3 * frame)

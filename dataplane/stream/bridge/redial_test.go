@@ -16,8 +16,8 @@ func redialing(r *rig, o *Options) {
 	o.Redial = func(ctx context.Context) (*Conn, error) { return r.dial(ctx, ConnOptions{}) }
 }
 
-// TestReconnect : an agent whose connection breaks gets a second one, which begins with start; audio of the meantime
-// waits within its budget.
+// TestReconnect verifies that an agent whose connection breaks gets a second one. It begins with start, and waiting
+// audio follows within its budget.
 func TestReconnect(t *testing.T) {
 	for name, lose := range map[string]func(*raw){
 		"gone":     func(a *raw) { _ = a.Close() },
@@ -49,7 +49,8 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestReconnectKeepsWhatCame : what Exotel says while there is no agent is told to the second one, behind start.
+// TestReconnectKeepsWhatCame verifies that messages that Exotel sends without an agent reach the second connection
+// after start.
 func TestReconnectKeepsWhatCame(t *testing.T) {
 	dialing := make(chan struct{})
 	may := make(chan struct{})
@@ -75,7 +76,7 @@ func TestReconnectKeepsWhatCame(t *testing.T) {
 	r.answer().expect(connected, start, speech(1, 320), dtmf, speech(2, 320))
 }
 
-// TestNoReconnect : where there is no second connection, Exotel's flow goes on.
+// TestNoReconnect verifies that Exotel's flow goes on when there is no second connection.
 func TestNoReconnect(t *testing.T) {
 	failing := func(_ *rig, o *Options) {
 		o.Redial = func(context.Context) (*Conn, error) { return nil, errors.New("refused") }
@@ -130,7 +131,7 @@ func TestNoReconnect(t *testing.T) {
 	}
 }
 
-// TestEndWhileRedialing : a caller who hangs up meanwhile ends the dialing too.
+// TestEndWhileRedialing verifies that a caller that hangs up during a redial ends the redial too.
 func TestEndWhileRedialing(t *testing.T) {
 	dialing := make(chan struct{})
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) {
@@ -148,7 +149,7 @@ func TestEndWhileRedialing(t *testing.T) {
 	}
 }
 
-// TestLateRedial : a connection that comes after the end is closed.
+// TestLateRedial verifies that a second connection that opens after the call's end is closed.
 func TestLateRedial(t *testing.T) {
 	dialing := make(chan struct{})
 	may := make(chan struct{})
@@ -229,7 +230,7 @@ func TestCodec(t *testing.T) {
 	}
 }
 
-// TestCodecWithoutStart : a stream that begins with audio is opened with what is known.
+// TestCodecWithoutStart verifies that a stream that begins with audio opens the agent's stream with default values.
 func TestCodecWithoutStart(t *testing.T) {
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.PCM) })
 	exotel, raw := r.call()
@@ -241,7 +242,7 @@ func TestCodecWithoutStart(t *testing.T) {
 	}
 }
 
-// TestCodecCannot : a call that the codec cannot translate ends, and Exotel's flow goes on.
+// TestCodecCannot verifies that a call that the codec cannot translate ends, and that Exotel's flow goes on.
 func TestCodecCannot(t *testing.T) {
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.Twilio) })
 	exotel, _ := r.call()

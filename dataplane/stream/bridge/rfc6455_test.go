@@ -32,7 +32,8 @@ func either(t *testing.T, test func(t *testing.T, r *rig, from, to *raw)) {
 	}
 }
 
-// TestFragments : a message in parts arrives whole, whatever control frames come between, and the next one is relayed as ever.
+// TestFragments verifies that a fragmented message arrives whole with control frames in between. The next message is
+// relayed as usual.
 func TestFragments(t *testing.T) {
 	either(t, func(t *testing.T, _ *rig, from, to *raw) {
 		m := speech(7, 3200)
@@ -51,7 +52,7 @@ func TestFragments(t *testing.T) {
 	})
 }
 
-// TestBytewise : frames are found however TCP cuts them.
+// TestBytewise verifies that frames are found when each byte arrives alone.
 func TestBytewise(t *testing.T) {
 	either(t, func(_ *testing.T, _ *rig, from, to *raw) {
 		m := speech(7, 320)
@@ -66,7 +67,7 @@ func TestBytewise(t *testing.T) {
 	})
 }
 
-// TestManyInOnePacket : frames that come together leave in order, control frames among them.
+// TestManyInOnePacket verifies that many frames in one packet, control frames among them, leave in order.
 func TestManyInOnePacket(t *testing.T) {
 	either(t, func(_ *testing.T, _ *rig, from, to *raw) {
 		var all []byte
@@ -84,7 +85,8 @@ func TestManyInOnePacket(t *testing.T) {
 	})
 }
 
-// TestViolations : who breaks the protocol is closed with the code that RFC 6455 names; the call ends for the other side in order.
+// TestViolations verifies that a side that breaks the protocol is closed with the code of RFC 6455. The other side gets
+// an orderly close.
 func TestViolations(t *testing.T) {
 	for name, tc := range wstest.Violations() {
 		t.Run(name, func(t *testing.T) {
@@ -118,8 +120,8 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestMistakesAreForgiven : frames that are not the protocol are left out and counted, as long as they are few; JSON in binary frames goes
-// on as text.
+// TestMistakesAreForgiven verifies that a few frames outside the protocol are skipped and counted. JSON in a binary
+// frame is relayed as text.
 func TestMistakesAreForgiven(t *testing.T) {
 	either(t, func(t *testing.T, r *rig, from, to *raw) {
 		for range 3 {
@@ -141,7 +143,7 @@ func TestMistakesAreForgiven(t *testing.T) {
 	})
 }
 
-// TestPingsAreAnswered : with their data, and without the agent.
+// TestPingsAreAnswered verifies that the bridge answers pings with their data.
 func TestPingsAreAnswered(t *testing.T) {
 	either(t, func(t *testing.T, _ *rig, from, _ *raw) {
 		for _, data := range []string{"", "a", strings.Repeat("x", 125)} {
@@ -153,7 +155,7 @@ func TestPingsAreAnswered(t *testing.T) {
 	})
 }
 
-// TestAgentSpeaksWithItsHandshake : bytes that come in one packet with the answer to our handshake are not lost.
+// TestAgentSpeaksWithItsHandshake verifies that frames in the same packet as the agent's handshake answer are relayed.
 func TestAgentSpeaksWithItsHandshake(t *testing.T) {
 	rig := newRig(t, quick(), ConnOptions{}, nil)
 	first := speech(1, 320)
@@ -192,7 +194,7 @@ func TestEagerClient(t *testing.T) {
 	}
 }
 
-// TestFlooderIsCutInTime : a flood of pings ends the call even while nothing else comes.
+// TestFlooderIsCutInTime verifies that a flood of pings ends the call, even without other messages.
 func TestFlooderIsCutInTime(t *testing.T) {
 	rig := newRig(t, quick(), ConnOptions{}, nil)
 	_, agent := rig.call()

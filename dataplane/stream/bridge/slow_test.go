@@ -93,7 +93,8 @@ func (s *stalled) settle(t *testing.T) {
 	}
 }
 
-// TestSlowSide : the oldest audio is dropped and counted; what arrives is in order, ends with the latest, and has every control frame.
+// TestSlowSide verifies that the oldest audio for a slow side is dropped and counted. The rest arrives in order, with
+// the latest audio and every control frame.
 func TestSlowSide(t *testing.T) {
 	for name, toAgent := range map[string]bool{"a slow agent": true, "a slow Exotel": false} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +142,7 @@ func TestSlowSide(t *testing.T) {
 	}
 }
 
-// TestBudget : what has waited for as long as the budget waits no longer, beyond the budget; what came just now does.
+// TestBudget verifies that audio older than the budget is dropped once the queue exceeds the budget. Newer audio waits.
 func TestBudget(t *testing.T) {
 	stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, true)
 	stalled.fill(t)
@@ -163,7 +164,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestClear : a clear takes back the audio that waits, and the marks behind it, and nothing else.
+// TestClear verifies that a clear removes the waiting audio and the marks after it, and nothing else.
 func TestClear(t *testing.T) {
 	stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, false)
 	stalled.fill(t)
@@ -197,8 +198,8 @@ func TestClear(t *testing.T) {
 	}
 }
 
-// TestSlowGoodbye : a side that was slow and then ends the call still has its close answered, behind what is on its
-// way. Nothing follows it, and the call has ended then.
+// TestSlowGoodbye verifies that a slow side that closes gets its close answered after the bytes on their way. Nothing
+// follows the answer, and the call ends.
 func TestSlowGoodbye(t *testing.T) {
 	for name, toAgent := range map[string]bool{"the agent": true, "Exotel": false} {
 		t.Run(name, func(t *testing.T) {
@@ -220,7 +221,8 @@ func TestSlowGoodbye(t *testing.T) {
 	}
 }
 
-// TestSlowEnds : a side that takes nothing for too long, or lets control frames pile up, ends the call; the other side is told in order.
+// TestSlowEnds verifies that a side that does not read in time, or queues too many control frames, ends the call. The
+// other side gets an orderly close.
 func TestSlowEnds(t *testing.T) {
 	for name, tc := range map[string]struct {
 		toAgent  bool
@@ -274,7 +276,7 @@ func TestSlowEnds(t *testing.T) {
 	}
 }
 
-// TestHalfDead : a peer that stays connected and says nothing, not even pong, is found; one that answers pings is kept.
+// TestHalfDead verifies that a silent peer without pongs ends the call, and that a peer that answers pings does not.
 func TestHalfDead(t *testing.T) {
 	for name, tc := range map[string]struct {
 		agentDead, exotelDead bool
@@ -326,7 +328,7 @@ func TestHalfDead(t *testing.T) {
 	}
 }
 
-// TestGoodbyeIsHeard : what an agent says last is written before Exotel is closed, although Exotel is slow.
+// TestGoodbyeIsHeard verifies that the last audio of an agent is written before a slow Exotel is closed.
 func TestGoodbyeIsHeard(t *testing.T) {
 	options := quick()
 	options.CloseWithin = patience
@@ -354,7 +356,7 @@ func TestGoodbyeIsHeard(t *testing.T) {
 	}
 }
 
-// TestConnClosesWhatWaits : a link whose peer does not read can be closed at once.
+// TestConnClosesWhatWaits verifies that a link whose peer does not read can be closed at once.
 func TestConnClosesWhatWaits(t *testing.T) {
 	client, server := tcpPair(t)
 	link := newLink(client, ConnOptions{WriteTimeout: patience})

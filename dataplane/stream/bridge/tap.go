@@ -34,7 +34,7 @@ func outletOf(t Tap) *outlet {
 	return &outlet{Tap: t, scanner: agentstream.Scanner{FromAgent: true}}
 }
 
-// passed on : a frame is in the peer's hands, or its connection's.
+// passed reports to the tap a frame that was written to the peer or its connection.
 func (o *outlet) passed(kind agentstream.Kind, frame []byte) {
 	switch kind {
 	case agentstream.Clear:

@@ -50,7 +50,7 @@ func mediaOf(payload string) string {
 	return `{"event":"media","stream_sid":"s1","media":{"payload":"` + payload + `"}}`
 }
 
-// TestTap : a tap is told of the audio of both directions, in its order, whatever form the messages have.
+// TestTap verifies that a tap gets the audio of both directions in order, for each form of the messages.
 func TestTap(t *testing.T) {
 	l := &listener{}
 	before := Now()
@@ -91,7 +91,7 @@ func TestTap(t *testing.T) {
 	}
 }
 
-// TestTapTranslated : of an agent with another protocol a tap hears what Exotel gets.
+// TestTapTranslated verifies that a tap gets what Exotel gets from an agent with another protocol.
 func TestTapTranslated(t *testing.T) {
 	l := &listener{}
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) {
@@ -118,7 +118,7 @@ func TestTapTranslated(t *testing.T) {
 	}
 }
 
-// TestTapUnheard : audio that a slow side never got is not told, nor what a clear took back.
+// TestTapUnheard verifies that a tap does not get audio that was dropped or cleared.
 func TestTapUnheard(t *testing.T) {
 	const ms = time.Millisecond
 	frameOf := func(payload string) []byte {
@@ -184,7 +184,7 @@ func (n *nowhere) Caller(payload []byte, _ time.Duration) { n.n += len(payload) 
 func (n *nowhere) Agent(payload []byte, _ time.Duration)  { n.n += len(payload) }
 func (n *nowhere) Clear(time.Duration)                    {}
 
-// TestTapAllocates : neither no tap nor one costs an allocation.
+// TestTapAllocates verifies that a frame allocates no memory, with a tap or without.
 func TestTapAllocates(t *testing.T) {
 	frame := seal(append(make([]byte, maxHeader), speech(1, 320)...), maxHeader, opText, false)
 	n := &nowhere{}

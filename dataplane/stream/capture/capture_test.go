@@ -20,7 +20,8 @@ import (
 	"github.com/caly-dev/caly/internal/wav"
 )
 
-// TestShortCall : a call that fits one part is one object, sample for sample, and a recording of its call.
+// TestShortCall verifies that a call that fits one part becomes one object with each sample, and a recording of its
+// call.
 func TestShortCall(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -51,7 +52,8 @@ func TestShortCall(t *testing.T) {
 	}
 }
 
-// TestLongCall : parts go out while the call runs and leave the disk, and the file has its size in the end.
+// TestLongCall verifies that full parts are uploaded and leave the disk while the call runs. The file has its size in
+// the end.
 func TestLongCall(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -73,7 +75,7 @@ func TestLongCall(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestWholeParts : a call that ends with a part.
+// TestWholeParts verifies a call that ends exactly at the end of a part.
 func TestWholeParts(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -104,7 +106,7 @@ func TestWholeParts(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestClear : what Exotel was told to forget was not heard.
+// TestClear verifies that audio that a clear removed is silence in the file.
 func TestClear(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -155,7 +157,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// TestNothing : without audio there is no recording, and nothing is left.
+// TestNothing verifies that a call without audio has no recording and leaves nothing on the disk.
 func TestNothing(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -205,7 +207,8 @@ func TestNamespaceLeavesCapturesToOthers(t *testing.T) {
 	rig.settled(calls[3].session, row{State: "failed", Code: reason.NoRoom})
 }
 
-// TestNoRoom : a call beyond the bound goes on uncaptured, and a row says why. Its end makes room.
+// TestNoRoom verifies that a call over the bound is not captured, and that its row has the reason. The end of a capture
+// makes room.
 func TestNoRoom(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.MaxCaptures = 1 })
@@ -228,7 +231,8 @@ func TestNoRoom(t *testing.T) {
 	third.End()
 }
 
-// TestSpoolFull : a capture that finds no room ends, and what there was of it plays. Another tenant has its own part of the room.
+// TestSpoolFull verifies that a capture without disk space ends, and that its file plays. Another tenant has its own
+// share of the disk.
 func TestSpoolFull(t *testing.T) {
 	rig := newRig(t)
 	rig.s3.Stop(t)
@@ -263,7 +267,7 @@ func TestSpoolFull(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestDiskFails : the disk takes no second part.
+// TestDiskFails verifies that a disk error ends a capture with its first part, which is uploaded.
 func TestDiskFails(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -292,7 +296,7 @@ func TestDiskFails(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestNoPlace : without a directory there is nothing to start with; one that goes away fails the capture with a reason.
+// TestNoPlace verifies that New fails without a directory. A directory that disappears fails the capture with a reason.
 func TestNoPlace(t *testing.T) {
 	rig := newRig(t)
 	file := filepath.Join(t.TempDir(), "file")
@@ -316,7 +320,7 @@ func TestNoPlace(t *testing.T) {
 	}
 }
 
-// TestUnsafeCall : a call whose id could lead out of the tenant's keys.
+// TestUnsafeCall verifies that a call id with path characters cannot leave the tenant's keys.
 func TestUnsafeCall(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -330,7 +334,7 @@ func TestUnsafeCall(t *testing.T) {
 	}
 }
 
-// TestBreakersByDefault : a pod has them, and their metric is there before they open.
+// TestBreakersByDefault verifies that a pod has breakers by default, and that their metric exists before one opens.
 func TestBreakersByDefault(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.Breakers = nil })

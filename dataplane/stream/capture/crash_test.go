@@ -149,7 +149,8 @@ func TestProcessEnds(t *testing.T) {
 	}
 }
 
-// TestPodLost : another pod makes a file of what the bucket has, or says that nothing is left. Nothing hangs.
+// TestPodLost verifies that another pod completes the file from the parts in the bucket, or fails the capture with
+// PodLost. No upload is left.
 func TestPodLost(t *testing.T) {
 	t.Parallel() // it mostly waits
 	rig := newRig(t)
@@ -210,7 +211,7 @@ func (r *rig) playable(k killed, got row, exact bool) {
 	r.same(data, want[:len(data)])
 }
 
-// TestUnknownUpload : an upload in parts whose id never came to the row is found by its key.
+// TestUnknownUpload verifies that a multipart upload whose id was never stored is found by its key.
 func TestUnknownUpload(t *testing.T) {
 	rig := newRig(t)
 	for name, parts := range map[string]int{"empty": 0, "with a part": 1} {

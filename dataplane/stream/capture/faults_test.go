@@ -144,7 +144,7 @@ func TestHangingBucketDelaysNoOther(t *testing.T) {
 	other.Resize(0)
 }
 
-// TestBucketAway : the calls go on, their captures wait on the disk, and all of them arrive once it is back.
+// TestBucketAway verifies that captures wait on the disk while the bucket is down, and are all uploaded afterwards.
 func TestBucketAway(t *testing.T) {
 	rig := newRig(t)
 	rig.s3.Stop(t)
@@ -171,8 +171,8 @@ func TestBucketAway(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestBreaker : a bucket that has failed several times in a row is left alone for a while, by all captures of its
-// tenant; another tenant's is not.
+// TestBreaker verifies that a bucket with several failures in a row gets no requests for a while, from any capture of
+// its tenant. Another tenant's bucket is not affected.
 func TestBreaker(t *testing.T) {
 	rig := newRig(t)
 	var asked atomic.Int64
@@ -216,7 +216,7 @@ func TestBreaker(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestOneBucketHangs : a tenant's bucket that answers nothing holds up no other tenant's capture.
+// TestOneBucketHangs verifies that a bucket that never answers does not delay another tenant's capture.
 func TestOneBucketHangs(t *testing.T) {
 	rig := newRig(t)
 	rig.through(func(q *http.Request) s3test.Fault {
@@ -237,7 +237,8 @@ func TestOneBucketHangs(t *testing.T) {
 	}
 }
 
-// TestGiveUp : a bucket that stays away is given up, with what it said, and the disk has its room back.
+// TestGiveUp verifies that a capture for a failing bucket fails after its time with the bucket's error, and frees the
+// disk.
 func TestGiveUp(t *testing.T) {
 	rig := newRig(t)
 	rig.through(func(q *http.Request) s3test.Fault {
@@ -258,7 +259,7 @@ func TestGiveUp(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestUploadEndedByOthers : a lifecycle rule of the bucket ended the upload while the call ran.
+// TestUploadEndedByOthers verifies the end of a capture whose multipart upload was aborted, as a lifecycle rule does.
 func TestUploadEndedByOthers(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -297,7 +298,8 @@ func TestUploadEndedByOthers(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestDatabaseAway : the bucket gets nothing that no row tells of, and all once the database is back.
+// TestDatabaseAway verifies that nothing is uploaded without a row, and that all is uploaded after the database is
+// back.
 func TestDatabaseAway(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
@@ -315,7 +317,7 @@ func TestDatabaseAway(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestTakenOver : a pod whose capture was given to another one, because nobody heard of it, lets go of it, and of the disk.
+// TestTakenOver verifies that a pod whose capture was given to another pod stops it and frees the disk.
 func TestTakenOver(t *testing.T) {
 	for name, ended := range map[string]bool{"while the call runs": false, "after it": true} {
 		t.Run(name, func(t *testing.T) {
@@ -348,7 +350,8 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
-// TestStop : what ends just before its pod does arrives. What cannot is another pod's at once.
+// TestStop verifies that a call that ends just before its pod is uploaded. A capture that cannot be finished is
+// released to another pod at once.
 func TestStop(t *testing.T) {
 	t.Parallel() // it mostly waits
 	rig := newRig(t)
@@ -395,7 +398,7 @@ func TestStop(t *testing.T) {
 	rig.noUploads()
 }
 
-// TestTenantGone : a capture whose tenant is not known any more is kept for a while, and given up then.
+// TestTenantGone verifies that a capture of an unknown tenant waits for its time and then fails.
 func TestTenantGone(t *testing.T) {
 	rig := newRig(t)
 	dir := t.TempDir()
@@ -493,7 +496,7 @@ func (f *failing) FinishCapture(ctx context.Context, ref store.CaptureRef, pod s
 	return err
 }
 
-// TestEndTold : an end that was written, and whose answer was lost, stays as it is.
+// TestEndTold verifies that an end that was stored stays as it is when its answer was lost.
 func TestEndTold(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{Dataplane: rig.db} })
@@ -547,7 +550,7 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// TestDiskFull : a disk without room for another byte ends the capture, and what is on it reaches the bucket all the same.
+// TestDiskFull verifies that a full disk ends the capture, and that the stored part is uploaded.
 func TestDiskFull(t *testing.T) {
 	rig := newRig(t)
 	dir := t.TempDir()
@@ -580,7 +583,7 @@ func TestDiskFull(t *testing.T) {
 	rig.spoolEmpty(pod)
 }
 
-// TestOwnIsNotRescued : a pod whose heartbeats were late does not take its own captures for those of a pod that is gone.
+// TestOwnIsNotRescued verifies that a pod with late heartbeats does not rescue its own captures.
 func TestOwnIsNotRescued(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), func(o *Options) {

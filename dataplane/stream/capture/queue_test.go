@@ -19,7 +19,7 @@ import (
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-// TestQueueBounds : what the disk does not take in time is left out and counted; the call does not wait.
+// TestQueueBounds verifies that entries over the bound are dropped and counted, without a wait for the disk.
 func TestQueueBounds(t *testing.T) {
 	queue := newQueue()
 	frame := bytes.Repeat([]byte("A"), 1000)
@@ -80,7 +80,8 @@ func TestQueuesShare(t *testing.T) {
 	}
 }
 
-// TestQueueOrder : the recorder gets what came, in its order, and no byte of it changes when the frame does.
+// TestQueueOrder verifies that the recorder gets the entries in order, and that a later change of a frame does not
+// change them.
 func TestQueueOrder(t *testing.T) {
 	queue := newQueue()
 	frame := []byte("one")
@@ -95,7 +96,7 @@ func TestQueueOrder(t *testing.T) {
 	}
 }
 
-// TestQueueAllocates : nothing, once it has grown.
+// TestQueueAllocates verifies that a queue that has its memory does not allocate.
 func TestQueueAllocates(t *testing.T) {
 	queue := newQueue()
 	frame := bytes.Repeat([]byte("A"), 428) // 20 ms at 8 kHz
@@ -115,7 +116,7 @@ func TestQueueAllocates(t *testing.T) {
 	}
 }
 
-// TestQueueWakes : a burst does not wait for the next look.
+// TestQueueWakes verifies that a burst wakes the recorder before its next look.
 func TestQueueWakes(t *testing.T) {
 	queue := newQueue()
 	queue.Agent(make([]byte, wakeAt-1), 0)
@@ -129,7 +130,7 @@ func TestQueueWakes(t *testing.T) {
 	<-queue.wake
 }
 
-// TestBudget : a tenant has half of the room at most, and what is given back is there again.
+// TestBudget verifies that a tenant gets at most half of the space, and that returned space is free again.
 func TestBudget(t *testing.T) {
 	b := newBudget(100)
 	for i, tc := range []struct {
@@ -160,7 +161,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestSpoolTrims : what was cut off in the middle of a sample.
+// TestSpoolTrims verifies that trim cuts a file to whole samples.
 func TestSpoolTrims(t *testing.T) {
 	for name, tc := range map[string]struct {
 		bytes, want int64
@@ -185,7 +186,7 @@ func TestSpoolTrims(t *testing.T) {
 	}
 }
 
-// TestSizeOf : headers that say their size, and those that do not.
+// TestSizeOf verifies that SizeOf reads the size of a header, and reports whether the header states it.
 func TestSizeOf(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header []byte
@@ -203,7 +204,8 @@ func TestSizeOf(t *testing.T) {
 	}
 }
 
-// TestMemory : what a captured call holds while it runs, at 8 kHz in frames of 20 ms and in time. Nothing grows with its length.
+// TestMemory verifies the memory of a captured call at 8 kHz in frames of 20 ms. It does not grow with the call's
+// length.
 func TestMemory(t *testing.T) {
 	const calls, most = 100, 160 << 10
 	config := storageConfig{Bucket: "b", Endpoint: "http://127.0.0.1:1", Region: "r", Key: "k", Secret: "s"}

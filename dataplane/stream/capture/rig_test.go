@@ -302,7 +302,7 @@ func (r *rig) same(got, want []byte) {
 	)
 }
 
-// noUploads : nothing hangs in the bucket.
+// noUploads fails the test if the bucket has an unfinished multipart upload.
 func (r *rig) noUploads() {
 	r.t.Helper()
 	list, err := r.admin.ListMultipartUploads(context.Background(), r.bucket, "", "", "", "", 100)
@@ -328,7 +328,7 @@ func (r *rig) parts() (n int) {
 	return len(parts.ObjectParts)
 }
 
-// spoolEmpty : the disk and its account are.
+// spoolEmpty waits until the pod's spool has no files and its budget no bytes in use.
 func (r *rig) spoolEmpty(p *pod) {
 	r.t.Helper()
 	eventually.Within(patience).Holds(r.t, "the spool is empty", func() bool {

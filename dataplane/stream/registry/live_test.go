@@ -20,7 +20,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// TestAdmit : who is let in, who not and why, and that each is counted.
+// TestAdmit verifies which streams are admitted, the reason of each refusal, and that each is counted.
 func TestAdmit(t *testing.T) {
 	pods := newCluster(t)
 	p := pods.pod("a", registry.Options{MaxStreams: 3})
@@ -70,7 +70,7 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// TestPodLimitIsExact : of 200 at once.
+// TestPodLimitIsExact verifies that 200 concurrent admissions get exactly as many places as the pod has.
 func TestPodLimitIsExact(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{MaxStreams: 20, MaxPerNamespace: 20, HeartbeatEvery: time.Millisecond})
@@ -124,7 +124,7 @@ func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
 	pods.admit(pod, sibling)
 }
 
-// TestCuts : what ends a stream, what the bridge is told, and what the row.
+// TestCuts verifies what ends a live stream, and what the bridge and the row then say.
 func TestCuts(t *testing.T) {
 	suspended := *acme
 	again := *acme
@@ -174,7 +174,7 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// TestMaxAge : a stream that outlives every call is ended in order, one that is younger is not.
+// TestMaxAge verifies that a stream over the maximum age is ended in order, and that a younger one is not.
 func TestMaxAge(t *testing.T) {
 	pods := newCluster(t)
 	const age = 2 * time.Second
@@ -198,7 +198,8 @@ func TestMaxAge(t *testing.T) {
 	young.End(t.Context(), nil)
 }
 
-// TestCloseIsFoundBetweenHeartbeats : people do not wait for one, nor for one to end streams of a tenant that is suspended.
+// TestCloseIsFoundBetweenHeartbeats verifies that a close request and a suspended tenant end streams before the next
+// heartbeat.
 func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour})
@@ -210,7 +211,8 @@ func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
 	cutOff(t, live)
 }
 
-// TestStartIsToldBetweenHeartbeats : which call a stream is of stands in its row a moment after its start, and is written once.
+// TestStartIsToldBetweenHeartbeats verifies that the call of a stream is in its row soon after its start, and is
+// written once.
 func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour})
@@ -239,7 +241,7 @@ func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 	}
 }
 
-// TestEnd : what the row says of a stream, and that the first end counts.
+// TestEnd verifies what the row says of an ended stream, and that the first end counts.
 func TestEnd(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{})
@@ -328,8 +330,8 @@ func TestCountsInHeartbeats(t *testing.T) {
 	}
 }
 
-// TestCloseAcrossPods : two pods on one database, and a third that is asked to close: the pod that has the stream hears of it, and no other
-// stream is cut off.
+// TestCloseAcrossPods verifies that a close request through a third pod reaches the pod of the stream. No other stream
+// is ended.
 func TestCloseAcrossPods(t *testing.T) {
 	pods := newCluster(t)
 	pod, b := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour}), pods.pod(
@@ -366,7 +368,8 @@ func TestCloseAcrossPods(t *testing.T) {
 	}
 }
 
-// TestDatabaseAway : streams go on, their ends are written when it is back, and so is that of one whose admission got no answer.
+// TestDatabaseAway verifies that streams go on during a database outage and that their ends are stored after it. An
+// admission whose answer was lost is ended too.
 func TestDatabaseAway(t *testing.T) {
 	pods := newCluster(t)
 	db := &faulty{Dataplane: pods.db}
@@ -413,7 +416,7 @@ func TestDatabaseAway(t *testing.T) {
 	}
 }
 
-// TestDatabaseRestarts : a real one, in the midst.
+// TestDatabaseRestarts verifies that a restart of PostgreSQL loses no end and ends no stream.
 func TestDatabaseRestarts(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
@@ -428,7 +431,7 @@ func TestDatabaseRestarts(t *testing.T) {
 	}
 }
 
-// TestDrain : nobody is let in, calls have the grace, and what is left is cut off.
+// TestDrain verifies that a draining pod admits no stream, gives calls their grace, and then ends the rest.
 func TestDrain(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{})
@@ -455,7 +458,8 @@ func TestDrain(t *testing.T) {
 	pod.Drain(time.Hour) // there is nothing to wait for
 }
 
-// TestRunEnds : what is left when it stops is ended, by its bridge or without it.
+// TestRunEnds verifies that the streams that are left when Run stops are ended, with or without an answer of their
+// bridges.
 func TestRunEnds(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
@@ -477,7 +481,8 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
-// TestReconcile : rows of this pod without a stream, and streams without a row; nothing of other pods.
+// TestReconcile verifies that rows of this pod without a stream and streams without a row are ended. Rows of other pods
+// are not touched.
 func TestReconcile(t *testing.T) {
 	pods := newCluster(t)
 	before := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
@@ -544,7 +549,7 @@ func TestNextContainerEndsSessions(t *testing.T) {
 	}
 }
 
-// TestChurn : streams that come and go in every way leave no row and no place behind.
+// TestChurn verifies that streams that begin and end in every way leave no row and no place.
 func TestChurn(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{
