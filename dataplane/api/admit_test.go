@@ -16,7 +16,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// TestAuthenticate : whatever is wrong with a token ends in one code.
+// TestAuthenticate verifies that each fault of a token is answered with one code, and with the challenge that fits.
 func TestAuthenticate(t *testing.T) {
 	const plain, invalid = `Bearer realm="caly"`, `Bearer realm="caly", error="invalid_token"`
 	for name, tc := range map[string]struct {
@@ -118,7 +118,7 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
-// TestRefusalsOfTokensAreAlike : but for the request's id, nobody learns which check failed.
+// TestRefusalsOfTokensAreAlike verifies that the answers to rejected tokens differ only in the request's id.
 func TestRefusalsOfTokensAreAlike(t *testing.T) {
 	rig := newRig()
 	rig.Tokens.Add("other", apitest.ClaimsOf(tenantNamed("acme/gone"), "u", "s", "agent"))
@@ -137,7 +137,7 @@ type notReady struct{}
 
 func (notReady) Check(string) (*token.Claims, error) { return nil, token.ErrNotReady }
 
-// TestNotReady : a pod that cannot check tokens yet must not sign everybody out.
+// TestNotReady verifies that a pod that cannot check tokens yet answers 503, so that no person is signed out.
 func TestNotReady(t *testing.T) {
 	rig := newRig(func(o *api.Options) { o.Tokens = notReady{} })
 	if answer := rig.Do(
@@ -213,7 +213,7 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// TestOverload : requests beyond the bound are told so, and those within it are not harmed.
+// TestOverload verifies that requests over the bound are answered 503 and that the request within it completes.
 func TestOverload(t *testing.T) {
 	started := make(chan struct{})
 	finish := make(chan struct{})

@@ -44,7 +44,8 @@ func nested(depth int) string {
 	return `{"name":"ab","x":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + `}`
 }
 
-// TestBody : what decoders read in different ways is refused, and every refusal says where.
+// TestBody verifies that bodies that decoders read in different ways are rejected. Each error names the place of the
+// fault.
 func TestBody(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body       string
@@ -183,7 +184,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestNothingSentIsQuoted : whatever is wrong with a body, the answer quotes no value of it, since one may be a password.
+// TestNothingSentIsQuoted verifies that the answer to a faulty body quotes no value of it, because a value may be a
+// password.
 func TestNothingSentIsQuoted(t *testing.T) {
 	const canary = "hunter2-canary"
 	for name, body := range map[string]string{
@@ -209,7 +211,7 @@ func TestNothingSentIsQuoted(t *testing.T) {
 	}
 }
 
-// TestAnswerShape : lists that are nil are lists.
+// TestAnswerShape verifies that a nil list becomes an empty JSON list.
 func TestAnswerShape(t *testing.T) {
 	answer := post(newRig(), `{"name":"<ab>"}`)
 	var got map[string]any
@@ -229,7 +231,8 @@ func serving(t *testing.T, r *apitest.Rig) *httptest.Server {
 	return srv
 }
 
-// TestBodyThatIsRefusedUnread : the answer does not wait for the body, and its connection is not used again.
+// TestBodyThatIsRefusedUnread verifies that the answer does not wait for a body that is not read. The connection is
+// closed afterwards.
 func TestBodyThatIsRefusedUnread(t *testing.T) {
 	srv := serving(t, newRig())
 	for name, head := range map[string]string{

@@ -21,8 +21,8 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// TestErrors : what a handler fails with is answered with a code; the cause is told in development alone, and logged where somebody
-// must do something.
+// TestErrors verifies which code answers each error of a handler. Only development mode shows the cause, and the log
+// has the errors that a person must act on.
 func TestErrors(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err            error
@@ -101,7 +101,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestProblemsAreShared : one problem may answer many requests.
+// TestProblemsAreShared verifies that one problem can answer many requests without a change to it.
 func TestProblemsAreShared(t *testing.T) {
 	shared := problem.New(problem.Conflict, "it is there").WithCause(errSecret)
 	rig := failing(shared, func(o *api.Options) { o.Mode = api.Development })
@@ -139,7 +139,7 @@ func tryIt(t *testing.T, url string) apitest.Answer {
 	return apitest.Answer{Status: resp.StatusCode, Header: resp.Header, Body: b.Bytes()}
 }
 
-// TestTimeout : a handler is told when its time is over, and so is the client.
+// TestTimeout verifies that a handler's context ends at its time limit, and that the client gets a 504.
 func TestTimeout(t *testing.T) {
 	rig := newRig(func(o *api.Options) { o.Timeout = 50 * time.Millisecond })
 	register(rig, "/api/try", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
@@ -148,7 +148,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestBodyTimeIsNotTheHandlers : once the body is there, its time limit cuts nothing off.
+// TestBodyTimeIsNotTheHandlers verifies that the time limit of the body does not end a handler that has its body.
 func TestBodyTimeIsNotTheHandlers(t *testing.T) {
 	const bound = 100 * time.Millisecond
 	rig := newRig(func(o *api.Options) { o.BodyTimeout = bound })
@@ -190,7 +190,8 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// TestPanic : the server answers with the request's id and lives on; what was broken is not told.
+// TestPanic verifies that the server answers a panic with the request's id and keeps serving. The answer does not show
+// the panic's value.
 func TestPanic(t *testing.T) {
 	rig := newRig()
 	register(rig, "/api/try", func(context.Context) error { panic("canary: a defect") })
@@ -210,7 +211,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestTokensAreNotLogged : a token that is refused is in no answer and no log.
+// TestTokensAreNotLogged verifies that a rejected token appears in no answer and no log line.
 func TestTokensAreNotLogged(t *testing.T) {
 	for _, mode := range []api.Mode{api.Production, api.Development} {
 		var log bytes.Buffer
@@ -229,7 +230,7 @@ func TestTokensAreNotLogged(t *testing.T) {
 	}
 }
 
-// TestChallenge : every 401 says how to authenticate, also those of handlers.
+// TestChallenge verifies that each 401 has a challenge, also those of handlers.
 func TestChallenge(t *testing.T) {
 	const challenge = `Bearer realm="caly"`
 	for name, tc := range map[string]struct {

@@ -61,7 +61,7 @@ func depth(v any) int {
 	return max(deepest, 0) + 1
 }
 
-// FuzzCutTenant : a path is cut only where it says /t/{namespace}/{tenant}/, and what is left is a path.
+// FuzzCutTenant verifies that a path is cut only after /t/{namespace}/{tenant}/, and that the rest is a path.
 func FuzzCutTenant(f *testing.F) {
 	for _, s := range []string{
 		"/t/a/b/api/x", "/t/a%2Fb/c/d", "/t//b/c", "/t/a/b", "/t/a/b/", "/t/a/b//x", "/t/%61/b/c%2Fd",

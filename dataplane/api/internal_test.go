@@ -13,7 +13,8 @@ import (
 	"github.com/caly-dev/caly/dataplane/problem"
 )
 
-// TestFieldPath : where huma found a fault, as the document promises it: a JSON pointer, or a parameter's name.
+// TestFieldPath verifies that a location of huma becomes a JSON pointer or the name of a parameter, as the document
+// promises.
 func TestFieldPath(t *testing.T) {
 	for location, want := range map[string]string{
 		"body":                             "",
@@ -37,7 +38,7 @@ func TestFieldPath(t *testing.T) {
 	}
 }
 
-// TestFromHuma : what huma finds becomes one of our codes, and no value goes on.
+// TestFromHuma verifies that each error of huma becomes a code of ours, and that no value of the request is passed on.
 func TestFromHuma(t *testing.T) {
 	secret := errors.New("canary")
 	detail := func(location, message string) error {
@@ -86,7 +87,7 @@ func TestFromHuma(t *testing.T) {
 	}
 }
 
-// TestUnmarshal : the second net under what the schema lets through. Its errors quote nothing.
+// TestUnmarshal verifies that unmarshal rejects bodies that the schema accepts by mistake. Its errors quote no value.
 func TestUnmarshal(t *testing.T) {
 	for name, tc := range map[string]struct{ body, want string }{
 		"good":              {`{"name":"a","children":[{"name":"b"}]}`, ""},

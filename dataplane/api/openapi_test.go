@@ -25,7 +25,8 @@ func TestDocument(t *testing.T) {
 	apitest.CheckFile(t, "testdata/openapi.json", newRig().Document())
 }
 
-// TestDocumentIsDeterministic : neither the order of registration nor a map's shows.
+// TestDocumentIsDeterministic verifies that the document depends neither on the order of registration nor on that of a
+// map.
 func TestDocumentIsDeterministic(t *testing.T) {
 	build := func(ids ...string) []byte {
 		rig := newRig()
@@ -50,7 +51,8 @@ func TestDocumentIsDeterministic(t *testing.T) {
 	}
 }
 
-// TestErrorsOfOperations : what the document says an operation answers with, by who may call it and what it takes.
+// TestErrorsOfOperations verifies which answers the document lists for an operation. They depend on its access and its
+// input.
 func TestErrorsOfOperations(t *testing.T) {
 	var doc struct {
 		Paths map[string]map[string]struct {
@@ -111,7 +113,8 @@ func TestErrorsOfOperations(t *testing.T) {
 	}
 }
 
-// TestStatic : document and page need no tenant, are kept for a while, and are not sent twice.
+// TestStatic verifies that the document and the page need no tenant, may be cached, and are not sent again to a client
+// that has them.
 func TestStatic(t *testing.T) {
 	rig := newRig()
 	for path, kind := range map[string]string{
@@ -138,7 +141,7 @@ func TestStatic(t *testing.T) {
 	}
 }
 
-// TestPage : a page that needs no script, and may run none.
+// TestPage verifies that the page shows the whole document without a script, and that its policy permits no script.
 func TestPage(t *testing.T) {
 	rig := newRig()
 	answer := rig.Send(request("GET", "/docs"))

@@ -16,7 +16,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// TestPaths : what leads nowhere is answered with a problem, and nothing with a redirect.
+// TestPaths verifies that each unknown path is answered with a problem and never with a redirect.
 func TestPaths(t *testing.T) {
 	for name, tc := range map[string]struct {
 		method, path string
@@ -62,7 +62,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestPattern : the log is told the pattern, not the path, also of what panics.
+// TestPattern verifies that the request log gets the pattern of a route, not the path.
 func TestPattern(t *testing.T) {
 	rig := newRig()
 	register(rig, "/api/try", func(context.Context) error { return nil })
@@ -103,7 +103,7 @@ func TestHandle(t *testing.T) {
 	}
 }
 
-// TestHeaders : every answer says how it may be kept, read and reached.
+// TestHeaders verifies the headers of each answer for caching, content and transport security.
 func TestHeaders(t *testing.T) {
 	const hsts = "max-age=31536000"
 	for name, tc := range map[string]struct {
@@ -146,7 +146,7 @@ func origins(list ...string) func(*tenantconfig.Tenant) {
 	return func(t *tenantconfig.Tenant) { t.Auth.AllowedOrigins = list }
 }
 
-// TestOrigins : a page reads answers only if its origin is exactly one of the tenant's.
+// TestOrigins verifies that a page can read answers only if its origin is exactly one of the tenant's.
 func TestOrigins(t *testing.T) {
 	for name, tc := range map[string]struct {
 		method, path, origin string

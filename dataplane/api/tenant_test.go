@@ -15,7 +15,8 @@ func hosts(names ...string) func(*tenantconfig.Tenant) {
 	return func(t *tenantconfig.Tenant) { t.Auth.Hosts = names }
 }
 
-// TestTenantNaming : who names none, another's or several is told so; a token's tenant rules.
+// TestTenantNaming verifies that a request with no tenant, an unknown tenant or several is rejected. A token's tenant
+// takes precedence.
 func TestTenantNaming(t *testing.T) {
 	for name, tc := range map[string]struct {
 		from       []string
@@ -192,7 +193,7 @@ func told(t *testing.T, a apitest.Answer) seen {
 	return s
 }
 
-// TestFacts : what a handler is told of its request.
+// TestFacts verifies which facts about its request a handler gets.
 func TestFacts(t *testing.T) {
 	for name, tc := range map[string]struct {
 		headers []string

@@ -13,7 +13,8 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 )
 
-// TestTestRoutes : three layers, each alone. In production nothing opens them; without a configured token nothing does either.
+// TestTestRoutes verifies each of the three protections of the test routes alone. Production never opens them, and
+// neither does a pod without a configured token.
 func TestTestRoutes(t *testing.T) {
 	paths := []string{
 		"GET /api/test/ping",
@@ -81,7 +82,7 @@ func TestProductionHasNoTrace(t *testing.T) {
 	}
 }
 
-// TestEveryProblem : the test routes answer with each of the codes, as the table has it.
+// TestEveryProblem verifies that the test routes answer with each code as the table has it.
 func TestEveryProblem(t *testing.T) {
 	rig := newRig(func(o *api.Options) {
 		o.Mode = api.Development

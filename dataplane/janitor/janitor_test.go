@@ -80,7 +80,7 @@ func start(t *testing.T, j *Janitor) (stop func()) {
 	return stop
 }
 
-// TestRun : a cleanup at the start, between, and at the stop; what is counted.
+// TestRun verifies that the janitor cleans up at its start, at its interval and at its stop, and what it counts.
 func TestRun(t *testing.T) {
 	reg := &fakeStreams{rows: 2, streams: 1}
 	db := &reaper{dead: 2500}
@@ -144,7 +144,8 @@ func values(t *testing.T, r *prometheus.Registry) map[string]float64 {
 	return out
 }
 
-// TestFailures : none ends it, each is told, and success is not claimed.
+// TestFailures verifies that no failure ends the janitor. Each is logged, and a failed cleanup does not count as a
+// success.
 func TestFailures(t *testing.T) {
 	away := errors.New("the database is away")
 	for name, tc := range map[string]struct {
@@ -179,7 +180,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestReapAfterOutage : a database that was away has seen nobody, so nobody is dead until the time for a sign of life has passed again.
+// TestReapAfterOutage verifies that no stream counts as dead after a database outage until the time for a heartbeat has
+// passed again.
 func TestReapAfterOutage(t *testing.T) {
 	db := &reaper{dead: 10}
 	j := New(Options{Store: db, Registry: &fakeStreams{}, Tenants: tenants, Unseen: time.Hour})
@@ -287,7 +289,7 @@ func TestKilledPod(t *testing.T) {
 	}
 }
 
-// TestStatsJSON : the members that dashboards know.
+// TestStatsJSON verifies the member names of the statistics that dashboards read.
 func TestStatsJSON(t *testing.T) {
 	j := New(Options{
 		Store:    &reaper{},

@@ -72,7 +72,7 @@ func TestLeak(t *testing.T) {
 	}
 }
 
-// TestWarmUp : samples at the start count for nothing.
+// TestWarmUp verifies that the samples of the warm-up do not count for the baseline.
 func TestWarmUp(t *testing.T) {
 	now := Usage{HeapBytes: 1 << 20, Goroutines: 1}
 	memoryOptions := MemoryOptions{Samples: 1, Skip: 2, Read: func() Usage { return now }}
@@ -92,14 +92,15 @@ func TestWarmUp(t *testing.T) {
 	}
 }
 
-// TestReadUsage : the runtime has what is asked for.
+// TestReadUsage verifies that the runtime has the metrics that readUsage reads.
 func TestReadUsage(t *testing.T) {
 	if usage := readUsage(); usage.Goroutines < 2 || usage.Goroutines > 10_000 || usage.HeapBytes > 1<<40 {
 		t.Errorf("%+v", usage)
 	}
 }
 
-// TestProfile : a leak is told once, with what there is most of, and the newest profiles are kept.
+// TestProfile verifies that a leak is logged once, with its largest allocations, and that only the newest profiles are
+// stored.
 func TestProfile(t *testing.T) {
 	now := Usage{HeapBytes: 100 << 20, Goroutines: 200}
 	var log bytes.Buffer

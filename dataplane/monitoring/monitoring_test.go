@@ -37,7 +37,7 @@ func fixed(name string, v any) Section {
 	return NewSection(name, func(context.Context) any { return v })
 }
 
-// TestStatus : one section's trouble is its own.
+// TestStatus verifies that a section that panics or hangs does not affect the other sections.
 func TestStatus(t *testing.T) {
 	over := make(chan struct{})
 	defer close(over)
@@ -72,7 +72,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestOneAtATime : a section that heeds no context holds one goroutine, however often it is asked.
+// TestOneAtATime verifies that a section that ignores its context holds at most one goroutine.
 func TestOneAtATime(t *testing.T) {
 	var asked atomic.Int32
 	finish := make(chan struct{})
@@ -116,7 +116,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestPublic : nobody without the operator's token, and while none is configured nothing is there for anybody.
+// TestPublic verifies that only the operator's token is accepted. Without a configured token the path does not exist.
 func TestPublic(t *testing.T) {
 	for name, tc := range map[string]struct {
 		file          string // "" for none, "-" for one that is missing
@@ -164,7 +164,8 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// TestRotation : a file that is replaced is in force at the next request, and so is its end. The log is told once, and no token.
+// TestRotation verifies that a replaced or removed token file is in force at the next request. The log reports it once
+// and never shows a token.
 func TestRotation(t *testing.T) {
 	const first, second = "first-token-of-all", "second-token-of-all"
 	var log bytes.Buffer

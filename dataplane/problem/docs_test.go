@@ -13,7 +13,7 @@ import (
 
 var update = flag.Bool("update", false, "write the table of the codes into the documentation")
 
-// TestDocumentation : the page has the table as it is here.
+// TestDocumentation verifies that the documentation page has the current table.
 func TestDocumentation(t *testing.T) {
 	const (
 		file  = "../../docs/api.md"

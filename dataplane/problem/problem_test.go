@@ -112,7 +112,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestProblemsDoNotChange : one problem may answer many requests, each with what is its own.
+// TestProblemsDoNotChange verifies that one problem can answer many requests, each with its own additions.
 func TestProblemsDoNotChange(t *testing.T) {
 	cause := errors.New("cause")
 	problem := New(NotFound, "no such webhook")
@@ -139,7 +139,7 @@ func TestProblemsDoNotChange(t *testing.T) {
 	}
 }
 
-// TestFieldsAreBounded : a body of ten thousand faults has no answer of ten thousand.
+// TestFieldsAreBounded verifies that a problem has at most maxFields fields.
 func TestFieldsAreBounded(t *testing.T) {
 	problem := New(Validation, "")
 	for i := range 10 * maxFields {

@@ -37,7 +37,7 @@ func constants(t *testing.T) []Code {
 	return all
 }
 
-// TestTable : the set is closed, and each code has a row that says all there is to say.
+// TestTable verifies that the set of codes is closed, and that each code has a complete row.
 func TestTable(t *testing.T) {
 	want := map[Code][]int{
 		"validation":             {400},

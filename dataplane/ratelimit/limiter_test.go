@@ -62,7 +62,7 @@ func TestNewRefusesWhatFlagsWould(t *testing.T) {
 	New(Options{Limits: map[Name]Limit{Login: {Requests: 0, Window: time.Minute}}})
 }
 
-// TestRaisedLimitFreesAtOnce : a block is known under the limit that it was made under, and no other.
+// TestRaisedLimitFreesAtOnce verifies that a remembered block applies only under the limit that caused it.
 func TestRaisedLimitFreesAtOnce(t *testing.T) {
 	pod := newPod(newFake(), 0, nil)
 	low := &tenantconfig.Tenant{
@@ -83,7 +83,8 @@ func TestRaisedLimitFreesAtOnce(t *testing.T) {
 	}
 }
 
-// TestHangingUp : who does not wait for the answer has tried all the same, and does not make the pod think ill of the database.
+// TestHangingUp verifies that a request whose client hangs up still counts. The pod does not take it for a fault of the
+// database.
 func TestHangingUp(t *testing.T) {
 	fake := newFake()
 	pod := newPod(fake, time.Minute, map[Name]Limit{Login: {Requests: 1, Window: time.Hour}})
@@ -100,7 +101,8 @@ func TestHangingUp(t *testing.T) {
 	}
 }
 
-// TestWithoutKey : until the keyring has been read a pod decides by itself, and asks no database, which hashes under another key.
+// TestWithoutKey verifies that a pod without the keyring decides alone. The database hashes under a key that this pod
+// does not have yet.
 func TestWithoutKey(t *testing.T) {
 	fake := newFake()
 	var key []byte
@@ -123,7 +125,8 @@ func TestWithoutKey(t *testing.T) {
 	}
 }
 
-// TestOneQuestionAtATime : tries of one key share their questions, and others do not wait for them.
+// TestOneQuestionAtATime verifies that concurrent tries of one key share their queries. Other keys do not wait for
+// them.
 func TestOneQuestionAtATime(t *testing.T) {
 	fake := newFake()
 	fake.answersIn = 5 * time.Millisecond
@@ -152,7 +155,7 @@ func TestOneQuestionAtATime(t *testing.T) {
 	}
 }
 
-// TestFailureIsShared : those who wait behind a question that fails do not each wait for one of their own.
+// TestFailureIsShared verifies that all tries that wait for one failed query share its failure.
 func TestFailureIsShared(t *testing.T) {
 	fake := newFake()
 	fake.answersIn = 20 * time.Millisecond

@@ -49,7 +49,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestMemoryForgetsTheLeastUsed : one that is looked up again and again outlives any flood.
+// TestMemoryForgetsTheLeastUsed verifies that a block that is looked up often stays in memory during a flood of other
+// keys.
 func TestMemoryForgetsTheLeastUsed(t *testing.T) {
 	local := newLocal(time.Now())
 	now := time.Now()
@@ -67,7 +68,7 @@ func TestMemoryForgetsTheLeastUsed(t *testing.T) {
 	}
 }
 
-// TestLocalLogAgreesWithModel : the pod's own log decides as the database's does.
+// TestLocalLogAgreesWithModel verifies that the pod's own log decides as the database does.
 func TestLocalLogAgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		start := time.Now()
@@ -101,7 +102,8 @@ func TestLocalLogAgreesWithModel(t *testing.T) {
 	})
 }
 
-// TestNoteKeepsTheLatest : more than the limit are not kept, whatever was let through under a higher one.
+// TestNoteKeepsTheLatest verifies that the log has at most as many hits as the current limit, also after a higher
+// limit.
 func TestNoteKeepsTheLatest(t *testing.T) {
 	start := time.Now()
 	local := newLocal(start)

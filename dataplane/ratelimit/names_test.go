@@ -53,7 +53,7 @@ func TestParseLimit(t *testing.T) {
 	}
 }
 
-// FuzzParseLimit : what it takes is within bounds, and is written again as it reads.
+// FuzzParseLimit verifies that each accepted limit is within its bounds.
 func FuzzParseLimit(f *testing.F) {
 	for _, s := range []string{"login=6/15m", "api=1000/24h", "login=+6/1e3s", "=", "/", "login=6/15m/1", "login=06/0.5h"} {
 		f.Add(s)

@@ -30,7 +30,7 @@ func admin(t testing.TB, pg *pgtest.Server) *pgx.Conn {
 	return conn
 }
 
-// TestExactAcrossPods : of 200 who try at the same time, through three pods, exactly as many get in as the limit says.
+// TestExactAcrossPods verifies that 200 concurrent tries through three pods get exactly as many permits as the limit.
 func TestExactAcrossPods(t *testing.T) {
 	pg := pgtest.New(t)
 	var pods [3]*pod
@@ -77,7 +77,7 @@ func TestExactAcrossPods(t *testing.T) {
 	}
 }
 
-// TestKeysAreHashed : nothing that is limited can be read in the database, and no two of it share a row.
+// TestKeysAreHashed verifies that the database has only hashes of the limited keys. Two keys never share a row.
 func TestKeysAreHashed(t *testing.T) {
 	pg := pgtest.New(t)
 	pod := newPod(openDB(t, pg), patient, nil)
@@ -113,8 +113,8 @@ func TestKeysAreHashed(t *testing.T) {
 	}
 }
 
-// TestBlockedCostsNothing : once a key is refused, the database is asked about it no more, even while it is away, until there is
-// room again.
+// TestBlockedCostsNothing verifies that a refused key causes no more queries until it has room again, even while the
+// database is down.
 func TestBlockedCostsNothing(t *testing.T) {
 	pg := pgtest.New(t)
 	limit := Limit{Requests: 2, Window: time.Hour}
@@ -157,7 +157,8 @@ func TestBlockedCostsNothing(t *testing.T) {
 	}
 }
 
-// TestDatabaseAway : a pod goes on by what it has seen, without waiting each time, and comes back by itself.
+// TestDatabaseAway verifies that a pod limits by its own log while the database is down. It waits for the database
+// once, and uses it again after its return.
 func TestDatabaseAway(t *testing.T) {
 	pg := pgtest.New(t)
 	pod := newPod(openDB(t, pg), patient, map[Name]Limit{Login: {Requests: 3, Window: time.Hour}})
@@ -199,7 +200,8 @@ func TestDatabaseAway(t *testing.T) {
 	}
 }
 
-// TestDatabaseSlow : a try waits no longer than the pod's patience, whatever holds its row, and a late answer counts for nobody.
+// TestDatabaseSlow verifies that a try waits for a locked row no longer than the pod's patience. A late answer does not
+// count.
 func TestDatabaseSlow(t *testing.T) {
 	pg := pgtest.New(t)
 	pod := newPod(openDB(t, pg), 0, nil)

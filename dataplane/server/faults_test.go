@@ -45,7 +45,7 @@ func running(t *testing.T, o Options) (stop context.CancelFunc, end chan error) 
 	return stop, end
 }
 
-// TestDrainTakesNothingNew : while the last request goes on, nobody else is let in.
+// TestDrainTakesNothingNew verifies that a draining server accepts no new connection and finishes its last request.
 func TestDrainTakesNothingNew(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	started := make(chan struct{})
@@ -79,7 +79,7 @@ func TestDrainTakesNothingNew(t *testing.T) {
 	}
 }
 
-// TestGraceEnds : a request that never ends does not hold the pod.
+// TestGraceEnds verifies that a request that never ends does not hold the pod beyond its grace.
 func TestGraceEnds(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	started := make(chan struct{})
@@ -130,7 +130,7 @@ func TestAddressTaken(t *testing.T) {
 	}
 }
 
-// TestProbesStayInside : the public listener has no probes and no metrics.
+// TestProbesStayInside verifies that the public listener has neither probes nor metrics.
 func TestProbesStayInside(t *testing.T) {
 	options := testOptions(t, http.NotFoundHandler())
 	options.Internal = http.HandlerFunc(
@@ -151,7 +151,8 @@ func TestProbesStayInside(t *testing.T) {
 	}
 }
 
-// TestReadinessIsBounded : a check that hangs makes the pod not ready, and the probe is answered.
+// TestReadinessIsBounded verifies that a readiness check that hangs makes the pod not ready, and that the probe gets an
+// answer.
 func TestReadinessIsBounded(t *testing.T) {
 	options := Options{
 		Internal: http.NotFoundHandler(),
@@ -165,7 +166,7 @@ func TestReadinessIsBounded(t *testing.T) {
 	}
 }
 
-// TestPanics : what was half said is cut off, never ended as if it were whole; the server goes on.
+// TestPanics verifies that a response cut by a panic never looks complete, and that the server keeps serving.
 func TestPanics(t *testing.T) {
 	srv := httptest.NewServer(Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -221,7 +222,7 @@ func TestRequestIDsDiffer(t *testing.T) {
 	}
 }
 
-// TestSlowPeersAreCutOff : peers that never end a request hold no slot for ever.
+// TestSlowPeersAreCutOff verifies that peers that never end a request lose their slots.
 func TestSlowPeersAreCutOff(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

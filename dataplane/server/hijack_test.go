@@ -21,7 +21,8 @@ func (b *bounded) take(w http.ResponseWriter) {
 
 const take = "GET /take HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// TestTakenConnectionsDoNotCount : as many streams as there is room for connections, and webhooks are answered still.
+// TestTakenConnectionsDoNotCount verifies that hijacked connections hold no slot, so that webhooks are answered next to
+// many streams.
 func TestTakenConnectionsDoNotCount(t *testing.T) {
 	const room = 2
 	b := newBounded(t, room)

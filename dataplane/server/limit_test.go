@@ -96,7 +96,8 @@ const (
 	slow  = "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
 )
 
-// TestFullOfPeers : those that have no use for their connection make room, those in work do not.
+// TestFullOfPeers verifies that idle and silent peers make room for a new connection. Peers with a request in work do
+// not.
 func TestFullOfPeers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		say          string
@@ -144,7 +145,7 @@ func TestFullOfPeers(t *testing.T) {
 	}
 }
 
-// TestLongestIdleGoes : the one that was of use last stays.
+// TestLongestIdleGoes verifies that the connection that was idle for longest is closed first.
 func TestLongestIdleGoes(t *testing.T) {
 	b := newBounded(t, 2)
 	first := b.dial(quick)
@@ -164,7 +165,8 @@ func TestLongestIdleGoes(t *testing.T) {
 	}
 }
 
-// TestClosedListenerLetsGo : Accept returns though every slot is taken, and a connection's end frees its slot once.
+// TestClosedListenerLetsGo verifies that Accept of a closed listener returns while every slot is taken. The end of a
+// connection frees its slot once.
 func TestClosedListenerLetsGo(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -174,7 +174,8 @@ func ask(transport *http.Transport, url string) error {
 	return nil
 }
 
-// TestTLSRotation : a new pair serves new connections and disturbs none that is there; a broken one changes nothing but the log.
+// TestTLSRotation verifies that a new pair serves new connections and does not disturb open ones. A broken pair is only
+// logged.
 func TestTLSRotation(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	secured := newSecured(t)
@@ -243,7 +244,7 @@ func TestTLSTroubleIsToldOnce(t *testing.T) {
 	}
 }
 
-// TestTLSVersions : what is older than 1.2 is refused, and so is who speaks none.
+// TestTLSVersions verifies that the server refuses TLS before 1.2 and requests without TLS.
 func TestTLSVersions(t *testing.T) {
 	secured := newSecured(t)
 	stop, end := running(t, secured.Options)
@@ -269,7 +270,7 @@ func TestTLSVersions(t *testing.T) {
 	}
 }
 
-// TestTLSMakesRoom : an idle connection makes room under TLS too.
+// TestTLSMakesRoom verifies that an idle connection makes room also under TLS.
 func TestTLSMakesRoom(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {

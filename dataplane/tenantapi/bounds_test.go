@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestBadParameters : whatever is out of its bounds is answered 400, with the name of what is wrong, and never reaches PostgreSQL.
+// TestBadParameters verifies that each parameter out of its bounds is answered 400 with its name, and never reaches
+// PostgreSQL.
 func TestBadParameters(t *testing.T) {
 	rig := newRig(t)
 	lists := []string{"/api/calls", "/api/recordings", "/api/streams", "/api/audit", "/api/users"}
@@ -82,7 +83,7 @@ func hasField(body []byte, field string) bool {
 	return false
 }
 
-// TestExtremesAreNoFaults : what is within its bounds, however odd, is answered.
+// TestExtremesAreNoFaults verifies that unusual values within their bounds are answered 200.
 func TestExtremesAreNoFaults(t *testing.T) {
 	rig := newRig(t)
 	for _, path := range []string{"/api/calls", "/api/recordings", "/api/audit"} {

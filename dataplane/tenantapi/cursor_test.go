@@ -55,7 +55,7 @@ func TestCursor(t *testing.T) {
 	}
 }
 
-// FuzzCursor : what is read is what is written, and nothing that PostgreSQL could not take.
+// FuzzCursor verifies that a parsed cursor is written back unchanged, and has only values that PostgreSQL accepts.
 func FuzzCursor(f *testing.F) {
 	f.Add(formatCursor(store.Position{At: time.UnixMicro(1).UTC(), ID: "c1"}))
 	f.Add("MXxh")
@@ -75,7 +75,8 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// TestEnumsAreWhole : a tag cannot take its values from elsewhere, so here they are held against it.
+// TestEnumsAreWhole verifies that the values in the enum tags equal those of their packages. A tag cannot refer to
+// them.
 func TestEnumsAreWhole(t *testing.T) {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
 	for name, tc := range map[string]struct {

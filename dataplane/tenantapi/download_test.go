@@ -152,7 +152,8 @@ func TestDownloadRefused(t *testing.T) {
 	}
 }
 
-// TestNoLinkToAnother : a link for one tenant's recording opens nothing of another's in the same bucket.
+// TestNoLinkToAnother verifies that a link for one tenant's recording does not open another tenant's in the same
+// bucket.
 func TestNoLinkToAnother(t *testing.T) {
 	rig := newRig(t)
 	server := s3test.New(t)
@@ -174,7 +175,7 @@ func TestNoLinkToAnother(t *testing.T) {
 	}
 }
 
-// TestCapture : a capture is a recording like any other, says who recorded it, and is downloaded the same way.
+// TestCapture verifies that a capture is listed with its source as a recording is, and downloaded in the same way.
 func TestCapture(t *testing.T) {
 	rig := newRig(t)
 	server := s3test.New(t)

@@ -131,7 +131,7 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 	})
 }
 
-// TestRoles : each operation is for the roles that the document says, and for no other.
+// TestRoles verifies that each operation accepts exactly the roles that the document names.
 func TestRoles(t *testing.T) {
 	rig := newRig(t)
 	all := []string{"admin", "agent", "viewer"}

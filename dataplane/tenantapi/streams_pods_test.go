@@ -63,8 +63,8 @@ func (r *rig) admit(
 	return live, cuts
 }
 
-// TestCloseIsHeardByThePodOfTheStream : two pods on one database; the API is asked on a third. The counts of streams that live are seen
-// through it too.
+// TestCloseIsHeardByThePodOfTheStream verifies that a close through the API of a third pod reaches the pod of the
+// stream. The API also shows the counts of live streams.
 func TestCloseIsHeardByThePodOfTheStream(t *testing.T) {
 	rig := newRig(t)
 	registry := rig.pod(t, "pod-a")

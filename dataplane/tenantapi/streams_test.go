@@ -63,7 +63,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestStream : all that is shown of a stream, in each of its states.
+// TestStream verifies all fields of a stream, in each of its states.
 func TestStream(t *testing.T) {
 	rig := newRig(t)
 	rig.insertStream(t, acme, streamID(1), "", "", ago(time.Hour))
@@ -173,7 +173,7 @@ func TestCloseStream(t *testing.T) {
 	}
 }
 
-// TestCloseStreams : all live ones of the tenant, and of no other.
+// TestCloseStreams verifies that all live streams of the tenant are closed, and streams of other tenants are not.
 func TestCloseStreams(t *testing.T) {
 	rig := newRig(t)
 	for n := range 3 {
@@ -202,7 +202,8 @@ func TestCloseStreams(t *testing.T) {
 	})
 }
 
-// TestStreamsWithoutDatabase : each operation says that the database is away, and nothing of where it is.
+// TestStreamsWithoutDatabase verifies that each operation reports that the database is unreachable, and changes
+// nothing.
 func TestStreamsWithoutDatabase(t *testing.T) {
 	rig := newRig(t)
 	rig.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))

@@ -155,7 +155,8 @@ func TestInviteAndChange(t *testing.T) {
 	})
 }
 
-// TestRevokeUserSessions : an admin signs somebody out everywhere, who is not otherwise changed.
+// TestRevokeUserSessions verifies that an admin can end all sessions of a user, and that the user is not otherwise
+// changed.
 func TestRevokeUserSessions(t *testing.T) {
 	rig := newRig(t)
 	admin := bearer(acme, "admin")

@@ -474,7 +474,8 @@ func looseBits(raw string) string {
 	return raw[:len(raw)-1] + string(alphabet[last^1])
 }
 
-// TestSignatureAttacks : the forms that Wycheproof has for Ed25519, made from a good signature (R, S).
+// TestSignatureAttacks verifies that forged Ed25519 signatures are rejected. They have the forms of Wycheproof, made
+// from a good signature (R, S).
 func TestSignatureAttacks(t *testing.T) {
 	forge := newForge(t)
 	// The order of the group, 2^252 + 27742317777372353535851937790883648493.

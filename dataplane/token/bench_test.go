@@ -35,7 +35,7 @@ func BenchmarkWarm(b *testing.B) {
 	}
 }
 
-// BenchmarkWarmParallel : no lock that all checks wait for.
+// BenchmarkWarmParallel measures parallel checks of a remembered token. A lock that all checks wait for would show.
 func BenchmarkWarmParallel(b *testing.B) {
 	rig, raw := benchService(b)
 	b.RunParallel(func(pb *testing.PB) {

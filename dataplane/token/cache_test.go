@@ -74,7 +74,7 @@ func TestOnlyGoodTokensAreRemembered(t *testing.T) {
 	}
 }
 
-// TestChecksAtOnce : checks, revocations and new rings from all sides. A revoked session stays out.
+// TestChecksAtOnce verifies that concurrent checks, revocations and new rings never accept a revoked session.
 func TestChecksAtOnce(t *testing.T) {
 	db := newFakeStore()
 	rig := newService(t, func(o *Options) { o.CacheSize, o.Revocations = 2*shards, db.revocations(t, acme) })

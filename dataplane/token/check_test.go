@@ -154,7 +154,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestRotation : a token outlives its key's turn, and not its key.
+// TestRotation verifies that a token stays valid after its key stopped signing, until the key stops verifying.
 func TestRotation(t *testing.T) {
 	rig := newService(t)
 	first := rig.mint(t)
@@ -193,7 +193,7 @@ func mintBy(r *service, k keyring.Key) (string, error) {
 	return one.Mint(r.claims())
 }
 
-// TestKeyThatEnds : while a token is remembered, too.
+// TestKeyThatEnds verifies that a key's end also ends tokens that are remembered.
 func TestKeyThatEnds(t *testing.T) {
 	rig := newService(t)
 	ring := *rig.ring.Load()
@@ -207,7 +207,8 @@ func TestKeyThatEnds(t *testing.T) {
 	rig.wantReason(t, raw, reasonUnknownKey)
 }
 
-// TestRingThatIsReplaced : the Secret was deleted, because a key had leaked, say. What was remembered counts no more.
+// TestRingThatIsReplaced verifies that no token of a replaced ring is valid, also if it is remembered. An operator
+// replaces the Secret after a key has leaked.
 func TestRingThatIsReplaced(t *testing.T) {
 	rig := newService(t)
 	raw := rig.mint(t)

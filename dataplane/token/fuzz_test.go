@@ -37,7 +37,7 @@ func strictly(raw string, public ed25519.PublicKey, kid string) (map[string]any,
 	return body, json.Unmarshal(decoded[1], &body)
 }
 
-// FuzzCheck : a token that is let in is one by the strictest reading, too, and says the same.
+// FuzzCheck verifies that a strict decoder also accepts each accepted token, and reads the same claims.
 func FuzzCheck(f *testing.F) {
 	forge := newForge(f)
 	good := forge.good()
@@ -72,7 +72,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// FuzzSigned : whatever header and claims a key of ours signs, what is let in has the values that it must have, and no name twice.
+// FuzzSigned verifies that an accepted token has the required values and no name twice, for any header and claims
+// signed with our key.
 func FuzzSigned(f *testing.F) {
 	forge := newForge(f)
 	f.Add(forge.header(nil), forge.payload(nil))
@@ -105,7 +106,7 @@ func FuzzSigned(f *testing.F) {
 	})
 }
 
-// FuzzSeconds : a time reads as it was written, and only what reads as one is taken.
+// FuzzSeconds verifies that a parsed time is written back as the same time, and is within its bounds.
 func FuzzSeconds(f *testing.F) {
 	for _, s := range []string{"0", "1700000000.000001", "1.", ".1", "-1", "1e3", "00", "1.0000000", "18446744073709551616", "+1", "1._1"} {
 		f.Add(s)

@@ -161,7 +161,8 @@ func TestEveryPodSeesARevocation(t *testing.T) {
 	}
 }
 
-// TestTransactionThatIsLate : it wrote its revocation, and was committed seconds later, behind others with greater ids.
+// TestTransactionThatIsLate verifies that a revocation is seen when its transaction commits seconds later, after others
+// with greater ids.
 func TestTransactionThatIsLate(t *testing.T) {
 	fleet := newFleet(t)
 	pod := fleet.start()
@@ -194,7 +195,8 @@ func TestTransactionThatIsLate(t *testing.T) {
 	eventually.Within(2*time.Second).Holds(fleet.t, "the late one is seen", fleet.refused(pod, late))
 }
 
-// TestDatabaseAway : it is killed, and comes back. What is known stays in force, and the log says so once and holds no secret.
+// TestDatabaseAway verifies that known revocations stay in force while PostgreSQL is down. The log reports the outage
+// once, without a secret, and reads continue afterwards.
 func TestDatabaseAway(t *testing.T) {
 	fleet := newFleet(t)
 	pod := fleet.start()

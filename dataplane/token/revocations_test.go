@@ -144,7 +144,7 @@ func TestRevoked(t *testing.T) {
 	}
 }
 
-// TestRevokedHere : at once, and then by the database's word.
+// TestRevokedHere verifies that a revocation on this pod is in force at once, for a session, a user or a tenant.
 func TestRevokedHere(t *testing.T) {
 	for name, tc := range map[string]struct{ user, session string }{
 		"session": {"", session1},
@@ -170,7 +170,8 @@ func TestRevokedHere(t *testing.T) {
 	}
 }
 
-// TestRevokedHereByAnotherClock : this pod's clock is ahead of the database's, and who signs in right after is let in within a second.
+// TestRevokedHereByAnotherClock verifies a revocation on a pod whose clock is ahead of the database's. A login right
+// after it is accepted within a second.
 func TestRevokedHereByAnotherClock(t *testing.T) {
 	const ahead = 5 * time.Second
 	db := newFakeStore()
@@ -192,7 +193,7 @@ func TestRevokedHereByAnotherClock(t *testing.T) {
 	rig.wantReason(t, fresh, "")
 }
 
-// TestUnknownTenant : nobody is let in of whom it is not known whether they were shut out.
+// TestUnknownTenant verifies that no token of a tenant is accepted before the tenant's revocations were read.
 func TestUnknownTenant(t *testing.T) {
 	db := newFakeStore()
 	rig := newService(t, func(o *Options) { o.Revocations = db.revocations(t, globex) })
@@ -227,7 +228,8 @@ func TestUnknownTenant(t *testing.T) {
 	rig.wantReason(t, gone, reasonRevoked)
 }
 
-// TestOutage : what is known stays in force, and what was missed is read afterwards, however long it took.
+// TestOutage verifies that known revocations stay in force during an outage of any length. Missed revocations are read
+// after it.
 func TestOutage(t *testing.T) {
 	for _, away := range []time.Duration{5 * time.Second, 3 * time.Minute, 40 * time.Minute, 48 * time.Hour} {
 		t.Run(away.String(), func(t *testing.T) {
@@ -262,7 +264,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestLateCommit : a row becomes visible after one with a greater id and a later time was read.
+// TestLateCommit verifies that a row is read that becomes visible after a row with a greater id and a later time.
 func TestLateCommit(t *testing.T) {
 	db := newFakeStore()
 	rig := newRevoking(t, db, acme)
@@ -281,7 +283,7 @@ func TestLateCommit(t *testing.T) {
 	rig.wantReason(t, raw, reasonRevoked)
 }
 
-// TestPages : more than one read gives, in a minute and at the start.
+// TestPages verifies that more revocations than one read returns are all read, at the start and later.
 func TestPages(t *testing.T) {
 	db := newFakeStore()
 	rig := newRevoking(t, db, acme)
@@ -301,7 +303,8 @@ func TestPages(t *testing.T) {
 	again.wantReason(t, raw, reasonRevoked)
 }
 
-// TestTooManyRevoked : of one tenant more than are remembered one by one. Its people refresh their tokens, and others see nothing of it.
+// TestTooManyRevoked verifies that a tenant with too many revocations is revoked as a whole. Its people refresh their
+// tokens, and other tenants are not affected.
 func TestTooManyRevoked(t *testing.T) {
 	db := newFakeStore()
 	rig := newRevoking(t, db, acme, globex)

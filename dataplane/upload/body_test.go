@@ -48,7 +48,7 @@ func rest(text, etag, contentRange string) func(http.ResponseWriter, *http.Reque
 	}
 }
 
-// TestResume : the rest is taken only if it is certainly the same file's.
+// TestResume verifies that the rest of a file is used only if it certainly belongs to the same file.
 func TestResume(t *testing.T) {
 	noLeak(t)
 	text := frames("\xff\xfb\x90\xc4", 417, 5)
@@ -110,7 +110,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestStallResumes : a source that falls silent is asked for the rest on another connection.
+// TestStallResumes verifies that the rest of a silent source is requested on another connection.
 func TestStallResumes(t *testing.T) {
 	noLeak(t)
 	text := frames("\xff\xfb\x90\xc4", 417, 8)

@@ -98,7 +98,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestTwoHours : a recording that is never there is tried for two hours at the least before it fails.
+// TestTwoHours verifies that a recording that never appears is tried for at least two hours before it fails.
 func TestTwoHours(t *testing.T) {
 	begun := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	for range 20 {
@@ -174,7 +174,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// TestGate : a store that takes nothing is noticed, a slow source is not taken for one, and nothing passes a closed gate.
+// TestGate verifies that the gate finds a store that stalls and does not take a slow source for one. A closed gate
+// passes no bytes.
 func TestGate(t *testing.T) {
 	noLeak(t)
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -86,7 +86,7 @@ func TestLanesAreUsedAgain(t *testing.T) {
 	}
 }
 
-// BenchmarkDigest : transfers side by side, as an upload pod has them.
+// BenchmarkDigest measures the digests of parallel transfers, as an upload pod has them.
 func BenchmarkDigest(b *testing.B) {
 	all := newLanes()
 	defer all.close()

@@ -70,7 +70,8 @@ func wantFault(t *testing.T, err error, want kind, code string) *fault {
 	return f
 }
 
-// TestPrivateAddressRefused : by its own address, by a name that resolves to it, and by a redirect.
+// TestPrivateAddressRefused verifies that a private address is refused as a literal, through a name and through a
+// redirect.
 func TestPrivateAddressRefused(t *testing.T) {
 	noLeak(t)
 	var reached atomic.Int32
@@ -144,7 +145,7 @@ func TestPrivateAddressRefused(t *testing.T) {
 // wav is the beginning of a recording.
 const wav = "RIFF\x00\x00\x00\x00WAVE audio"
 
-// TestCredentialsStayHome : they go to the first host alone, and never to S3 or a signed URL.
+// TestCredentialsStayHome verifies that credentials reach only the first host, and never S3 or a signed URL.
 func TestCredentialsStayHome(t *testing.T) {
 	noLeak(t)
 	type hop struct{ Where, Auth, Referer string }

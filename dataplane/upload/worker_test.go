@@ -21,7 +21,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
-// TestSource : whatever the source does, one run ends with the object equal to the source.
+// TestSource verifies that one run ends with an object equal to the source, for each fault of a source.
 func TestSource(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
@@ -70,7 +70,7 @@ func TestSource(t *testing.T) {
 	rig.wantNoLeftovers()
 }
 
-// TestSourceNotYet : what cannot be fetched now waits, and is fetched when it can.
+// TestSourceNotYet verifies that a recording that cannot be fetched now waits, and is fetched later.
 func TestSourceNotYet(t *testing.T) {
 	tests := map[string]struct {
 		quirks   exotelsim.Quirks
@@ -123,7 +123,7 @@ func TestSourceNotYet(t *testing.T) {
 	}
 }
 
-// TestFailed : what can never be uploaded says so, with what to do, and leaves no object.
+// TestFailed verifies that a recording that can never be uploaded fails with a reason and advice, and leaves no object.
 func TestFailed(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
@@ -166,7 +166,7 @@ func TestFailed(t *testing.T) {
 	rig.wantNoLeftovers()
 }
 
-// TestStorageFaults : the bucket's side breaks in every way that a client can see; the object is right in the end.
+// TestStorageFaults verifies that the object is right in the end for each fault of the bucket's side.
 func TestStorageFaults(t *testing.T) {
 	isPut := func(req *http.Request) bool { return req.Method == http.MethodPut }
 	tests := map[string]struct {
@@ -220,7 +220,7 @@ func TestStorageFaults(t *testing.T) {
 	}
 }
 
-// TestAlwaysCorrupt : an object that is never right is never reported as uploaded.
+// TestAlwaysCorrupt verifies that an object with wrong bytes is never reported as uploaded.
 func TestAlwaysCorrupt(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
@@ -258,7 +258,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	}
 }
 
-// TestEarlierTry : an object that an earlier pod stored, and could not report, is not sent again.
+// TestEarlierTry verifies that an object that an earlier pod stored without a report is not uploaded again.
 func TestEarlierTry(t *testing.T) {
 	for name, chunked := range map[string]bool{"one PUT": false, "parts": true} {
 		t.Run(name, func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestEarlierTry(t *testing.T) {
 	}
 }
 
-// TestStorageOutage : the store is down for a while; no attempt is burnt, and the same pod goes on afterwards.
+// TestStorageOutage verifies that an outage of the store uses up no attempt, and that the same pod continues after it.
 func TestStorageOutage(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
@@ -358,7 +358,8 @@ func TestRunEndsAfterItsTime(t *testing.T) {
 	}
 }
 
-// TestTenantWideFaults : what is wrong for the whole tenant burns no attempt, and the exit code says whether to try again.
+// TestTenantWideFaults verifies that a fault of the whole tenant uses up no attempt. The exit code tells whether a
+// retry helps.
 func TestTenantWideFaults(t *testing.T) {
 	tests := map[string]struct {
 		change   func(*rig)
@@ -416,7 +417,7 @@ func TestTenantWideFaults(t *testing.T) {
 	}
 }
 
-// TestTerminated : told to end in the middle of a file, the pod hands everything back at once.
+// TestTerminated verifies that a pod that ends in the middle of a file releases everything at once.
 func TestTerminated(t *testing.T) {
 	const size = 12 << 20
 	for name, q := range map[string]exotelsim.Quirks{"one PUT": {BytesPerSecond: 200_000}, "parts": {NoLength: true}} {
@@ -516,7 +517,7 @@ func ends(t *testing.T, ended <-chan error, within time.Duration) error {
 	}
 }
 
-// TestLeaseLost : somebody else took the recording; this pod stops and does not touch its row.
+// TestLeaseLost verifies that a pod whose recording was taken by another pod stops and does not touch the row.
 func TestLeaseLost(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
@@ -537,7 +538,7 @@ func TestLeaseLost(t *testing.T) {
 	}
 }
 
-// TestHeartbeat : a transfer that takes longer than its lease keeps it.
+// TestHeartbeat verifies that a transfer that takes longer than its lease keeps the lease.
 func TestHeartbeat(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
@@ -553,7 +554,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// TestDatabaseOutage : the database goes away in the middle of a file and comes back; nothing is lost.
+// TestDatabaseOutage verifies that an upload survives a database outage in the middle of its file.
 func TestDatabaseOutage(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)

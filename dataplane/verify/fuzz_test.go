@@ -41,7 +41,7 @@ func hmacSHA1(key, data []byte) []byte {
 	return sum[:]
 }
 
-// FuzzSignature : of all signatures only the true one gets through, in its four spellings.
+// FuzzSignature verifies that only the true signature is accepted, in its four spellings.
 func FuzzSignature(f *testing.F) {
 	sum := hmacSHA1([]byte(firstSecret), []byte(statusBody))
 	lower := hex.EncodeToString(sum)
@@ -72,8 +72,8 @@ func FuzzSignature(f *testing.F) {
 	})
 }
 
-// FuzzURLAndParameters : a form that is taken reads as it does for net/http, parameter by parameter. A body that reads in another
-// way there is refused, whatever is signed.
+// FuzzURLAndParameters verifies that an accepted form has the parameters that net/http reads. A body that net/http
+// reads in another way is rejected, whatever is signed.
 func FuzzURLAndParameters(f *testing.F) {
 	f.Add("https://voice.example/a?x=1", form, "b=2&a=1&a=%2B&b")
 	f.Add(
@@ -130,7 +130,7 @@ func readForm(r *verify.Request) (url.Values, bool) {
 	return req.PostForm, true
 }
 
-// FuzzStandardWebhooks : only a header that holds the true signature gets through, and only near its time.
+// FuzzStandardWebhooks verifies that only a header with the true signature is accepted, and only near its time.
 func FuzzStandardWebhooks(f *testing.F) {
 	_, vector := standardVector()
 	f.Add("msg_1", "1614265330", "v1,", string(vector.Body), int64(1614265330))
@@ -159,7 +159,7 @@ func FuzzStandardWebhooks(f *testing.F) {
 	})
 }
 
-// FuzzToken : only a token of the list gets through, wherever and however it is written.
+// FuzzToken verifies that only a token of the list is accepted, in the path or the query and in any encoding.
 func FuzzToken(f *testing.F) {
 	f.Add("token="+secondToken, "", firstToken, secondToken)
 	f.Add("a=1&token=first%2Dtoken&token=x", "first-token", firstToken, secondToken)
@@ -185,7 +185,7 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
-// FuzzBasicAuth : only a name with its own password gets through.
+// FuzzBasicAuth verifies that only a name with its own password is accepted.
 func FuzzBasicAuth(f *testing.F) {
 	f.Add("Basic ZXhvdGVsOnBhc3N3b3Jk", "exotel", "password")
 	f.Add("basic OjphOg==", "", ":a:")
@@ -205,7 +205,8 @@ func FuzzBasicAuth(f *testing.F) {
 	})
 }
 
-// FuzzClientAddress : the address is never that of a trusted proxy, unless all hops are, and never one that only the client wrote.
+// FuzzClientAddress verifies that the address is a trusted proxy's only if all hops are. An address that only the
+// client wrote is never used.
 func FuzzClientAddress(f *testing.F) {
 	f.Add("10.0.0.1:1", "203.0.113.7, 10.0.0.2", "198.51.100.1")
 	f.Add("[fd00::1]:1", "[2001:db8::1]:1,,", "::ffff:10.0.0.1%x")

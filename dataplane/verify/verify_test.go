@@ -139,7 +139,8 @@ func TestAnyAndAll(t *testing.T) {
 	}
 }
 
-// TestReason : something wrong tells more than something that is not there; of equals the first.
+// TestReason verifies that a wrong proof is reported before a missing one, and the first of equal faults before the
+// others.
 func TestReason(t *testing.T) {
 	all := proofs()
 	for name, tc := range map[string]struct {
@@ -176,7 +177,7 @@ func TestReason(t *testing.T) {
 	})
 }
 
-// TestFailsClosed : a request with every proof that there is does not get through where none is configured.
+// TestFailsClosed verifies that a request with every proof is rejected if no verifier is configured.
 func TestFailsClosed(t *testing.T) {
 	request := post(statusBody, "Content-Type", form)
 	for _, p := range proofs() {
@@ -218,7 +219,8 @@ func TestFailsClosed(t *testing.T) {
 	}
 }
 
-// TestMissingTellsNothing : what is said outside, which is made from OK and Missing, is the same whichever verifiers refuse.
+// TestMissingTellsNothing verifies that OK and Missing do not depend on the configured verifiers. The answer is made
+// from these two.
 func TestMissingTellsNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*verify.Request)

@@ -123,7 +123,7 @@ func TestHeldUpEndsWithItsTest(t *testing.T) {
 	}
 }
 
-// TestUnreadBodyIsNotWaitedFor : what is refused for its path or method is answered on its headers alone.
+// TestUnreadBodyIsNotWaitedFor verifies that a request with a wrong path or method is answered before its body arrives.
 func TestUnreadBodyIsNotWaitedFor(t *testing.T) {
 	srv := serveBounded(t, &fake{}, 1)
 	for name, tc := range map[string]struct {
@@ -143,7 +143,7 @@ func TestUnreadBodyIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestSlowBodiesDoNotStarveOthers : when every place is held by a body that does not come, good senders get in all the same.
+// TestSlowBodiesDoNotStarveOthers verifies that good senders are answered while slow bodies hold all unverified places.
 func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	srv := httptest.NewServer(handlerWith(t, webhook.Options{
@@ -181,7 +181,7 @@ func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 	}
 }
 
-// TestChunkedBodyWithoutEnd : it is cut at the bound, and holds no place afterwards.
+// TestChunkedBodyWithoutEnd verifies that a chunked body without an end is cut at the bound and then holds no place.
 func TestChunkedBodyWithoutEnd(t *testing.T) {
 	// The server bounds no time here, so that nothing but the bound ends the body.
 	srv := serveBounded(t, &fake{outcome: store.Applied}, 1)

@@ -166,7 +166,8 @@ func TestBatchOfLargeBodies(t *testing.T) {
 	})
 }
 
-// TestPoison : the event that PostgreSQL refuses is found among the others, which are applied, and kept as a dead one.
+// TestPoison verifies that an event that PostgreSQL rejects is found in its batch and stored as dead. The others are
+// applied.
 func TestPoison(t *testing.T) {
 	s := &scripted{}
 	s.answer = func(events []store.Event) error {
@@ -208,7 +209,7 @@ func TestPoison(t *testing.T) {
 	})
 }
 
-// TestDefectOfTheStore : an event that makes the store panic fails alone, and the worker goes on.
+// TestDefectOfTheStore verifies that an event that makes the store panic fails alone, and that the worker continues.
 func TestDefectOfTheStore(t *testing.T) {
 	s := &scripted{}
 	s.answer = func(events []store.Event) error {
@@ -228,7 +229,7 @@ func TestDefectOfTheStore(t *testing.T) {
 	})
 }
 
-// TestStoreFails : nobody of a batch that was not committed hears otherwise, and none is taken for dead.
+// TestStoreFails verifies that each sender of a failed batch gets the error, and that no event is stored as dead.
 func TestStoreFails(t *testing.T) {
 	for name, err := range map[string]error{
 		"away":     store.ErrUnavailable,
@@ -256,7 +257,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// TestStoreHangs : one transaction has its time, then its senders are told, and the next one is tried.
+// TestStoreHangs verifies that a transaction that hangs fails after its time limit. The next one is tried.
 func TestStoreHangs(t *testing.T) {
 	s := &scripted{}
 	inBubble(t, s, 1, func(t *testing.T, c *committing) {
@@ -280,7 +281,7 @@ func TestStoreHangs(t *testing.T) {
 	})
 }
 
-// TestHandlerGivesUp : its event is left out if it still waits, and never holds up the others.
+// TestHandlerGivesUp verifies that a waiting event whose handler gives up is left out, and does not delay the others.
 func TestHandlerGivesUp(t *testing.T) {
 	s := &scripted{}
 	inBubble(t, s, 1, func(t *testing.T, c *committing) {
@@ -341,7 +342,7 @@ func TestQueueHoldsNoEventOfAHandlerThatGaveUp(t *testing.T) {
 	})
 }
 
-// TestClose : what was queued is settled, what comes later fails, and no goroutine stays.
+// TestClose verifies that queued events are committed, that later ones fail, and that no goroutine is left.
 func TestClose(t *testing.T) {
 	s := &scripted{}
 	inBubble(t, s, 2, func(t *testing.T, c *committing) {

@@ -61,7 +61,7 @@ func post(h http.Handler, path, signature, body string) *httptest.ResponseRecord
 	return recorder
 }
 
-// TestRefusalsAreAlike : from outside nobody can tell a tenant that is not there from one whose secret is another.
+// TestRefusalsAreAlike verifies that the answer does not show whether the tenant is unknown or the secret is wrong.
 func TestRefusalsAreAlike(t *testing.T) {
 	handler := server.Middleware(newHandler(t, &fake{}, 0), slog.New(slog.DiscardHandler))
 	type answer struct {
@@ -96,7 +96,7 @@ func TestRefusalsAreAlike(t *testing.T) {
 	}
 }
 
-// TestOneFlippedBit : of body, signature and secret no bit can change.
+// TestOneFlippedBit verifies that a change of any bit of the body, the signature or the secret is rejected.
 func TestOneFlippedBit(t *testing.T) {
 	f := &fake{outcome: store.Applied}
 	handler := newHandler(t, f, 0)
@@ -215,7 +215,7 @@ func TestOversizedBody(t *testing.T) {
 	}
 }
 
-// TestBodyThatNeverEnds : a sender that stops in the middle is told so and let go.
+// TestBodyThatNeverEnds verifies that a sender that stops in the middle of its body gets a 408 and is disconnected.
 func TestBodyThatNeverEnds(t *testing.T) {
 	f := &fake{}
 	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: f, BodyWithin: 200 * time.Millisecond}))
@@ -245,7 +245,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// FuzzPath : whatever the path, the answer is never a redirect, and 200 is for a tenant's own webhooks alone.
+// FuzzPath verifies that no path is answered with a redirect, and that only a tenant's own webhooks are answered 200.
 func FuzzPath(f *testing.F) {
 	for _, p := range []string{statusPath, "/", "//", "/webhooks/exotel//acme/support/status",
 		"//webhooks/exotel/acme/support/status", "/webhooks/exotel/acme/support/status/",
@@ -291,7 +291,8 @@ func (p *panicking) IngestBatch(context.Context, []store.Event) ([]store.Outcome
 	return []store.Outcome{store.Applied}, nil
 }
 
-// TestPanicBelow : the sender is told to come again, and the process goes on.
+// TestPanicBelow verifies that a panic is answered as safe to retry with the request's id, and that the process keeps
+// serving.
 func TestPanicBelow(t *testing.T) {
 	srv := httptest.NewServer(server.Middleware(newHandler(t, &panicking{}, 0), slog.New(slog.DiscardHandler)))
 	defer srv.Close()
@@ -308,7 +309,7 @@ func TestPanicBelow(t *testing.T) {
 	}
 }
 
-// TestPassingRefusal : what PostgreSQL refuses for the moment alone is asked for again, never given up.
+// TestPassingRefusal verifies that a temporary error of PostgreSQL is answered 503 and never makes an event dead.
 func TestPassingRefusal(t *testing.T) {
 	for name, code := range map[string]string{"deadlock": "40P01", "serialization": "40001", "lock": "55P03"} {
 		t.Run(name, func(t *testing.T) {
@@ -322,7 +323,8 @@ func TestPassingRefusal(t *testing.T) {
 	}
 }
 
-// TestDeadEventCarriesNothingElse : what the database refused may be a field; the event is kept without them.
+// TestDeadEventCarriesNothingElse verifies that a dead event is stored without its fields, because PostgreSQL may have
+// rejected one of them.
 func TestDeadEventCarriesNothingElse(t *testing.T) {
 	f := &fake{err: &store.ServerError{Code: "22021", Message: "bad bytes"}}
 	body := statusBody + "&RecordingUrl=https://recordings.exotel.com/%FF.mp3"

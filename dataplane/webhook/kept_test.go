@@ -57,7 +57,8 @@ func database(t *testing.T) (*store.Dataplane, func() []row) {
 	}
 }
 
-// TestHostileEventsAreKept : whatever an authenticated sender says is answered 200 and kept, applied or with the reason why not.
+// TestHostileEventsAreKept verifies that each event of an authenticated sender is answered 200 and stored. It is
+// applied, or has the reason why not.
 func TestHostileEventsAreKept(t *testing.T) {
 	const recording = "&RecordingUrl=https://recordings.exotel.com/"
 	for name, body := range map[string]struct{ body, wantCall, wantReason, wantUnread string }{
@@ -108,7 +109,7 @@ func TestSeventeenthRecording(t *testing.T) {
 	}
 }
 
-// TestSenderHangsUp : the event of a sender that is gone before its answer is kept all the same.
+// TestSenderHangsUp verifies that the event of a sender that disconnects before its answer is stored.
 func TestSenderHangsUp(t *testing.T) {
 	db, events := database(t)
 	handler := newHandler(t, db, 0)
@@ -136,7 +137,7 @@ func TestSenderHangsUp(t *testing.T) {
 	eventually.Within(10*time.Second).Holds(t, "the event is stored", func() bool { return len(events()) > 0 })
 }
 
-// TestSecretsLeaveNoTrace : those in a query stand neither in the row nor in the log.
+// TestSecretsLeaveNoTrace verifies that secrets of a query are neither in the row nor in the log.
 func TestSecretsLeaveNoTrace(t *testing.T) {
 	db, events := database(t)
 	var logged bytes.Buffer

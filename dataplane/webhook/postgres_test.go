@@ -63,8 +63,8 @@ func (g *gathering) IngestBatch(ctx context.Context, events []store.Event) ([]st
 	return outcomes, err
 }
 
-// TestTenantsShareATransaction : events of two tenants go into one batch, each under its own row-level security, and one that
-// PostgreSQL refuses takes none of the others with it.
+// TestTenantsShareATransaction verifies that events of two tenants share a batch, each under its own row-level
+// security. An event that PostgreSQL rejects does not affect the others.
 func TestTenantsShareATransaction(t *testing.T) {
 	_, db, look := realStore(t)
 	registry := prometheus.NewRegistry()
@@ -161,7 +161,7 @@ func TestChangedDelivery(t *testing.T) {
 	}
 }
 
-// TestStreamIsKept : what a Passthru says of a stream lands on the call, and both of its recordings are queued.
+// TestStreamIsKept verifies that a Passthru's stream is stored with its call, and that both recordings are queued.
 func TestStreamIsKept(t *testing.T) {
 	_, db, look := realStore(t)
 	handler := handlerWith(t, webhook.Options{Store: db})
@@ -187,8 +187,8 @@ func TestStreamIsKept(t *testing.T) {
 	}
 }
 
-// TestPostgresKilledMidFlight : while senders go on, PostgreSQL crashes and comes back. Nothing that was answered 200 is missing, the
-// rest is answered 503, and within seconds every event is taken.
+// TestPostgresKilledMidFlight verifies that no event answered 200 is lost when PostgreSQL crashes under load. The
+// others are answered 503, and all are accepted within seconds.
 func TestPostgresKilledMidFlight(t *testing.T) {
 	pg, db, look := realStore(t)
 	handler := handlerWith(t, webhook.Options{Store: db})

@@ -39,7 +39,7 @@ func TestSplitQuery(t *testing.T) {
 	}
 }
 
-// TestBudget : what large bodies hold is bounded, given back, and never in the way of small ones.
+// TestBudget verifies that the memory of large bodies is bounded and returned, and never delays small bodies.
 func TestBudget(t *testing.T) {
 	b := budget.New(100)
 	read := func(n int64) (*received, error) {

@@ -334,7 +334,8 @@ func counted(t *testing.T, registry *prometheus.Registry, name, label string) fl
 	return 0
 }
 
-// TestMergedFields : what a token stands for is the whole request; the body wins over the query.
+// TestMergedFields verifies that a token authenticates the query and the body, and that a field of the body has
+// precedence.
 func TestMergedFields(t *testing.T) {
 	f := &fake{outcome: store.Applied}
 	handler := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
@@ -350,7 +351,7 @@ func TestMergedFields(t *testing.T) {
 	}
 }
 
-// TestMetrics : every outcome is counted under its name, and every metric says what it is.
+// TestMetrics verifies that each outcome is counted under its name, and that each metric has a help text.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	for outcome, name := range map[store.Outcome]string{

@@ -13,7 +13,7 @@ const goodDocument = `{"openapi":"3.1.0","tags":[{"name":"t"}],"paths":{"/a/{id}
 "503":{"$ref":"#/components/responses/p"},"504":{"$ref":"#/components/responses/p"}}}}},
 "components":{"responses":{"p":{"description":"d","content":{"application/problem+json":{}}}},"securitySchemes":{"bearer":{}}}}`
 
-// TestFaults : each rule finds what it is there for.
+// TestFaults verifies that each rule reports the fault that it looks for.
 func TestFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		replace, with string

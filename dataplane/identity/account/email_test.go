@@ -58,7 +58,7 @@ func TestNormalizeEmail(t *testing.T) {
 	}
 }
 
-// FuzzNormalizeEmail : what is taken is its own normal form, and mail can be addressed to it.
+// FuzzNormalizeEmail verifies that an accepted address is its own normal form and a valid recipient of mail.
 func FuzzNormalizeEmail(f *testing.F) {
 	for _, s := range []string{
 		"jane@acme.example", " JANE@ACME.EXAMPLE ", "a@b", "\"x\"@y.z", "a@b.c\r\nBcc: d@e.f",
@@ -114,7 +114,7 @@ func TestAddressKey(t *testing.T) {
 	}
 }
 
-// TestCodes : six digits, spread over all, and each hash is of one account's.
+// TestCodes verifies that codes have six digits and are spread evenly. A hash is bound to its tenant, email and key.
 func TestCodes(t *testing.T) {
 	var first [10]int
 	for range 5000 {

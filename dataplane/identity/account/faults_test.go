@@ -107,8 +107,8 @@ func (r *rig) rows(t *testing.T) map[string]string {
 	return all
 }
 
-// TestDatabaseGoesMidFlow : the last statement of each flow finds the database gone. It is answered as that, and
-// nothing has changed; sent again it succeeds.
+// TestDatabaseGoesMidFlow verifies that a flow whose last statement fails is answered with a database error and changes
+// no row. The same request succeeds afterwards.
 func TestDatabaseGoesMidFlow(t *testing.T) {
 	for name, flow := range flows {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +136,8 @@ func TestDatabaseGoesMidFlow(t *testing.T) {
 	}
 }
 
-// TestDatabaseIsAway : every flow is answered as that, soon, and works again once it is back.
+// TestDatabaseIsAway verifies that every flow reports an unreachable database without details of it, and works after
+// the database is back.
 func TestDatabaseIsAway(t *testing.T) {
 	s := newStage(t)
 	s.pg.Stop(t)
@@ -158,7 +159,7 @@ func TestDatabaseIsAway(t *testing.T) {
 	}
 }
 
-// TestNoKeysYet : a pod without its keyring takes nothing on, and changes nothing.
+// TestNoKeysYet verifies that a pod without its keyring answers 503 and changes no row.
 func TestNoKeysYet(t *testing.T) {
 	stage := newStage(t)
 	stage.addPod(t, func(o *account.Options) { o.Ring = func() *keyring.Ring { return nil } })
@@ -180,7 +181,7 @@ func TestNoKeysYet(t *testing.T) {
 	}
 }
 
-// TestTooManyHashes : what the hasher cannot take on is refused, and nothing is counted as a wrong password.
+// TestTooManyHashes verifies that requests over the hasher's bound are refused. They do not count as wrong passwords.
 func TestTooManyHashes(t *testing.T) {
 	stage := newStage(t)
 	slow := password.NewHasher(password.Options{
@@ -216,7 +217,8 @@ func TestTooManyHashes(t *testing.T) {
 	}
 }
 
-// TestOnceUnderConcurrency : what is good once is so however many come at once, over two pods.
+// TestOnceUnderConcurrency verifies that a token, code or password that is valid once is accepted once by concurrent
+// requests to two pods.
 func TestOnceUnderConcurrency(t *testing.T) {
 	for name, once := range map[string]func(s *stage, i int) request{
 		"reset token": func(s *stage, i int) request {
@@ -262,7 +264,8 @@ func TestOnceUnderConcurrency(t *testing.T) {
 	}
 }
 
-// TestRegisterAtOnce : of many who register one email at once there is one account, and every answer is the same.
+// TestRegisterAtOnce verifies that concurrent registrations of one email make one account, and that all get the same
+// answer.
 func TestRegisterAtOnce(t *testing.T) {
 	rig := newRig(t)
 	var wg sync.WaitGroup
@@ -407,7 +410,7 @@ func from(address string, q request) request {
 	return q
 }
 
-// TestBlockedCostsNoDatabase : who is known to be over a limit is refused although the database is gone, and nothing is hashed.
+// TestBlockedCostsNoDatabase verifies that a key that is known to be over its limit is refused without the database.
 func TestBlockedCostsNoDatabase(t *testing.T) {
 	stage := newStage(t)
 	stage.acme.Auth.Limits["loginFailures"] = tenantconfig.Limit{Requests: 1, Window: time.Hour}
@@ -423,7 +426,7 @@ func TestBlockedCostsNoDatabase(t *testing.T) {
 	}
 }
 
-// TestEndedOnTheOtherPod : what one pod ends, the other's hands are off soon, though nobody told it but the database.
+// TestEndedOnTheOtherPod verifies that the end of a session in the database soon ends its access on each pod.
 func TestEndedOnTheOtherPod(t *testing.T) {
 	stage := newStage(t)
 	if _, err := stage.oper.RevokeUser(t.Context(), acme, stage.tk.User.ID, nil, store.Origin{}); err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/caly-dev/caly/internal/password"
 )
 
-// TestLoginsOfOneAddress : logins beyond an address's share of the hasher are refused before they cost the database
-// anything, and leave room for those of other addresses.
+// TestLoginsOfOneAddress verifies that an address cannot use more than its share of the hasher. Logins over the share
+// are refused before they reach the database, and other addresses can sign in.
 func TestLoginsOfOneAddress(t *testing.T) {
 	stage := newStage(t)
 	hasher := password.NewHasher(password.Options{

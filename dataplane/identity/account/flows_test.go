@@ -184,7 +184,7 @@ func TestReset(t *testing.T) {
 	rig.noSecrets(t, good, better, raw, after.RefreshToken)
 }
 
-// TestResetLink : where the tenant has a host of its own, the mail has a link there.
+// TestResetLink verifies that the mail of a tenant with its own host has a link to that host.
 func TestResetLink(t *testing.T) {
 	rig := newRig(t)
 	rig.acme.Auth.Hosts = []string{"voice.acme.example", "other.acme.example"}
@@ -263,7 +263,8 @@ func TestLoginUpgradesParameters(t *testing.T) {
 	rig.login(t, jane, "password")
 }
 
-// TestAccountsOfTwoTenants : one email, two accounts, and nothing of one is of use with the other.
+// TestAccountsOfTwoTenants verifies that one email in two tenants is two accounts. Tokens and codes of one tenant are
+// not valid for the other.
 func TestAccountsOfTwoTenants(t *testing.T) {
 	rig := newRig(t)
 	rig.user(t, acme, jane, store.RoleAdmin)
@@ -326,7 +327,7 @@ func TestDisabledUser(t *testing.T) {
 	rig.login(t, jane, good)
 }
 
-// TestAccessEndsWithTheSession : no access token outlives the session that it is of.
+// TestAccessEndsWithTheSession verifies that an access token expires with its session at the latest.
 func TestAccessEndsWithTheSession(t *testing.T) {
 	rig := newRig(t)
 	rig.user(t, acme, jane, store.RoleAgent)

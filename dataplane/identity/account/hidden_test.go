@@ -52,8 +52,8 @@ func (a answer) seen() seen {
 	return seen{a.Status, header, a.raw}
 }
 
-// TestAccountsAreHidden : whatever is asked about an email, the answer is the same for accounts of every kind and for
-// none; and what happens in the database is as much.
+// TestAccountsAreHidden verifies that the answers about an email are the same for each kind of account and for an
+// unknown email. The numbers of new rows are the same too.
 func TestAccountsAreHidden(t *testing.T) {
 	emails := []string{unknown, verified, unverified, disabled, invited}
 	for name, tc := range map[string]struct {
@@ -122,7 +122,7 @@ func wantRows(t *testing.T, r *rig, before [2]string, name, rows string) {
 	}
 }
 
-// TestMailOfHiddenAccounts : only mail tells, and that reaches the owner alone.
+// TestMailOfHiddenAccounts verifies that only the mail to an address shows whether it has an account.
 func TestMailOfHiddenAccounts(t *testing.T) {
 	for email, want := range map[string][3]mail.Template{ // of register, resend, forgot
 		unknown:    {mail.VerifyEmail, mail.None, mail.None},
@@ -158,7 +158,8 @@ func TestInvitationIsNotTakenOver(t *testing.T) {
 	}
 }
 
-// TestRegistrationIsNotTakenOver : the owner of an email does not verify the password of somebody who registered it, before or after.
+// TestRegistrationIsNotTakenOver verifies that the owner of an email never verifies a password that another person
+// registered, before or afterwards.
 func TestRegistrationIsNotTakenOver(t *testing.T) {
 	for name, order := range map[string][]string{"before": {better, good}, "after": {good, better}} {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,8 @@ type postOffice struct {
 func (p *postOffice) Enabled() bool { return p.open }
 func (p *postOffice) Kick()         { p.kicks.Add(1) }
 
-// TestMailing : what somebody waits for is sent at once, and where nothing is sent nothing is promised.
+// TestMailing verifies that a flow notifies the outbox of its mail at once. Without a mail server, a flow that needs
+// mail is refused and changes no row.
 func TestMailing(t *testing.T) {
 	for name, want := range map[string]struct{ open, closed int }{
 		"register":        {http.StatusAccepted, http.StatusServiceUnavailable},

@@ -38,7 +38,7 @@ func signedIn(t *testing.T, change ...func(*account.Options)) (*rig, tokens) {
 	return r, r.login(t, jane, good)
 }
 
-// TestFiftyRefreshesAtOnce : over two pods, all are given one token.
+// TestFiftyRefreshesAtOnce verifies that fifty concurrent refreshes over two pods all get the same token.
 func TestFiftyRefreshesAtOnce(t *testing.T) {
 	rig, tk := signedIn(t)
 	var mu sync.Mutex
@@ -86,7 +86,8 @@ func TestTwoGenerationsOldWithinTheInterval(t *testing.T) {
 	rig.ended(t, "2")
 }
 
-// TestAnswerIsLost : the pod dies between the commit and the answer; the client has the old token alone, and goes on with it.
+// TestAnswerIsLost verifies that a client gets its new token again with the old one after a pod failed between commit
+// and answer.
 func TestAnswerIsLost(t *testing.T) {
 	for name, wait := range map[string]time.Duration{
 		"and asked for again at once": 0,
@@ -132,7 +133,8 @@ func TestRecoveryIsLimitedInTime(t *testing.T) {
 	rig.ended(t, "2")
 }
 
-// TestSecondRecoveryInARow : once an answer is lost; twice somebody else has the token.
+// TestSecondRecoveryInARow verifies that a second recovery in a row ends the session. One lost answer is plausible; two
+// mean that a second party has the token.
 func TestSecondRecoveryInARow(t *testing.T) {
 	rig, first := signedIn(t)
 	second := rig.refresh(t, first.RefreshToken).tokens(t)
@@ -147,7 +149,7 @@ func TestSecondRecoveryInARow(t *testing.T) {
 	rig.ended(t, "2")
 }
 
-// TestRecoveryTwiceApart : answers may be lost now and then.
+// TestRecoveryTwiceApart verifies that several lost answers with good refreshes between them do not end the session.
 func TestRecoveryTwiceApart(t *testing.T) {
 	rig, tk := signedIn(t)
 	for range 3 {
@@ -214,7 +216,8 @@ func flip(s string, i int) string {
 	return s[:i] + string(c) + s[i+1:]
 }
 
-// TestRoleChangeIsInTheNextToken : the access of the old role ends, the session goes on with the new one.
+// TestRoleChangeIsInTheNextToken verifies that a change of role ends access tokens with the old role. The session
+// continues with the new one.
 func TestRoleChangeIsInTheNextToken(t *testing.T) {
 	rig, tk := signedIn(t)
 	db := rig.pods[0].db
@@ -235,7 +238,7 @@ func TestRoleChangeIsInTheNextToken(t *testing.T) {
 	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: next.AccessToken}).must(t, 200)
 }
 
-// TestListShowsWhereItWasSeenLast : a refresh from elsewhere shows in the list.
+// TestListShowsWhereItWasSeenLast verifies that the list of sessions shows the address of the last refresh.
 func TestListShowsWhereItWasSeenLast(t *testing.T) {
 	rig, tk := signedIn(t)
 	next := rig.do(t, request{

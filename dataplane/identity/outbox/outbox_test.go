@@ -19,7 +19,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
-// TestEachOnce : several pods on one database send each message once, and what was secret is gone then.
+// TestEachOnce verifies that several pods with one database send each message once. The rows then have no secret.
 func TestEachOnce(t *testing.T) {
 	const n = 200
 	pg := pgtest.New(t)
@@ -60,7 +60,7 @@ func refusal(code int, enhanced smtp.EnhancedCode) error {
 	return &smtp.SMTPError{Code: code, EnhancedCode: enhanced, Message: "<p0@example.com> 482913"}
 }
 
-// TestQuirks : what becomes of a message with servers of all kinds.
+// TestQuirks verifies the end of a message with SMTP servers of each kind.
 func TestQuirks(t *testing.T) {
 	for name, c := range map[string]struct {
 		// server of the nth try, from 1 on.
@@ -195,7 +195,7 @@ func TestQuirks(t *testing.T) {
 	}
 }
 
-// TestServerAwayThenBack : mail waits for its server, and comes once.
+// TestServerAwayThenBack verifies that mail waits for an unreachable server and is then sent once.
 func TestServerAwayThenBack(t *testing.T) {
 	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
@@ -224,7 +224,7 @@ func TestServerAwayThenBack(t *testing.T) {
 	}
 }
 
-// TestTimeRunsOut : what could not be sent in its time is not sent later.
+// TestTimeRunsOut verifies that an expired message is never sent.
 func TestTimeRunsOut(t *testing.T) {
 	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
@@ -270,8 +270,8 @@ func TestOtherTenantsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestKilled : a pod that is killed while it gives the server a message leaves it uncertain; it is not sent again. What it had only
-// claimed is.
+// TestKilled verifies that a message whose pod was killed during its transfer is uncertain and not sent again. A
+// message that the pod had only claimed is sent.
 func TestKilled(t *testing.T) {
 	pg := pgtest.New(t)
 	inData := make(chan struct{}, 1)
@@ -327,7 +327,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestStopped : a pod that is told to go finishes the message that it is at, and begins no other.
+// TestStopped verifies that a pod that stops finishes its current messages and starts no other.
 func TestStopped(t *testing.T) {
 	pg := pgtest.New(t)
 	inData := make(chan struct{}, workers)
@@ -352,7 +352,8 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestDatabaseAwayAfterSending : a message that was sent while the database went away is not sent again when it is back.
+// TestDatabaseAwayAfterSending verifies that a message that was sent during a database outage is not sent again after
+// it.
 func TestDatabaseAwayAfterSending(t *testing.T) {
 	pg := pgtest.New(t)
 	inData := make(chan struct{}, 1)
@@ -376,7 +377,8 @@ func TestDatabaseAwayAfterSending(t *testing.T) {
 	}
 }
 
-// TestDisabled : without a server nothing is claimed, and the flows can tell.
+// TestDisabled verifies that a pod without a mail server or a key claims no message. Enabled reports whether there is a
+// server.
 func TestDisabled(t *testing.T) {
 	pg := pgtest.New(t)
 	write(t, pg, acme, "e", code(0))
@@ -400,7 +402,7 @@ func TestDisabled(t *testing.T) {
 	}
 }
 
-// TestKick : mail that was just written does not wait for the next look.
+// TestKick verifies that a new message is sent at once after Kick, without a wait for the next poll.
 func TestKick(t *testing.T) {
 	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})
@@ -412,7 +414,8 @@ func TestKick(t *testing.T) {
 	}
 }
 
-// TestUnreadable : what was sealed under another key is given up, and said so, and holds up nothing.
+// TestUnreadable verifies that a message sealed under another key fails with a log line, and does not block other
+// messages.
 func TestUnreadable(t *testing.T) {
 	pg := pgtest.New(t)
 	server := smtptest.New(t, smtptest.Options{})

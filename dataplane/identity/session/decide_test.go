@@ -174,7 +174,8 @@ func (m *model) use(generation int, now time.Time) store.Rotation {
 	return store.RotateRecover
 }
 
-// TestDecideAgreesWithTheModel : over any history of refreshes, a row of a few columns decides as one that remembers everything.
+// TestDecideAgreesWithTheModel verifies that Decide equals a model that remembers all refreshes, over any history of
+// them.
 func TestDecideAgreesWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := start
