@@ -45,7 +45,7 @@ func TestCallOutcome(t *testing.T) {
 	}
 }
 
-// TestCallIsShown: a CallRecording shows what became of its call, from the call's row.
+// TestCallIsShown verifies that a CallRecording shows the outcome and the legs of its call, from the call's row.
 func TestCallIsShown(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support")

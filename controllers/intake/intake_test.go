@@ -492,8 +492,8 @@ func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
 	}
 }
 
-// TestNotCompiled: until a Tenant was compiled, the rows of its ID may be those of a predecessor. It gets no
-// CallRecording of them.
+// TestNotCompiled verifies that a Tenant that is not compiled gets no CallRecordings. Until then, the rows of its ID
+// may belong to a predecessor.
 func TestNotCompiled(t *testing.T) {
 	rig := controllertest.New(t)
 	in, api := newIntake(rig)

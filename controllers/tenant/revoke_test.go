@@ -238,7 +238,8 @@ func (f failingReader) Get(ctx context.Context, key client.ObjectKey, o client.O
 	return f.Reader.Get(ctx, key, o, opts...)
 }
 
-// TestVerifierUnreadable: an API server that does not answer says nothing about a Secret. Nothing is closed.
+// TestVerifierUnreadable verifies that an API server that does not answer leaves the last good verifiers in force,
+// although a Secret is missing.
 func TestVerifierUnreadable(t *testing.T) {
 	rig := newSubject(t)
 	stop := rig.start(t)

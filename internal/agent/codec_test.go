@@ -420,7 +420,8 @@ func TestAudioAtEightKilohertz(t *testing.T) {
 	}
 }
 
-// TestMuLawFromExotel: streams of the legs API. An agent hears the same as of PCM, and an echo comes back in mu-law.
+// TestMuLawFromExotel verifies mu-law streams of the legs API. An agent hears the same audio as from PCM, and an echo
+// returns in mu-law.
 func TestMuLawFromExotel(t *testing.T) {
 	start := startInfo(8000)
 	start.Encoding = "audio/x-mulaw;rate=8000"
@@ -477,7 +478,7 @@ func TestTwilioAtWideRates(t *testing.T) {
 	}
 }
 
-// TestClearForgetsHalves: what comes after a clear is not joined to what was dropped.
+// TestClearForgetsHalves verifies that a clear drops half a sample, so that the next audio is not joined to it.
 func TestClearForgetsHalves(t *testing.T) {
 	codec := open(t, PCM, startInfo(8000))
 	if got := fromAgent(t, PCM, codec, [][]byte{{1}}); got != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
-// FuzzFromAgent: whatever an agent sends, Exotel gets a message of its protocol for this stream, or nothing.
+// FuzzFromAgent verifies that any frame of an agent becomes a message of Exotel's protocol for this stream, or nothing.
 func FuzzFromAgent(f *testing.F) {
 	for _, s := range []string{`{"event":"media","streamSid":"MZ","media":{"payload":"//4A"}}`,
 		`{"event":"mark","mark":{"name":"\ud800x"}}`, `{"event":"clear"}`,
@@ -61,7 +61,7 @@ func checkOut(t *testing.T, out Out, err error) {
 	}
 }
 
-// FuzzFromExotel: whatever Exotel sends, the agent gets whole samples or one JSON message, or nothing.
+// FuzzFromExotel verifies that any frame of Exotel becomes whole samples or one JSON message for the agent, or nothing.
 func FuzzFromExotel(f *testing.F) {
 	for _, s := range []string{`{"event":"connected"}`, `{"event":"start","stream_sid":"s","start":{}}`,
 		`{"event":"media","stream_sid":"s","media":{"chunk":2,"timestamp":"10","payload":"AAAA"}}`,

@@ -203,7 +203,8 @@ func TestLegs(t *testing.T) {
 	}
 }
 
-// TestSaidAt: Exotel sends another CurrentTime with each delivery of one event, so it orders nothing.
+// TestSaidAt verifies that CurrentTime does not order events, because Exotel sends another one with each delivery of an
+// event.
 func TestSaidAt(t *testing.T) {
 	for fields, want := range map[string]string{
 		"CurrentTime=2024-01-15+14:30:45&Created=2024-01-15+14:00:00":     "0001-01-01T00:00:00Z",

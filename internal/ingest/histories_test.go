@@ -321,7 +321,8 @@ func applied(events []store.Event) (outcome.State, map[string]outcome.State) {
 	return slices.Max(append(all, 0)).State(), legs
 }
 
-// TestHistories: the outcome is what the history means, and no order, repetition or route changes it.
+// TestHistories verifies that a call's outcome is that of its history, for any order, repetition and route of the
+// events.
 func TestHistories(t *testing.T) {
 	for range 50 { // 100 histories each
 		rapid.Check(t, func(t *rapid.T) {
@@ -344,7 +345,8 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// TestHistoriesInPostgreSQL: the database comes to the same outcome and the same rows, in batches of any size.
+// TestHistoriesInPostgreSQL verifies that the database reaches the same outcome and the same rows, in batches of any
+// size.
 func TestHistoriesInPostgreSQL(t *testing.T) {
 	pg := pgtest.New(t)
 	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})

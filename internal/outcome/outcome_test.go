@@ -87,7 +87,7 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
-// TestOld: a state of an older version gives way to all that a person could know better, and to nothing else.
+// TestOld verifies that a state of an older version yields to each statement that knows more, and to no other.
 func TestOld(t *testing.T) {
 	for name, tc := range map[string]struct {
 		old  outcome.State

@@ -76,7 +76,7 @@ func TestSine(t *testing.T) {
 	}
 }
 
-// TestFoldedBand: what 8 kHz cannot carry is taken away instead of folded into the speech.
+// TestFoldedBand verifies that the filter removes what 8 kHz cannot carry, and does not fold it into the speech.
 func TestFoldedBand(t *testing.T) {
 	for rate, list := range map[int][]float64{16000: {4700, 6000, 7500}, 24000: {4700, 7000, 9000, 11500}} {
 		for _, hz := range list {
@@ -110,7 +110,8 @@ func TestConstantPassesExactly(t *testing.T) {
 	}
 }
 
-// TestLoudSquareIsClipped: the filter overshoots behind an edge; a wrapped sample would crack.
+// TestLoudSquareIsClipped verifies that samples are clipped where the filter overshoots after an edge. A wrapped sample
+// would crack.
 func TestLoudSquareIsClipped(t *testing.T) {
 	in := make([]int16, 800)
 	for i := range in {

@@ -9,7 +9,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
-// TestLegFacts: what is written of legs is read back as it was, whatever their texts hold.
+// TestLegFacts verifies that legs survive a round trip through the database, for any texts.
 func TestLegFacts(t *testing.T) {
 	pgtest.SameOnEachServer(t)
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -39,7 +39,7 @@ func (f *fixture) adminRow(t *testing.T, sql string, into any, args ...any) erro
 	return admin.QueryRow(t.Context(), sql, args...).Scan(into)
 }
 
-// TestOldWeight: the database reads the state of an older version as package outcome does.
+// TestOldWeight verifies that the database reads the state of an older version as package outcome does.
 func TestOldWeight(t *testing.T) {
 	fixture := newFixture(t)
 	for state := range outcome.Canceled + 1 {
@@ -55,7 +55,7 @@ func TestOldWeight(t *testing.T) {
 	}
 }
 
-// TestRowsOfOlderVersions: what an older version stored or sends gives way to what is known better.
+// TestRowsOfOlderVersions verifies that a state that an older version stored yields to an event that knows more.
 func TestRowsOfOlderVersions(t *testing.T) {
 	terminal := func(sid string, s store.CallState) store.Event {
 		event := newEvent(acme, sid, "terminal", s, "")
@@ -110,7 +110,7 @@ func TestRowsOfOlderVersions(t *testing.T) {
 	}
 }
 
-// TestLegsAreKept: each leg has an entry, and of two reports the weightier stays.
+// TestLegsAreKept verifies that each leg has an entry, and that the weightier of two reports of a leg stays.
 func TestLegsAreKept(t *testing.T) {
 	fixture := newFixture(t)
 	at := time.Date(2026, 10, 1, 4, 30, 0, 0, time.UTC)
@@ -157,7 +157,8 @@ func TestLegsAreKept(t *testing.T) {
 	}
 }
 
-// TestLegsAreBounded: a sender that invents legs fills one call with 64 of them, the same for every order.
+// TestLegsAreBounded verifies that a sender that invents legs fills a call with 64 of them. The order of events does
+// not matter.
 func TestLegsAreBounded(t *testing.T) {
 	fixture := newFixture(t)
 	events := func(sid string, order func(int) int) (list []store.Event) {
@@ -186,7 +187,8 @@ func TestLegsAreBounded(t *testing.T) {
 	}
 }
 
-// TestStreamOrder: the end of a stream comes before all else, then the later statement, then the more exact one.
+// TestStreamOrder verifies which of two statements on a stream stays: its end, then the later one, then the more exact
+// one.
 func TestStreamOrder(t *testing.T) {
 	said := func(status, by string, at int64) store.Event {
 		event := newEvent(acme, "c", status+by+fmt.Sprint(at), store.CallUnknown, "")

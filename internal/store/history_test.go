@@ -77,7 +77,8 @@ func of(list []store.Event, sid string) []store.Event {
 	return list
 }
 
-// TestOrderDoesNotMatter: any permutation and repetition of a call's events, in any batches, ends in the same rows.
+// TestOrderDoesNotMatter verifies that the events of a call lead to the same rows in any order, with repetitions and in
+// any batches.
 func TestOrderDoesNotMatter(t *testing.T) {
 	fixture := newFixture(t)
 	admin, err := pgxpool.New(t.Context(), fixture.pg.AdminDSN)

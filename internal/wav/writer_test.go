@@ -278,7 +278,7 @@ func realFile(t *testing.T) (io.Writer, func() []byte) {
 	}
 }
 
-// TestCutFile: of a process that died, everything but the last half second is there, and is a whole number of samples.
+// TestCutFile verifies that the file of a process that died holds whole samples of all but the last half second.
 func TestCutFile(t *testing.T) {
 	var file bytes.Buffer
 	writer := newWriter(t, &file, 8000)
@@ -294,7 +294,7 @@ func TestCutFile(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBounded: a long talk, and an agent that says far too much, leave no more behind than the bound.
+// TestMemoryIsBounded verifies that a long talk, and an agent that sends far too much, use bounded memory.
 func TestMemoryIsBounded(t *testing.T) {
 	writer := newWriter(t, io.Discard, 8000)
 	frame := tone(1, 20)
@@ -317,8 +317,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestMemoryIsShared: files whose agents speak far ahead keep no more together than they may, and what is dropped is
-// counted; each has its usual room.
+// TestMemoryIsShared verifies that the files of agents that speak far ahead share one bound, in addition to each one's
+// own. Dropped audio is counted.
 func TestMemoryIsShared(t *testing.T) {
 	memory := budget.New(160_000) // ten seconds of one side
 	for name, end := range map[string]func(*Writer) error{

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzPayload: what is found without reading the whole message is what a JSON parser finds.
+// FuzzPayload verifies that the fast search for a payload finds what a JSON parser finds.
 func FuzzPayload(f *testing.F) {
 	for _, m := range []string{`{"event":"media","stream_sid":"s1","media":{"chunk":1,"payload":"AAEC"}}`,
 		`{"event":"media","media":{"payload":"\u0041"}}`,
@@ -32,7 +32,7 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// TestHistoryIsBounded: a server that runs for long remembers the last calls alone.
+// TestHistoryIsBounded verifies that a server remembers only its last calls.
 func TestHistoryIsBounded(t *testing.T) {
 	server := start(t, Options{})
 	for i := range history + 5 {

@@ -288,7 +288,7 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// TestSlowAgentIsFelt: what it does not read blocks who sends, soon.
+// TestSlowAgentIsFelt verifies that an agent that does not read blocks its sender soon.
 func TestSlowAgentIsFelt(t *testing.T) {
 	server := start(t, Options{Silent: true, Delay: time.Hour})
 	ws := dial(t, server.URL())

@@ -72,7 +72,7 @@ func TestStreamOverTLS(t *testing.T) {
 	}
 }
 
-// TestStreamLingersNoLongerThanItMust: until all is back, or its time is over.
+// TestStreamLingersNoLongerThanItMust verifies that a stream lingers until all audio is back, or for its time.
 func TestStreamLingersNoLongerThanItMust(t *testing.T) {
 	for name, tc := range map[string]struct {
 		o       agentsim.Options

@@ -8,7 +8,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// FuzzStreamMessage: whatever an agent sends is counted once, as what it is; and what counts as audio is JSON.
+// FuzzStreamMessage verifies that each message of an agent is counted once, and that only JSON counts as valid.
 func FuzzStreamMessage(f *testing.F) {
 	for _, m := range []string{say(320), `{"event":"media","stream_sid":"s1","media":{"payload":"AA\nAA"}}`,
 		`{"event":"media","media":{"payload":"AAAA"}} `,
@@ -50,7 +50,7 @@ func FuzzStreamMessage(f *testing.F) {
 	})
 }
 
-// TestSpellingsOfAStream: with every combination of quirks each message is JSON that begins with its event.
+// TestSpellingsOfAStream verifies that each message is JSON with its event, for each combination of quirks.
 func TestSpellingsOfAStream(t *testing.T) {
 	for n := range 8 {
 		stream, err := short.withDefaults()
