@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/migrations"
 )
@@ -28,15 +30,22 @@ func TestMigrate(t *testing.T) {
 // TestMigrateBeforeDatabase starts a migration before PostgreSQL, as an installation of both at once does. It waits for
 // the server, logs once what it waits for, and migrates.
 func TestMigrateBeforeDatabase(t *testing.T) {
+	const waits = "waiting for the database"
 	t.Parallel() // it takes ten seconds
 	pg := pgtest.NewEmpty(t)
 	pg.StopFast(t)
 	process := calytest.Start(t, []string{"CALY_DATABASE_URL=" + pg.OwnerDSN}, "migrate", "up")
-	time.Sleep(10 * time.Second)
+	eventually.Holds(t, "it logs that it waits", func() bool { return strings.Contains(process.Errs(), waits) })
+	eventually.For(10*time.Second).Stays(t, func(context.Context) error { // several more attempts
+		if n := strings.Count(process.Errs(), waits); n != 1 {
+			return fmt.Errorf("it logs %d times that it waits", n)
+		}
+		return nil
+	})
 	pg.Start(t)
 	code := process.End()
 	said := process.Errs()
-	if code != 0 || strings.Count(said, "waiting for the database") != 1 ||
+	if code != 0 || strings.Count(said, waits) != 1 ||
 		!strings.Contains(said, "the database is up to date") {
 		t.Errorf("it ends with %d: %s", code, said)
 	}

@@ -217,12 +217,13 @@ func TestFewWritesAndQueries(t *testing.T) {
 	if got := len(rig.written()); got > n+3 { // a look through a cache that lags is a write in vain
 		t.Errorf("%d writes to queue %d", got, n)
 	}
+	const measured = 1500 * time.Millisecond // the time in which queries are counted
 	settled := rig.counted.recordings.Load
 	eventually.Succeeds(t, func(context.Context) error { // the first poll that sees them wakes each again
 		before := settled()
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(measured)
 		if made := settled() - before; made > 3 {
-			return fmt.Errorf("%d queries in a second and a half at rest", made)
+			return fmt.Errorf("%d queries within %s at rest", made, measured)
 		}
 		return nil
 	})

@@ -44,17 +44,22 @@ func (r *subject) configName(tenant *v1alpha1.Tenant) string {
 
 func (r *subject) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
 	t.Helper()
+	eventually.Within(30*time.Second).Succeeds(t, r.lists(t, tenants...))
+}
+
+// lists returns a check that the list has exactly the configs of these Tenants.
+func (r *subject) lists(t *testing.T, tenants ...*v1alpha1.Tenant) func(context.Context) error {
 	want := []string{}
 	for _, tenant := range tenants {
 		want = append(want, r.configName(tenant))
 	}
 	slices.Sort(want)
-	eventually.Within(30*time.Second).Succeeds(t, func(context.Context) error {
+	return func(context.Context) error {
 		if got := r.listed(t); got == nil || !slices.Equal(got, want) {
 			return fmt.Errorf("listed are %q, want %q", got, want)
 		}
 		return nil
-	})
+	}
 }
 
 // TestListOfConfigs follows the list through the life of an installation.
@@ -143,8 +148,7 @@ func TestSuspendedWithoutConfig(t *testing.T) {
 	if err := rig.Client.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * listEvery)
-	rig.untilListed(t, tenant) // an accident
+	eventually.For(2*listEvery).Stays(t, rig.lists(t, tenant)) // a deletion by accident
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
 	rig.untilListed(t)
 }

@@ -472,12 +472,16 @@ func TestWriteChecks(t *testing.T) {
 // of the operator's own wakes it.
 func (r *subject) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
-	time.Sleep(2 * time.Second)
-	before := r.buckets.count(tenant.ID())
-	time.Sleep(3 * time.Second)
-	if after := r.buckets.count(tenant.ID()); before > 5 || after > before {
-		t.Errorf("%d probes in the first two seconds and %d in the next three", before, after-before)
+	probes := func(most int) func(context.Context) error {
+		return func(context.Context) error {
+			if n := r.buckets.count(tenant.ID()); n > most {
+				return fmt.Errorf("%d probes, want at most %d", n, most)
+			}
+			return nil
+		}
 	}
+	eventually.For(2*time.Second).Stays(t, probes(5))
+	eventually.For(3*time.Second).Stays(t, probes(r.buckets.count(tenant.ID())))
 }
 
 // TestReadyIsQuiet checks that a ready Tenant is neither probed nor written again when a client changes its status.

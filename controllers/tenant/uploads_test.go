@@ -12,6 +12,7 @@ import (
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -52,7 +53,7 @@ func TestStoreIsAskedWhenUploadsFail(t *testing.T) {
 	rig.start(t)
 	tenant := rig.ready(t, "support")
 	rig.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))
-	time.Sleep(time.Second) // times of conditions have no fractions
+	controllertest.NextSecond(t)
 	rig.s3.Stop(t)
 	base := tenant.DeepCopy()
 	conditions.Set(tenant, v1alpha1.ConditionUploadsHealthy, metav1.ConditionFalse, v1alpha1.ReasonUploadsFailing,

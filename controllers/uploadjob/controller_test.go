@@ -329,15 +329,16 @@ func TestNoStormOfWrites(t *testing.T) {
 		t, "support", func(o *v1alpha1.Tenant) { o.Spec.Suspend = ptr.To(true) },
 	) // no Job: the status alone
 	pods := rig.UploadPods(t, tenant.ID())
+	const pace = 1100 * time.Millisecond // of the load: the poller sees the queue full and empty by turns
 	var changes int
 	for end := time.Now().Add(11 * time.Second); time.Now().Before(end); changes++ {
 		enqueue(t, rig, tenant.ID(), 1)
-		time.Sleep(1100 * time.Millisecond) // the pace of the load: the poller sees the queue full and, below, empty
+		time.Sleep(pace)
 		id := claim(t, pods, 1, time.Hour)[0]
 		if err := pods.Fail(t.Context(), "pod", id, "gone", "the source says 410"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1100 * time.Millisecond)
+		time.Sleep(pace)
 	}
 	enqueue(t, rig, tenant.ID(), 2)
 	waitForBacklog(t, rig, tenant, 2) // written this moment, so the next change is too early
@@ -355,10 +356,12 @@ func TestNoStormOfWrites(t *testing.T) {
 	if len(told) < 2 {
 		t.Errorf("%d writes of %d changes", len(told), changes)
 	}
-	time.Sleep(3 * time.Second) // three polls of a backlog that stays
-	if after := rig.Writes.All(); len(after) != len(told) {
-		t.Errorf("a backlog that stays makes writes: %+v", after[len(told):])
-	}
+	eventually.For(3*time.Second).Stays(t, func(context.Context) error { // three polls of a backlog that stays
+		if after := rig.Writes.All(); len(after) != len(told) {
+			return fmt.Errorf("a backlog that stays makes writes: %+v", after[len(told):])
+		}
+		return nil
+	})
 }
 
 func TestSteadyBacklogMakesOneJobAndNoMore(t *testing.T) {
@@ -368,15 +371,17 @@ func TestSteadyBacklogMakesOneJobAndNoMore(t *testing.T) {
 	enqueue(t, rig, tenant.ID(), 60)
 	waitForPods(t, rig, tenant, 2)
 	waitForBacklog(t, rig, tenant, 60)
-	time.Sleep(4 * time.Second) // four polls; each wakes the controller
-	count := map[string]int{}
-	for _, w := range rig.Writes.All() {
-		count[w.String()]++
-	}
-	// A second try, before the cache has the Job, finds it there already.
-	// The status is written for the backlog, the Job and the health of uploads.
-	if count["create *v1.Job"] > 2 || count["patch *v1.Job"] > 1 || count["delete *v1.Job"] != 0 ||
-		count["patch status *v1alpha1.Tenant"] > 3 {
-		t.Errorf("writes: %v", count)
-	}
+	eventually.For(4*time.Second).Stays(t, func(context.Context) error { // four polls; each wakes the controller
+		count := map[string]int{}
+		for _, w := range rig.Writes.All() {
+			count[w.String()]++
+		}
+		// A second try, before the cache has the Job, finds it there already.
+		// The status is written for the backlog, the Job and the health of uploads.
+		if count["create *v1.Job"] > 2 || count["patch *v1.Job"] > 1 || count["delete *v1.Job"] != 0 ||
+			count["patch status *v1alpha1.Tenant"] > 3 {
+			return fmt.Errorf("writes: %v", count)
+		}
+		return nil
+	})
 }

@@ -2,6 +2,7 @@ package uploadjob
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -96,10 +97,12 @@ func TestLeadershipMoves(t *testing.T) {
 		t.Fatal("the first operator goes on without the lease")
 	}
 	close(proceed)
-	time.Sleep(500 * time.Millisecond) // its write fails, or arrives
-	if j := jobOf(t, rig, tenant); j != nil {
-		t.Errorf("the first operator has made the Job %s after it had lost the lease", j.Name)
-	}
+	eventually.For(500*time.Millisecond).Stays(t, func(context.Context) error { // its write fails, or arrives
+		if j := jobOf(t, rig, tenant); j != nil {
+			return fmt.Errorf("the first operator has made the Job %s after it had lost the lease", j.Name)
+		}
+		return nil
+	})
 	candidate(t, rig, func() {})
 	waitForPods(t, rig, tenant, 1)
 	waitForBacklog(t, rig, tenant, 1)

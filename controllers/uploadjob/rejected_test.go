@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	hooksv1 "k8s.io/api/admissionregistration/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -101,6 +103,14 @@ func rejecting(t *testing.T, message string) (config hooksv1.WebhookClientConfig
 	return config, func() { stopped.Store(true) }
 }
 
+// anyJob returns a Job that the API server accepts.
+func anyJob(namespace string) *batchv1.Job {
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "any"}}
+	job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	job.Spec.Template.Spec.Containers = []corev1.Container{{Name: "any", Image: "any"}}
+	return job
+}
+
 // TestWebhookRejectsJobs has an admission webhook of the platform reject upload Jobs. The Tenant says so in the
 // webhook's words, however long they are, and recovers by itself.
 func TestWebhookRejectsJobs(t *testing.T) {
@@ -138,7 +148,13 @@ func TestWebhookRejectsJobs(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = rig.Client.Delete(t.Context(), hook) })
-			time.Sleep(time.Second) // until the API server asks the webhook
+			eventually.Succeeds(t, func(ctx context.Context) error { // the API server asks a new webhook after a moment
+				err := rig.Client.Create(ctx, anyJob(rig.Uploads), client.DryRunAll)
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					return fmt.Errorf("the webhook does not reject a Job: %w", err)
+				}
+				return nil
+			})
 			enqueue(t, rig, tenant.ID(), 1)
 			waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadPodsRejected, "jobs.acme.example", tc.want)
 			stop()

@@ -242,7 +242,7 @@ func TestFailedUploadIsReported(t *testing.T) {
 	if took := time.Since(start); took > 15*time.Second {
 		t.Errorf("reported after %s", took)
 	}
-	time.Sleep(time.Second) // conditions have whole seconds
+	controllertest.NextSecond(t)
 	complete(t, pods, ids[1])
 	waitForUploads(t, rig, tenant, v1alpha1.ReasonUploadsHealthy)
 }

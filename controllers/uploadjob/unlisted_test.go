@@ -1,6 +1,8 @@
 package uploadjob
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestUncommonPods has statuses that clusters write less often.
@@ -134,18 +138,19 @@ func TestRestartKeepsTheCondition(t *testing.T) {
 	if err := rig.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Second) // times of conditions are whole seconds
+	controllertest.NextSecond(t)
 	enqueue(t, rig, tenant.ID(), 1)
 	waitForPods(t, rig, tenant, 1)
 	pods := rig.UploadPods(t, tenant.ID())
 	complete(t, pods, claim(t, pods, 1, time.Minute)[0])
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	eventually.For(10*time.Second).Stays(t, func(ctx context.Context) error {
 		var now v1alpha1.Tenant
-		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), &now); err != nil {
-			t.Fatal(err)
+		if err := rig.Client.Get(ctx, client.ObjectKeyFromObject(tenant), &now); err != nil {
+			return err
 		}
 		if apimeta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionUploadsHealthy) {
-			t.Fatal("the condition is True after the restart")
+			return errors.New("the condition is True after the restart")
 		}
-	}
+		return nil
+	})
 }

@@ -1,17 +1,33 @@
 package metric
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/tracelog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
+
+// acquireTracer reports each start of an acquisition.
+type acquireTracer struct {
+	*tracelog.TraceLog
+	acquire chan struct{}
+}
+
+// TraceAcquireStart is called by the pool.
+func (a acquireTracer) TraceAcquireStart(
+	ctx context.Context, pool *pgxpool.Pool, data pgxpool.TraceAcquireStartData,
+) context.Context {
+	a.acquire <- struct{}{}
+	return a.TraceLog.TraceAcquireStart(ctx, pool, data)
+}
 
 // TestPools uses up a pool of one connection: another request has to wait for it.
 func TestPools(t *testing.T) {
@@ -20,6 +36,11 @@ func TestPools(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.MaxConns = 1
+	started := acquireTracer{
+		TraceLog: &tracelog.TraceLog{LogLevel: tracelog.LogLevelNone},
+		acquire:  make(chan struct{}, 2),
+	}
+	cfg.ConnConfig.Tracer = started
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -29,6 +50,7 @@ func TestPools(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	<-started.acquire
 	collector := NewPools(map[string]Pool{"api": pool})
 	before := pool.Stat().EmptyAcquireCount() // a pool also counts a connection that it had to make
 	expect := func(acquired, idle string) {
@@ -50,6 +72,7 @@ func TestPools(t *testing.T) {
 		}
 	}
 	expect("1", "0")
+	const waits = 50 * time.Millisecond // of the second request
 	done := make(chan error, 1)
 	go func() {
 		second, err := pool.Acquire(t.Context())
@@ -58,7 +81,8 @@ func TestPools(t *testing.T) {
 		}
 		done <- err
 	}()
-	time.Sleep(50 * time.Millisecond)
+	<-started.acquire
+	time.Sleep(waits)
 	held.Release()
 	if err := <-done; err != nil {
 		t.Fatal(err)

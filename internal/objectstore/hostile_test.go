@@ -318,18 +318,17 @@ func TestEndlessListings(t *testing.T) {
 
 // TestSlowAnswers asks stores that send an answer byte by byte, and never end it.
 func TestSlowAnswers(t *testing.T) {
+	const betweenBytes = 20 * time.Millisecond
 	dribble := func(w *hostileWriter, _ *http.Request) {
 		w.write(endless + "<ListBucketResult>")
 		for w.write(" ") {
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(betweenBytes)
 		}
 	}
 	silent := func(w *hostileWriter, _ *http.Request) {
 		w.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na")
-		for w.err == nil { // until the client leaves
-			time.Sleep(20 * time.Millisecond)
-			w.write("")
-		}
+		_, _ = io.Copy(io.Discard, w.conn) // until the client leaves
+		w.err = io.EOF
 	}
 	asks := maps.Clone(operations)
 	asks["read an object"] = func(ctx context.Context, b *objectstore.Bucket) error { return last(b.Head(ctx, "k", 50)) }

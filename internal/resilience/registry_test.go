@@ -238,25 +238,27 @@ func TestCancelledWhileWaiting(t *testing.T) {
 }
 
 func TestBoundedAndForgotten(t *testing.T) {
-	registry := NewRegistry(Options{MaxBreakers: 3, FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, nil)
-	down := &script{answers: []error{errDown}}
-	for i := range 10 {
-		_ = registry.Do(t.Context(), fmt.Sprintf("ns/t%d", i), "s3", down.call)
-		time.Sleep(time.Millisecond) // so that the order of use is plain
-	}
-	if n := len(registry.breakers); n != 3 {
-		t.Errorf("%d breakers, want 3", n)
-	}
-	var open *OpenError
-	for _, tenant := range []string{"ns/t7", "ns/t8", "ns/t9"} {
-		if err := registry.Do(t.Context(), tenant, "s3", down.call); !errors.As(err, &open) {
-			t.Errorf("the breaker of %s, one of the newest, was dropped: %v", tenant, err)
+	synctest.Test(t, func(t *testing.T) {
+		registry := NewRegistry(Options{MaxBreakers: 3, FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, nil)
+		down := &script{answers: []error{errDown}}
+		for i := range 10 {
+			_ = registry.Do(t.Context(), fmt.Sprintf("ns/t%d", i), "s3", down.call)
+			time.Sleep(time.Millisecond) // so that the order of use is plain
 		}
-	}
-	registry.Forget("ns/t9")
-	if err := registry.Do(t.Context(), "ns/t9", "s3", down.call); !errors.Is(err, errDown) {
-		t.Errorf("not forgotten: %v", err)
-	}
+		if n := len(registry.breakers); n != 3 {
+			t.Errorf("%d breakers, want 3", n)
+		}
+		var open *OpenError
+		for _, tenant := range []string{"ns/t7", "ns/t8", "ns/t9"} {
+			if err := registry.Do(t.Context(), tenant, "s3", down.call); !errors.As(err, &open) {
+				t.Errorf("the breaker of %s, one of the newest, was dropped: %v", tenant, err)
+			}
+		}
+		registry.Forget("ns/t9")
+		if err := registry.Do(t.Context(), "ns/t9", "s3", down.call); !errors.Is(err, errDown) {
+			t.Errorf("not forgotten: %v", err)
+		}
+	})
 }
 
 func TestConcurrent(t *testing.T) {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func (f *fixture) ingest(t *testing.T, events ...store.Event) {
@@ -149,13 +151,11 @@ func TestSuspectsReadAnIndex(t *testing.T) {
 		}
 	}
 	db.Close()
-	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if n := fixture.one(
-			t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`,
-		); n == 8 {
-			return
-		} else if time.Since(start) > 10*time.Second {
-			t.Fatalf("%v of 8 queries used the index", n)
+	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
+		const scans = `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`
+		if n := fixture.one(t, scans); n != 8 {
+			return fmt.Errorf("%v of 8 queries used the index", n)
 		}
-	}
+		return nil
+	})
 }

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 const source = "https://recordings.exotel.com/x/c1.mp3"
@@ -222,13 +224,12 @@ func TestDeadEventsAreIndexed(t *testing.T) {
 		t.Fatal(err)
 	}
 	fixture.oper.Close() // a connection reports what it did at its end at the latest
-	deadline := time.Now().Add(10 * time.Second)
-	for scans() < index+5 { // the count, the first tenant, and after each of three
-		if time.Now().After(deadline) {
-			t.Fatalf("%d scans of the index, want 5 more than %d", scans(), index)
+	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
+		if n := scans(); n < index+5 { // the count, the first tenant, and after each of three
+			return fmt.Errorf("%d scans of the index, want 5 more than %d", n, index)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return nil
+	})
 	if n := fixture.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`); n != before {
 		t.Errorf("the table was read as a whole %d times", n-before)
 	}

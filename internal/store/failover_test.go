@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -89,6 +90,13 @@ func readOnly(t *testing.T, s *pgtest.Server) {
 
 func crash(t *testing.T, s *pgtest.Server) { s.Stop(t) }
 
+// The pauses of each goroutine of a load, and the time for which its writes are counted.
+const (
+	afterWrite   = 5 * time.Millisecond
+	afterFailure = 20 * time.Millisecond
+	counted      = time.Second
+)
+
 // writeLoad is a load of webhooks.
 type writeLoad struct {
 	accepted, failed atomic.Int64
@@ -119,29 +127,27 @@ func (w *writeLoad) write(ctx context.Context, db *store.Dataplane, call string)
 	defer cancel()
 	if _, err := db.Ingest(one, newEvent(acme, call, "terminal", store.CallCompleted, "")); err != nil {
 		w.failed.Add(1)
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(afterFailure)
 		return
 	}
 	w.accepted.Add(1)
-	time.Sleep(5 * time.Millisecond)
+	time.Sleep(afterWrite)
 }
 
-// expect waits for a write that is accepted, and returns how long that took. It counts for another second.
+// expect waits for a write that is accepted, and returns how long that took. It counts for a while after that.
 func (w *writeLoad) expect(t *testing.T, during time.Duration) (first time.Duration) {
 	t.Helper()
 	w.accepted.Store(0)
 	w.failed.Store(0)
 	began := time.Now()
-	for first == 0 && time.Since(began) < during {
-		time.Sleep(5 * time.Millisecond)
-		if w.accepted.Load() > 0 {
-			first = time.Since(began)
+	eventually.Within(during).Succeeds(t, func(context.Context) error {
+		if w.accepted.Load() == 0 {
+			return fmt.Errorf("0 of %d writes were accepted", w.failed.Load())
 		}
-	}
-	time.Sleep(time.Second)
-	if first == 0 {
-		t.Fatalf("0 of %d writes were accepted in %s", w.failed.Load(), during)
-	}
+		return nil
+	})
+	first = time.Since(began)
+	time.Sleep(counted)
 	return first
 }
 

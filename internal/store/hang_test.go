@@ -3,11 +3,13 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -47,15 +49,12 @@ func TestHungServer(t *testing.T) {
 			running.Wait()
 			resume()
 			for name, run := range paths {
-				for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-					err := run(t.Context())
-					if err == nil {
-						break
+				eventually.Within(20*time.Second).Succeeds(t, func(ctx context.Context) error {
+					if err := run(ctx); err != nil {
+						return fmt.Errorf("%s after the server went on: %w", name, err)
 					}
-					if time.Now().After(deadline) {
-						t.Fatalf("%s after the server went on: %v", name, err)
-					}
-				}
+					return nil
+				})
 			}
 		})
 	}

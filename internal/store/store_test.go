@@ -19,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/migrations"
 )
@@ -293,8 +294,8 @@ func TestDeadEventIsKept(t *testing.T) {
 	}
 }
 
-// TestCallStateOrderIndependent: any order and repetition of a call's events of one second ends in the same state:
-// completed, or else the greatest.
+// TestCallStateOrderIndependent verifies that the events of a call in one second lead to the same state in any order.
+// The state is completed, or else the greatest.
 func TestCallStateOrderIndependent(t *testing.T) {
 	fixture := newFixture(t)
 	n := 0
@@ -365,10 +366,7 @@ func TestLeases(t *testing.T) {
 	if claim("a", time.Millisecond) != 1 {
 		t.Fatal("the first claim found nothing")
 	}
-	time.Sleep(20 * time.Millisecond)
-	if claim("b", time.Minute) != 1 {
-		t.Fatal("an expired lease was not taken over")
-	}
+	eventually.Holds(t, "the expired lease is taken over", func() bool { return claim("b", time.Minute) == 1 })
 	res := store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}
 	if err := fixture.upload.Complete(ctx, "a", id, res); !errors.Is(err, store.ErrLeaseLost) {
 		t.Errorf("Complete by the one who lost it: %v", err)
@@ -432,7 +430,9 @@ func TestBacklogsAndReaping(t *testing.T) {
 	if _, err := fixture.upload.Claim(ctx, "w", 2, time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond)
+	eventually.Holds(t, "both leases have expired", func() bool {
+		return fixture.one(t, `SELECT count(*)::int FROM recordings WHERE lease_until < now()`) == 2
+	})
 	if n, err := fixture.oper.ReapLeases(ctx); err != nil || n != 2 {
 		t.Errorf("reaped %d, %v; want 2", n, err)
 	}
@@ -700,8 +700,7 @@ func TestDeleteTenant(t *testing.T) {
 
 func TestOutage(t *testing.T) {
 	fixture := newFixture(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+	ctx := t.Context()
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
 	fixture.pg.Stop(t)
 	_, err := fixture.dataplane.Ingest(ctx, event)
@@ -712,13 +711,12 @@ func TestOutage(t *testing.T) {
 		t.Errorf("the error carries the password: %v", err)
 	}
 	fixture.pg.Start(t)
-	for ctx.Err() == nil {
-		if _, err = fixture.dataplane.Ingest(ctx, event); err == nil {
-			return
+	eventually.Succeeds(t, func(ctx context.Context) error {
+		if _, err := fixture.dataplane.Ingest(ctx, event); err != nil {
+			return fmt.Errorf("PostgreSQL is back and ingest still fails: %w", err)
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Errorf("PostgreSQL is back and ingest still fails: %v", err)
+		return nil
+	})
 }
 
 func TestOpenRefuses(t *testing.T) {

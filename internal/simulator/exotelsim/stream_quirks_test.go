@@ -156,9 +156,10 @@ func TestStreamReportsWhatExotelWouldNotTake(t *testing.T) {
 }
 
 func TestStreamHearsGaps(t *testing.T) {
+	const gap = 150 * ms
 	url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
 		write(ws, say(320))
-		time.Sleep(150 * ms) // what is tested
+		time.Sleep(gap)
 		write(ws, say(320), say(320))
 		hear(ws, func(int, string) {})
 	})
@@ -210,8 +211,10 @@ func TestStreamDrops(t *testing.T) {
 	}
 }
 
-// TestStreamPlaysDead: no ping is answered, nothing is read; and later it sees that it was given up.
+// TestStreamPlaysDead verifies that a dead line answers no ping and reads nothing. Later it sees that the agent gave it
+// up.
 func TestStreamPlaysDead(t *testing.T) {
+	const silence = 50 * ms // longer than the pace: a line that is not dead sends its next frame meanwhile
 	pongs := 0
 	url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
 		ws.SetPongHandler(func(string) error { pongs++; return nil })
@@ -226,7 +229,7 @@ func TestStreamPlaysDead(t *testing.T) {
 				_ = ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
 			}
 		}
-		time.Sleep(50 * ms) // until it is dead
+		time.Sleep(silence)
 		before := pongs
 		_ = ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
 		_ = ws.SetReadDeadline(time.Now().Add(100 * ms)) // an agent that waits for its pong
@@ -243,7 +246,7 @@ func TestStreamPlaysDead(t *testing.T) {
 	}
 }
 
-// TestStreamReadsSlowly: who sends more than it reads is blocked soon.
+// TestStreamReadsSlowly verifies that a slow reader blocks an agent that sends more than it reads.
 func TestStreamReadsSlowly(t *testing.T) {
 	blocked := false
 	url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {

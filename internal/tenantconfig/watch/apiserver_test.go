@@ -3,6 +3,7 @@ package watch_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -324,13 +325,15 @@ func TestSyncedMeansRead(t *testing.T) {
 	log := slowLog{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
 	watcher := workspace.start(kubetest.Get(t).Config.Host, log)
 	<-log.entered
-	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(10 * time.Millisecond) {
+	open := sync.OnceFunc(func() { close(log.open) })
+	defer open()
+	eventually.For(time.Second).Stays(t, func(context.Context) error {
 		if watcher.Synced() || watcher.Snapshot().Len() != 0 {
-			t.Error("it is synced before the last config is read")
-			break
+			return errors.New("it is synced before the last config is read")
 		}
-	}
-	close(log.open)
+		return nil
+	})
+	open()
 	eventually.Within(30*time.Second).Holds(workspace.t, "it is synced", watcher.Synced)
 	if !signs(watcher.Snapshot(), "acme/support", firstSecret) || watcher.Snapshot().Len() != 1 {
 		t.Errorf("synced with %d tenants", watcher.Snapshot().Len())

@@ -1,6 +1,8 @@
 package watch_test
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -34,11 +36,12 @@ func (w workspace) becomes(watcher *watch.Watcher, id, want string) {
 // stays fails unless the tenant is in a state for a while: long enough for the watch to bring a change.
 func (w workspace) stays(watcher *watch.Watcher, id, want string) {
 	w.t.Helper()
-	for end := time.Now().Add(700 * time.Millisecond); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	eventually.For(700*time.Millisecond).Stays(w.t, func(context.Context) error {
 		if got := state(watcher, id); got != want {
-			w.t.Fatalf("%s is %s, want %s", id, got, want)
+			return fmt.Errorf("%s is %s, want %s", id, got, want)
 		}
-	}
+		return nil
+	})
 }
 
 func (w workspace) notReady(watcher *watch.Watcher, why string) {

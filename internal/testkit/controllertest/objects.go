@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -121,6 +122,14 @@ func (r *Rig) Enqueue(t testing.TB, tenant, callSID, url string) string {
 		t.Fatal(err)
 	}
 	return id
+}
+
+// NextSecond waits until a condition that changes now has a later time than one that has changed: times of conditions
+// have whole seconds.
+func NextSecond(t testing.TB) {
+	t.Helper()
+	now := time.Now().Unix()
+	eventually.Holds(t, "the second has passed", func() bool { return time.Now().Unix() > now })
 }
 
 // UploadPods returns the database as a tenant's upload pods use it.

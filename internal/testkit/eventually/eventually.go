@@ -64,21 +64,52 @@ func (w Within) Reaches(t testing.TB, what string, check func(ctx context.Contex
 func (w Within) Succeeds(t testing.TB, check func(ctx context.Context) error) {
 	t.Helper()
 	// A cleanup waits too: the test's own context has ended by then.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Duration(w))
+	if err := w.Try(context.WithoutCancel(t.Context()), check); err != nil {
+		t.Fatalf("not within %s: %v", time.Duration(w), err)
+	}
+}
+
+// Try waits as Succeeds does, for code that has no test at hand. It returns the error that ends a test of Succeeds.
+func (w Within) Try(ctx context.Context, check func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(w))
 	defer cancel()
 	var last error
 	for began := time.Now(); ; {
 		err := check(ctx)
 		if err == nil {
-			return
+			return nil
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within %s: %v", time.Duration(w), last)
-		case <-time.After(min(max(time.Since(began)/part, shortestPause), longestPause)):
+			return last
+		case <-time.After(pause(began)):
 		}
 	}
+}
+
+// For is a time in which nothing may change.
+type For time.Duration
+
+// Stays checks until the time has passed that check returns nil each time. It ends the test with the first error.
+func (f For) Stays(t testing.TB, check func(ctx context.Context) error) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	for began := time.Now(); ; {
+		left := time.Duration(f) - time.Since(began)
+		if err := check(ctx); err != nil {
+			t.Fatalf("after %s: %v", time.Since(began).Round(time.Millisecond), err)
+		}
+		if left <= 0 {
+			return
+		}
+		time.Sleep(min(pause(began), left))
+	}
+}
+
+// pause is the time until the next check of a wait that began then.
+func pause(began time.Time) time.Duration {
+	return min(max(time.Since(began)/part, shortestPause), longestPause)
 }

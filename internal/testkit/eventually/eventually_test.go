@@ -164,3 +164,44 @@ func TestHolds(t *testing.T) {
 		})
 	}
 }
+
+func TestTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unready := errors.New("not ready")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		for name, within := range map[string]time.Duration{"its own bound": 50 * time.Millisecond, "the caller's": time.Hour} {
+			if err := Within(within).Try(ctx, func(context.Context) error { return unready }); !errors.Is(err, unready) {
+				t.Errorf("%s: %v, want %v", name, err, unready)
+			}
+		}
+		if err := Within(time.Hour).Try(ctx, func(context.Context) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStays(t *testing.T) {
+	for name, tc := range map[string]struct {
+		goodChecks int
+		ended      bool
+		want       result
+	}{
+		"always":         {goodChecks: 1000, want: result{Checks: 74, Took: time.Second}},
+		"not at all":     {want: result{Fatal: "after 0s: gone", Checks: 1}},
+		"not to the end": {goodChecks: 73, want: result{Fatal: "after 1s: gone", Checks: 74, Took: time.Second}},
+		"in cleanups":    {goodChecks: 1000, ended: true, want: result{Checks: 74, Took: time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := run(t, tc.ended, For(time.Second).Stays, func(ctx context.Context, check int) error {
+				if check > tc.goodChecks {
+					return errors.New("gone")
+				}
+				return ctx.Err()
+			})
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,7 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // bouncerConfig is what PgBouncer needs; everything else is its default. It reads the verifiers of all roles from
@@ -100,16 +102,18 @@ func (p *postgres) pgBouncer(mode, extra string) (address string, cmd *exec.Cmd,
 
 // await waits until something accepts connections at the address.
 func await(address, log string) error {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			return conn.Close()
+	accepts := func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
 		}
-		if time.Now().After(deadline) {
-			said, _ := os.ReadFile(log) //nolint:gosec // our own file
-			return fmt.Errorf("%s does not answer: %w: %s", address, err, said)
-		}
+		return conn.Close()
 	}
+	if err := eventually.Within(startsWithin).Try(context.Background(), accepts); err != nil {
+		said, _ := os.ReadFile(log) //nolint:gosec // our own file
+		return fmt.Errorf("%s does not answer: %w: %s", address, err, said)
+	}
+	return nil
 }
 
 func write(file, text string) error {

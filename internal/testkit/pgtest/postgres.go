@@ -14,7 +14,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
+
+// startsWithin bounds the start of a server or of a pooler.
+const startsWithin = 30 * time.Second
 
 // postgres is one server process.
 type postgres struct {
@@ -153,18 +158,12 @@ func (p *postgres) run() error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := p.exec(context.Background(), "SELECT 1")
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			said, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("not ready after 30s: %w: %s", err, said)
-		}
-		time.Sleep(50 * time.Millisecond)
+	ready := func(ctx context.Context) error { return p.exec(ctx, "SELECT 1") }
+	if err := eventually.Within(startsWithin).Try(context.Background(), ready); err != nil {
+		said, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("not ready after %s: %w: %s", startsWithin, err, said)
 	}
+	return nil
 }
 
 func (p *postgres) stop(how syscall.Signal) error {
