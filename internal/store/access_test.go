@@ -11,6 +11,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // onBothVersions runs a test on a server of each supported version.
@@ -114,11 +115,11 @@ func TestOpenNamesTheCause(t *testing.T) {
 		},
 	}
 	onBothVersions(t, func(t *testing.T, pg *pgtest.Server) {
-		f := &fixture{pg: pg, oper: open(t, pg.OperatorDSN, store.OpenOperator)}
+		operator := storetest.Open(t, pg.OperatorDSN, store.OpenOperator)
 		urls := map[string]string{
 			"dataplane": pg.DataplaneDSN,
 			"operator":  pg.OperatorDSN,
-			"upload":    f.role(t, acme, "password"),
+			"upload":    storetest.UploadDSN(t, operator, acme, "password"),
 		}
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) { tc.check(t, pg, urls) })
@@ -195,15 +196,15 @@ func TestRoleCreatedAgain(t *testing.T) {
 				if mode != "" {
 					address = pg.PgBouncer(t, mode, "")
 				}
-				f := &fixture{pg: pg, oper: open(t, pg.OperatorDSN, store.OpenOperator)}
-				url := pgtest.At(t, f.role(t, acme, "password"), address)
+				operator := storetest.Open(t, pg.OperatorDSN, store.OpenOperator)
+				url := pgtest.At(t, storetest.UploadDSN(t, operator, acme, "password"), address)
 				held := holdConnections(t, url, 3)
-				if err := f.oper.DropUploadRole(t.Context(), acme); err != nil {
+				if err := operator.DropUploadRole(t.Context(), acme); err != nil {
 					t.Fatal(err)
 				}
 				held()
-				url = pgtest.At(t, f.role(t, acme, "password"), address)
-				db := open(t, url, store.OpenUpload)
+				url = pgtest.At(t, storetest.UploadDSN(t, operator, acme, "password"), address)
+				db := storetest.Open(t, url, store.OpenUpload)
 				for range 10 {
 					if _, err := db.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 						t.Fatal(err)

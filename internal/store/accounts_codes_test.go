@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func registration(password, code, mail string) store.Registration {
@@ -31,7 +32,7 @@ func registration(password, code, mail string) store.Registration {
 
 func (p *people) register(t *testing.T, password, code, mail string) {
 	t.Helper()
-	if err := p.dataplane.Register(t.Context(), acme, registration(password, code, mail), p.by); err != nil {
+	if err := p.Dataplane.Register(t.Context(), acme, registration(password, code, mail), p.by); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -39,7 +40,7 @@ func (p *people) register(t *testing.T, password, code, mail string) {
 // verify with a code and the stored hash of the password that came with it, if one did.
 func (p *people) verify(t *testing.T, code string, confirmed ...string) bool {
 	t.Helper()
-	good, err := p.dataplane.VerifyEmail(t.Context(), acme, store.Verification{
+	good, err := p.Dataplane.VerifyEmail(t.Context(), acme, store.Verification{
 		Email:     "jane@acme.example",
 		Hash:      digest(code),
 		Confirmed: strings.Join(confirmed, ""),
@@ -71,7 +72,7 @@ func TestRegisterOver(t *testing.T) {
 			"exists2", "first", "viewer", 0},
 		"invited": {func(t *testing.T, p *people) {
 			newUser := store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}
-			if err := p.dataplane.Invite(t.Context(), acme, store.Invitation{
+			if err := p.Dataplane.Invite(t.Context(), acme, store.Invitation{
 				User:  newUser,
 				Token: token("t"),
 				Mail:  letter("invitation"),
@@ -81,21 +82,23 @@ func TestRegisterOver(t *testing.T) {
 		}, "exists2", "", "admin", 0},
 		"disabled": {func(t *testing.T, p *people) {
 			p.register(t, "first", "111111", "1")
-			p.exec(t, `UPDATE users SET disabled_at = now()`)
+			p.Exec(t, `UPDATE users SET disabled_at = now()`)
 		}, "exists2", "first", "viewer", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
 			tc.before(t, p)
 			p.register(t, "second", "222222", "2")
-			if got := p.text(t, `SELECT template FROM mail_outbox ORDER BY id DESC LIMIT 1`); got != tc.wantMail {
+			if got := pgtest.Value[string](
+				t, p.Server, `SELECT template FROM mail_outbox ORDER BY id DESC LIMIT 1`,
+			); got != tc.wantMail {
 				t.Errorf("mail %q, want %q", got, tc.wantMail)
 			}
-			got := p.text(t, `SELECT password_hash || '|' || role FROM users`)
+			got := pgtest.Value[string](t, p.Server, `SELECT password_hash || '|' || role FROM users`)
 			if d := cmp.Diff(tc.wantHash+"|"+tc.wantRole, got); d != "" {
 				t.Errorf("account (-want +got):\n%s", d)
 			}
-			if n := p.one(t, `SELECT count(*) FROM email_codes`); n != tc.wantCodes {
+			if n := p.Number(t, `SELECT count(*) FROM email_codes`); n != tc.wantCodes {
 				t.Errorf("%d codes, want %d", n, tc.wantCodes)
 			}
 			fresh := tc.wantMail == "verify2"
@@ -149,14 +152,14 @@ func TestVerifyEmail(t *testing.T) {
 		},
 		"wrong": {func(*testing.T, *people) {}, "111112", false, "wrong code", ""},
 		"expired": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE email_codes SET expires_at = now()`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE email_codes SET expires_at = now()`) },
 			"111111",
 			false,
 			"expired",
 			"",
 		},
 		"disabled": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE users SET disabled_at = now()`) },
 			"111111",
 			false,
 			"no code is waited for",
@@ -170,7 +173,7 @@ func TestVerifyEmail(t *testing.T) {
 			"",
 		},
 		"unknown email": {
-			func(t *testing.T, p *people) { p.exec(t, `DELETE FROM users`) },
+			func(t *testing.T, p *people) { p.Exec(t, `DELETE FROM users`) },
 			"111111",
 			false,
 			"no code is waited for",
@@ -206,13 +209,13 @@ func TestVerifyEmail(t *testing.T) {
 			if got := p.verify(t, tc.code, tc.sent); got != tc.want {
 				t.Errorf("verified: %v, want %v", got, tc.want)
 			}
-			if n := p.one(
+			if n := p.Number(
 				t, `SELECT count(*) FROM users WHERE email_verified_at IS NOT NULL AND disabled_at IS NULL`,
 			); (n == 1) != (tc.want || name == "used") {
 				t.Errorf("%d verified users", n)
 			}
-			if got := p.text(
-				t, `SELECT reason FROM audit_log WHERE action = 'verify_email' ORDER BY id DESC LIMIT 1`,
+			if got := pgtest.Value[string](
+				t, p.Server, `SELECT reason FROM audit_log WHERE action = 'verify_email' ORDER BY id DESC LIMIT 1`,
 			); got != tc.reason {
 				t.Errorf("the audit log says %q, want %q", got, tc.reason)
 			}
@@ -229,7 +232,7 @@ func wrongs(t *testing.T, p *people, n int) {
 
 func (p *people) resend(t *testing.T, code string) {
 	t.Helper()
-	err := p.dataplane.Resend(t.Context(), acme, store.CodeRequest{
+	err := p.Dataplane.Resend(t.Context(), acme, store.CodeRequest{
 		Email: "jane@acme.example",
 		Code:  store.EmailCode{Hash: digest(code), Lifetime: time.Minute},
 		Mail:  letter("again" + code),
@@ -247,7 +250,7 @@ func TestCodeUnderConcurrency(t *testing.T) {
 	var wg sync.WaitGroup
 	var good atomic.Int32
 	try := func(code string) {
-		ok, err := people.dataplane.VerifyEmail(context.Background(), acme, store.Verification{
+		ok, err := people.Dataplane.VerifyEmail(context.Background(), acme, store.Verification{
 			Email: "jane@acme.example",
 			Hash:  digest(code),
 		}, people.by)
@@ -262,7 +265,7 @@ func TestCodeUnderConcurrency(t *testing.T) {
 		wg.Go(func() { try(fmt.Sprint("00000", i)) })
 	}
 	wg.Wait()
-	if n := people.one(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`); n != store.MaxCodeTries ||
+	if n := people.Number(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`); n != store.MaxCodeTries ||
 		good.Load() != 0 {
 		t.Errorf("%d guesses counted, %d verified; want %d and 0", n, good.Load(), store.MaxCodeTries)
 	}
@@ -286,14 +289,16 @@ func TestResend(t *testing.T) {
 		"verified": {func(t *testing.T, p *people) { p.add(t, "jane@acme.example", store.RoleViewer) }, "none2"},
 		"disabled": {func(t *testing.T, p *people) {
 			p.register(t, hash, "111111", "1")
-			p.exec(t, `UPDATE users SET disabled_at = now()`)
+			p.Exec(t, `UPDATE users SET disabled_at = now()`)
 		}, "none2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
 			tc.before(t, p)
 			p.resend(t, "2")
-			if got := p.text(t, `SELECT template FROM mail_outbox ORDER BY id DESC LIMIT 1`); got != tc.want {
+			if got := pgtest.Value[string](
+				t, p.Server, `SELECT template FROM mail_outbox ORDER BY id DESC LIMIT 1`,
+			); got != tc.want {
 				t.Errorf("mail %q, want %q", got, tc.want)
 			}
 		})
@@ -301,7 +306,7 @@ func TestResend(t *testing.T) {
 }
 
 func (p *people) reset(token, newHash string) error {
-	_, _, err := p.dataplane.ResetPassword(context.Background(), acme, store.PasswordReset{
+	_, _, err := p.Dataplane.ResetPassword(context.Background(), acme, store.PasswordReset{
 		TokenHash: digest(token),
 		NewHash:   newHash,
 		Mail: func(store.User) (*store.OutboxMail, error) {
@@ -313,7 +318,7 @@ func (p *people) reset(token, newHash string) error {
 
 func (p *people) request(t *testing.T, name string) {
 	t.Helper()
-	if err := p.dataplane.RequestReset(t.Context(), acme, store.ResetRequest{
+	if err := p.Dataplane.RequestReset(t.Context(), acme, store.ResetRequest{
 		Email: "jane@acme.example",
 		Token: token(name),
 		Mail:  letter("reset" + name),
@@ -332,13 +337,13 @@ func TestResetPassword(t *testing.T) {
 		"good":    {func(*testing.T, *people) {}, "t1", nil},
 		"unknown": {func(*testing.T, *people) {}, "t2", store.ErrNotFound},
 		"expired": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE password_reset_tokens SET expires_at = now()`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE password_reset_tokens SET expires_at = now()`) },
 			"t1",
 			store.ErrNotFound,
 		},
 		"used": {func(_ *testing.T, p *people) { _ = p.reset("t1", "first") }, "t1", store.ErrNotFound},
 		"disabled": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE users SET disabled_at = now()`) },
 			"t1",
 			store.ErrNotFound,
 		},
@@ -358,18 +363,20 @@ func TestResetPassword(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
 			id := p.add(t, "jane@acme.example", store.RoleViewer)
-			p.exec(t, `UPDATE users SET email_verified_at = NULL`) // a reset by mail verifies it
+			p.Exec(t, `UPDATE users SET email_verified_at = NULL`) // a reset by mail verifies it
 			p.request(t, "t1")
 			tc.before(t, p)
-			owner, err := p.dataplane.ResetTokenOwner(t.Context(), acme, digest(tc.token))
+			owner, err := p.Dataplane.ResetTokenOwner(t.Context(), acme, digest(tc.token))
 			if !errors.Is(err, tc.want) || err == nil && owner.ID != id {
 				t.Errorf("owner %v, %v; want %v", owner, err, tc.want)
 			}
 			if err := p.reset(tc.token, "second"); !errors.Is(err, tc.want) {
 				t.Fatalf("%v, want %v", err, tc.want)
 			}
-			n := p.one(t, `SELECT count(*) FROM users WHERE password_hash = 'second' AND email_verified_at IS NOT NULL`)
-			mail := p.one(t, `SELECT count(*) FROM mail_outbox WHERE template = 'changedsecond'`)
+			n := p.Number(
+				t, `SELECT count(*) FROM users WHERE password_hash = 'second' AND email_verified_at IS NOT NULL`,
+			)
+			mail := p.Number(t, `SELECT count(*) FROM mail_outbox WHERE template = 'changedsecond'`)
 			if want := map[bool]int{true: 1}[tc.want == nil]; n != want || mail != want {
 				t.Errorf("%d passwords set, %d mails; want %d of each", n, mail, want)
 			}
@@ -379,8 +386,8 @@ func TestResetPassword(t *testing.T) {
 
 func (p *people) change(t *testing.T) {
 	t.Helper()
-	id := p.text(t, `SELECT id::text FROM users`)
-	if _, err := p.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+	id := pgtest.Value[string](t, p.Server, `SELECT id::text FROM users`)
+	if _, err := p.Dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
 		UserID:   id,
 		SeenHash: hash,
 		NewHash:  "changed",
@@ -418,7 +425,9 @@ func TestResetOnceUnderConcurrency(t *testing.T) {
 			if len(won) != 1 {
 				t.Fatalf("%d set the password, want 1", len(won))
 			}
-			if got, want := people.text(t, `SELECT password_hash FROM users`), <-won; got != want {
+			if got, want := pgtest.Value[string](
+				t, people.Server, `SELECT password_hash FROM users`,
+			), <-won; got != want {
 				t.Errorf("the password is %s, and %s was told that it is his", got, want)
 			}
 		})
@@ -440,17 +449,19 @@ func TestRequestReset(t *testing.T) {
 		"not verified": {func(t *testing.T, p *people) { p.register(t, hash, "111111", "1") }, "resett1", 1},
 		"disabled": {func(t *testing.T, p *people) {
 			p.add(t, "jane@acme.example", store.RoleViewer)
-			p.exec(t, `UPDATE users SET disabled_at = now()`)
+			p.Exec(t, `UPDATE users SET disabled_at = now()`)
 		}, "nonet1", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
 			tc.before(t, p)
 			p.request(t, "t1")
-			if got := p.text(t, `SELECT template FROM mail_outbox ORDER BY id DESC LIMIT 1`); got != tc.want {
+			if got := pgtest.Value[string](
+				t, p.Server, `SELECT template FROM mail_outbox ORDER BY id DESC LIMIT 1`,
+			); got != tc.want {
 				t.Errorf("mail %q, want %q", got, tc.want)
 			}
-			if n := p.one(t, `SELECT count(*) FROM password_reset_tokens`); n != tc.tokens {
+			if n := p.Number(t, `SELECT count(*) FROM password_reset_tokens`); n != tc.tokens {
 				t.Errorf("%d tokens, want %d", n, tc.tokens)
 			}
 		})
@@ -463,7 +474,7 @@ func TestNothingHalfDone(t *testing.T) {
 	mail := func(store.User) (*store.OutboxMail, error) { return nil, broken }
 	for name, change := range map[string]func(p *people, id string) error{
 		"reset": func(p *people, _ string) error {
-			_, _, err := p.dataplane.ResetPassword(context.Background(), acme, store.PasswordReset{
+			_, _, err := p.Dataplane.ResetPassword(context.Background(), acme, store.PasswordReset{
 				TokenHash: digest("t1"),
 				NewHash:   "new",
 				Mail:      mail,
@@ -471,7 +482,7 @@ func TestNothingHalfDone(t *testing.T) {
 			return err
 		},
 		"change": func(p *people, id string) error {
-			_, err := p.dataplane.ChangePassword(context.Background(), acme, store.PasswordChange{
+			_, err := p.Dataplane.ChangePassword(context.Background(), acme, store.PasswordChange{
 				UserID:   id,
 				SeenHash: hash,
 				NewHash:  "new",
@@ -480,7 +491,7 @@ func TestNothingHalfDone(t *testing.T) {
 			return err
 		},
 		"revoke": func(p *people, id string) error {
-			_, err := p.dataplane.RevokeUser(context.Background(), acme, id, mail, p.by)
+			_, err := p.Dataplane.RevokeUser(context.Background(), acme, id, mail, p.by)
 			return err
 		},
 	} {
@@ -493,11 +504,11 @@ func TestNothingHalfDone(t *testing.T) {
 				FROM login_sessions s) ||
 				(SELECT string_agg(t::text, ',') FROM password_reset_tokens t) || (SELECT count(*) FROM audit_log) ||
 					(SELECT count(*) FROM revocations)`
-			before := p.text(t, rows)
+			before := pgtest.Value[string](t, p.Server, rows)
 			if err := change(p, id); err == nil || errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("error %v, want the mail's", err)
 			}
-			if after := p.text(t, rows); after != before {
+			if after := pgtest.Value[string](t, p.Server, rows); after != before {
 				t.Errorf("rows changed from\n%s to\n%s", before, after)
 			}
 		})

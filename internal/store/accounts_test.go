@@ -18,25 +18,20 @@ import (
 	"github.com/caly-dev/caly/internal/refreshtoken"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // people is a database with accounts, and who may touch them.
 type people struct {
-	*fixture
+	*storetest.DB
 	by store.Origin
 }
 
 func newPeople(t *testing.T) *people {
 	t.Helper()
-	pg := pgtest.New(t)
-	f := &fixture{
-		pg:        pg,
-		dataplane: open(t, pg.DataplaneDSN, store.OpenDataplane),
-		oper:      open(t, pg.OperatorDSN, store.OpenOperator),
-	}
 	return &people{
-		fixture: f,
-		by:      store.Origin{Address: netip.MustParseAddr("192.0.2.7"), Device: "test", RequestID: "r1"},
+		DB: storetest.New(t),
+		by: store.Origin{Address: netip.MustParseAddr("192.0.2.7"), Device: "test", RequestID: "r1"},
 	}
 }
 
@@ -46,7 +41,7 @@ const hash = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$MTIzNDU2Nzg5MDE
 func (p *people) add(t *testing.T, email, role string) string {
 	t.Helper()
 	newUser := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
-	if err := p.oper.CreateUser(t.Context(), acme, newUser, store.Origin{}); err != nil {
+	if err := p.Operator.CreateUser(t.Context(), acme, newUser, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	return newUser.ID
@@ -64,25 +59,11 @@ func newSession(userID string) store.NewSession {
 
 func (p *people) signIn(t *testing.T, userID string) store.Started {
 	t.Helper()
-	st, err := p.dataplane.StartSession(t.Context(), acme, newSession(userID), p.by)
+	st, err := p.Dataplane.StartSession(t.Context(), acme, newSession(userID), p.by)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return st
-}
-
-// text reads a single text as the superuser.
-func (p *people) text(t *testing.T, sql string, args ...any) (s string) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), p.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&s); err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func letter(key string) *store.OutboxMail {
@@ -131,7 +112,7 @@ func TestNewID(t *testing.T) {
 func TestUsers(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
-	err := people.oper.CreateUser(t.Context(), acme, store.NewUser{
+	err := people.Operator.CreateUser(t.Context(), acme, store.NewUser{
 		ID:    store.NewID(),
 		Email: "jane@acme.example",
 		Role:  store.RoleAdmin,
@@ -139,7 +120,7 @@ func TestUsers(t *testing.T) {
 	if !errors.Is(err, store.ErrEmailTaken) {
 		t.Errorf("a second account of one email: %v", err)
 	}
-	err = people.oper.CreateUser(t.Context(), globex, store.NewUser{
+	err = people.Operator.CreateUser(t.Context(), globex, store.NewUser{
 		ID:    store.NewID(),
 		Email: "jane@acme.example",
 		Role:  store.RoleAdmin,
@@ -147,7 +128,7 @@ func TestUsers(t *testing.T) {
 	if err != nil {
 		t.Errorf("the same email in another tenant: %v", err)
 	}
-	got, err := people.oper.UserByEmail(t.Context(), acme, "jane@acme.example")
+	got, err := people.Operator.UserByEmail(t.Context(), acme, "jane@acme.example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +139,7 @@ func TestUsers(t *testing.T) {
 		got.Disabled() {
 		t.Errorf("user (-want +got):\n%s", d)
 	}
-	if n := people.one(
+	if n := people.Number(
 		t, `SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`,
 	); n != 2 {
 		t.Errorf("%d audit rows, want 2", n)
@@ -175,7 +156,7 @@ func TestListUsersPages(t *testing.T) {
 	}
 	var got []string
 	for after := (store.UserCursor{}); ; {
-		page, err := people.dataplane.ListUsers(t.Context(), acme, after, 3)
+		page, err := people.Dataplane.ListUsers(t.Context(), acme, after, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +177,7 @@ func TestListUsersPages(t *testing.T) {
 func TestLastAdminStays(t *testing.T) {
 	for name, end := range map[string]func(p *people, id string) error{
 		"demoted": func(p *people, id string) error {
-			_, err := p.dataplane.SetUserRole(context.Background(), acme, store.RoleChange{
+			_, err := p.Dataplane.SetUserRole(context.Background(), acme, store.RoleChange{
 				UserID:    id,
 				Role:      store.RoleViewer,
 				KeepAdmin: true,
@@ -204,7 +185,7 @@ func TestLastAdminStays(t *testing.T) {
 			return err
 		},
 		"disabled": func(p *people, id string) error {
-			_, err := p.dataplane.SetUserDisabled(context.Background(), acme, store.AccessChange{
+			_, err := p.Dataplane.SetUserDisabled(context.Background(), acme, store.AccessChange{
 				UserID:    id,
 				Disabled:  true,
 				KeepAdmin: true,
@@ -216,7 +197,7 @@ func TestLastAdminStays(t *testing.T) {
 			p := newPeople(t)
 			ids := []string{p.add(t, "a@acme.example", store.RoleAdmin), p.add(t, "b@acme.example", store.RoleAdmin)}
 			invited := store.NewUser{ID: store.NewID(), Email: "c@acme.example", Role: store.RoleAdmin}
-			if err := p.dataplane.Invite(t.Context(), acme, store.Invitation{
+			if err := p.Dataplane.Invite(t.Context(), acme, store.Invitation{
 				User:  invited,
 				Token: token("c"),
 				Mail:  letter("invitation"),
@@ -236,7 +217,7 @@ func TestLastAdminStays(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			n := p.one(
+			n := p.Number(
 				t,
 				`SELECT count(*) FROM users WHERE role = 'admin' AND disabled_at IS NULL AND email_verified_at IS NOT NULL`,
 			)
@@ -250,20 +231,20 @@ func TestLastAdminStays(t *testing.T) {
 func TestOperatorMayEndTheLastAdmin(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "a@acme.example", store.RoleAdmin)
-	if _, err := people.dataplane.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	if _, err := people.Dataplane.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID:    id,
 		Disabled:  true,
 		KeepAdmin: true,
 	}, people.by); !errors.Is(err, store.ErrLastAdmin) {
 		t.Errorf("through the API: %v", err)
 	}
-	if user, err := people.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	if user, err := people.Operator.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID:   id,
 		Disabled: true,
 	}, people.by); err != nil || !user.Disabled() {
 		t.Errorf("by the operator: %v", err)
 	}
-	if user, err := people.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	if user, err := people.Operator.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID: id,
 	}, people.by); err != nil || user.Disabled() {
 		t.Errorf("and back: %v", err)
@@ -280,14 +261,14 @@ func TestEndOfAUser(t *testing.T) {
 		wantRevocations int // the user's, without one for each session
 	}{
 		"disabled": {func(p *people, id string) error {
-			_, err := p.oper.SetUserDisabled(context.Background(), acme, store.AccessChange{
+			_, err := p.Operator.SetUserDisabled(context.Background(), acme, store.AccessChange{
 				UserID:   id,
 				Disabled: true,
 			}, p.by)
 			return err
 		}, store.ActionUserDisabled, false, 1},
 		"revoked": {func(p *people, id string) error {
-			n, err := p.oper.RevokeUser(context.Background(), acme, id, nil, p.by)
+			n, err := p.Operator.RevokeUser(context.Background(), acme, id, nil, p.by)
 			if n != 2 && n != 0 {
 				err = errors.Join(err, fmt.Errorf("%d sessions ended", n))
 			}
@@ -313,11 +294,11 @@ func TestEndOfAUser(t *testing.T) {
 				`SELECT count(*) FROM revocations WHERE user_id = '` + id + `'`:                          tc.wantRevocations,
 				`SELECT count(*) FROM audit_log WHERE action = '` + tc.action + `' AND actor_id IS NULL`: tc.wantRevocations,
 			} {
-				if n := p.one(t, sql); n != want {
+				if n := p.Number(t, sql); n != want {
 					t.Errorf("%s: %d, want %d", sql, n, want)
 				}
 			}
-			if _, err := p.dataplane.StartSession(
+			if _, err := p.Dataplane.StartSession(
 				t.Context(), acme, newSession(id), p.by,
 			); (err == nil) != tc.wantCanSignIn {
 				t.Errorf("sign in again: %v", err)
@@ -332,7 +313,7 @@ func TestRoleChangeRevokesAccess(t *testing.T) {
 	people.add(t, "joe@acme.example", store.RoleAdmin)
 	people.signIn(t, id)
 	for range 2 { // the second changes nothing
-		user, err := people.dataplane.SetUserRole(t.Context(), acme, store.RoleChange{
+		user, err := people.Dataplane.SetUserRole(t.Context(), acme, store.RoleChange{
 			UserID:    id,
 			Role:      store.RoleViewer,
 			KeepAdmin: true,
@@ -341,14 +322,14 @@ func TestRoleChangeRevokesAccess(t *testing.T) {
 			t.Fatalf("%+v, %v", user, err)
 		}
 	}
-	if n := people.one(t, `SELECT count(*) FROM revocations WHERE user_id = $1`, id); n != 1 {
+	if n := people.Number(t, `SELECT count(*) FROM revocations WHERE user_id = $1`, id); n != 1 {
 		t.Errorf("%d revocations, want 1", n)
 	}
-	if n := people.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 1 {
+	if n := people.Number(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 1 {
 		t.Errorf("%d live sessions, want the one", n)
 	}
-	if got := people.text(
-		t, `SELECT reason FROM audit_log WHERE action = 'user_role_changed'`,
+	if got := pgtest.Value[string](
+		t, people.Server, `SELECT reason FROM audit_log WHERE action = 'user_role_changed'`,
 	); got != "from admin to viewer" {
 		t.Errorf("the audit log says %q", got)
 	}
@@ -357,11 +338,11 @@ func TestRoleChangeRevokesAccess(t *testing.T) {
 func TestSuspensionRevokesTheTenantOnce(t *testing.T) {
 	people := newPeople(t)
 	for i, suspended := range []bool{false, true, true, false, false, true} {
-		if err := people.oper.SuspendTenant(t.Context(), acme, suspended); err != nil {
+		if err := people.Operator.SuspendTenant(t.Context(), acme, suspended); err != nil {
 			t.Fatal(i, err)
 		}
 	}
-	if n := people.one(
+	if n := people.Number(
 		t, `SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`, acme,
 	); n != 2 {
 		t.Errorf("%d revocations, want 2", n)
@@ -405,18 +386,18 @@ func (p *people) fill(t *testing.T, tenant string) {
 	}
 	_ = error(nil)
 	started := error(nil)
-	err := errors.Join(p.oper.CreateUser(ctx, tenant, newUser, p.by), p.dataplane.Register(ctx, tenant, reg, p.by),
-		p.dataplane.RequestReset(ctx, tenant, store.ResetRequest{
+	err := errors.Join(p.Operator.CreateUser(ctx, tenant, newUser, p.by), p.Dataplane.Register(ctx, tenant, reg, p.by),
+		p.Dataplane.RequestReset(ctx, tenant, store.ResetRequest{
 			Email: newUser.Email,
 			Token: token("t"),
 			Mail:  letter("reset"),
 			Other: letter("none"),
 		}, p.by))
 	if err == nil {
-		_, started = p.dataplane.StartSession(ctx, tenant, n, p.by)
+		_, started = p.Dataplane.StartSession(ctx, tenant, n, p.by)
 	}
 	if err = errors.Join(err, started); err == nil {
-		err = p.dataplane.EndSession(ctx, tenant, store.SessionEnd{
+		err = p.Dataplane.EndSession(ctx, tenant, store.SessionEnd{
 			UserID:    newUser.ID,
 			SessionID: n.ID,
 			Reason:    store.EndLogout,
@@ -427,7 +408,7 @@ func (p *people) fill(t *testing.T, tenant string) {
 		t.Fatal(err)
 	}
 	for _, table := range accountTables {
-		if n := p.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, tenant); n == 0 {
+		if n := p.Number(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, tenant); n == 0 {
 			t.Fatalf("no row in %s", table)
 		}
 	}
@@ -437,14 +418,14 @@ func TestDeleteTenantLeavesNoAccounts(t *testing.T) {
 	people := newPeople(t)
 	people.fill(t, acme)
 	people.fill(t, globex)
-	if err := people.oper.DeleteTenant(t.Context(), acme); err != nil {
+	if err := people.Operator.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range accountTables {
-		if n := people.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, acme); n != 0 {
+		if n := people.Number(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, acme); n != 0 {
 			t.Errorf("%d rows left in %s", n, table)
 		}
-		if n := people.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, globex); n == 0 {
+		if n := people.Number(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, globex); n == 0 {
 			t.Errorf("the other tenant's rows in %s are gone", table)
 		}
 	}
@@ -455,7 +436,7 @@ func TestDeleteTenantLeavesNoAccounts(t *testing.T) {
 func TestAccountsAreBoundToTheTenant(t *testing.T) {
 	people := newPeople(t)
 	people.fill(t, acme)
-	conn, err := pgx.Connect(t.Context(), people.pg.DataplaneDSN)
+	conn, err := pgx.Connect(t.Context(), people.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -498,9 +479,11 @@ func TestOtherTenantsIDs(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
 	st := people.signIn(t, id)
-	before := people.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`)
+	before := pgtest.Value[string](
+		t, people.Server, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`,
+	)
 	ctx := t.Context()
-	db := people.dataplane
+	db := people.Dataplane
 	if err := db.RequestReset(ctx, acme, store.ResetRequest{
 		Email: "jane@acme.example",
 		Token: token("t"),
@@ -511,7 +494,7 @@ func TestOtherTenantsIDs(t *testing.T) {
 	}
 	for name, try := range map[string]func() error{
 		"user by id":    func() error { _, err := db.UserByID(ctx, globex, id); return err },
-		"user by email": func() error { _, err := people.oper.UserByEmail(ctx, globex, "jane@acme.example"); return err },
+		"user by email": func() error { _, err := people.Operator.UserByEmail(ctx, globex, "jane@acme.example"); return err },
 		"credentials":   func() error { _, err := db.CredentialsByID(ctx, globex, id); return err },
 		"role": func() error {
 			_, err := db.SetUserRole(ctx, globex, store.RoleChange{
@@ -574,8 +557,8 @@ func TestOtherTenantsIDs(t *testing.T) {
 	if list, err := db.ListUsers(ctx, globex, store.UserCursor{}, 10); err != nil || len(list) != 0 {
 		t.Errorf("users: %v, %v", list, err)
 	}
-	if after := people.text(
-		t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`,
+	if after := pgtest.Value[string](
+		t, people.Server, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`,
 	); after != before {
 		t.Errorf("rows changed from %s to %s", before, after)
 	}
@@ -587,7 +570,7 @@ func TestOtherTenantsIDs(t *testing.T) {
 func TestSweepAccounts(t *testing.T) {
 	people := newPeople(t)
 	people.fill(t, acme)
-	if n, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil || n != 0 {
+	if n, err := people.Operator.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil || n != 0 {
 		t.Fatalf("%d rows went that are in use, %v", n, err)
 	}
 	old := `now() - interval '400 days'`
@@ -598,18 +581,20 @@ func TestSweepAccounts(t *testing.T) {
 		"login_sessions":          "expires_at",
 		"audit_log":               "at",
 	} {
-		people.exec(t, `UPDATE `+table+` SET `+column+` = `+old)
+		people.Exec(t, `UPDATE `+table+` SET `+column+` = `+old)
 	}
-	people.exec(t, `UPDATE users SET updated_at = `+old)
-	if _, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil {
+	people.Exec(t, `UPDATE users SET updated_at = `+old)
+	if _, err := people.Operator.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range []string{"email_codes", "password_reset_tokens", "refresh_token_blacklist", "login_sessions", "audit_log"} {
-		if n := people.one(t, `SELECT count(*) FROM `+table); n != 0 {
+		if n := people.Number(t, `SELECT count(*) FROM `+table); n != 0 {
 			t.Errorf("%d rows left in %s", n, table)
 		}
 	}
-	if got := people.text(t, `SELECT string_agg(email, ' ') FROM users`); got != "joe@acme.example" {
+	if got := pgtest.Value[string](
+		t, people.Server, `SELECT string_agg(email, ' ') FROM users`,
+	); got != "joe@acme.example" {
 		t.Errorf("the users left are %q, want the verified one", got)
 	}
 }
@@ -619,15 +604,15 @@ func TestSweepAccountsIsBounded(t *testing.T) {
 	for i := range 5 {
 		people.add(t, fmt.Sprintf("u%d@acme.example", i), store.RoleViewer)
 	}
-	people.exec(
+	people.Exec(
 		t, `UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`,
 	)
 	for _, want := range []int64{2, 1, 0} {
-		if n, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 2); err != nil || n != want {
+		if n, err := people.Operator.SweepAccounts(t.Context(), store.DefaultKeep, 2); err != nil || n != want {
 			t.Errorf("%d rows, %v; want %d", n, err, want)
 		}
 	}
-	if _, err := store.AsOperator(people.dataplane).SweepAccounts(t.Context(), store.DefaultKeep, 2); err == nil {
+	if _, err := store.AsOperator(people.Dataplane).SweepAccounts(t.Context(), store.DefaultKeep, 2); err == nil {
 		t.Error("the data plane may prune")
 	}
 }

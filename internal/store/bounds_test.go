@@ -46,7 +46,7 @@ func TestPartialEvents(t *testing.T) {
 		fixture.ingest(t, event)
 	}
 	fixture.ingest(t, newEvent(acme, "c2", "whole", store.CallState(1), ""))
-	fixture.exec(
+	fixture.Exec(
 		t,
 		`UPDATE call_events SET received_at = now() - interval '2 hours' WHERE tenant = $1 AND event_type = 'a'`,
 		acme,
@@ -61,7 +61,7 @@ func TestPartialEvents(t *testing.T) {
 		"limit":     {24 * time.Hour, 1, map[string]int{acme: 1, globex: 1, "nobody/here": 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := fixture.oper.PartialEvents(
+			got, err := fixture.Operator.PartialEvents(
 				t.Context(), []string{acme, globex, "nobody/here"}, time.Now().Add(-tc.since), tc.limit,
 			)
 			if diff := cmp.Diff(tc.want, got); diff != "" || err != nil {
@@ -77,7 +77,7 @@ func TestReplaceTenant(t *testing.T) {
 	fixture := newFixture(t)
 	owner := func(uid string) string {
 		t.Helper()
-		got, err := fixture.oper.ClaimTenant(t.Context(), acme, uid, true)
+		got, err := fixture.Operator.ClaimTenant(t.Context(), acme, uid, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,16 +87,18 @@ func TestReplaceTenant(t *testing.T) {
 		t.Fatalf("the owner is %q", got)
 	}
 	fixture.ingest(t, newEvent(acme, "c1", "x", store.CallState(1), ""))
-	if err := fixture.oper.ReplaceTenant(t.Context(), acme, "another", "second"); !errors.Is(err, store.ErrNotFound) {
+	if err := fixture.Operator.ReplaceTenant(t.Context(), acme, "another", "second"); !errors.Is(
+		err, store.ErrNotFound,
+	) {
 		t.Errorf("of another predecessor: %v, want ErrNotFound", err)
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM calls WHERE tenant = $1`, acme); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*)::int FROM calls WHERE tenant = $1`, acme); n != 1 {
 		t.Errorf("%d calls are left after a replacement that failed, want 1", n)
 	}
-	if err := fixture.oper.ReplaceTenant(t.Context(), acme, "first", "second"); err != nil {
+	if err := fixture.Operator.ReplaceTenant(t.Context(), acme, "first", "second"); err != nil {
 		t.Fatal(err)
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM calls WHERE tenant = $1`, acme); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*)::int FROM calls WHERE tenant = $1`, acme); n != 0 {
 		t.Errorf("%d calls of the predecessor are left", n)
 	}
 	if got := owner("second"); got != "second" {

@@ -18,7 +18,7 @@ import (
 func (f *fixture) ingest(t *testing.T, events ...store.Event) {
 	t.Helper()
 	for _, e := range events {
-		if _, err := f.dataplane.Ingest(t.Context(), e); err != nil {
+		if _, err := f.Dataplane.Ingest(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -46,7 +46,7 @@ func TestKnownCalls(t *testing.T) {
 		newEvent(globex, "globex", "terminal", store.CallCompleted, ""),
 		newEvent(acme, "unasked", "terminal", store.CallCompleted, ""),
 	)
-	got, err := fixture.oper.KnownCalls(
+	got, err := fixture.Operator.KnownCalls(
 		t.Context(),
 		acme,
 		[]string{"ended", "no-end", "answered", "dead", "dead-webhook", "both", "globex", "nobody", "ended"},
@@ -90,12 +90,12 @@ func TestSuspects(t *testing.T) {
 	fixture.ingest(
 		t, newEvent(acme, "heard-of", "answered", store.CallInProgress, ""),
 	) // no start: it counts from when it was heard of
-	fixture.exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
+	fixture.Exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
 
 	var got []string
 	var after store.Suspect
 	for page := 0; ; page++ {
-		list, err := fixture.oper.Suspects(t.Context(), acme, store.SuspectQuery{
+		list, err := fixture.Operator.Suspects(t.Context(), acme, store.SuspectQuery{
 			From:  now.Add(-24 * time.Hour),
 			To:    now.Add(-15 * time.Minute),
 			After: after,
@@ -118,8 +118,8 @@ func TestSuspects(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("suspects (-want +got):\n%s", d)
 	}
-	fixture.exec(t, `UPDATE calls SET state = 6, whole_weight = 5::bigint << 44 | 6 WHERE state < 4`)
-	if list, err := fixture.oper.Suspects(t.Context(), acme, store.SuspectQuery{
+	fixture.Exec(t, `UPDATE calls SET state = 6, whole_weight = 5::bigint << 44 | 6 WHERE state < 4`)
+	if list, err := fixture.Operator.Suspects(t.Context(), acme, store.SuspectQuery{
 		From:  now.Add(-24 * time.Hour),
 		To:    now,
 		Limit: 5,
@@ -132,11 +132,11 @@ func TestSuspects(t *testing.T) {
 // TestSuspectsReadAnIndex verifies that the query for the few calls without a known end uses an index.
 func TestSuspectsReadAnIndex(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO calls (tenant, call_sid, started_at, state, whole_weight) SELECT $1, 'c' || n,
+	fixture.Exec(t, `INSERT INTO calls (tenant, call_sid, started_at, state, whole_weight) SELECT $1, 'c' || n,
 		now() - n * interval '1 second', CASE WHEN n % 4000 = 0 THEN 6 ELSE 5 END,
 		CASE WHEN n % 4000 = 0 THEN 0 ELSE 5::bigint << 44 | 5 END FROM generate_series(1, 20000) n`, acme)
-	fixture.exec(t, `ANALYZE calls`)
-	db, err := store.OpenOperator(t.Context(), fixture.pg.OperatorDSN, store.Options{MaxConns: 1})
+	fixture.Exec(t, `ANALYZE calls`)
+	db, err := store.OpenOperator(t.Context(), fixture.OperatorDSN, store.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestSuspectsReadAnIndex(t *testing.T) {
 	db.Close()
 	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
 		const scans = `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`
-		if n := fixture.one(t, scans); n != 8 {
+		if n := fixture.Number(t, scans); n != 8 {
 			return fmt.Errorf("%v of 8 queries used the index", n)
 		}
 		return nil

@@ -8,35 +8,28 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/caly-dev/caly/internal/outcome"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // oldIngest is the statement of pods of the previous version, which say a state and not of whom.
 func (f *fixture) oldIngest(t *testing.T, sid, word string, state store.CallState, seconds int) {
 	t.Helper()
 	key := sha256.Sum256([]byte(sid + word))
-	var got []int16
-	err := f.adminRow(t, `SELECT caly_ingest_batch(ARRAY[$1], ARRAY[$2], '{status}', '{""}', ARRAY[$3::bytea],
+	got := pgtest.Value[[]int16](
+		t, f.Server,
+		`SELECT caly_ingest_batch(ARRAY[$1], ARRAY[$2], '{status}', '{""}', ARRAY[$3::bytea],
 		'{webhook}', '{""}', '{""}', '{""}', '{""}', '{0}',
 		ARRAY[$4::smallint], '{inbound}', '{0987}', '{0912}', '{NULL}', '{NULL}', ARRAY[$5::integer], '{""}', '{}',
 			'{}', '{}', '{}',
-		'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`, &got, acme, sid, key[:], int16(state), seconds)
-	if err != nil || len(got) != 1 || got[0] != 1 {
-		t.Fatalf("outcomes %v, %v", got, err)
+		'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`,
+		acme, sid, key[:], int16(state), seconds,
+	)
+	if len(got) != 1 || got[0] != 1 {
+		t.Fatalf("outcomes %v", got)
 	}
-}
-
-func (f *fixture) adminRow(t *testing.T, sql string, into any, args ...any) error {
-	t.Helper()
-	admin, err := pgxpool.New(t.Context(), f.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	return admin.QueryRow(t.Context(), sql, args...).Scan(into)
 }
 
 // TestOldWeight verifies that the database reads the state of an older version as package outcome does.
@@ -44,10 +37,7 @@ func TestOldWeight(t *testing.T) {
 	fixture := newFixture(t)
 	for state := range outcome.Canceled + 1 {
 		for _, seconds := range []int{0, 40} {
-			var got int64
-			if err := fixture.adminRow(t, `SELECT caly_old_weight($1, $2)`, &got, int16(state), seconds); err != nil {
-				t.Fatal(err)
-			}
+			got := pgtest.Value[int64](t, fixture.Server, `SELECT caly_old_weight($1, $2)`, int16(state), seconds)
 			if want := outcome.Old(state, seconds > 0); outcome.Weight(got) != want {
 				t.Errorf("state %s with %d s of talk weighs %d, want %d", state, seconds, got, want)
 			}
@@ -88,18 +78,18 @@ func TestRowsOfOlderVersions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fixture := newFixture(t)
-			fixture.execute(t, fmt.Sprintf(`INSERT INTO calls (tenant, call_sid, state, conversation_seconds) VALUES
+			fixture.Exec(t, fmt.Sprintf(`INSERT INTO calls (tenant, call_sid, state, conversation_seconds) VALUES
 				('%s', 'row', %d, %d)`, acme, tc.stored, tc.seconds))
 			fixture.oldIngest(t, "sent", "first", tc.stored, tc.seconds)
 			for _, sid := range []string{"row", "sent"} {
 				fixture.ingest(t, tc.then(sid))
-				if got := fixture.one(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != int(tc.want) {
+				if got := fixture.Number(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != int(tc.want) {
 					t.Errorf("%s: the state is %d, want %d", sid, got, tc.want)
 				}
 			}
 			// An old pod that comes last changes nothing that is known better.
 			fixture.oldIngest(t, "row", "last", store.CallFailed, 0)
-			if got := fixture.one(
+			if got := fixture.Number(
 				t, `SELECT state FROM calls WHERE call_sid = 'row'`,
 			); tc.want == store.CallCompleted &&
 				tc.stored != store.CallCompleted &&
@@ -142,7 +132,7 @@ func TestLegsAreKept(t *testing.T) {
 	ringing := first
 	ringing.State = store.CallRinging
 	fixture.ingest(t, event("a", free, first), event("b", agent), event("c", ringing, answered))
-	facts, err := fixture.oper.CallFacts(t.Context(), acme, "c1")
+	facts, err := fixture.Operator.CallFacts(t.Context(), acme, "c1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +140,7 @@ func TestLegsAreKept(t *testing.T) {
 	if d := cmp.Diff(want, facts, cmpopts.EquateApproxTime(0)); d != "" {
 		t.Errorf("facts (-want +got):\n%s", d)
 	}
-	if facts, err = fixture.oper.CallFacts(t.Context(), acme, "nobody"); err != nil ||
+	if facts, err = fixture.Operator.CallFacts(t.Context(), acme, "nobody"); err != nil ||
 		facts.Outcome != store.CallUnknown ||
 		facts.Legs != nil {
 		t.Errorf("an unknown call has %+v, %v", facts, err)
@@ -179,10 +169,12 @@ func TestLegsAreBounded(t *testing.T) {
 	fixture.ingest(t, events("up", func(i int) int { return i })...)
 	fixture.ingest(t, events("down", func(i int) int { return 9 - i })[:5]...)
 	fixture.ingest(t, events("down", func(i int) int { return 9 - i })[5:]...)
-	if n := fixture.one(t, `SELECT count(*)::int FROM calls, jsonb_object_keys(legs) WHERE call_sid = 'up'`); n != 64 {
+	if n := fixture.Number(
+		t, `SELECT count(*)::int FROM calls, jsonb_object_keys(legs) WHERE call_sid = 'up'`,
+	); n != 64 {
 		t.Errorf("%d legs, want 64", n)
 	}
-	if n := fixture.one(t, `SELECT count(DISTINCT legs)::int FROM calls`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(DISTINCT legs)::int FROM calls`); n != 1 {
 		t.Error("the order of events decides which legs stay")
 	}
 }
@@ -236,12 +228,10 @@ func TestStreamOrder(t *testing.T) {
 						fixture.ingest(t, a)
 						fixture.ingest(t, b)
 					}
-					var got string
-					err := fixture.adminRow(t, `SELECT concat_ws(' ', status, disconnected_by, duration_seconds) FROM
-						call_streams
-						WHERE call_sid = $1`, &got, a.CallSID)
-					if err != nil || got != tc.want {
-						t.Errorf("turned %v, together %v: %q, %v, want %q", turned, together, got, err, tc.want)
+					got := pgtest.Value[string](t, fixture.Server, `SELECT concat_ws(' ', status, disconnected_by,
+						duration_seconds) FROM call_streams WHERE call_sid = $1`, a.CallSID)
+					if got != tc.want {
+						t.Errorf("turned %v, together %v: %q, want %q", turned, together, got, tc.want)
 					}
 				}
 			}

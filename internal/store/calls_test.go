@@ -40,7 +40,7 @@ func (f *fixture) insertCall(
 	t *testing.T, tenant, sid string, at time.Time, state store.CallState, direction, from, to string,
 ) {
 	t.Helper()
-	f.exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, created_at)
+	f.Exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7)`, tenant, sid, state, direction, from, to, at)
 }
 
@@ -49,13 +49,13 @@ func (f *fixture) insertRecording(t *testing.T, tenant, id, sid string, at time.
 	t.Helper()
 	switch state {
 	case store.StatePending:
-		f.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
+		f.Exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, created_at)
 				VALUES ($1, $2, $3, 'https://x/a.mp3', $4)`, tenant, id, sid, at)
 	case store.StateLeased:
-		f.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, created_at, lease_owner, lease_until)
+		f.Exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, created_at, lease_owner, lease_until)
 			VALUES ($1, $2, $3, 'https://x/a.mp3', $4, 'pod', now() + interval '1 hour')`, tenant, id, sid, at)
 	default:
-		f.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key,
+		f.Exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key,
 				size, sha256, finished_by, created_at, finished_at)
 			VALUES ($1, $2, $3, 'https://x/a.mp3', $5, 1, 'b', $1 || '/' || $2, 7, repeat('0', 64), 'pod', $4,
 				$4::timestamptz + interval '1 minute')`, tenant, id, sid, at, state)
@@ -115,7 +115,7 @@ func TestCalls(t *testing.T) {
 			[]string{"c2"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, more, err := fixture.dataplane.Calls(t.Context(), acme, tc.filter)
+			list, more, err := fixture.Dataplane.Calls(t.Context(), acme, tc.filter)
 			if diff := cmp.Diff(tc.want, calls(list)); err != nil || diff != "" || more != tc.wantMore {
 				t.Errorf("more %v, want %v; %v; calls (-want +got):\n%s", more, tc.wantMore, err, diff)
 			}
@@ -125,9 +125,9 @@ func TestCalls(t *testing.T) {
 
 func TestPagesAreBounded(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO calls (tenant, call_sid) SELECT $1, 'c' || n FROM generate_series(1, 205) n`, acme)
+	fixture.Exec(t, `INSERT INTO calls (tenant, call_sid) SELECT $1, 'c' || n FROM generate_series(1, 205) n`, acme)
 	for name, limit := range map[string]int{"no limit": 0, "less than none": -1, "more than may be": 100000} {
-		if list, more, err := fixture.dataplane.Calls(
+		if list, more, err := fixture.Dataplane.Calls(
 			t.Context(), acme, store.CallFilter{Page: store.Page{Limit: limit}},
 		); err != nil || len(list) != store.MaxPage ||
 			!more {
@@ -190,7 +190,7 @@ func TestListRecordings(t *testing.T) {
 		}, ids(3), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, more, err := fixture.dataplane.ListRecordings(t.Context(), acme, tc.filter)
+			list, more, err := fixture.Dataplane.ListRecordings(t.Context(), acme, tc.filter)
 			if diff := cmp.Diff(tc.want, recordings(list)); err != nil || diff != "" || more != tc.wantMore {
 				t.Errorf("more %v, want %v; %v; recordings (-want +got):\n%s", more, tc.wantMore, err, diff)
 			}
@@ -198,7 +198,7 @@ func TestListRecordings(t *testing.T) {
 	}
 	// Nobody writes it, but a repaired database may have it: two rows of one recording are shown as one.
 	fixture.insertRecording(t, acme, recordingID(3), "c1", listed(3), store.StatePending)
-	if list, _, err := fixture.dataplane.ListRecordings(
+	if list, _, err := fixture.Dataplane.ListRecordings(
 		t.Context(), acme, store.RecordingFilter{CallSID: "c1"},
 	); err != nil ||
 		len(list) != 2 {
@@ -210,7 +210,7 @@ func TestListRecordings(t *testing.T) {
 // Meanwhile rows come, and move between the queue and the history. No row of another tenant is shown.
 func TestWalkSeesAllOnce(t *testing.T) {
 	fixture := newFixture(t)
-	conn, err := pgx.Connect(t.Context(), fixture.pg.AdminDSN)
+	conn, err := pgx.Connect(t.Context(), fixture.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestWalkSeesAllOnce(t *testing.T) {
 }
 
 func (f *fixture) walkCalls(p *store.Page, seen map[string]int) (bool, error) {
-	list, more, err := f.dataplane.Calls(context.Background(), acme, store.CallFilter{Page: *p})
+	list, more, err := f.Dataplane.Calls(context.Background(), acme, store.CallFilter{Page: *p})
 	for _, c := range list {
 		seen[c.SID]++
 		p.After = store.Position{At: c.CreatedAt, ID: c.SID}
@@ -283,24 +283,12 @@ func (f *fixture) walkCalls(p *store.Page, seen map[string]int) (bool, error) {
 }
 
 func (f *fixture) walkRecordings(p *store.Page, seen map[string]int) (bool, error) {
-	list, more, err := f.dataplane.ListRecordings(context.Background(), acme, store.RecordingFilter{Page: *p})
+	list, more, err := f.Dataplane.ListRecordings(context.Background(), acme, store.RecordingFilter{Page: *p})
 	for _, r := range list {
 		seen[r.ID]++
 		p.After = store.Position{At: r.CreatedAt, ID: r.ID}
 	}
 	return more, err
-}
-
-// run executes statements as the superuser.
-func (f *fixture) run(sql string) error {
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, f.pg.AdminDSN)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, sql)
-	return err
 }
 
 func TestCallBySID(t *testing.T) {
@@ -313,12 +301,12 @@ func TestCallBySID(t *testing.T) {
 		Seconds:      9,
 		RecordingURL: "https://x/secret?signature=1",
 	}
-	if _, err := fixture.dataplane.Ingest(t.Context(), event); err != nil {
+	if _, err := fixture.Dataplane.Ingest(t.Context(), event); err != nil {
 		t.Fatal(err)
 	}
 	other := newEvent(globex, "c1", "terminal", store.CallCompleted, "https://x/a.mp3")
 	other.Stream = &store.Stream{SID: "s2"}
-	if _, err := fixture.dataplane.Ingest(t.Context(), other); err != nil {
+	if _, err := fixture.Dataplane.Ingest(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
 	claimed, err := fixture.upload.Claim(t.Context(), "pod", 2, time.Minute)
@@ -332,7 +320,7 @@ func TestCallBySID(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := fixture.dataplane.CallBySID(t.Context(), acme, "c1")
+	got, err := fixture.Dataplane.CallBySID(t.Context(), acme, "c1")
 	if err != nil || got.SID != "c1" || got.State != store.CallCompleted {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -349,16 +337,16 @@ func TestCallBySID(t *testing.T) {
 	if diff := cmp.Diff([]store.Stream{{SID: "s1", Status: "completed", Seconds: 9}}, got.Streams); diff != "" {
 		t.Errorf("streams (-want +got):\n%s", diff)
 	}
-	if recording, err := fixture.dataplane.RecordingByID(
+	if recording, err := fixture.Dataplane.RecordingByID(
 		t.Context(), acme, recordingID(7),
 	); err != nil || recording.State != store.StateUploaded ||
 		recording.Key != "k" {
 		t.Errorf("%+v, %v", recording, err)
 	}
-	if _, err := fixture.dataplane.CallBySID(t.Context(), acme, "c2"); !errors.Is(err, store.ErrNotFound) {
+	if _, err := fixture.Dataplane.CallBySID(t.Context(), acme, "c2"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a call that is not there: %v", err)
 	}
-	if _, err := fixture.dataplane.RecordingByID(t.Context(), globex, recordingID(7)); !errors.Is(
+	if _, err := fixture.Dataplane.RecordingByID(t.Context(), globex, recordingID(7)); !errors.Is(
 		err, store.ErrNotFound,
 	) {
 		t.Errorf("another's recording: %v", err)
@@ -391,17 +379,17 @@ func TestListAudit(t *testing.T) {
 		},
 	}
 	for _, a := range rows {
-		if err := fixture.dataplane.WriteAudit(t.Context(), acme, a); err != nil {
+		if err := fixture.Dataplane.WriteAudit(t.Context(), acme, a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := fixture.dataplane.WriteAudit(t.Context(), globex, rows[1]); err != nil {
+	if err := fixture.Dataplane.WriteAudit(t.Context(), globex, rows[1]); err != nil {
 		t.Fatal(err)
 	}
-	fixture.exec(t, `UPDATE audit_log SET at = '2026-03-01T12:00:00Z'::timestamptz + id * interval '1 second'`)
+	fixture.Exec(t, `UPDATE audit_log SET at = '2026-03-01T12:00:00Z'::timestamptz + id * interval '1 second'`)
 	list := func(filter store.AuditFilter) (got []store.Audit, last store.Position, more bool) {
 		t.Helper()
-		found, more, err := fixture.dataplane.ListAudit(t.Context(), acme, filter)
+		found, more, err := fixture.Dataplane.ListAudit(t.Context(), acme, filter)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -457,7 +445,7 @@ func TestUsage(t *testing.T) {
 		fixture.insertCall(t, globex, fmt.Sprintf("c%d", i), at, store.CallCompleted, "", "", "")
 		fixture.insertRecording(t, globex, recordingID(i), "c", at, store.StateUploaded)
 	}
-	got, err := fixture.dataplane.Usage(t.Context(), acme, day, month)
+	got, err := fixture.Dataplane.Usage(t.Context(), acme, day, month)
 	want := store.Usage{
 		CallsToday:          2,
 		CallsThisMonth:      4,
@@ -472,13 +460,13 @@ func TestUsage(t *testing.T) {
 		diff != "" { // the first was queued the month before, and uploaded in this one
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	fixture.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
+	fixture.Exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
 			SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 7000) n`, acme)
-	if got, err := fixture.dataplane.Usage(t.Context(), acme, day, month); err != nil ||
+	if got, err := fixture.Dataplane.Usage(t.Context(), acme, day, month); err != nil ||
 		got.Waiting != store.MaxWaiting {
 		t.Errorf("%d waiting, %v; want them counted up to %d", got.Waiting, err, store.MaxWaiting)
 	}
-	if got, err := fixture.dataplane.Usage(t.Context(), "nobody/here", day, month); err != nil ||
+	if got, err := fixture.Dataplane.Usage(t.Context(), "nobody/here", day, month); err != nil ||
 		got != (store.Usage{}) {
 		t.Errorf("of nobody: %+v, %v", got, err)
 	}
@@ -503,16 +491,16 @@ func TestAPageReadsAPage(t *testing.T) {
 			SELECT $1, gen_random_uuid(), 'c' || n % 100, 'pod',
 			now() - n * interval '1 second', now(), 'call_ended' FROM generate_series(1, 20000) n`,
 	} {
-		fixture.exec(t, sql, acme)
+		fixture.Exec(t, sql, acme)
 	}
-	fixture.exec(t, `ANALYZE`)
+	fixture.Exec(t, `ANALYZE`)
 	const read = `SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int FROM pg_stat_user_tables
 		WHERE relname ~ '^(calls|recordings|recording_history.*|audit_log|stream_sessions)$'`
-	db, err := store.OpenDataplane(t.Context(), fixture.pg.DataplaneDSN, store.Options{MaxConns: 1})
+	db, err := store.OpenDataplane(t.Context(), fixture.DataplaneDSN, store.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := fixture.one(t, read)
+	before := fixture.Number(t, read)
 	page := store.Page{Limit: 50}
 	audit := store.Page{Limit: 50}
 	streams := store.Page{Limit: 50}
@@ -542,7 +530,7 @@ func TestAPageReadsAPage(t *testing.T) {
 	}
 	db.Close() // tells the server's statistics
 	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
-		if n := fixture.one(t, read) - before; n == 0 {
+		if n := fixture.Number(t, read) - before; n == 0 {
 			return errors.New("not told yet")
 		} else if n > 8*6*55 {
 			t.Errorf("40 pages of 50 rows read %d rows", n)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // anID is a valid id of everything that has a UUID as its id.
@@ -93,8 +94,8 @@ func TestServerThatIsDown(t *testing.T) {
 	pg := pgtest.NewServer(t, pgtest.Bin15(t), false)
 	migrate(t, pg)
 	handles := map[string]any{
-		"operator":  open(t, pg.OperatorDSN, store.OpenOperator),
-		"dataplane": open(t, pg.DataplaneDSN, store.OpenDataplane),
+		"operator":  storetest.Open(t, pg.OperatorDSN, store.OpenOperator),
+		"dataplane": storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane),
 	}
 	oper, _ := handles["operator"].(*store.Operator)
 	role, err := oper.EnsureUploadRole(t.Context(), acme, "pw")
@@ -105,7 +106,7 @@ func TestServerThatIsDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handles["upload"] = open(t, dsn, store.OpenUpload)
+	handles["upload"] = storetest.Open(t, dsn, store.OpenUpload)
 	pg.StopFast(t)
 	offline := map[string]bool{"UploadDSN": true} // asks no server
 	for name, handle := range handles {
@@ -130,9 +131,9 @@ func TestLostConnectionOfTheOperator(t *testing.T) {
 	t.Parallel()
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	wire := fixture.pg.NewWire(t)
+	wire := fixture.NewWire(t)
 	db, err := store.OpenOperator(
-		t.Context(), pgtest.At(t, fixture.pg.OperatorDSN, wire.Address), store.Options{MaxConns: 2},
+		t.Context(), pgtest.At(t, fixture.OperatorDSN, wire.Address), store.Options{MaxConns: 2},
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func endingQuery(limit int, bounds ...float64) store.EndingQuery {
 func (f *fixture) countAll(t *testing.T) []store.EndingTotal {
 	t.Helper()
 	for {
-		n, err := f.oper.CountEndings(t.Context(), endingQuery(3))
+		n, err := f.Operator.CountEndings(t.Context(), endingQuery(3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func (f *fixture) countAll(t *testing.T) []store.EndingTotal {
 			break
 		}
 	}
-	totals, err := f.oper.EndingTotals(t.Context())
+	totals, err := f.Operator.EndingTotals(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func (f *fixture) countAll(t *testing.T) []store.EndingTotal {
 
 func (f *fixture) nameSeries(t *testing.T, limit int, tenants ...string) {
 	t.Helper()
-	if err := f.oper.NameSeries(t.Context(), tenants, limit); err != nil {
+	if err := f.Operator.NameSeries(t.Context(), tenants, limit); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -61,7 +61,7 @@ func (f *fixture) nameSeries(t *testing.T, limit int, tenants ...string) {
 // ended adds a recording that ended, as a pod of any version does.
 func (f *fixture) ended(t *testing.T, tenant, id, state, code string, took time.Duration) {
 	t.Helper()
-	f.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, last_error_code,
+	f.Exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, last_error_code,
 			object_key, sha256, finished_by, created_at)
 		SELECT $1, $2, 'unknown', 'https://x/a', $3, 1, $4, 'k', repeat('0', 64), 'pod', now() - $5::interval`,
 		tenant, id, state, code, took)
@@ -73,7 +73,7 @@ func TestEndings(t *testing.T) {
 	fixture.nameSeries(t, 10, acme, globex)
 	ids := fixture.enqueue(t, acme, 2)
 	uploaded := store.Result{Bucket: "b", Key: "k", Size: 1, SHA256: strings.Repeat("a", 64)}
-	fixture.exec(t, `UPDATE calls SET ended_at = now() - interval '30 seconds' WHERE tenant = $1`, acme)
+	fixture.Exec(t, `UPDATE calls SET ended_at = now() - interval '30 seconds' WHERE tenant = $1`, acme)
 	if _, err := fixture.upload.Claim(t.Context(), "pod", 2, time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -88,13 +88,13 @@ func TestEndings(t *testing.T) {
 	}
 	stream := fixture.admit(t, acme, "pod")
 	for range 2 { // a stream ends once
-		_, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: stream, Reason: "stop"}})
+		_, err := fixture.Dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: stream, Reason: "stop"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	capture := fixture.capture(t, globex, "00000000000000a1", "pod")
-	fixture.exec(
+	fixture.Exec(
 		t,
 		`UPDATE captures SET state = 'failed', error_code = 'spool_lost', finished_at = now() WHERE id = $1`,
 		capture.ID,
@@ -139,7 +139,7 @@ func TestEndingsCountOnce(t *testing.T) {
 		})
 		group.Go(func() {
 			for range 20 {
-				if _, err := fixture.oper.CountEndings(t.Context(), endingQuery(7)); err != nil {
+				if _, err := fixture.Operator.CountEndings(t.Context(), endingQuery(7)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -153,7 +153,7 @@ func TestEndingsCountOnce(t *testing.T) {
 	if diff := cmp.Diff([]int64{2 * writers, (each - 2) * writers, 0}, totals[0].Buckets); diff != "" {
 		t.Errorf("buckets (-want +got):\n%s", diff)
 	}
-	if left := fixture.one(t, `SELECT count(*)::int FROM endings`); left != 0 {
+	if left := fixture.Number(t, `SELECT count(*)::int FROM endings`); left != 0 {
 		t.Errorf("%d endings were not counted", left)
 	}
 }
@@ -204,10 +204,10 @@ func TestOtherBounds(t *testing.T) {
 	fixture.ended(t, acme, "0000000000000001", "uploaded", "", 30*time.Second)
 	fixture.countAll(t)
 	fixture.ended(t, acme, "0000000000000002", "uploaded", "", 30*time.Second)
-	if _, err := fixture.oper.CountEndings(t.Context(), endingQuery(10, 10, 20, 40, 80)); err != nil {
+	if _, err := fixture.Operator.CountEndings(t.Context(), endingQuery(10, 10, 20, 40, 80)); err != nil {
 		t.Fatal(err)
 	}
-	totals, err := fixture.oper.EndingTotals(t.Context())
+	totals, err := fixture.Operator.EndingTotals(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,12 +223,12 @@ func TestOtherBounds(t *testing.T) {
 func TestTenantCounts(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.nameSeries(t, 10, acme)
-	fixture.exec(t, `INSERT INTO tenants (tenant) VALUES ($1), ($2)`, acme, globex)
+	fixture.Exec(t, `INSERT INTO tenants (tenant) VALUES ($1), ($2)`, acme, globex)
 	for tenant, n := range map[string]int{acme: 3, globex: 2} {
 		fixture.enqueue(t, tenant, n)
 	}
 	created := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
-	fixture.exec(t, `UPDATE recordings SET created_at = $1 WHERE tenant = $2`, created, acme)
+	fixture.Exec(t, `UPDATE recordings SET created_at = $1 WHERE tenant = $2`, created, acme)
 	claimed, err := fixture.upload.Claim(t.Context(), "pod", 2, time.Minute)
 	if err != nil || len(claimed) != 2 {
 		t.Fatalf("%d claimed, %v", len(claimed), err)
@@ -245,7 +245,7 @@ func TestTenantCounts(t *testing.T) {
 	dead.DeadReason = "stale"
 	fixture.ingest(t, dead)
 
-	got, err := fixture.oper.TenantCounts(t.Context(), endingQuery(0).Words.Recordings)
+	got, err := fixture.Operator.TenantCounts(t.Context(), endingQuery(0).Words.Recordings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestDeletedTenantHasNoTotals(t *testing.T) {
 		t.Fatalf("%+v, want one total", totals)
 	}
 	fixture.ended(t, acme, "0000000000000002", "uploaded", "", 0)
-	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
+	if err := fixture.Operator.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
 	if totals := fixture.countAll(t); len(totals) != 0 {
@@ -297,9 +297,9 @@ func TestDeletedTenantHasNoTotals(t *testing.T) {
 // TestPodsCannotWriteEndings checks that only the triggers add rows: a pod that chose an id would stop all tenants' ends.
 func TestPodsCannotWriteEndings(t *testing.T) {
 	fixture := newFixture(t)
-	for name, dsn := range map[string]string{"upload": fixture.uploadDSN, "dataplane": fixture.pg.DataplaneDSN} {
+	for name, dsn := range map[string]string{"upload": fixture.uploadDSN, "dataplane": fixture.DataplaneDSN} {
 		t.Run(name, func(t *testing.T) {
-			conn := fixture.conn(t, dsn)
+			conn := simpleConn(t, dsn)
 			for _, sql := range []string{
 				`INSERT INTO endings (id, kind, tenant, call_sid, outcome, code, since, ended_at) OVERRIDING SYSTEM VALUE
 					VALUES (1, 'stream', 'acme/support', '', 'stop', '', now(), now())`,
@@ -321,7 +321,7 @@ func TestPodsCannotWriteEndings(t *testing.T) {
 func TestHostileEndings(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.nameSeries(t, 10, acme, globex)
-	conn := fixture.conn(t, fixture.uploadDSN)
+	conn := simpleConn(t, fixture.uploadDSN)
 	for i, at := range []string{"'infinity'", "'-infinity'", "'294276-01-01'", "'4713-01-01 BC'", "now()"} {
 		for j, since := range []string{"'infinity'", "'-infinity'", "'294276-01-01'", "'4713-01-01 BC'", "now()"} {
 			_, err := conn.Exec(
@@ -357,14 +357,14 @@ func TestHostileEndings(t *testing.T) {
 // TestManyGroups counts as many endings as one transaction may, each of another total.
 func TestManyGroups(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO metric_tenants SELECT 'tenant/t' || n FROM generate_series(1, 5000) n`)
-	fixture.exec(t, `INSERT INTO endings (kind, tenant, call_sid, outcome, code, since, ended_at)
+	fixture.Exec(t, `INSERT INTO metric_tenants SELECT 'tenant/t' || n FROM generate_series(1, 5000) n`)
+	fixture.Exec(t, `INSERT INTO endings (kind, tenant, call_sid, outcome, code, since, ended_at)
 		SELECT 'stream', 'tenant/t' || n, '', 'stop', '', now() - interval '1 minute', now() FROM generate_series(1, 5000) n`)
 	query := endingQuery(5000, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 60, 70, 80)
-	if n, err := fixture.oper.CountEndings(t.Context(), query); n != 5000 || err != nil {
+	if n, err := fixture.Operator.CountEndings(t.Context(), query); n != 5000 || err != nil {
 		t.Fatalf("%d counted, %v", n, err)
 	}
-	totals, err := fixture.oper.EndingTotals(t.Context())
+	totals, err := fixture.Operator.EndingTotals(t.Context())
 	if err != nil || len(totals) != 5000 {
 		t.Fatalf("%d totals, %v", len(totals), err)
 	}

@@ -34,7 +34,9 @@ func (f *fixture) secrets(t *testing.T) map[string]int {
 	found := map[string]int{}
 	for _, table := range f.tables(t) {
 		const inBytes = "733363726574" // as a bytea is shown
-		n := f.one(t, `SELECT count(*) FROM `+table+` t WHERE t::text LIKE '%s3cret%' OR t::text LIKE '%`+inBytes+`%'`)
+		n := f.Number(
+			t, `SELECT count(*) FROM `+table+` t WHERE t::text LIKE '%s3cret%' OR t::text LIKE '%`+inBytes+`%'`,
+		)
 		if n > 0 {
 			found[table] = n
 		}
@@ -51,13 +53,13 @@ func TestSignatureIsDeletedAfterUpload(t *testing.T) {
 		event.Raw = []byte("RecordingUrl=" + signedURL)
 		event.Query = "RecordingUrl=" + signedURL
 		event.Stream = &store.Stream{SID: "s1", RecordingURL: signedURL}
-		if _, err := fixture.dataplane.IngestBatch(t.Context(), []store.Event{event}); err != nil {
+		if _, err := fixture.Dataplane.IngestBatch(t.Context(), []store.Event{event}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	redact := func(want int64) {
 		t.Helper()
-		if n, err := fixture.oper.RedactURLs(t.Context(), 100, dropQuery); err != nil || n != want {
+		if n, err := fixture.Operator.RedactURLs(t.Context(), 100, dropQuery); err != nil || n != want {
 			t.Errorf("%d events are redacted, %v, want %d", n, err, want)
 		}
 	}
@@ -84,14 +86,14 @@ func TestSignatureIsDeletedAfterUpload(t *testing.T) {
 	// An event that comes late. The recording is not uploaded again.
 	ingest(acme, "late")
 	redact(0)
-	fixture.execute(t, `UPDATE url_redactions SET due_at = now()`)
+	fixture.Exec(t, `UPDATE url_redactions SET due_at = now()`)
 	redact(1)
-	if n := fixture.one(t, `SELECT count(*) FROM recordings WHERE tenant = '`+acme+`'`); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings WHERE tenant = '`+acme+`'`); n != 0 {
 		t.Errorf("%d recordings wait", n)
 	}
-	fixture.execute(t, `UPDATE url_redactions SET due_at = now()`)
+	fixture.Exec(t, `UPDATE url_redactions SET due_at = now()`)
 	redact(0)
-	if n := fixture.one(t, `SELECT count(*) FROM url_redactions`); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*) FROM url_redactions`); n != 0 {
 		t.Errorf("%d redactions wait after the last pass", n)
 	}
 }
@@ -107,7 +109,7 @@ func TestPlainURLNeedsNoRedaction(t *testing.T) {
 	if err := fixture.upload.Complete(t.Context(), "w", id, result); err != nil {
 		t.Fatal(err)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM url_redactions`); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*) FROM url_redactions`); n != 0 {
 		t.Errorf("%d redactions wait", n)
 	}
 }

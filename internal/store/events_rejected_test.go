@@ -18,13 +18,13 @@ func TestRejectedRecordingIsNotQueued(t *testing.T) {
 		SourceURL: "https://evil.example/b.mp3",
 		Rejected:  "the host is not allowed",
 	})
-	if outcome, err := fixture.dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Applied {
+	if outcome, err := fixture.Dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Applied {
 		t.Fatalf("%v, %v", outcome, err)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings are queued, want 1", n)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM recordings WHERE source_url LIKE '%evil%'`); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings WHERE source_url LIKE '%evil%'`); n != 0 {
 		t.Error("the rejected recording is queued")
 	}
 }
@@ -45,26 +45,26 @@ func TestReplayOfManyRejected(t *testing.T) {
 	for i := range 20 {
 		event.Recordings = append(event.Recordings, rejectedRecording(i))
 	}
-	if outcome, err := fixture.dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Applied {
+	if outcome, err := fixture.Dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Applied {
 		t.Fatalf("%v, %v", outcome, err)
 	}
-	id := int64(fixture.one(t, `SELECT id FROM call_events`))
+	id := int64(fixture.Number(t, `SELECT id FROM call_events`))
 	for i := range event.Recordings {
 		event.Recordings[i].Rejected = ""
 	}
 	event.Unread = nil
-	if replay, err := fixture.oper.Replay(t.Context(), id, event, false); err != nil ||
+	if replay, err := fixture.Operator.Replay(t.Context(), id, event, false); err != nil ||
 		replay.Outcome != store.Applied {
 		t.Fatalf("%+v, %v", replay, err)
 	}
 	const want = 16
-	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != want {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings`); n != want {
 		t.Errorf("%d recordings are queued, want %d", n, want)
 	}
-	if n := fixture.one(t, `SELECT cardinality(recording_ids) FROM calls`); n != want {
+	if n := fixture.Number(t, `SELECT cardinality(recording_ids) FROM calls`); n != want {
 		t.Errorf("the call has %d recordings, want %d", n, want)
 	}
-	n := fixture.one(t, `SELECT count(*) FROM recordings r JOIN calls c USING (tenant, call_sid)
+	n := fixture.Number(t, `SELECT count(*) FROM recordings r JOIN calls c USING (tenant, call_sid)
 		WHERE r.id = ANY (c.recording_ids)`)
 	if n != want {
 		t.Errorf("the call has %d of the queued recordings, want all %d", n, want)
@@ -90,14 +90,14 @@ func TestRejectedThatLostItsPlace(t *testing.T) {
 		again.Recordings = append(again.Recordings, newRecording)
 	}
 	for _, e := range []store.Event{rejected, good, again} {
-		if outcome, err := fixture.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
+		if outcome, err := fixture.Dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
 			t.Fatalf("%v, %v", outcome, err)
 		}
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM recordings r JOIN recording_history h USING (tenant, id)`); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings r JOIN recording_history h USING (tenant, id)`); n != 0 {
 		t.Errorf("%d recordings are in the queue and in the history", n)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings are queued, want the one that may be fetched", n)
 	}
 }

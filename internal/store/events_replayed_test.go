@@ -33,7 +33,7 @@ func TestOneKeyOfSeveralKinds(t *testing.T) {
 			[]store.Outcome{store.Replayed, store.Replayed, store.Applied, store.Duplicate, store.Replayed},
 		},
 	} {
-		got, err := fixture.dataplane.IngestBatch(t.Context(), tc.events)
+		got, err := fixture.Dataplane.IngestBatch(t.Context(), tc.events)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestOneKeyOfSeveralKinds(t *testing.T) {
 			t.Errorf("step %d (-want +got):\n%s", i, diff)
 		}
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM call_events`); n != 3 {
+	if n := fixture.Number(t, `SELECT count(*) FROM call_events`); n != 3 {
 		t.Errorf("%d events, want 3", n)
 	}
 }
@@ -61,7 +61,7 @@ func TestIngestOfPreviousVersion(t *testing.T) {
 		kind, key string
 		want      int
 	}{{"status", "k", 1}, {"status", "k", 2}, {"passthru", "l", 5}} {
-		if got := fixture.one(t, statement(step.kind, step.key)); got != step.want {
+		if got := fixture.Number(t, statement(step.kind, step.key)); got != step.want {
 			t.Errorf("delivery %d: outcome %d, want %d", i, got, step.want)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 const source = "https://recordings.exotel.com/x/c1.mp3"
@@ -32,10 +33,12 @@ func deadEvent(tenant, sid, reason string) store.Event {
 // keep ingests an event and returns its id.
 func (f *fixture) keep(t *testing.T, e store.Event, want store.Outcome) int64 {
 	t.Helper()
-	if outcome, err := f.dataplane.Ingest(t.Context(), e); err != nil || outcome != want {
+	if outcome, err := f.Dataplane.Ingest(t.Context(), e); err != nil || outcome != want {
 		t.Fatalf("ingest: %v, %v; want %v", outcome, err, want)
 	}
-	return int64(f.one(t, `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]))
+	return int64(
+		f.Number(t, `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]),
+	)
 }
 
 func ids(list []store.KeptEvent) (ids []int64) {
@@ -51,10 +54,10 @@ func TestEvents(t *testing.T) {
 	fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)                                // 2
 	fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)                              // 3
 	fixture.keep(t, deadEvent(acme, "c2", "malformed_body"), store.Dead)                       // 4
-	fixture.exec(t, `WITH n AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM call_events)
+	fixture.Exec(t, `WITH n AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM call_events)
 		UPDATE call_events e SET received_at = '2026-01-01 00:00Z'::timestamptz + n.n * interval '1 hour' FROM n
 			WHERE n.id = e.id`)
-	first := int64(fixture.one(t, `SELECT min(id) FROM call_events`))
+	first := int64(fixture.Number(t, `SELECT min(id) FROM call_events`))
 	hour := func(n int) time.Time { return time.Date(2026, 1, 1, n, 0, 0, 0, time.UTC) }
 	for name, tc := range map[string]struct {
 		filter store.EventFilter
@@ -82,7 +85,7 @@ func TestEvents(t *testing.T) {
 			[]int64{4}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, err := fixture.oper.Events(t.Context(), tc.filter)
+			list, err := fixture.Operator.Events(t.Context(), tc.filter)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +120,7 @@ func TestEvent(t *testing.T) {
 			event.ContentType = "text/x"
 			event.Query = "a=b"
 			id := fixture.keep(t, event, store.Dead)
-			got, err := fixture.oper.Event(t.Context(), id)
+			got, err := fixture.Operator.Event(t.Context(), id)
 			want := store.KeptEvent{
 				ID:          id,
 				Tenant:      acme,
@@ -142,7 +145,7 @@ func TestEvent(t *testing.T) {
 			}
 		})
 	}
-	if _, err := fixture.oper.Event(t.Context(), 1<<40); !errors.Is(err, store.ErrNotFound) {
+	if _, err := fixture.Operator.Event(t.Context(), 1<<40); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("an event that is not there: %v", err)
 	}
 }
@@ -150,13 +153,13 @@ func TestEvent(t *testing.T) {
 // many makes n events of tenants tenants, every tenth of them dead.
 func (f *fixture) many(t *testing.T, n, tenants int) {
 	t.Helper()
-	f.exec(t, `INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at, dead_reason)
+	f.Exec(t, `INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at, dead_reason)
 		SELECT 'many/t' || n % $2, 'c' || n, 'status', sha256(n::text::bytea), 'webhook', 'raw',
 			CASE WHEN n % 10 <> 0 THEN now() END,
 			CASE WHEN n % 10 = 0 THEN (ARRAY['stale', 'malformed_body', 'something_new', 'and_another'])[1 + n / 10 %
 				4] END
 		FROM generate_series(1, $1) n`, n, tenants)
-	f.exec(t, `ANALYZE call_events`)
+	f.Exec(t, `ANALYZE call_events`)
 }
 
 func TestEventsByPages(t *testing.T) {
@@ -166,7 +169,7 @@ func TestEventsByPages(t *testing.T) {
 	pages := 0
 	filter := store.EventFilter{Limit: 5000} // more than a page may have
 	for {
-		list, err := fixture.oper.Events(t.Context(), filter)
+		list, err := fixture.Operator.Events(t.Context(), filter)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,16 +197,16 @@ func TestDeadEvents(t *testing.T) {
 	for _, r := range reason.Dead() {
 		none[r] = 0
 	}
-	counts, oldest, err := fixture.oper.DeadEvents(t.Context())
+	counts, oldest, err := fixture.Operator.DeadEvents(t.Context())
 	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.IsZero() {
 		t.Errorf("without any: %v, %v, counts (-want +got):\n%s", err, oldest, d)
 	}
 	fixture.many(t, 4000, 3)
 	want := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	fixture.exec(t, `UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events
+	fixture.Exec(t, `UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events
 			WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`, want)
 	none["stale"], none["malformed_body"], none[reason.DeadOther] = 100, 100, 200
-	counts, oldest, err = fixture.oper.DeadEvents(t.Context())
+	counts, oldest, err = fixture.Operator.DeadEvents(t.Context())
 	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.Equal(want) {
 		t.Errorf("%v, the oldest of %v, counts (-want +got):\n%s", err, oldest, d)
 	}
@@ -214,23 +217,27 @@ func TestDeadEvents(t *testing.T) {
 func TestDeadEventsAreIndexed(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.many(t, 20_000, 3)
-	before := fixture.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`)
+	before := fixture.Number(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`)
 	scans := func() int {
-		fixture.exec(t, `SELECT pg_stat_clear_snapshot()`)
-		return fixture.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'call_events_dead'`)
+		fixture.Exec(t, `SELECT pg_stat_clear_snapshot()`)
+		return fixture.Number(
+			t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'call_events_dead'`,
+		)
 	}
 	index := scans()
-	if _, _, err := fixture.oper.DeadEvents(t.Context()); err != nil {
+	if _, _, err := fixture.Operator.DeadEvents(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	fixture.oper.Close() // a connection reports what it did at its end at the latest
+	fixture.Operator.Close() // a connection reports what it did at its end at the latest
 	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
 		if n := scans(); n < index+5 { // the count, the first tenant, and after each of three
 			return fmt.Errorf("%d scans of the index, want 5 more than %d", n, index)
 		}
 		return nil
 	})
-	if n := fixture.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`); n != before {
+	if n := fixture.Number(
+		t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`,
+	); n != before {
 		t.Errorf("the table was read as a whole %d times", n-before)
 	}
 }
@@ -241,7 +248,7 @@ func TestOthersSeeNoEvents(t *testing.T) {
 	id := fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
 	globexID := fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
 	event := deadEvent(acme, "c1", "")
-	asDataplane := store.AsOperator(fixture.dataplane)
+	asDataplane := store.AsOperator(fixture.Dataplane)
 	asUpload := store.AsOperator(fixture.upload)
 	if list, err := asDataplane.Events(t.Context(), store.EventFilter{}); err != nil || len(list) != 0 {
 		t.Errorf("the data plane, bound to no tenant, lists %v, %v", ids(list), err)
@@ -258,7 +265,7 @@ func TestOthersSeeNoEvents(t *testing.T) {
 			t.Errorf("the %s applies it: %+v", who, replay)
 		}
 	}
-	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
+	conn, err := pgx.Connect(t.Context(), fixture.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +282,7 @@ func TestOthersSeeNoEvents(t *testing.T) {
 	if d := cmp.Diff([]int64{globexID}, got); d != "" {
 		t.Errorf("bound to globex, the data plane sees (-want +got):\n%s", d)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM call_events WHERE dead_reason IS NOT NULL`); n != 2 {
+	if n := fixture.Number(t, `SELECT count(*) FROM call_events WHERE dead_reason IS NOT NULL`); n != 2 {
 		t.Errorf("%d dead events are left of 2", n)
 	}
 }
@@ -322,21 +329,21 @@ func TestReplay(t *testing.T) {
 			fixture := newFixture(t)
 			id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
 			if tc.before != "" {
-				fixture.exec(t, tc.before)
+				fixture.Exec(t, tc.before)
 			}
 			event := deadEvent(acme, "c1", "")
 			if tc.change != nil {
 				tc.change(&event)
 			}
 			for range 2 {
-				got, err := fixture.oper.Replay(t.Context(), id, event, false)
+				got, err := fixture.Operator.Replay(t.Context(), id, event, false)
 				if d := cmp.Diff(tc.want, got); d != "" || !errors.Is(err, tc.wantErr) {
 					t.Errorf("%v, replay (-want +got):\n%s", err, d)
 				}
-				if kept, err := fixture.oper.Event(t.Context(), id); err != nil || kept.Reason != tc.wantDead {
+				if kept, err := fixture.Operator.Event(t.Context(), id); err != nil || kept.Reason != tc.wantDead {
 					t.Errorf("it is kept as dead for %q (%v), want %q", kept.Reason, err, tc.wantDead)
 				}
-				if calls, recs := fixture.one(t, `SELECT count(*) FROM calls`), fixture.one(
+				if calls, recs := fixture.Number(t, `SELECT count(*) FROM calls`), fixture.Number(
 					t, `SELECT count(*) FROM recordings`,
 				); calls != tc.wantCalls ||
 					recs != tc.wantRecs {
@@ -360,7 +367,7 @@ func TestReplayAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			replay, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
+			replay, err := fixture.Operator.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
 			if err != nil {
 				t.Error(err)
 			}
@@ -373,7 +380,7 @@ func TestReplayAtOnce(t *testing.T) {
 	if d := cmp.Diff(map[store.Replay]int{{Outcome: store.Applied}: 1, {Outcome: store.Duplicate}: 19}, got); d != "" {
 		t.Errorf("outcomes (-want +got):\n%s", d)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings, want 1", n)
 	}
 }
@@ -394,19 +401,19 @@ func TestReplayOfTheUnread(t *testing.T) {
 	kept := fixture.keep(t, unread, store.Dead)
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
 	for i, want := range []store.Outcome{store.Applied, store.Duplicate} {
-		if got, err := fixture.oper.Replay(t.Context(), kept, event, false); err != nil || got.Outcome != want {
+		if got, err := fixture.Operator.Replay(t.Context(), kept, event, false); err != nil || got.Outcome != want {
 			t.Errorf("replay %d: %+v, %v; want %v", i, got, err, want)
 		}
 	}
-	if outcome, err := fixture.dataplane.Ingest(t.Context(), unread); err != nil || outcome != store.Duplicate {
+	if outcome, err := fixture.Dataplane.Ingest(t.Context(), unread); err != nil || outcome != store.Duplicate {
 		t.Errorf("a late delivery: %v, %v; want a duplicate", outcome, err)
 	}
 	applied := `SELECT count(*) FROM call_events
 		WHERE call_sid = 'c1' AND event_type = 'terminal' AND dead_reason IS NULL`
-	if n := fixture.one(t, applied); n != 1 {
+	if n := fixture.Number(t, applied); n != 1 {
 		t.Errorf("%d events are applied, want 1", n)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings, want 1", n)
 	}
 }
@@ -417,20 +424,21 @@ func TestReplayOfPartialThatIsDead(t *testing.T) {
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
 	event.Unread = []store.Unread{{Field: "Status", Reason: "unknown_value"}}
 	id := fixture.keep(t, event, store.Applied)
-	before := fixture.text(t, everything)
+	before := pgtest.Value[string](t, fixture.Server, everything)
 	for name, change := range map[string]func(*store.Event){
 		"stale":            func(e *store.Event) { e.DeadReason = "stale" },
 		reason.DeadRefused: func(e *store.Event) { e.Call.From = "a\x00b" },
 	} {
 		again := event
 		change(&again)
-		got, err := fixture.oper.Replay(t.Context(), id, again, false)
+		got, err := fixture.Operator.Replay(t.Context(), id, again, false)
 		if want := (store.Replay{Outcome: store.Duplicate, Reason: name}); got != want || err != nil {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 	}
-	kept, err := fixture.oper.Event(t.Context(), id)
-	if err != nil || kept.Reason != "" || len(kept.Unread) != 1 || fixture.text(t, everything) != before {
+	kept, err := fixture.Operator.Event(t.Context(), id)
+	if err != nil || kept.Reason != "" || len(kept.Unread) != 1 ||
+		pgtest.Value[string](t, fixture.Server, everything) != before {
 		t.Errorf("the event is %+v now (%v), want that nothing changes", kept, err)
 	}
 }
@@ -441,19 +449,6 @@ const everything = `SELECT md5(coalesce(string_agg(x, '|' ORDER BY x), '')) FROM
 		FROM call_streams s
 	UNION ALL SELECT r::text FROM recordings r UNION ALL SELECT h::text FROM recording_history h UNION ALL
 		SELECT t::text FROM tenants t) all_rows(x)`
-
-func (f *fixture) text(t *testing.T, sql string) (v string) {
-	t.Helper()
-	admin, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = admin.Close(t.Context()) }()
-	if err := admin.QueryRow(t.Context(), sql).Scan(&v); err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
 
 func TestDryRunLeavesNoTrace(t *testing.T) {
 	fixture := newFixture(t)
@@ -470,7 +465,7 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 	bad := deadEvent(acme, "c1", "")
 	good.Stream = &store.Stream{SID: "s1", Status: "completed"}
 	bad.Call.From = "a\x00b"
-	before := fixture.text(t, everything)
+	before := pgtest.Value[string](t, fixture.Server, everything)
 	for name, tc := range map[string]struct {
 		id   int64
 		e    store.Event
@@ -482,11 +477,11 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 		"read at last": {unread, newEvent(acme, "c9", "answered", 3, ""), store.Replay{Outcome: store.Applied}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := fixture.oper.Replay(t.Context(), tc.id, tc.e, true)
+			got, err := fixture.Operator.Replay(t.Context(), tc.id, tc.e, true)
 			if d := cmp.Diff(tc.want, got); d != "" || err != nil {
 				t.Errorf("%v, replay (-want +got):\n%s", err, d)
 			}
-			if after := fixture.text(t, everything); after != before {
+			if after := pgtest.Value[string](t, fixture.Server, everything); after != before {
 				t.Error("the rows are not what they were")
 			}
 		})
@@ -497,7 +492,7 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 // without.
 func TestReplayIsAsIfDelivered(t *testing.T) {
 	fixture := newFixture(t)
-	admin, err := pgxpool.New(t.Context(), fixture.pg.AdminDSN)
+	admin, err := pgxpool.New(t.Context(), fixture.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +503,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 		one := fmt.Sprint("one", n)
 		other := fmt.Sprint("other", n)
 		history := events(r)
-		if _, err := fixture.dataplane.IngestBatch(t.Context(), of(history, one)); err != nil {
+		if _, err := fixture.Dataplane.IngestBatch(t.Context(), of(history, one)); err != nil {
 			r.Fatal(err)
 		}
 		var dead []store.Event
@@ -518,7 +513,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 				kept.DeadReason = "stale"
 				dead = append(dead, e)
 			}
-			if _, err := fixture.dataplane.Ingest(t.Context(), kept); err != nil {
+			if _, err := fixture.Dataplane.Ingest(t.Context(), kept); err != nil {
 				r.Fatal(err)
 			}
 		}
@@ -533,7 +528,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			if _, err := fixture.oper.Replay(t.Context(), id, e, false); err != nil {
+			if _, err := fixture.Operator.Replay(t.Context(), id, e, false); err != nil {
 				r.Fatal(err)
 			}
 		}
@@ -548,10 +543,10 @@ func TestDeadEventsGoWithTheirTenant(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
 	fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
-	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
+	if err := fixture.Operator.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
-	if of := fixture.text(t, `SELECT string_agg(tenant, ' ') FROM call_events`); of != globex {
+	if of := pgtest.Value[string](t, fixture.Server, `SELECT string_agg(tenant, ' ') FROM call_events`); of != globex {
 		t.Errorf("events are left of %q", of)
 	}
 }
@@ -559,13 +554,13 @@ func TestDeadEventsGoWithTheirTenant(t *testing.T) {
 func TestReplayWhileTheDatabaseIsAway(t *testing.T) {
 	fixture := newFixture(t)
 	id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
-	fixture.pg.Stop(t)
-	_, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
-	fixture.pg.Start(t)
+	fixture.Stop(t)
+	_, err := fixture.Operator.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
+	fixture.Start(t)
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("it says %v", err)
 	}
-	if replay, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false); err != nil ||
+	if replay, err := fixture.Operator.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false); err != nil ||
 		replay.Outcome != store.Applied {
 		t.Errorf("when it is back: %+v, %v", replay, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // TestFailover writes without a pause while a standby takes over. Providers differ in what becomes of the old primary:
@@ -39,7 +40,7 @@ func TestFailover(t *testing.T) {
 			if tc.severalHosts {
 				address = old.Address() + "," + next.Address()
 			}
-			db := open(t, pgtest.At(t, old.DataplaneDSN, address), store.OpenDataplane)
+			db := storetest.Open(t, pgtest.At(t, old.DataplaneDSN, address), store.OpenDataplane)
 			writeLoad := startWriting(t, db)
 			writeLoad.expect(t, time.Second)
 			tc.demote(t, old)
@@ -74,8 +75,8 @@ func TestIPv6Hosts(t *testing.T) {
 		"mixed": "127.0.0.1:1," + server,
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &fixture{pg: pg, oper: open(t, pgtest.At(t, pg.OperatorDSN, hosts), store.OpenOperator)}
-			upload := open(t, f.role(t, "six/"+name, "password"), store.OpenUpload)
+			operator := storetest.Open(t, pgtest.At(t, pg.OperatorDSN, hosts), store.OpenOperator)
+			upload := storetest.Open(t, storetest.UploadDSN(t, operator, "six/"+name, "password"), store.OpenUpload)
 			if _, err := upload.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 				t.Error(err)
 			}

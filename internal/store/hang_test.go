@@ -11,6 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // TestHungServer checks that no statement waits longer than its bound for a server that hangs, for callers without a
@@ -29,8 +30,7 @@ func TestHungServer(t *testing.T) {
 				address = pg.PgBouncer(t, "transaction", "")
 			}
 			oper := openBounded(t, pgtest.At(t, pg.OperatorDSN, address), store.OpenOperator)
-			f := &fixture{pg: pg, oper: oper}
-			uploadURL := f.role(t, acme, "password")
+			uploadURL := storetest.UploadDSN(t, oper, acme, "password")
 			live := openBounded(t, pgtest.At(t, pg.DataplaneDSN, address), store.OpenDataplane)
 			upload := openBounded(t, uploadURL, store.OpenUpload)
 			paths := hangPaths(oper, live, upload, uploadURL)

@@ -81,7 +81,7 @@ func of(list []store.Event, sid string) []store.Event {
 // any batches.
 func TestOrderDoesNotMatter(t *testing.T) {
 	fixture := newFixture(t)
-	admin, err := pgxpool.New(t.Context(), fixture.pg.AdminDSN)
+	admin, err := pgxpool.New(t.Context(), fixture.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		other := fmt.Sprint("other", n)
 		history := events(r)
 		for _, e := range of(history, one) {
-			if _, err := fixture.dataplane.Ingest(t.Context(), e); err != nil {
+			if _, err := fixture.Dataplane.Ingest(t.Context(), e); err != nil {
 				r.Fatal(err)
 			}
 		}
@@ -102,7 +102,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		).Draw(r, "order")
 		for rest := of(shuffled, other); len(rest) > 0; {
 			size := rapid.IntRange(1, len(rest)).Draw(r, "batch")
-			if _, err := fixture.dataplane.IngestBatch(t.Context(), rest[:size]); err != nil {
+			if _, err := fixture.Dataplane.IngestBatch(t.Context(), rest[:size]); err != nil {
 				r.Fatal(err)
 			}
 			rest = rest[size:]
@@ -177,11 +177,11 @@ func TestTerminalGivesWayToNothingEarlier(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fixture := newFixture(t)
 			for _, e := range tc.events {
-				if _, err := fixture.dataplane.Ingest(t.Context(), e); err != nil {
+				if _, err := fixture.Dataplane.Ingest(t.Context(), e); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if n := fixture.one(
+			if n := fixture.Number(
 				t, `SELECT count(*)::int FROM calls WHERE (state, from_number, custom_field)::text = $1`, tc.want,
 			); n != 1 {
 				t.Errorf("the call is not %s", tc.want)

@@ -80,16 +80,14 @@ func (f *fixture) reseed(t *testing.T) {
 	for tenant, word := range map[string]string{acme: "acme-word", globex: "globex-word"} {
 		sql += strings.NewReplacer("$TENANT", "'"+tenant+"'", "$WORD", "'"+word+"'").Replace(seed)
 	}
-	if err := f.run(sql); err != nil {
-		t.Fatal(err)
-	}
+	f.Exec(t, sql)
 }
 
 // tables are those with a column for the tenant, as the catalog has them; partitions stand in their parents.
 func (f *fixture) tables(t *testing.T) []string {
 	t.Helper()
 	return query[string](
-		t, f.pg.AdminDSN,
+		t, f.AdminDSN,
 		`SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant'
 			AND NOT a.attisdropped
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`,
@@ -120,8 +118,8 @@ func query[T any](t *testing.T, dsn, sql string, args ...any) []T {
 // read their parent may not read them by their own names.
 func TestEveryTableIsSecured(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `SELECT caly_ensure_history_partitions(2)`)
-	insecure := query[string](t, fixture.pg.AdminDSN, `
+	fixture.Exec(t, `SELECT caly_ensure_history_partitions(2)`)
+	insecure := query[string](t, fixture.AdminDSN, `
 		SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant'
 			AND NOT a.attisdropped
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -134,7 +132,7 @@ func TestEveryTableIsSecured(t *testing.T) {
 		t.Errorf("within reach and not secured: %v", insecure)
 	}
 	unforced := query[string](
-		t, fixture.pg.AdminDSN,
+		t, fixture.AdminDSN,
 		`SELECT relname::text FROM pg_class WHERE relname = ANY ($1) AND relnamespace = 'public'::regnamespace
 		AND NOT (relrowsecurity AND relforcerowsecurity) ORDER BY 1`,
 		fixture.tables(t),
@@ -146,7 +144,7 @@ func TestEveryTableIsSecured(t *testing.T) {
 	}
 	// A policy that accepts a row that it does not show, or shows all rows, does not count.
 	loose := query[string](
-		t, fixture.pg.AdminDSN,
+		t, fixture.AdminDSN,
 		`SELECT tablename || ': ' || policyname FROM pg_policies WHERE 'caly_dataplane' = ANY (roles)
 		AND (qual !~ 'caly\.tenant' OR coalesce(with_check, '') !~ 'caly\.tenant' OR roles <> '{caly_dataplane}'
 			OR cmd <> 'ALL')`,
@@ -161,7 +159,7 @@ func TestEveryTableIsSecured(t *testing.T) {
 func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
+	conn, err := pgx.Connect(t.Context(), fixture.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +182,7 @@ func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 		return rows, err
 	}
 	may := func(table, privilege string) bool {
-		return query[bool](t, fixture.pg.AdminDSN, `SELECT has_table_privilege('caly_dataplane', $1, $2)`, table,
+		return query[bool](t, fixture.AdminDSN, `SELECT has_table_privilege('caly_dataplane', $1, $2)`, table,
 			privilege)[0]
 	}
 	seen := 0
@@ -193,7 +191,7 @@ func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 			continue
 		}
 		seen++
-		want := int64(fixture.one(t, `SELECT count(*)::int FROM `+table+` WHERE tenant = $1`, acme))
+		want := int64(fixture.Number(t, `SELECT count(*)::int FROM `+table+` WHERE tenant = $1`, acme))
 		if want == 0 {
 			t.Errorf("%s has no row: add it to the seed", table)
 		}
@@ -488,7 +486,7 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 			fixture.reseed(t)
 			before := fixture.digests(t, globex)
 			mine := fixture.digests(t, acme)
-			got, err := c(t.Context(), fixture.dataplane)
+			got, err := c(t.Context(), fixture.Dataplane)
 			if err != nil {
 				t.Errorf("it failed, so it showed nothing: %v", err)
 			}
@@ -542,7 +540,7 @@ func mailOf(f *fixture, t *testing.T) map[string]call {
 		}
 		calls["other's "+name] = func(ctx context.Context, db *store.Dataplane) (any, error) {
 			theirs := store.QueuedMail{
-				ID:     int64(f.one(t, `SELECT max(id)::int FROM mail_outbox WHERE tenant = $1`, globex)),
+				ID:     int64(f.Number(t, `SELECT max(id)::int FROM mail_outbox WHERE tenant = $1`, globex)),
 				Tenant: acme,
 			}
 			if err := step(ctx, db, &theirs); !errors.Is(err, store.ErrLeaseLost) {
@@ -566,7 +564,7 @@ func (f *fixture) digests(t *testing.T, tenant string) map[string]string {
 					WHERE tenant = '%s'`, table, table, tenant),
 		)
 	}
-	for _, line := range query[string](t, f.pg.AdminDSN, strings.Join(parts, " UNION ALL ")) {
+	for _, line := range query[string](t, f.AdminDSN, strings.Join(parts, " UNION ALL ")) {
 		table, digest, _ := strings.Cut(line, " ")
 		out[table] = digest
 	}
@@ -578,12 +576,12 @@ func (f *fixture) digests(t *testing.T, tenant string) map[string]string {
 func TestDeleteTenantLeavesNothing(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	if err := fixture.oper.DropUploadRole(t.Context(), acme); err != nil { // as the controller does before
+	if err := fixture.Operator.DropUploadRole(t.Context(), acme); err != nil { // as the controller does before
 		t.Fatal(err)
 	}
 	none := fixture.digests(t, "nobody/here")
 	theirs := fixture.digests(t, globex)
-	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
+	if err := fixture.Operator.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(none, fixture.digests(t, acme)); diff != "" {
@@ -602,7 +600,7 @@ func TestTenantIDsAreOne(t *testing.T) {
 		"", "acme", acme + "," + globex, globex + "," + acme, "a/b/c", ",", "acme/support,",
 		hex.EncodeToString(bothHash),
 	} {
-		if list, _, err := fixture.dataplane.Calls(t.Context(), id, store.CallFilter{}); err == nil || len(list) > 0 {
+		if list, _, err := fixture.Dataplane.Calls(t.Context(), id, store.CallFilter{}); err == nil || len(list) > 0 {
 			t.Errorf("%q: %d calls, %v", id, len(list), err)
 		}
 	}
@@ -612,7 +610,7 @@ func TestTenantIDsAreOne(t *testing.T) {
 // write rejected recordings only.
 func TestDataplaneStoresNoUpload(t *testing.T) {
 	fixture := newFixture(t)
-	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
+	conn, err := pgx.Connect(t.Context(), fixture.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // queued is all that the database has of a recording in the queue, as text.
 func (f *fixture) queued(t *testing.T, id string) (row string) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
+	conn, err := pgx.Connect(t.Context(), f.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestLostLease(t *testing.T) {
 	if recs, err := fixture.upload.Claim(t.Context(), "first", 1, time.Minute); err != nil || len(recs) != 1 {
 		t.Fatalf("claimed %v, %v", recs, err)
 	}
-	fixture.exec(t, `UPDATE recordings SET lease_owner = 'second'`)
+	fixture.Exec(t, `UPDATE recordings SET lease_owner = 'second'`)
 	before := fixture.queued(t, id)
 	for name, tc := range map[string]struct {
 		act     func(ctx context.Context) error
@@ -72,7 +72,7 @@ func TestLostLease(t *testing.T) {
 		if err := tc.act(t.Context()); !errors.Is(err, tc.wantErr) {
 			t.Errorf("%s: %v, want %v", name, err, tc.wantErr)
 		}
-		if fixture.one(t, `SELECT count(*) FROM recordings WHERE id = $1`, id) != 1 {
+		if fixture.Number(t, `SELECT count(*) FROM recordings WHERE id = $1`, id) != 1 {
 			t.Fatalf("%s: the recording is no longer in the queue", name)
 		}
 		if d := cmp.Diff(before, fixture.queued(t, id)); d != "" {
@@ -94,7 +94,7 @@ func TestTakeoverCountsAnAttempt(t *testing.T) {
 		if recs[0].Attempts != attempts {
 			t.Errorf("after %d dead owners the recording has %d attempts", attempts, recs[0].Attempts)
 		}
-		fixture.exec(t, `UPDATE recordings SET lease_until = now() - interval '1 second'`)
+		fixture.Exec(t, `UPDATE recordings SET lease_until = now() - interval '1 second'`)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestErrorsAreBounded(t *testing.T) {
 		t.Fatal(later, failed)
 	}
 	keys := []store.RecordingKey{{Tenant: acme, ID: ids[0]}, {Tenant: acme, ID: ids[1]}}
-	recs, err := fixture.oper.Recordings(t.Context(), keys)
+	recs, err := fixture.Operator.Recordings(t.Context(), keys)
 	if err != nil {
 		t.Fatal(err)
 	}

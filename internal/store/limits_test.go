@@ -16,6 +16,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 func take(tenant, key string, wanted, limit int, window time.Duration) store.HitTake {
@@ -59,7 +60,7 @@ type hitStep struct {
 
 func TestTakeHits(t *testing.T) {
 	pg := pgtest.New(t)
-	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
+	db := storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)
 	admin := connect(t, pg.AdminDSN)
 	const window = 100 * time.Second
 	for name, steps := range map[string][]hitStep{
@@ -127,9 +128,9 @@ func TestTakeHits(t *testing.T) {
 func TestTakeHitsAtOnce(t *testing.T) {
 	pg := pgtest.New(t)
 	dbs := []*store.Dataplane{
-		open(t, pg.DataplaneDSN, store.OpenDataplane),
-		open(t, pg.DataplaneDSN, store.OpenDataplane),
-		open(t, pg.DataplaneDSN, store.OpenDataplane),
+		storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane),
+		storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane),
+		storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane),
 	}
 	for _, key := range []string{"a", "b", "c"} {
 		var granted atomic.Int32
@@ -167,7 +168,7 @@ func TestHitsSlide(t *testing.T) {
 	var all sync.WaitGroup
 	until := time.Now().Add(10 * window)
 	for range 6 {
-		db := open(t, pg.DataplaneDSN, store.OpenDataplane)
+		db := storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)
 		all.Go(func() {
 			for time.Now().Before(until) {
 				got, err := db.TakeHits(t.Context(), take(acme, "slides", 1, limit, window))
@@ -204,7 +205,7 @@ func TestHitsSlide(t *testing.T) {
 // changes.
 func TestTakeHitsAgreesWithModel(t *testing.T) {
 	pg := pgtest.New(t)
-	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
+	db := storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)
 	admin := connect(t, pg.AdminDSN)
 	const unit = 100 * time.Second // much longer than a case takes: a hit is as old as the units that have passed
 	run := 0
@@ -247,7 +248,7 @@ func TestTakeHitsAgreesWithModel(t *testing.T) {
 // usable.
 func TestTakeHitsGivesUp(t *testing.T) {
 	pg := pgtest.New(t)
-	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
+	db := storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)
 	admin := connect(t, pg.AdminDSN)
 	want := take(acme, "held", 1, 6, time.Hour)
 	if _, err := db.TakeHits(t.Context(), want); err != nil {
@@ -276,22 +277,22 @@ func TestTakeHitsGivesUp(t *testing.T) {
 // TestSweepHits verifies that a sweep removes the rows whose hits have all expired, and no others.
 func TestSweepHits(t *testing.T) {
 	fixture := newFixture(t)
-	admin := connect(t, fixture.pg.AdminDSN)
+	admin := connect(t, fixture.AdminDSN)
 	for _, key := range []string{"old1", "old2", "old3"} {
-		if _, err := fixture.dataplane.TakeHits(t.Context(), take(acme, key, 1, 6, time.Minute)); err != nil {
+		if _, err := fixture.Dataplane.TakeHits(t.Context(), take(acme, key, 1, 6, time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	age(t, admin, time.Minute)
-	if _, err := fixture.dataplane.TakeHits(t.Context(), take(globex, "new", 1, 6, time.Minute)); err != nil {
+	if _, err := fixture.Dataplane.TakeHits(t.Context(), take(globex, "new", 1, 6, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []int64{2, 1, 0} {
-		if got, err := fixture.oper.SweepHits(t.Context(), 2); err != nil || got != want {
+		if got, err := fixture.Operator.SweepHits(t.Context(), 2); err != nil || got != want {
 			t.Errorf("sweep %d removed %d, %v; want %d", i, got, err, want)
 		}
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM rate_limits`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*)::int FROM rate_limits`); n != 1 {
 		t.Errorf("%d rows are left, want 1", n)
 	}
 }

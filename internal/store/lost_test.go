@@ -18,9 +18,9 @@ const mostStatements = 60
 // turn. The method reports it, and no row has changed: nothing is half done.
 func TestLostConnectionChangesNothing(t *testing.T) {
 	fixture := newFixture(t)
-	wire := fixture.pg.NewWire(t)
+	wire := fixture.NewWire(t)
 	db, err := store.OpenDataplane(
-		t.Context(), pgtest.At(t, fixture.pg.DataplaneDSN, wire.Address), store.Options{MaxConns: 2},
+		t.Context(), pgtest.At(t, fixture.DataplaneDSN, wire.Address), store.Options{MaxConns: 2},
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -14,26 +14,20 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // outbox is a database with a view of the table past every policy.
 type outbox struct {
 	*testing.T
-	db    *store.Dataplane
-	oper  *store.Operator
+	*storetest.DB
 	admin *pgx.Conn
 }
 
 func newOutbox(t *testing.T) *outbox {
 	t.Helper()
-	pg := pgtest.New(t)
-	return &outbox{
-		t,
-		open(t, pg.DataplaneDSN, store.OpenDataplane),
-		open(t, pg.OperatorDSN, store.OpenOperator),
-		connect(t, pg.AdminDSN),
-	}
+	db := storetest.New(t)
+	return &outbox{T: t, DB: db, admin: connect(t, db.AdminDSN)}
 }
 
 // emptied is the same for a subtest.
@@ -59,7 +53,7 @@ func (o *outbox) write(tenant, event string) {
 
 func (o *outbox) claim(tenants ...string) store.MailClaim {
 	o.Helper()
-	mailClaim, err := o.db.ClaimMail(o.Context(), tenants, "pod-1", time.Minute, 10)
+	mailClaim, err := o.Dataplane.ClaimMail(o.Context(), tenants, "pod-1", time.Minute, 10)
 	if err != nil {
 		o.Fatal(err)
 	}
@@ -103,50 +97,50 @@ func TestMailLife(t *testing.T) {
 	}{
 		"claimed": {func(*outbox, *store.QueuedMail) error { return nil },
 			mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, nil},
-		"being sent": {func(o *outbox, m *store.QueuedMail) error { return o.db.SendMail(o.Context(), m, time.Minute) },
+		"being sent": {func(o *outbox, m *store.QueuedMail) error { return o.Dataplane.SendMail(o.Context(), m, time.Minute) },
 			mailRow{State: "sending", Sealed: "sealed", Attempts: 1, Leased: true}, nil},
 		"sent": {func(o *outbox, m *store.QueuedMail) error {
-			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute),
-				o.db.FinishMail(o.Context(), m, store.MailSent, ""))
+			return errors.Join(o.Dataplane.SendMail(o.Context(), m, time.Minute),
+				o.Dataplane.FinishMail(o.Context(), m, store.MailSent, ""))
 		}, mailRow{State: "sent", Attempts: 1, Finished: true}, nil},
 		"failed": {func(o *outbox, m *store.QueuedMail) error {
-			return o.db.FinishMail(o.Context(), m, store.MailFailed, "550")
+			return o.Dataplane.FinishMail(o.Context(), m, store.MailFailed, "550")
 		},
 			mailRow{State: "failed", Error: "550", Attempts: 1, Finished: true}, nil},
 		"uncertain": {func(o *outbox, m *store.QueuedMail) error {
-			return o.db.FinishMail(o.Context(), m, store.MailUncertain, "no answer")
+			return o.Dataplane.FinishMail(o.Context(), m, store.MailUncertain, "no answer")
 		},
 			mailRow{State: "uncertain", Error: "no answer", Attempts: 1, Finished: true}, nil},
 		"refused for now, after all": {func(o *outbox, m *store.QueuedMail) error {
-			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute),
-				o.db.RetryMail(o.Context(), m, time.Minute, "451"))
+			return errors.Join(o.Dataplane.SendMail(o.Context(), m, time.Minute),
+				o.Dataplane.RetryMail(o.Context(), m, time.Minute, "451"))
 		}, mailRow{State: "pending", Sealed: "sealed", Error: "451", Attempts: 1}, nil},
 		"not sent twice": {func(o *outbox, m *store.QueuedMail) error {
-			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute), o.db.SendMail(o.Context(), m, time.Minute))
+			return errors.Join(o.Dataplane.SendMail(o.Context(), m, time.Minute), o.Dataplane.SendMail(o.Context(), m, time.Minute))
 		}, mailRow{State: "sending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
 		"not sent once its lease is over": {func(o *outbox, m *store.QueuedMail) error {
 			o.exec(`UPDATE mail_outbox SET lease_until = now() - interval '1 s'`)
-			return o.db.SendMail(o.Context(), m, time.Minute)
+			return o.Dataplane.SendMail(o.Context(), m, time.Minute)
 		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
 		"not sent once its time is over": {func(o *outbox, m *store.QueuedMail) error {
 			o.exec(`UPDATE mail_outbox SET expires_at = now() - interval '1 s'`)
-			return o.db.SendMail(o.Context(), m, time.Minute)
+			return o.Dataplane.SendMail(o.Context(), m, time.Minute)
 		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
 		"not finished by another claim, of a pod of the same name": {func(o *outbox, m *store.QueuedMail) error {
 			m.Attempts--
-			return o.db.FinishMail(o.Context(), m, store.MailSent, "")
+			return o.Dataplane.FinishMail(o.Context(), m, store.MailSent, "")
 		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
 		"not changed by another pod": {func(o *outbox, m *store.QueuedMail) error {
 			m.Owner = "pod-2"
-			return o.db.RetryMail(o.Context(), m, 0, "")
+			return o.Dataplane.RetryMail(o.Context(), m, 0, "")
 		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
 		"not changed once it has ended": {func(o *outbox, m *store.QueuedMail) error {
-			return errors.Join(o.db.FinishMail(o.Context(), m, store.MailSent, ""),
-				o.db.RetryMail(o.Context(), m, 0, ""))
+			return errors.Join(o.Dataplane.FinishMail(o.Context(), m, store.MailSent, ""),
+				o.Dataplane.RetryMail(o.Context(), m, 0, ""))
 		}, mailRow{State: "sent", Attempts: 1, Finished: true}, store.ErrLeaseLost},
 		"not changed by another tenant's": {func(o *outbox, m *store.QueuedMail) error {
 			m.Tenant = globex
-			return o.db.FinishMail(o.Context(), m, store.MailSent, "")
+			return o.Dataplane.FinishMail(o.Context(), m, store.MailSent, "")
 		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +257,7 @@ func TestClaimMailInOrder(t *testing.T) {
 		)
 	}
 	for _, want := range []string{"2 1", "0", ""} {
-		got, err := outbox.db.ClaimMail(t.Context(), []string{acme, globex}, "pod", time.Minute, 2)
+		got, err := outbox.Dataplane.ClaimMail(t.Context(), []string{acme, globex}, "pod", time.Minute, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +283,7 @@ func TestClaimMailOnce(t *testing.T) {
 	for range 6 {
 		all.Go(func() {
 			for {
-				mailClaim, err := outbox.db.ClaimMail(t.Context(), []string{acme}, "pod", time.Minute, 1)
+				mailClaim, err := outbox.Dataplane.ClaimMail(t.Context(), []string{acme}, "pod", time.Minute, 1)
 				if err != nil || len(mailClaim.Mail) == 0 {
 					if err != nil {
 						t.Error(err)
@@ -315,7 +309,8 @@ func TestClaimMailOnce(t *testing.T) {
 
 func TestPendingMail(t *testing.T) {
 	outbox := newOutbox(t)
-	if n, oldest, err := outbox.db.PendingMail(t.Context(), []string{acme}); n != 0 || !oldest.IsZero() || err != nil {
+	if n, oldest, err := outbox.Dataplane.PendingMail(t.Context(), []string{acme}); n != 0 || !oldest.IsZero() ||
+		err != nil {
 		t.Errorf("%d, %s, %v of an empty table", n, oldest, err)
 	}
 	for i, state := range []string{"pending", "sending", "sent", "uncertain", "failed"} {
@@ -327,7 +322,7 @@ func TestPendingMail(t *testing.T) {
 		)
 	}
 	outbox.write(globex, "another's")
-	n, oldest, err := outbox.db.PendingMail(t.Context(), []string{acme})
+	n, oldest, err := outbox.Dataplane.PendingMail(t.Context(), []string{acme})
 	if age := time.Since(oldest); n != 2 || age < time.Hour || age > 2*time.Hour || err != nil {
 		t.Errorf("%d, %s, %v; want 2, one hour", n, oldest, err)
 	}
@@ -345,7 +340,7 @@ func TestSweepMail(t *testing.T) {
 	outbox.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() WHERE event_key = 'new'`)
 	outbox.exec(`UPDATE mail_outbox SET created_at = now() - interval '8 days' WHERE event_key = 'waiting'`)
 	for i, want := range []int64{1, 1, 0} {
-		if n, err := outbox.oper.SweepMail(t.Context(), 7*24*time.Hour, 1); n != want || err != nil {
+		if n, err := outbox.Operator.SweepMail(t.Context(), 7*24*time.Hour, 1); n != want || err != nil {
 			t.Errorf("sweep %d: %d, %v; want %d", i, n, err, want)
 		}
 	}
@@ -387,11 +382,11 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 				Verify: mail(event),
 				Exists: mail(event),
 			}
-			return outbox.db.Register(t.Context(), tenant, registration, store.Origin{})
+			return outbox.Dataplane.Register(t.Context(), tenant, registration, store.Origin{})
 		},
 		"resend": func(tenant, event string) error {
 			code := store.EmailCode{Hash: make([]byte, 32), Lifetime: time.Minute}
-			return outbox.db.Resend(t.Context(), tenant, store.CodeRequest{
+			return outbox.Dataplane.Resend(t.Context(), tenant, store.CodeRequest{
 				Email: "nobody@example.com",
 				Code:  code,
 				Mail:  mail(event),
@@ -400,7 +395,7 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 		},
 		"forgot": func(tenant, event string) error {
 			token := store.ResetToken{Hash: make([]byte, 32), Lifetime: time.Minute}
-			return outbox.db.RequestReset(t.Context(), tenant, store.ResetRequest{
+			return outbox.Dataplane.RequestReset(t.Context(), tenant, store.ResetRequest{
 				Email: "nobody@example.com",
 				Token: token,
 				Mail:  mail(event),

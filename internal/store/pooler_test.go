@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/migrations"
 )
 
@@ -44,13 +45,13 @@ func TestPooler(t *testing.T) {
 			if err := migrations.Up(t.Context(), through(pg.OwnerDSN), slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatalf("migrate: %v", err)
 			}
-			f := &fixture{
-				pg:        pg,
-				dataplane: open(t, through(pg.DataplaneDSN), store.OpenDataplane),
-				oper:      open(t, through(pg.OperatorDSN), store.OpenOperator),
-			}
+			f := &fixture{DB: &storetest.DB{
+				Server:    pg,
+				Dataplane: storetest.Open(t, through(pg.DataplaneDSN), store.OpenDataplane),
+				Operator:  storetest.Open(t, through(pg.OperatorDSN), store.OpenOperator),
+			}}
 			tenant := "pooled/" + name
-			f.upload = open(t, f.role(t, tenant, "pw"), store.OpenUpload)
+			f.upload = storetest.Open(t, storetest.UploadDSN(t, f.Operator, tenant, "pw"), store.OpenUpload)
 			mainPaths(t, f, tenant)
 		})
 	}
@@ -78,7 +79,7 @@ func mainPaths(t *testing.T, f *fixture, tenant string) {
 		events.Go(func() {
 			call := fmt.Sprintf("c%d", n)
 			event := newEvent(tenant, call, "terminal", store.CallCompleted, "https://x/"+call)
-			if _, err := f.dataplane.Ingest(t.Context(), event); err != nil {
+			if _, err := f.Dataplane.Ingest(t.Context(), event); err != nil {
 				t.Errorf("ingest: %v", err)
 			}
 		})
@@ -120,19 +121,19 @@ func recordingPath(t *testing.T, f *fixture, _ string) {
 func listPath(t *testing.T, f *fixture, tenant string) {
 	filter := store.CallFilter{Page: store.Page{Limit: 50}}
 	for range 3 {
-		calls, _, err := f.dataplane.Calls(t.Context(), tenant, filter)
+		calls, _, err := f.Dataplane.Calls(t.Context(), tenant, filter)
 		if err != nil || len(calls) != 20 {
 			t.Fatalf("%d calls are listed (%v), want 20", len(calls), err)
 		}
 	}
-	if calls, _, err := f.dataplane.Calls(t.Context(), globex, filter); err != nil || len(calls) != 0 {
+	if calls, _, err := f.Dataplane.Calls(t.Context(), globex, filter); err != nil || len(calls) != 0 {
 		t.Errorf("another tenant sees %d calls (%v)", len(calls), err)
 	}
 }
 
 func streamPath(t *testing.T, f *fixture, tenant string) {
 	for i, want := range []error{nil, store.ErrStreamLimit} {
-		err := f.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod"}, 1)
+		err := f.Dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod"}, 1)
 		if !errors.Is(err, want) {
 			t.Errorf("stream %d: %v, want %v", i, err, want)
 		}
@@ -141,7 +142,7 @@ func streamPath(t *testing.T, f *fixture, tenant string) {
 
 func limitPath(t *testing.T, f *fixture, tenant string) {
 	for want := range 3 {
-		got, err := f.dataplane.TakeHits(t.Context(), store.HitTake{
+		got, err := f.Dataplane.TakeHits(t.Context(), store.HitTake{
 			Tenant:  tenant,
 			Key:     [32]byte{1},
 			Wanted:  1,
@@ -157,11 +158,11 @@ func limitPath(t *testing.T, f *fixture, tenant string) {
 
 // rolePath rotates a role: PgBouncer has to read the new verifier.
 func rolePath(t *testing.T, f *fixture, tenant string) {
-	db := open(t, f.role(t, tenant, "another password"), store.OpenUpload)
+	db := storetest.Open(t, storetest.UploadDSN(t, f.Operator, tenant, "another password"), store.OpenUpload)
 	if _, err := db.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 		t.Error(err)
 	}
-	if err := f.oper.DropUploadRole(t.Context(), tenant); err != nil {
+	if err := f.Operator.DropUploadRole(t.Context(), tenant); err != nil {
 		t.Error(err)
 	}
 }
@@ -169,10 +170,10 @@ func rolePath(t *testing.T, f *fixture, tenant string) {
 // expiredPath checks that the statements of that page do not let an expired role in: PgBouncer has to ask
 // PostgreSQL for that too (CVE-2025-2291).
 func expiredPath(t *testing.T, f *fixture, tenant string) {
-	dsn := f.role(t, tenant+"/expired", "password")
-	open(t, dsn, store.OpenUpload)
+	dsn := storetest.UploadDSN(t, f.Operator, tenant+"/expired", "password")
+	storetest.Open(t, dsn, store.OpenUpload)
 	role, _, _ := dbconn.User(dsn)
-	f.pg.Exec(t, fmt.Sprintf(`ALTER ROLE %s VALID UNTIL 'yesterday'`, role))
+	f.Exec(t, fmt.Sprintf(`ALTER ROLE %s VALID UNTIL 'yesterday'`, role))
 	if _, err := store.OpenUpload(t.Context(), dsn, store.Options{}); err == nil {
 		t.Error("an expired role connects through the pooler")
 	}
@@ -189,15 +190,14 @@ func TestPoolerTimeouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	f := &fixture{pg: pg}
-	if got := f.settings(t, through(pg.DataplaneDSN)); got != "15s 15s" {
+	if got := settings(t, through(pg.DataplaneDSN)); got != "15s 15s" {
 		t.Errorf("the role's timeouts are %q", got)
 	}
 	one := store.CallFilter{Page: store.Page{Limit: 1}}
 	if _, _, err := db.Calls(t.Context(), acme, one); err != nil {
 		t.Fatal(err) // it also describes the statement, once for each connection, before the tenant's timeout is set
 	}
-	admin := f.conn(t, pg.AdminDSN)
+	admin := simpleConn(t, pg.AdminDSN)
 	if _, err := admin.Exec(t.Context(), `BEGIN; LOCK TABLE calls IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestPoolerTimeouts(t *testing.T) {
 	}
 }
 
-func (f *fixture) conn(t *testing.T, dsn string) *pgx.Conn {
+func simpleConn(t *testing.T, dsn string) *pgx.Conn {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -239,9 +239,9 @@ func (f *fixture) conn(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-func (f *fixture) settings(t *testing.T, dsn string) (got string) {
+func settings(t *testing.T, dsn string) (got string) {
 	t.Helper()
-	if err := f.conn(t, dsn).QueryRow(t.Context(), `SELECT current_setting('statement_timeout') || ' ' ||
+	if err := simpleConn(t, dsn).QueryRow(t.Context(), `SELECT current_setting('statement_timeout') || ' ' ||
 		current_setting('idle_in_transaction_session_timeout')`).Scan(&got); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 func (f *fixture) uploadState(t *testing.T, tenant string) store.UploadState {
 	t.Helper()
-	list, err := f.oper.UploadStates(t.Context())
+	list, err := f.Operator.UploadStates(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,10 +75,10 @@ func TestUploadState(t *testing.T) {
 	if other := fixture.uploadState(t, globex); !other.FailedAt.IsZero() || !other.UploadedAt.IsZero() {
 		t.Errorf("another tenant's state is %+v", other)
 	}
-	fixture.exec(
+	fixture.Exec(
 		t, `UPDATE recordings SET lease_owner = 'gone', lease_until = now() - interval '1 s' WHERE tenant = $1`, globex,
 	)
-	if _, err := fixture.oper.ReapLeases(ctx); err != nil {
+	if _, err := fixture.Operator.ReapLeases(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if uploadState := fixture.uploadState(t, globex); uploadState.FailedCode != reason.LeaseExpired ||
@@ -91,10 +91,10 @@ func TestUploadState(t *testing.T) {
 // failure.
 func TestUploadStateOfALongQueue(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
+	fixture.Exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
 		SELECT $1, lpad(to_hex(i), 16, '0'), 'c' || i, 'https://recordings.exotel.com/' ||
 			i FROM generate_series(1, 20000) i`, acme)
-	fixture.exec(t,
+	fixture.Exec(t,
 		`UPDATE recordings SET available_at = now() + interval '1 minute', last_error_at = now(),
 			last_error_code = 'StorageFull'
 		WHERE tenant = $1 AND id = lpad(to_hex(77), 16, '0')`, acme)

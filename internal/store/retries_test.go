@@ -17,7 +17,7 @@ func counts(n int64) resilience.Counts {
 
 func (f *fixture) totals(t *testing.T) map[string]resilience.Counts {
 	t.Helper()
-	got, err := f.oper.RetryTotals(t.Context())
+	got, err := f.Operator.RetryTotals(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +48,13 @@ func TestRetryTotals(t *testing.T) {
 		t.Errorf("totals (-want +got):\n%s", diff)
 	}
 	// A deleted tenant's rows go, its part of the totals stays: they are counters.
-	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
+	if err := fixture.Operator.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, fixture.totals(t)); diff != "" {
 		t.Errorf("totals after a tenant was deleted (-want +got):\n%s", diff)
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM retry_statistics WHERE tenant = $1`, acme); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*)::int FROM retry_statistics WHERE tenant = $1`, acme); n != 0 {
 		t.Errorf("%d rows of the deleted tenant are left", n)
 	}
 }
@@ -95,7 +95,7 @@ func TestAddRetriesRefuses(t *testing.T) {
 			})
 		},
 		"the data plane": func() error {
-			dataplane := store.AsUpload(fixture.dataplane)
+			dataplane := store.AsUpload(fixture.Dataplane)
 			return dataplane.AddRetries(t.Context(), acme, map[string]resilience.Counts{"s3": counts(1)})
 		},
 	} {

@@ -14,21 +14,22 @@ import (
 
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/migrations"
 )
 
 // newPlainFixture is newFixture on a database that every role may use, as PostgreSQL makes it.
 func newPlainFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{pg: pgtest.NewEmpty(t)}
-	f.exec(t, `DO $$ BEGIN
+	f := &fixture{DB: &storetest.DB{Server: pgtest.NewEmpty(t)}}
+	f.Exec(t, `DO $$ BEGIN
 		EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO PUBLIC', current_database());
 	END $$`)
-	if err := migrations.Up(t.Context(), f.pg.OwnerDSN, slog.New(slog.DiscardHandler)); err != nil {
+	if err := migrations.Up(t.Context(), f.OwnerDSN, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	f.oper = open(t, f.pg.OperatorDSN, store.OpenOperator)
-	f.uploadDSN = f.role(t, acme, "pw-acme")
+	f.Operator = storetest.Open(t, f.OperatorDSN, store.OpenOperator)
+	f.uploadDSN = storetest.UploadDSN(t, f.Operator, acme, "pw-acme")
 	return f
 }
 
@@ -63,7 +64,7 @@ func TestUploadRoleMakesNothing(t *testing.T) {
 // make temporary ones.
 func TestTemporaryObjectsShadowNothing(t *testing.T) {
 	fixture := newPlainFixture(t)
-	fixture.exec(
+	fixture.Exec(
 		t, `DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO caly_upload', current_database()); END $$`,
 	)
 	conn := connect(t, fixture.uploadDSN)
@@ -96,16 +97,16 @@ func TestConnectionsOfAnUploadRole(t *testing.T) {
 		"none":            {pods: -10, want: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := fixture.oper.LimitUploadRole(t.Context(), acme, tc.pods); err != nil {
+			if err := fixture.Operator.LimitUploadRole(t.Context(), acme, tc.pods); err != nil {
 				t.Fatal(err)
 			}
-			got := fixture.one(t, `SELECT r.rolconnlimit FROM pg_roles r JOIN upload_roles u ON u.role = r.rolname`)
+			got := fixture.Number(t, `SELECT r.rolconnlimit FROM pg_roles r JOIN upload_roles u ON u.role = r.rolname`)
 			if got != tc.want {
 				t.Errorf("at most %d connections, want %d", got, tc.want)
 			}
 		})
 	}
-	if err := fixture.oper.LimitUploadRole(t.Context(), acme, 1); err != nil {
+	if err := fixture.Operator.LimitUploadRole(t.Context(), acme, 1); err != nil {
 		t.Fatal(err)
 	}
 	opened := 0
@@ -123,7 +124,7 @@ func TestConnectionsOfAnUploadRole(t *testing.T) {
 	if opened != 12 {
 		t.Errorf("%d connections were opened, want 12", opened)
 	}
-	if err := fixture.oper.LimitUploadRole(t.Context(), globex, 1); err != nil {
+	if err := fixture.Operator.LimitUploadRole(t.Context(), globex, 1); err != nil {
 		t.Errorf("a tenant without a role: %v", err)
 	}
 }
@@ -154,7 +155,7 @@ func TestSettingsOfAnUploadRole(t *testing.T) {
 // TestOnlyTheOperatorLimits checks that no other role changes the bounds.
 func TestOnlyTheOperatorLimits(t *testing.T) {
 	fixture := newPlainFixture(t)
-	for _, dsn := range []string{fixture.uploadDSN, fixture.pg.DataplaneDSN} {
+	for _, dsn := range []string{fixture.uploadDSN, fixture.DataplaneDSN} {
 		conn := connect(t, dsn)
 		for _, sql := range []string{
 			`SELECT caly_limit_upload_role('acme/support', 500)`,
@@ -171,16 +172,16 @@ func TestOnlyTheOperatorLimits(t *testing.T) {
 // TestRolesOfAnotherDatabase checks that a role without a grant does not connect.
 func TestRolesOfAnotherDatabase(t *testing.T) {
 	fixture := newPlainFixture(t)
-	role := "stranger_" + connect(t, fixture.pg.AdminDSN).Config().Database
-	fixture.exec(t, `CREATE ROLE `+role+` LOGIN PASSWORD 'pw'`)
-	defer fixture.exec(t, `DROP ROLE `+role)
-	cfg := connect(t, fixture.pg.AdminDSN).Config()
+	role := "stranger_" + connect(t, fixture.AdminDSN).Config().Database
+	fixture.Exec(t, `CREATE ROLE `+role+` LOGIN PASSWORD 'pw'`)
+	defer fixture.Exec(t, `DROP ROLE `+role)
+	cfg := connect(t, fixture.AdminDSN).Config()
 	cfg.User = role
 	cfg.Password = "pw"
 	if _, err := pgx.ConnectConfig(t.Context(), cfg); code(err) != "42501" {
 		t.Errorf("%v, want that the role may not connect", err)
 	}
-	names := query[string](t, fixture.pg.AdminDSN, `SELECT coalesce(r.rolname, 'PUBLIC') || ' ' || a.privilege_type
+	names := query[string](t, fixture.AdminDSN, `SELECT coalesce(r.rolname, 'PUBLIC') || ' ' || a.privilege_type
 		FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
 		WHERE d.datname = current_database() AND a.privilege_type <> 'CREATE' ORDER BY 1`)
 	want := []string{

@@ -20,7 +20,7 @@ const (
 
 func (f *fixture) revoke(t *testing.T, tenant, user, session string) {
 	t.Helper()
-	if err := f.oper.Revoke(t.Context(), tenant, user, session); err != nil {
+	if err := f.Operator.Revoke(t.Context(), tenant, user, session); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -29,7 +29,7 @@ func (f *fixture) revocations(
 	t *testing.T, tenants []string, within time.Duration, after int64, limit int,
 ) []store.Revocation {
 	t.Helper()
-	list, err := f.dataplane.RevocationsSince(t.Context(), tenants, within, after, limit)
+	list, err := f.Dataplane.RevocationsSince(t.Context(), tenants, within, after, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,16 +89,16 @@ func TestRevocationsWithin(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.revoke(t, acme, "", someSession)
 	fixture.revoke(t, acme, someUser, "")
-	fixture.exec(t, `UPDATE revocations SET at = now() - interval '2 minutes' WHERE session_id IS NOT NULL`)
+	fixture.Exec(t, `UPDATE revocations SET at = now() - interval '2 minutes' WHERE session_id IS NOT NULL`)
 	for within, want := range map[time.Duration]int{0: 0, time.Minute: 1, time.Hour: 2} {
 		if got := fixture.revocations(t, []string{acme}, within, 0, 100); len(got) != want {
 			t.Errorf("within %s there are %d, want %d", within, len(got), want)
 		}
 	}
-	if _, err := store.AsOperator(fixture.dataplane).SweepRevocations(t.Context(), 0); err == nil {
+	if _, err := store.AsOperator(fixture.Dataplane).SweepRevocations(t.Context(), 0); err == nil {
 		t.Error("a pod of the data plane may forget what was revoked")
 	}
-	n, err := fixture.oper.SweepRevocations(t.Context(), time.Minute)
+	n, err := fixture.Operator.SweepRevocations(t.Context(), time.Minute)
 	if err != nil || n != 1 {
 		t.Errorf("pruned %d, %v", n, err)
 	}
@@ -115,11 +115,11 @@ func TestRevokeRefuses(t *testing.T) {
 		"an unknown user":         {acme, "' OR true --", ""},
 		"an unknown session":      {acme, "", "1"},
 	} {
-		if err := fixture.oper.Revoke(t.Context(), args[0], args[1], args[2]); err == nil {
+		if err := fixture.Operator.Revoke(t.Context(), args[0], args[1], args[2]); err == nil {
 			t.Errorf("%s: was taken", name)
 		}
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM revocations`); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*)::int FROM revocations`); n != 0 {
 		t.Errorf("%d rows", n)
 	}
 }
@@ -129,7 +129,7 @@ func TestRevocationsAreIsolated(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.revoke(t, acme, "", "")
 	fixture.revoke(t, globex, "", "")
-	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
+	conn, err := pgx.Connect(t.Context(), fixture.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}

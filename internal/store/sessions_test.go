@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestStartSession(t *testing.T) {
@@ -21,19 +22,19 @@ func TestStartSession(t *testing.T) {
 	}{
 		"good": {func(*testing.T, *people) {}, nil},
 		"disabled": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE users SET disabled_at = now()`) },
 			store.ErrNotFound,
 		},
 		"not verified": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET email_verified_at = NULL`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE users SET email_verified_at = NULL`) },
 			store.ErrNotFound,
 		},
 		"password changed": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = 'other'`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE users SET password_hash = 'other'`) },
 			store.ErrNotFound,
 		},
 		"no password at all": {
-			func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = ''`) },
+			func(t *testing.T, p *people) { p.Exec(t, `UPDATE users SET password_hash = ''`) },
 			store.ErrNotFound,
 		},
 	} {
@@ -45,11 +46,11 @@ func TestStartSession(t *testing.T) {
 			if name == "no password at all" {
 				n.SeenHash = ""
 			}
-			st, err := p.dataplane.StartSession(t.Context(), acme, n, p.by)
+			st, err := p.Dataplane.StartSession(t.Context(), acme, n, p.by)
 			if !errors.Is(err, tc.want) {
 				t.Fatalf("%v, want %v", err, tc.want)
 			}
-			if rows := p.one(t, `SELECT count(*) FROM login_sessions`); (rows == 1) != (tc.want == nil) {
+			if rows := p.Number(t, `SELECT count(*) FROM login_sessions`); (rows == 1) != (tc.want == nil) {
 				t.Errorf("%d sessions", rows)
 			}
 			if err != nil {
@@ -59,8 +60,10 @@ func TestStartSession(t *testing.T) {
 				st.Session.ExpiresAt.Sub(st.Now) != time.Hour {
 				t.Errorf("session %+v of %+v", st.Session, st.User)
 			}
-			if got := p.text(
-				t, `SELECT action || host(address) || actor_id || session_id FROM audit_log ORDER BY id DESC LIMIT 1`,
+			if got := pgtest.Value[string](
+				t,
+				p.Server,
+				`SELECT action || host(address) || actor_id || session_id FROM audit_log ORDER BY id DESC LIMIT 1`,
 			); got != "login192.0.2.7"+id+n.ID {
 				t.Errorf("the audit log says %q", got)
 			}
@@ -72,10 +75,10 @@ func TestLoginUpgradesTheHash(t *testing.T) {
 	people := newPeople(t)
 	n := newSession(people.add(t, "jane@acme.example", store.RoleAgent))
 	n.NewHash = "stronger"
-	if _, err := people.dataplane.StartSession(t.Context(), acme, n, people.by); err != nil {
+	if _, err := people.Dataplane.StartSession(t.Context(), acme, n, people.by); err != nil {
 		t.Fatal(err)
 	}
-	if got := people.text(t, `SELECT password_hash FROM users`); got != "stronger" {
+	if got := pgtest.Value[string](t, people.Server, `SELECT password_hash FROM users`); got != "stronger" {
 		t.Errorf("the hash is %q", got)
 	}
 }
@@ -86,16 +89,18 @@ func TestSessionsAreBounded(t *testing.T) {
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
 	first := people.signIn(t, id).Session.ID
 	second := people.signIn(t, id).Session.ID
-	people.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1`, second)
+	people.Exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1`, second)
 	for range store.MaxSessions - 1 {
 		people.signIn(t, id)
 	}
-	list, err := people.dataplane.ListSessions(t.Context(), acme, id, 24*time.Hour)
+	list, err := people.Dataplane.ListSessions(t.Context(), acme, id, 24*time.Hour)
 	if err != nil || len(list) != store.MaxSessions {
 		t.Fatalf("%d live sessions, %v; want %d", len(list), err, store.MaxSessions)
 	}
-	if got := people.text(
-		t, `SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`,
+	if got := pgtest.Value[string](
+		t,
+		people.Server,
+		`SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`,
 	); got != second+store.EndTooMany {
 		t.Errorf("ended %q, want %q", got, second+store.EndTooMany)
 	}
@@ -111,7 +116,7 @@ func TestListSessionsLeavesOutTheDead(t *testing.T) {
 	ended := people.signIn(t, id).Session
 	expired := people.signIn(t, id).Session
 	idle := people.signIn(t, id).Session
-	if err := people.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
+	if err := people.Dataplane.EndSession(t.Context(), acme, store.SessionEnd{
 		UserID:    id,
 		SessionID: ended.ID,
 		Reason:    store.EndLogout,
@@ -119,9 +124,9 @@ func TestListSessionsLeavesOutTheDead(t *testing.T) {
 	}, people.by); err != nil {
 		t.Fatal(err)
 	}
-	people.exec(t, `UPDATE login_sessions SET expires_at = now() WHERE id = $1`, expired.ID)
-	people.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '2 hours' WHERE id = $1`, idle.ID)
-	list, err := people.dataplane.ListSessions(t.Context(), acme, id, time.Hour)
+	people.Exec(t, `UPDATE login_sessions SET expires_at = now() WHERE id = $1`, expired.ID)
+	people.Exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '2 hours' WHERE id = $1`, idle.ID)
+	list, err := people.Dataplane.ListSessions(t.Context(), acme, id, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +143,7 @@ func TestEndSession(t *testing.T) {
 	joe := people.add(t, "joe@acme.example", store.RoleAgent)
 	st := people.signIn(t, jane)
 	end := func(user, session string) error {
-		return people.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
+		return people.Dataplane.EndSession(t.Context(), acme, store.SessionEnd{
 			UserID:    user,
 			SessionID: session,
 			Reason:    store.EndRevoked,
@@ -160,10 +165,13 @@ func TestEndSession(t *testing.T) {
 	if err := end(jane, st.Session.ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("again: %v, want ErrNotFound", err)
 	}
-	got := people.text(t, `SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' ||
+	got := pgtest.Value[string](
+		t, people.Server,
+		`SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' ||
 			(b.expires_at = s.expires_at)::text
 		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r
-			ON r.session_id = s.id`)
+			ON r.session_id = s.id`,
+	)
 	if got != "revoked revoked true true" {
 		t.Errorf("session, blacklist and revocation say %q", got)
 	}
@@ -177,7 +185,7 @@ func TestChangePasswordSparesTheSession(t *testing.T) {
 	by := people.by
 	by.ActorID = id
 	by.SessionID = mine
-	ended, err := people.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+	ended, err := people.Dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
 		UserID:   id,
 		SeenHash: hash,
 		NewHash:  "new",
@@ -185,7 +193,7 @@ func TestChangePasswordSparesTheSession(t *testing.T) {
 	if d := cmp.Diff([]string{other}, ended); err != nil || d != "" {
 		t.Errorf("%v; ended (-want +got):\n%s", err, d)
 	}
-	if _, err := people.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+	if _, err := people.Dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
 		UserID:   id,
 		SeenHash: hash,
 		NewHash:  "newer",
@@ -213,7 +221,7 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 	for _, session := range sessions {
 		wg.Go(func() {
 			for i := range 20 {
-				if _, _, err := people.dataplane.RotateSession(context.Background(), acme, store.Refresh{
+				if _, _, err := people.Dataplane.RotateSession(context.Background(), acme, store.Refresh{
 					SessionID: session,
 					TokenHash: digest(fmt.Sprint(session, i)),
 					Decide:    advance,
@@ -224,7 +232,7 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 		})
 	}
 	wg.Go(func() {
-		if _, err := people.oper.SetUserDisabled(context.Background(), acme, store.AccessChange{
+		if _, err := people.Operator.SetUserDisabled(context.Background(), acme, store.AccessChange{
 			UserID:   id,
 			Disabled: true,
 		}, people.by); err != nil {
@@ -232,7 +240,7 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 		}
 	})
 	wg.Wait()
-	if n := people.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 0 {
+	if n := people.Number(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 0 {
 		t.Errorf("%d sessions live on", n)
 	}
 }
@@ -249,7 +257,7 @@ func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for j := range 15 {
-				st, _, err := people.dataplane.RotateSession(context.Background(), acme, store.Refresh{
+				st, _, err := people.Dataplane.RotateSession(context.Background(), acme, store.Refresh{
 					SessionID: session,
 					TokenHash: digest(fmt.Sprint(i, j)),
 					Decide:    func(store.RefreshState) store.Rotation { return store.RotateAdvance },
@@ -267,7 +275,7 @@ func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 	}
 	wg.Go(func() {
 		ctx := context.Background()
-		if _, err := people.dataplane.SetUserRole(ctx, acme, store.RoleChange{
+		if _, err := people.Dataplane.SetUserRole(ctx, acme, store.RoleChange{
 			UserID: id,
 			Role:   store.RoleViewer,
 		}, people.by); err != nil {
@@ -275,7 +283,7 @@ func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 		}
 	})
 	wg.Wait()
-	list, err := people.dataplane.RevocationsSince(t.Context(), []string{acme}, time.Hour, 0, 10)
+	list, err := people.Dataplane.RevocationsSince(t.Context(), []string{acme}, time.Hour, 0, 10)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("revocations %v, %v", list, err)
 	}

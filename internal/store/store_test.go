@@ -21,6 +21,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/migrations"
 )
 
@@ -31,16 +32,6 @@ const (
 
 // opening is one of the functions that open a handle.
 type opening[DB any] = func(context.Context, string, store.Options) (DB, error)
-
-func open[DB interface{ Close() }](t *testing.T, dsn string, connect opening[DB]) DB {
-	t.Helper()
-	db, err := connect(t.Context(), dsn, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return db
-}
 
 // openAs opens a handle by the name of its component, and closes it.
 func openAs(t *testing.T, component, dsn string) error {
@@ -62,40 +53,20 @@ func try[DB interface{ Close() }](connect opening[DB]) func(context.Context, str
 	}
 }
 
-// fixture is one database with a connection for each role.
+// fixture is a database with the handles of two tenants' upload pods too.
 type fixture struct {
-	pg              *pgtest.Server
-	dataplane       *store.Dataplane
-	oper            *store.Operator
+	*storetest.DB
 	upload, upload2 *store.Upload // acme's, globex's
 	uploadDSN       string
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	pg := pgtest.New(t)
-	f := &fixture{
-		pg:        pg,
-		dataplane: open(t, pg.DataplaneDSN, store.OpenDataplane),
-		oper:      open(t, pg.OperatorDSN, store.OpenOperator),
-	}
-	f.uploadDSN = f.role(t, acme, "pw-acme")
-	f.upload = open(t, f.uploadDSN, store.OpenUpload)
-	f.upload2 = open(t, f.role(t, globex, "pw-globex"), store.OpenUpload)
+	f := &fixture{DB: storetest.New(t)}
+	f.uploadDSN = storetest.UploadDSN(t, f.Operator, acme, "pw-acme")
+	f.upload = storetest.Open(t, f.uploadDSN, store.OpenUpload)
+	f.upload2 = storetest.Open(t, storetest.UploadDSN(t, f.Operator, globex, "pw-globex"), store.OpenUpload)
 	return f
-}
-
-func (f *fixture) role(t *testing.T, tenant, password string) string {
-	t.Helper()
-	role, err := f.oper.EnsureUploadRole(t.Context(), tenant, password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dsn, err := f.oper.UploadDSN(role, password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dsn
 }
 
 func newEvent(tenant, sid, eventType string, state store.CallState, url string) store.Event {
@@ -122,7 +93,7 @@ func (f *fixture) enqueue(t *testing.T, tenant string, n int) []string {
 		sid := fmt.Sprintf("call%04d", i)
 		url := "https://recordings.exotel.com/x/" + sid + ".mp3"
 		ids[i] = recording.ID(sid, url)
-		if _, err := f.oper.Enqueue(t.Context(), tenant, sid, store.NewRecording{
+		if _, err := f.Operator.Enqueue(t.Context(), tenant, sid, store.NewRecording{
 			ID:        ids[i],
 			SourceURL: url,
 		}); err != nil {
@@ -132,33 +103,6 @@ func (f *fixture) enqueue(t *testing.T, tenant string, n int) []string {
 	return ids
 }
 
-// one reads a single value as the superuser, past every policy.
-func (f *fixture) one(t *testing.T, sql string, args ...any) (v int) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// exec changes rows as the superuser, to let time pass.
-func (f *fixture) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestIngestOnceUnderConcurrency(t *testing.T) {
 	fixture := newFixture(t)
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
@@ -166,7 +110,7 @@ func TestIngestOnceUnderConcurrency(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			outcome, err := fixture.dataplane.Ingest(t.Context(), event)
+			outcome, err := fixture.Dataplane.Ingest(t.Context(), event)
 			if err != nil {
 				t.Error(err)
 			}
@@ -182,7 +126,7 @@ func TestIngestOnceUnderConcurrency(t *testing.T) {
 	if diff := cmp.Diff(map[store.Outcome]int{store.Applied: 1, store.Duplicate: 49}, got); diff != "" {
 		t.Errorf("outcomes (-want +got):\n%s", diff)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings, want 1", n)
 	}
 }
@@ -194,7 +138,7 @@ func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
 		newEvent(acme, "c1", "answered", store.CallInProgress, url),
 		newEvent(acme, "c1", "terminal", store.CallCompleted, url),
 	} {
-		if outcome, err := fixture.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
+		if outcome, err := fixture.Dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
 			t.Fatalf("ingest: %v, %v", outcome, err)
 		}
 	}
@@ -206,7 +150,7 @@ func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
 	if err := fixture.upload.Complete(t.Context(), "w", got[0].ID, res); err != nil {
 		t.Fatal(err)
 	}
-	if created, err := fixture.oper.Enqueue(
+	if created, err := fixture.Operator.Enqueue(
 		t.Context(), acme, "c1", newEvent(acme, "c1", "", 0, url).Recordings[0],
 	); err != nil ||
 		created {
@@ -219,7 +163,7 @@ func TestTooManyRecordingsOfOneCall(t *testing.T) {
 	var err error
 	for i := range 17 {
 		url := fmt.Sprintf("https://recordings.exotel.com/x/%d.mp3", i)
-		_, err = fixture.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{
+		_, err = fixture.Operator.Enqueue(t.Context(), acme, "c1", store.NewRecording{
 			ID:        recording.ID("c1", url),
 			SourceURL: url,
 		})
@@ -259,21 +203,21 @@ func TestRejectedRecordingsMakeRoom(t *testing.T) {
 		"all places allowed": {[]store.Event{named("c4", 8, 0), named("c4", 0, 16)}, 16, 16, 8},
 	} {
 		for _, e := range tc.events {
-			if outcome, err := fixture.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
+			if outcome, err := fixture.Dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
 				t.Fatalf("%s: %v, %v", name, outcome, err)
 			}
 		}
 		sid := tc.events[0].CallSID
-		places := fixture.one(t, `SELECT cardinality(recording_ids) FROM calls WHERE call_sid = $1`, sid)
-		queued := fixture.one(t, `SELECT count(*) FROM recordings WHERE call_sid = $1`, sid)
-		failed := fixture.one(t, `SELECT count(*) FROM recording_history WHERE call_sid = $1`, sid)
+		places := fixture.Number(t, `SELECT cardinality(recording_ids) FROM calls WHERE call_sid = $1`, sid)
+		queued := fixture.Number(t, `SELECT count(*) FROM recordings WHERE call_sid = $1`, sid)
+		failed := fixture.Number(t, `SELECT count(*) FROM recording_history WHERE call_sid = $1`, sid)
 		if places != tc.places || queued != tc.queued || failed != tc.failed {
 			t.Errorf("%s: %d places, %d queued and %d rejected; want %d, %d and %d", name, places, queued, failed,
 				tc.places, tc.queued, tc.failed)
 		}
 	}
 	extra := store.NewRecording{ID: "x", SourceURL: "https://host.example/x.mp3"}
-	_, err := fixture.oper.Enqueue(t.Context(), acme, "c4", extra)
+	_, err := fixture.Operator.Enqueue(t.Context(), acme, "c4", extra)
 	if !errors.Is(err, store.ErrTooManyRecordings) {
 		t.Errorf("the seventeenth: %v, want ErrTooManyRecordings", err)
 	}
@@ -283,13 +227,13 @@ func TestDeadEventIsKept(t *testing.T) {
 	fixture := newFixture(t)
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
 	event.DeadReason = "bad_time"
-	if outcome, err := fixture.dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Dead {
+	if outcome, err := fixture.Dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Dead {
 		t.Fatalf("ingest: %v, %v; want Dead", outcome, err)
 	}
-	if n := fixture.one(t, `SELECT count(*) FROM call_events WHERE dead_reason = 'bad_time'`); n != 1 {
+	if n := fixture.Number(t, `SELECT count(*) FROM call_events WHERE dead_reason = 'bad_time'`); n != 1 {
 		t.Errorf("%d dead events, want 1", n)
 	}
-	if n := fixture.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 0 {
+	if n := fixture.Number(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 0 {
 		t.Errorf("a dead event touched %d rows", n)
 	}
 }
@@ -306,7 +250,7 @@ func TestCallStateOrderIndependent(t *testing.T) {
 		want := 0
 		for _, s := range states {
 			want = max(want, s)
-			if _, err := fixture.dataplane.Ingest(
+			if _, err := fixture.Dataplane.Ingest(
 				t.Context(), newEvent(acme, sid, "e", store.CallState(s), ""),
 			); err != nil {
 				r.Fatal(err)
@@ -315,7 +259,7 @@ func TestCallStateOrderIndependent(t *testing.T) {
 		if slices.Contains(states, int(store.CallCompleted)) {
 			want = int(store.CallCompleted)
 		}
-		if got := fixture.one(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != want {
+		if got := fixture.Number(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != want {
 			r.Fatalf("after %v the state is %d, want %d", states, got, want)
 		}
 	})
@@ -398,7 +342,7 @@ func TestFailAndRetry(t *testing.T) {
 	ctx := t.Context()
 	id := fixture.enqueue(t, acme, 1)[0]
 	key := store.RecordingKey{Tenant: acme, ID: id}
-	if err := fixture.oper.Retry(ctx, acme, "0000000000000000"); !errors.Is(err, store.ErrNotFound) {
+	if err := fixture.Operator.Retry(ctx, acme, "0000000000000000"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("retry of an unknown one: %v", err)
 	}
 	if _, err := fixture.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
@@ -407,16 +351,16 @@ func TestFailAndRetry(t *testing.T) {
 	if err := fixture.upload.Fail(ctx, "w", id, "gone", "the source says 410"); err != nil {
 		t.Fatal(err)
 	}
-	got, err := fixture.oper.Recordings(ctx, []store.RecordingKey{key})
+	got, err := fixture.Operator.Recordings(ctx, []store.RecordingKey{key})
 	if err != nil || got[key].State != store.StateFailed || got[key].LastErrorCode != "gone" || got[key].Attempts != 1 {
 		t.Fatalf("after Fail: %+v, %v", got[key], err)
 	}
 	for range 2 { // the second finds it queued already
-		if err := fixture.oper.Retry(ctx, acme, id); err != nil {
+		if err := fixture.Operator.Retry(ctx, acme, id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err = fixture.oper.Recordings(ctx, []store.RecordingKey{key})
+	got, err = fixture.Operator.Recordings(ctx, []store.RecordingKey{key})
 	if err != nil || got[key].State != store.StatePending || got[key].Attempts != 0 {
 		t.Fatalf("after Retry: %+v, %v", got[key], err)
 	}
@@ -431,15 +375,15 @@ func TestBacklogsAndReaping(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually.Holds(t, "both leases have expired", func() bool {
-		return fixture.one(t, `SELECT count(*)::int FROM recordings WHERE lease_until < now()`) == 2
+		return fixture.Number(t, `SELECT count(*)::int FROM recordings WHERE lease_until < now()`) == 2
 	})
-	if n, err := fixture.oper.ReapLeases(ctx); err != nil || n != 2 {
+	if n, err := fixture.Operator.ReapLeases(ctx); err != nil || n != 2 {
 		t.Errorf("reaped %d, %v; want 2", n, err)
 	}
 	if _, err := fixture.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	list, err := fixture.oper.Backlogs(ctx, 3)
+	list, err := fixture.Operator.Backlogs(ctx, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -450,7 +394,7 @@ func TestBacklogsAndReaping(t *testing.T) {
 	if diff := cmp.Diff(map[string][2]int{acme: {3, 1}, globex: {1, 0}}, got); diff != "" {
 		t.Errorf("backlogs (-want +got):\n%s", diff)
 	}
-	if err := fixture.oper.SuspendTenant(ctx, acme, true); err != nil {
+	if err := fixture.Operator.SuspendTenant(ctx, acme, true); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := fixture.upload.Claim(ctx, "w", 5, time.Minute); err != nil || len(got) != 0 {
@@ -476,17 +420,17 @@ func TestReapingEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fixture := newFixture(t)
 			id := fixture.enqueue(t, acme, 1)[0]
-			fixture.exec(
+			fixture.Exec(
 				t,
 				`UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', `+
 					`lease_until = now() - interval '1 s'`,
 				tc.attempts, tc.age,
 			)
-			if n, err := fixture.oper.ReapLeases(t.Context()); n != 1 || err != nil {
+			if n, err := fixture.Operator.ReapLeases(t.Context()); n != 1 || err != nil {
 				t.Fatalf("reaped %d, %v; want 1", n, err)
 			}
 			key := store.RecordingKey{Tenant: acme, ID: id}
-			rows, err := fixture.oper.Recordings(t.Context(), []store.RecordingKey{key})
+			rows, err := fixture.Operator.Recordings(t.Context(), []store.RecordingKey{key})
 			got := rows[key]
 			if err != nil || got.State != tc.wantState || got.LastErrorCode != reason.LeaseExpired ||
 				got.Attempts != tc.attempts+1 {
@@ -504,7 +448,7 @@ func TestReapingEnds(t *testing.T) {
 func TestClaimLeavesTheLastLease(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.enqueue(t, acme, 1)
-	fixture.exec(t, `UPDATE recordings SET attempts = 11, lease_owner = 'gone', lease_until = now() - interval '1 s'`)
+	fixture.Exec(t, `UPDATE recordings SET attempts = 11, lease_owner = 'gone', lease_until = now() - interval '1 s'`)
 	if got, err := fixture.upload.Claim(t.Context(), "w", 1, time.Minute); err != nil || len(got) != 0 {
 		t.Errorf("claimed %d, %v", len(got), err)
 	}
@@ -513,10 +457,12 @@ func TestClaimLeavesTheLastLease(t *testing.T) {
 func TestHistoryPartitions(t *testing.T) {
 	fixture := newFixture(t)
 	partitions := func() int {
-		return fixture.one(t, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = 'recording_history'::regclass`)
+		return fixture.Number(
+			t, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = 'recording_history'::regclass`,
+		)
 	}
 	for range 2 {
-		if err := fixture.oper.EnsureHistoryPartitions(t.Context(), 3); err != nil {
+		if err := fixture.Operator.EnsureHistoryPartitions(t.Context(), 3); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -524,13 +470,13 @@ func TestHistoryPartitions(t *testing.T) {
 		t.Errorf("%d partitions, want 5", got)
 	}
 	// A month whose rows are in the default partition stays there: moving them would lock the history.
-	fixture.exec(
+	fixture.Exec(
 		t,
 		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at, finished_at)
 		VALUES ('acme/support', 'x', 'c', 'u', 'failed', 1, 'w', now(),
 			date_trunc('month', now()) + interval '4 months')`,
 	)
-	if err := fixture.oper.EnsureHistoryPartitions(t.Context(), 5); err != nil {
+	if err := fixture.Operator.EnsureHistoryPartitions(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
 	if got := partitions(); got != 6 {
@@ -542,7 +488,7 @@ func TestViews(t *testing.T) {
 	fixture := newFixture(t)
 	ctx := t.Context()
 	ids := fixture.enqueue(t, acme, 6)
-	if err := fixture.oper.MarkViewed(ctx, []store.RecordingKey{{Tenant: acme, ID: ids[0]}}); err != nil {
+	if err := fixture.Operator.MarkViewed(ctx, []store.RecordingKey{{Tenant: acme, ID: ids[0]}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fixture.upload.Claim(ctx, "w", 6, time.Minute); err != nil {
@@ -561,7 +507,7 @@ func TestViews(t *testing.T) {
 		}
 	}
 	for id, ago := range map[string]string{ids[2]: "11 minutes", ids[3]: "1 minute"} {
-		fixture.exec(t, `UPDATE recording_history SET finished_at = now() - $2::interval WHERE id = $1`, id, ago)
+		fixture.Exec(t, `UPDATE recording_history SET finished_at = now() - $2::interval WHERE id = $1`, id, ago)
 	}
 	const since = 10 * time.Minute
 	for name, tc := range map[string]struct {
@@ -600,7 +546,7 @@ func TestViews(t *testing.T) {
 		"none":                 {store.Wanted{Limit: 10}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, err := fixture.oper.Unviewed(ctx, acme, tc.wanted)
+			list, err := fixture.Operator.Unviewed(ctx, acme, tc.wanted)
 			var got []string
 			for _, r := range list {
 				got = append(got, r.ID)
@@ -627,8 +573,8 @@ func TestRowLevelSecurity(t *testing.T) {
 		"upload role":           {fixture.uploadDSN, nil},
 		"upload role, set":      {fixture.uploadDSN, []string{"SET caly.tenant = 'globex/sales'"}},
 		"upload role, as group": {fixture.uploadDSN, []string{"SET ROLE caly_upload"}},
-		"data plane, other set": {fixture.pg.DataplaneDSN, []string{"SET caly.tenant = 'acme/support'"}},
-		"data plane, unset":     {fixture.pg.DataplaneDSN, nil},
+		"data plane, other set": {fixture.DataplaneDSN, []string{"SET caly.tenant = 'acme/support'"}},
+		"data plane, unset":     {fixture.DataplaneDSN, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := pgx.Connect(ctx, tc.dsn)
@@ -672,16 +618,16 @@ func TestRowLevelSecurity(t *testing.T) {
 func TestRolesAreRotatedAndDropped(t *testing.T) {
 	fixture := newFixture(t)
 	ctx := t.Context()
-	old := fixture.role(t, "acme/rot", "first")
-	fixture.role(t, "acme/rot", "second")
+	old := storetest.UploadDSN(t, fixture.Operator, "acme/rot", "first")
+	storetest.UploadDSN(t, fixture.Operator, "acme/rot", "second")
 	if conn, err := pgx.Connect(ctx, old); err == nil {
 		_ = conn.Close(ctx)
 		t.Error("the old password still opens the database")
 	}
-	if err := fixture.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
+	if err := fixture.Operator.DropUploadRole(ctx, "acme/rot"); err != nil {
 		t.Fatal(err)
 	}
-	if err := fixture.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
+	if err := fixture.Operator.DropUploadRole(ctx, "acme/rot"); err != nil {
 		t.Errorf("dropping it twice: %v", err)
 	}
 }
@@ -690,10 +636,10 @@ func TestDeleteTenant(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.enqueue(t, acme, 3)
 	fixture.enqueue(t, globex, 1)
-	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
+	if err := fixture.Operator.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
-	if n := fixture.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 2 {
+	if n := fixture.Number(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 2 {
 		t.Errorf("%d rows are left, want globex's 2", n)
 	}
 }
@@ -702,17 +648,17 @@ func TestOutage(t *testing.T) {
 	fixture := newFixture(t)
 	ctx := t.Context()
 	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
-	fixture.pg.Stop(t)
-	_, err := fixture.dataplane.Ingest(ctx, event)
+	fixture.Stop(t)
+	_, err := fixture.Dataplane.Ingest(ctx, event)
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("while PostgreSQL is away: %v, want ErrUnavailable", err)
 	}
 	if err != nil && strings.Contains(err.Error(), "caly-test") {
 		t.Errorf("the error carries the password: %v", err)
 	}
-	fixture.pg.Start(t)
+	fixture.Start(t)
 	eventually.Succeeds(t, func(ctx context.Context) error {
-		if _, err := fixture.dataplane.Ingest(ctx, event); err != nil {
+		if _, err := fixture.Dataplane.Ingest(ctx, event); err != nil {
 			return fmt.Errorf("PostgreSQL is back and ingest still fails: %w", err)
 		}
 		return nil
@@ -776,5 +722,5 @@ func TestMigrateConcurrently(t *testing.T) {
 		rows[len(rows)-1].Version != migrations.Latest() {
 		t.Errorf("status %v, %v", rows, err)
 	}
-	open(t, pg.OperatorDSN, store.OpenOperator)
+	storetest.Open(t, pg.OperatorDSN, store.OpenOperator)
 }

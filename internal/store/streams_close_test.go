@@ -31,7 +31,7 @@ func who() store.Origin {
 // trail is a tenant's audit log, newest first, without ids and times.
 func (f *fixture) trail(t *testing.T, tenant string) (trail []store.Audit) {
 	t.Helper()
-	rows, _, err := f.dataplane.ListAudit(t.Context(), tenant, store.AuditFilter{})
+	rows, _, err := f.Dataplane.ListAudit(t.Context(), tenant, store.AuditFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func (f *fixture) trail(t *testing.T, tenant string) (trail []store.Audit) {
 
 func (f *fixture) asked(t *testing.T) int {
 	t.Helper()
-	return f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`)
+	return f.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`)
 }
 
 var byAddress = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
@@ -56,7 +56,7 @@ func TestCloseStream(t *testing.T) {
 	other := fixture.admit(t, acme, "b")
 	ended := fixture.admit(t, acme, "a")
 	theirs := fixture.admit(t, globex, "a")
-	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, ended.ID)
+	fixture.Exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, ended.ID)
 	for name, tc := range map[string]struct {
 		tenant, id string
 		want       error
@@ -67,7 +67,7 @@ func TestCloseStream(t *testing.T) {
 		"no id":            {acme, "1' OR true--", store.ErrNotFound},
 		"ended":            {acme, ended.ID, store.ErrStreamEnded},
 	} {
-		if _, err := fixture.dataplane.CloseStream(t.Context(), tc.tenant, tc.id, who()); !errors.Is(err, tc.want) {
+		if _, err := fixture.Dataplane.CloseStream(t.Context(), tc.tenant, tc.id, who()); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
 	}
@@ -75,12 +75,12 @@ func TestCloseStream(t *testing.T) {
 		t.Fatalf("%d were asked to end all the same", n)
 	}
 	for range 2 { // a repeat is the same
-		streamSession, err := fixture.dataplane.CloseStream(t.Context(), acme, ref.ID, who())
+		streamSession, err := fixture.Dataplane.CloseStream(t.Context(), acme, ref.ID, who())
 		if err != nil || streamSession.StreamRef != ref || !streamSession.Closing || streamSession.Pod != "a" {
 			t.Errorf("%+v, %v", streamSession, err)
 		}
 	}
-	if streamSession, err := fixture.oper.CloseStream(
+	if streamSession, err := fixture.Operator.CloseStream(
 		t.Context(), acme, other.ID, store.Origin{},
 	); err != nil || streamSession.StreamRef != other ||
 		!streamSession.Closing {
@@ -107,19 +107,19 @@ func TestCloseStreams(t *testing.T) {
 		fixture.admit(t, acme, "a"),
 	}
 	theirs := fixture.admit(t, globex, "a")
-	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, refs[3].ID)
-	if _, err := fixture.dataplane.CloseStream(t.Context(), acme, refs[0].ID, who()); err != nil {
+	fixture.Exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, refs[3].ID)
+	if _, err := fixture.Dataplane.CloseStream(t.Context(), acme, refs[0].ID, who()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if n, err := fixture.dataplane.CloseStreams(t.Context(), acme, who()); n != 3 || err != nil {
+		if n, err := fixture.Dataplane.CloseStreams(t.Context(), acme, who()); n != 3 || err != nil {
 			t.Errorf("%d are being closed, %v, want 3", n, err)
 		}
 	}
-	if n, err := fixture.dataplane.CloseStreams(t.Context(), "no/body", who()); n != 0 || err != nil {
+	if n, err := fixture.Dataplane.CloseStreams(t.Context(), "no/body", who()); n != 0 || err != nil {
 		t.Errorf("of nobody: %d, %v", n, err)
 	}
-	if n, err := fixture.dataplane.CloseStreams(t.Context(), acme+","+globex, who()); n != 0 || err == nil {
+	if n, err := fixture.Dataplane.CloseStreams(t.Context(), acme+","+globex, who()); n != 0 || err == nil {
 		t.Errorf("of two at once: %d, %v", n, err)
 	}
 	want := []store.Audit{
@@ -134,11 +134,11 @@ func TestCloseStreams(t *testing.T) {
 	if diff := cmp.Diff(want, fixture.trail(t, acme), byAddress); diff != "" {
 		t.Errorf("audit log (-want +got):\n%s", diff)
 	}
-	list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "b")
+	list, err := fixture.Dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "b")
 	if diff := cmp.Diff(map[store.StreamRef]bool{refs[1]: true, refs[2]: true}, set(list)); diff != "" || err != nil {
 		t.Errorf("a pod has to close, %v (-want +got):\n%s", err, diff)
 	}
-	if streamSession, err := fixture.dataplane.StreamByID(t.Context(), globex, theirs.ID); err != nil ||
+	if streamSession, err := fixture.Dataplane.StreamByID(t.Context(), globex, theirs.ID); err != nil ||
 		streamSession.Closing {
 		t.Errorf("another's: %+v, %v", streamSession, err)
 	}
@@ -156,11 +156,11 @@ func set(list []store.StreamRef) map[store.StreamRef]bool {
 func TestCloseIsWithItsAuditRow(t *testing.T) {
 	fixture := newFixture(t)
 	ref := fixture.admit(t, acme, "a")
-	fixture.exec(t, `REVOKE INSERT ON audit_log FROM caly_dataplane`)
-	if _, err := fixture.dataplane.CloseStream(t.Context(), acme, ref.ID, who()); err == nil {
+	fixture.Exec(t, `REVOKE INSERT ON audit_log FROM caly_dataplane`)
+	if _, err := fixture.Dataplane.CloseStream(t.Context(), acme, ref.ID, who()); err == nil {
 		t.Error("one is closed without a row")
 	}
-	if _, err := fixture.dataplane.CloseStreams(t.Context(), acme, who()); err == nil {
+	if _, err := fixture.Dataplane.CloseStreams(t.Context(), acme, who()); err == nil {
 		t.Error("all are closed without a row")
 	}
 	if n := fixture.asked(t); n != 0 {
@@ -171,7 +171,7 @@ func TestCloseIsWithItsAuditRow(t *testing.T) {
 // streams are all that have a row.
 func (f *fixture) streams(t *testing.T) (refs []store.StreamRef) {
 	t.Helper()
-	for _, name := range query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || id FROM stream_sessions`) {
+	for _, name := range query[string](t, f.AdminDSN, `SELECT tenant || ' ' || id FROM stream_sessions`) {
 		tenant, id, _ := strings.Cut(name, " ")
 		refs = append(refs, store.StreamRef{Tenant: tenant, ID: id})
 	}
@@ -181,7 +181,7 @@ func (f *fixture) streams(t *testing.T) (refs []store.StreamRef) {
 // TestCloseAmidHeartbeats verifies that heartbeats in any order and closes of the same streams do not deadlock.
 func TestCloseAmidHeartbeats(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
+	fixture.Exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
 			FROM generate_series(1, 400)`, acme, globex)
 	var beats []store.StreamBeat
 	for _, ref := range fixture.streams(t) {
@@ -193,7 +193,7 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 	group.Go(func() {
 		for ctx.Err() == nil {
 			rand.Shuffle(len(beats), func(i, j int) { beats[i], beats[j] = beats[j], beats[i] })
-			if alive, err := fixture.dataplane.HeartbeatStreams(t.Context(), beats); len(alive) != 800 || err != nil {
+			if alive, err := fixture.Dataplane.HeartbeatStreams(t.Context(), beats); len(alive) != 800 || err != nil {
 				t.Errorf("a heartbeat finds %d, %v", len(alive), err)
 				return
 			}
@@ -202,11 +202,11 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 	for _, tenant := range []string{acme, globex} {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				if n, err := fixture.dataplane.CloseStreams(t.Context(), tenant, who()); n != 400 || err != nil {
+				if n, err := fixture.Dataplane.CloseStreams(t.Context(), tenant, who()); n != 400 || err != nil {
 					t.Errorf("%d of %s are being closed, %v", n, tenant, err)
 					return
 				}
-				fixture.exec(
+				fixture.Exec(
 					t,
 					`UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id
 						FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`,
@@ -222,7 +222,7 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 // and the pod that closes after it end the same streams.
 func TestEndsAtOnce(t *testing.T) {
 	fixture := newFixture(t)
-	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
+	fixture.Exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a'
 			FROM generate_series(1, 200)`, acme, globex)
 	var ends []store.StreamEnd
 	for _, ref := range fixture.streams(t) {
@@ -235,7 +235,7 @@ func TestEndsAtOnce(t *testing.T) {
 		group.Go(func() {
 			for mine := slices.Clone(ends); ctx.Err() == nil; {
 				rand.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
-				if n, err := fixture.dataplane.EndStreams(t.Context(), mine); n != 400 || err != nil {
+				if n, err := fixture.Dataplane.EndStreams(t.Context(), mine); n != 400 || err != nil {
 					t.Errorf("%d are ended, %v", n, err)
 					return
 				}

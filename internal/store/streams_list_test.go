@@ -19,7 +19,7 @@ func streamID(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d"
 // insertStream makes a row of a stream; one without a reason is live.
 func (f *fixture) insertStream(t *testing.T, tenant, id, sid string, at time.Time, reason string) {
 	t.Helper()
-	f.exec(
+	f.Exec(
 		t,
 		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, started_at, last_seen_at, end_reason, ended_at)
 		VALUES ($1, $2, $3, 'pod', 'bot.example', $4, $4, $5, CASE WHEN $5 <> '' THEN $4::timestamptz + interval '1 minute' END)`,
@@ -46,7 +46,7 @@ func TestStreamSessions(t *testing.T) {
 	fixture.insertStream(t, acme, streamID(2), "c1", listed(2), "")
 	fixture.insertStream(t, acme, streamID(3), "", listed(2), reason.StreamOrphaned)
 	fixture.insertStream(t, globex, streamID(4), "c1", listed(1), "")
-	fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, streamID(2))
+	fixture.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, streamID(2))
 	ids := func(n ...int) (list []string) {
 		for _, n := range n {
 			list = append(list, streamID(n))
@@ -80,13 +80,13 @@ func TestStreamSessions(t *testing.T) {
 		"a call with a quote": {acme, store.StreamFilter{CallSID: "' OR true--"}, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, more, err := fixture.dataplane.StreamSessions(t.Context(), tc.tenant, tc.f)
+			list, more, err := fixture.Dataplane.StreamSessions(t.Context(), tc.tenant, tc.f)
 			if diff := cmp.Diff(tc.want, streamIDs(list)); diff != "" || more != tc.more || err != nil {
 				t.Errorf("more %v, %v (-want +got):\n%s", more, err, diff)
 			}
 		})
 	}
-	if list, _, err := fixture.dataplane.StreamSessions(
+	if list, _, err := fixture.Dataplane.StreamSessions(
 		t.Context(), acme+","+globex, store.StreamFilter{},
 	); err == nil ||
 		list != nil {
@@ -102,7 +102,7 @@ func TestStreamByID(t *testing.T) {
 	toExotel := store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}
 	read := func() store.StreamSession {
 		t.Helper()
-		streamSession, err := fixture.dataplane.StreamByID(t.Context(), acme, ref.ID)
+		streamSession, err := fixture.Dataplane.StreamByID(t.Context(), acme, ref.ID)
 		if err != nil || time.Since(streamSession.StartedAt).Abs() > time.Minute ||
 			streamSession.LastSeenAt.Before(streamSession.StartedAt) {
 			t.Fatalf("%+v, %v", streamSession, err)
@@ -116,10 +116,10 @@ func TestStreamByID(t *testing.T) {
 		t.Errorf("new (-want +got):\n%s", diff)
 	}
 	beat := store.StreamBeat{StreamRef: ref, CallSID: "told", StreamSID: "s", ToAgent: toAgent, ToExotel: toExotel}
-	if _, err := fixture.dataplane.HeartbeatStreams(t.Context(), []store.StreamBeat{beat}); err != nil {
+	if _, err := fixture.Dataplane.HeartbeatStreams(t.Context(), []store.StreamBeat{beat}); err != nil {
 		t.Fatal(err)
 	}
-	fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = now()`)
+	fixture.Exec(t, `UPDATE stream_sessions SET close_requested_at = now()`)
 	want.CallSID = "told"
 	want.StreamSID = "s"
 	want.ToAgent = toAgent
@@ -129,7 +129,7 @@ func TestStreamByID(t *testing.T) {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
 	// The end of a stream whose pod has nothing to tell any more.
-	if n, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{{
+	if n, err := fixture.Dataplane.EndStreams(t.Context(), []store.StreamEnd{{
 		StreamRef:   ref,
 		Reason:      "closed",
 		Reconnected: true,
@@ -155,7 +155,7 @@ func TestStreamByID(t *testing.T) {
 		"an id in capitals": {acme, strings.ToUpper(streamID(0)[:35] + "a")},
 		"nobody's":          {"no/body", ref.ID},
 	} {
-		if streamSession, err := fixture.dataplane.StreamByID(t.Context(), tc[0], tc[1]); !errors.Is(
+		if streamSession, err := fixture.Dataplane.StreamByID(t.Context(), tc[0], tc[1]); !errors.Is(
 			err, store.ErrNotFound,
 		) {
 			t.Errorf("%s: %+v, %v", name, streamSession, err)

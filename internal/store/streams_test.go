@@ -14,13 +14,14 @@ import (
 
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // admit lets a stream in, and returns its name.
 func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
 	t.Helper()
 	ref := store.StreamRef{Tenant: tenant, ID: store.NewID()}
-	if err := f.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{
+	if err := f.Dataplane.AdmitStream(t.Context(), tenant, store.NewStream{
 		ID:      ref.ID,
 		CallSID: "c",
 		Pod:     pod,
@@ -36,9 +37,9 @@ func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
 func TestStreamLimitIsExact(t *testing.T) {
 	fixture := newFixture(t)
 	pools := []*store.Dataplane{
-		fixture.dataplane,
-		open(t, fixture.pg.DataplaneDSN, store.OpenDataplane),
-		open(t, fixture.pg.DataplaneDSN, store.OpenDataplane),
+		fixture.Dataplane,
+		storetest.Open(t, fixture.DataplaneDSN, store.OpenDataplane),
+		storetest.Open(t, fixture.DataplaneDSN, store.OpenDataplane),
 	}
 	const limit = 50
 	var admitted [2]atomic.Int32
@@ -60,7 +61,7 @@ func TestStreamLimitIsExact(t *testing.T) {
 	}
 	group.Wait()
 	for j, tenant := range []string{acme, globex} {
-		rows := fixture.one(
+		rows := fixture.Number(
 			t, `SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`, tenant,
 		)
 		if n := admitted[j].Load(); n != limit || rows != limit {
@@ -68,10 +69,10 @@ func TestStreamLimitIsExact(t *testing.T) {
 		}
 	}
 	// An end makes room for one, and for one alone.
-	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'
+	fixture.Exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'
 			WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`, acme)
 	for i, want := range []error{nil, store.ErrStreamLimit} {
-		if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{
+		if err := fixture.Dataplane.AdmitStream(t.Context(), acme, store.NewStream{
 			ID:  store.NewID(),
 			Pod: "pod",
 		}, limit); !errors.Is(err, want) {
@@ -85,7 +86,7 @@ func TestStreamLimitIsExact(t *testing.T) {
 func TestStreamTokenOnce(t *testing.T) {
 	fixture := newFixture(t)
 	try := func(tenant, token string, limit int) error {
-		return fixture.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{
+		return fixture.Dataplane.AdmitStream(t.Context(), tenant, store.NewStream{
 			ID:      store.NewID(),
 			Pod:     "pod",
 			TokenID: token,
@@ -110,7 +111,7 @@ func TestStreamTokenOnce(t *testing.T) {
 	if n := admitted.Load(); n != 1 {
 		t.Errorf("%d were let in by one token", n)
 	}
-	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'`)
+	fixture.Exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'`)
 	if err := try(acme, "one", 1000); !errors.Is(err, store.ErrStreamTokenUsed) {
 		t.Errorf("after its stream has ended: %v", err)
 	}
@@ -139,17 +140,17 @@ func TestStreamAdmissionFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			newStream := good
 			tc.change(&newStream)
-			if err := fixture.dataplane.AdmitStream(t.Context(), tc.tenant, newStream, 10); err == nil ||
+			if err := fixture.Dataplane.AdmitStream(t.Context(), tc.tenant, newStream, 10); err == nil ||
 				errors.Is(err, store.ErrStreamTokenUsed) {
 				t.Errorf("it is let in: %v", err)
 			}
 		})
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions`); n != 0 {
+	if n := fixture.Number(t, `SELECT count(*)::int FROM stream_sessions`); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
 	good.Address = netip.MustParseAddr("fe80::1%eth0") // PostgreSQL knows no zones
-	if err := fixture.dataplane.AdmitStream(t.Context(), acme, good, 10); err != nil {
+	if err := fixture.Dataplane.AdmitStream(t.Context(), acme, good, 10); err != nil {
 		t.Error(err)
 	}
 }
@@ -163,9 +164,9 @@ func TestStreamHeartbeat(t *testing.T) {
 	ended := fixture.admit(t, acme, "pod")
 	closing := fixture.admit(t, acme, "pod")
 	gone := store.StreamRef{Tenant: globex, ID: streamRef.ID} // the id of another tenant names no row of this one
-	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
-	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
-	if streamSession, err := fixture.oper.CloseStream(t.Context(), acme, closing.ID, store.Origin{}); err != nil ||
+	fixture.Exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
+	fixture.Exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
+	if streamSession, err := fixture.Operator.CloseStream(t.Context(), acme, closing.ID, store.Origin{}); err != nil ||
 		streamSession.StreamRef != closing {
 		t.Fatal(streamSession, err)
 	}
@@ -179,7 +180,7 @@ func TestStreamHeartbeat(t *testing.T) {
 	},
 		{StreamRef: b}, {StreamRef: ended}, {StreamRef: closing}, {StreamRef: gone}}
 	for range 2 { // a heartbeat that has nothing to tell takes nothing back
-		alive, err := fixture.dataplane.HeartbeatStreams(t.Context(), beats)
+		alive, err := fixture.Dataplane.HeartbeatStreams(t.Context(), beats)
 		if diff := cmp.Diff(map[store.StreamRef]bool{
 			streamRef: false,
 			b:         false,
@@ -190,28 +191,28 @@ func TestStreamHeartbeat(t *testing.T) {
 		beats[0].CallSID = ""
 		beats[0].StreamSID = ""
 	}
-	if n := fixture.one(
+	if n := fixture.Number(
 		t,
 		`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at > now() - interval '10 s' AND ended_at IS NULL`,
 	); n != 3 {
 		t.Errorf("%d were seen", n)
 	}
-	if n := fixture.one(
+	if n := fixture.Number(
 		t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`,
 	); n != 1 {
 		t.Errorf("what Exotel told is in %d rows", n)
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND
+	if n := fixture.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND
 		(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) =
 			(1, 2, 3, 4, 5, 6)`, streamRef.ID); n != 1 {
 		t.Error("what the stream has counted is not in its row")
 	}
-	list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "pod")
+	list, err := fixture.Dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "pod")
 	if diff := cmp.Diff([]store.StreamRef{closing}, list); diff != "" || err != nil {
 		t.Errorf("%v to close (-want +got):\n%s", err, diff)
 	}
 	for tenant, pod := range map[string]string{acme: "another", globex: "pod"} {
-		if list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{tenant}, pod); len(list) > 0 ||
+		if list, err := fixture.Dataplane.StreamsToClose(t.Context(), []string{tenant}, pod); len(list) > 0 ||
 			err != nil {
 			t.Errorf("%s of %s has to close %v, %v", pod, tenant, list, err)
 		}
@@ -246,11 +247,11 @@ func TestStreamEnd(t *testing.T) {
 			ref := fixture.admit(t, acme, "pod")
 			other := fixture.admit(t, globex, "pod")
 			if tc.before != "" {
-				fixture.exec(
+				fixture.Exec(
 					t, `UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`, ref.ID, tc.before,
 				)
 			}
-			n, err := fixture.dataplane.EndStreams(
+			n, err := fixture.Dataplane.EndStreams(
 				t.Context(),
 				[]store.StreamEnd{end(ref, tc.reason), end(other, "call_ended"), end(store.StreamRef{
 					Tenant: acme,
@@ -260,11 +261,11 @@ func TestStreamEnd(t *testing.T) {
 			if n != tc.wantN+1 || err != nil {
 				t.Errorf("%d ended, %v, want %d", n, err, tc.wantN+1)
 			}
-			if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2
+			if n := fixture.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2
 					AND ended_at BETWEEN started_at AND now()`, ref.ID, tc.want); n != 1 {
 				t.Error("the row has another end")
 			}
-			if n := fixture.one(
+			if n := fixture.Number(
 				t,
 				`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c'
 					AND reconnected AND
@@ -276,7 +277,7 @@ func TestStreamEnd(t *testing.T) {
 			}
 		})
 	}
-	if n, err := fixture.dataplane.EndStreams(t.Context(), nil); n != 0 || err != nil {
+	if n, err := fixture.Dataplane.EndStreams(t.Context(), nil); n != 0 || err != nil {
 		t.Errorf("none: %d, %v", n, err)
 	}
 }
@@ -289,7 +290,7 @@ func TestReapStreams(t *testing.T) {
 		fixture.admit(t, acme, "gone")
 	}
 	fixture.admit(t, globex, "gone")
-	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '46 s'`)
+	fixture.Exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '46 s'`)
 	fixture.admit(t, acme, "here")
 	both := []string{acme, globex}
 	for i, tc := range []struct {
@@ -304,18 +305,18 @@ func TestReapStreams(t *testing.T) {
 		{both, 10, 1},
 		{both, 10, 0},
 	} {
-		n, ran, err := fixture.dataplane.ReapStreams(t.Context(), tc.tenants, 45*time.Second, tc.limit)
+		n, ran, err := fixture.Dataplane.ReapStreams(t.Context(), tc.tenants, 45*time.Second, tc.limit)
 		if n != tc.want || !ran || err != nil {
 			t.Errorf("step %d: %d, %v, %v, want %d", i, n, ran, err, tc.want)
 		}
 	}
-	if n := fixture.one(
+	if n := fixture.Number(
 		t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`,
 	); n != 4 {
 		t.Errorf("%d were ended", n)
 	}
 	release := fixture.holdReapLock(t)
-	if n, ran, err := fixture.dataplane.ReapStreams(t.Context(), both, 0, 10); n != 0 || ran || err != nil {
+	if n, ran, err := fixture.Dataplane.ReapStreams(t.Context(), both, 0, 10); n != 0 || ran || err != nil {
 		t.Errorf("while another pod is at it: %d, %v, %v", n, ran, err)
 	}
 	release()
@@ -324,7 +325,7 @@ func TestReapStreams(t *testing.T) {
 // holdReapLock is another pod at work.
 func (f *fixture) holdReapLock(t *testing.T) (release func()) {
 	t.Helper()
-	conn := connect(t, f.pg.AdminDSN)
+	conn := connect(t, f.AdminDSN)
 	if _, err := conn.Exec(
 		t.Context(), `SELECT pg_advisory_lock(hashtextextended('caly.streams.reap', 0))`,
 	); err != nil {
@@ -338,7 +339,7 @@ func TestSweepStreams(t *testing.T) {
 	fixture := newFixture(t)
 	for _, age := range []string{"31 days", "29 days"} {
 		ref := fixture.admit(t, acme, "pod")
-		fixture.exec(
+		fixture.Exec(
 			t,
 			`UPDATE stream_sessions
 				SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`,
@@ -346,20 +347,20 @@ func TestSweepStreams(t *testing.T) {
 		)
 	}
 	forgotten := fixture.admit(t, acme, "pod")
-	fixture.exec(
+	fixture.Exec(
 		t, `UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`, forgotten.ID,
 	)
 	fixture.admit(t, acme, "pod")
-	if n, err := fixture.oper.SweepStreams(t.Context(), 30*24*time.Hour, 100); n != 1 || err != nil {
+	if n, err := fixture.Operator.SweepStreams(t.Context(), 30*24*time.Hour, 100); n != 1 || err != nil {
 		t.Errorf("%d were deleted, %v", n, err)
 	}
-	if live, all := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`), fixture.one(
-		t, `SELECT count(*)::int FROM stream_sessions`,
-	); live != 1 ||
+	if live, all := fixture.Number(
+		t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
+	), fixture.Number(t, `SELECT count(*)::int FROM stream_sessions`); live != 1 ||
 		all != 3 {
 		t.Errorf("%d live of %d", live, all)
 	}
-	if _, err := store.AsOperator(fixture.dataplane).SweepStreams(t.Context(), 0, 100); err == nil {
+	if _, err := store.AsOperator(fixture.Dataplane).SweepStreams(t.Context(), 0, 100); err == nil {
 		t.Error("a data-plane pod may delete")
 	}
 }
@@ -371,7 +372,7 @@ func TestLiveStreams(t *testing.T) {
 	second := fixture.admit(t, acme, "b")
 	theirs := fixture.admit(t, globex, "a")
 	refs := func(tenant string, limit int) (out []store.StreamRef) {
-		list, err := fixture.oper.LiveStreams(t.Context(), tenant, limit)
+		list, err := fixture.Operator.LiveStreams(t.Context(), tenant, limit)
 		if err != nil {
 			t.Error(err)
 		}
@@ -394,7 +395,7 @@ func TestLiveStreams(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'closed' WHERE id = $1`, first.ID)
+	fixture.Exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'closed' WHERE id = $1`, first.ID)
 	if diff := cmp.Diff([]store.StreamRef{second}, refs(acme, 10)); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
@@ -404,12 +405,12 @@ func TestLiveStreams(t *testing.T) {
 		theirs:              globex,
 		{ID: store.NewID()}: "",
 	} {
-		tenant, err := fixture.oper.TenantOfStream(t.Context(), ref.ID)
+		tenant, err := fixture.Operator.TenantOfStream(t.Context(), ref.ID)
 		if tenant != want || (want == "") != errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%v is of %q, %v, want %q", ref, tenant, err, want)
 		}
 	}
-	tenant, err := store.AsOperator(fixture.dataplane).TenantOfStream(t.Context(), second.ID)
+	tenant, err := store.AsOperator(fixture.Dataplane).TenantOfStream(t.Context(), second.ID)
 	if !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a data-plane pod is told %q, %v", tenant, err)
 	}

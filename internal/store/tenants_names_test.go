@@ -21,7 +21,7 @@ var sharedAccount = store.Name{Kind: store.NameAccount, Name: "acme1"}
 // claims gives names to a tenant and returns those that it holds then.
 func (f *fixture) claims(t *testing.T, tenant, uid string, names ...store.Name) []store.Name {
 	t.Helper()
-	held, err := f.oper.ClaimNames(t.Context(), tenant, uid, names)
+	held, err := f.Operator.ClaimNames(t.Context(), tenant, uid, names)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func (f *fixture) claims(t *testing.T, tenant, uid string, names ...store.Name) 
 // releases takes all names from a tenant except those to keep.
 func (f *fixture) releases(t *testing.T, tenant, uid string, keep ...store.Name) []store.Name {
 	t.Helper()
-	released, err := f.oper.ReleaseNames(t.Context(), tenant, uid, keep)
+	released, err := f.Operator.ReleaseNames(t.Context(), tenant, uid, keep)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestNamesHaveOneOwner(t *testing.T) {
 	check("a claim after the release", fixture.claims(t, globex, "u2", name),
 		name, b, store.Name{Kind: store.NameNumber, Name: "a.example"})
 	check("a claim of a Tenant created again under the name", fixture.claims(t, globex, "u3", name), name)
-	held, err := fixture.oper.HeldNames(t.Context(), globex, "u2")
+	held, err := fixture.Operator.HeldNames(t.Context(), globex, "u2")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,13 +82,13 @@ func TestAccountIsShared(t *testing.T) {
 	}
 	share := func(owner store.NameHolder, want bool) {
 		t.Helper()
-		if got, err := fixture.oper.ShareAccount(t.Context(), "acme1", owner, sharer); err != nil || got != want {
+		if got, err := fixture.Operator.ShareAccount(t.Context(), "acme1", owner, sharer); err != nil || got != want {
 			t.Fatalf("shared %v, %v; want %v", got, err, want)
 		}
 	}
 	holders := func(want ...store.NameHolder) {
 		t.Helper()
-		got, err := fixture.oper.NameHolders(t.Context(), sharedAccount)
+		got, err := fixture.Operator.NameHolders(t.Context(), sharedAccount)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Fatalf("holders: %v (-want +got):\n%s", err, diff)
 		}
@@ -122,11 +122,11 @@ func TestSeedNames(t *testing.T) {
 		},
 	}
 	for range 2 { // the second time changes nothing
-		if err := fixture.oper.SeedNames(t.Context(), published); err != nil {
+		if err := fixture.Operator.SeedNames(t.Context(), published); err != nil {
 			t.Fatal(err)
 		}
 		got := query[string](
-			t, fixture.pg.AdminDSN, `SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`,
+			t, fixture.AdminDSN, `SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`,
 		)
 		want := []string{
 			acme + " a.example false", acme + " acme1 false",

@@ -32,16 +32,16 @@ func TestClaimTenant(t *testing.T) {
 		"a predecessor without data":                   {owner: "uid-old", want: "uid-new"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fixture.execute(t, `DELETE FROM users; DELETE FROM tenants`)
+			fixture.Exec(t, `DELETE FROM users; DELETE FROM tenants`)
 			if tc.owner != "none" {
-				fixture.execute(t, `INSERT INTO tenants (tenant, uid) VALUES ('`+acme+`', '`+tc.owner+`')`)
+				fixture.Exec(t, `INSERT INTO tenants (tenant, uid) VALUES ('`+acme+`', '`+tc.owner+`')`)
 			}
 			if tc.data {
-				fixture.execute(t, `INSERT INTO users (tenant, id, email, role)
+				fixture.Exec(t, `INSERT INTO users (tenant, id, email, role)
 					VALUES ('`+acme+`', gen_random_uuid(), 'a@example.com', 'admin')`)
 			}
 			for range 2 { // the second time finds what the first one recorded
-				got, err := fixture.oper.ClaimTenant(t.Context(), acme, "uid-new", tc.compiled)
+				got, err := fixture.Operator.ClaimTenant(t.Context(), acme, "uid-new", tc.compiled)
 				if err != nil || got != tc.want {
 					t.Errorf("%q, %v, want %q", got, err, tc.want)
 				}
@@ -54,7 +54,7 @@ func TestClaimTenant(t *testing.T) {
 func TestClaimLooksAtEveryTable(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	fixture.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
+	fixture.Exec(t, `UPDATE tenants SET uid = 'uid-old'`)
 	counters := []string{"email_codes", "ending_totals", "endings", "login_sessions", "metric_tenants",
 		"password_reset_tokens", "rate_limits", "refresh_token_blacklist", "retry_statistics", "revocations",
 		"tenant_names", "tenants", "upload_roles", "url_redactions"}
@@ -77,13 +77,14 @@ func TestClaimLooksAtEveryTable(t *testing.T) {
 	}
 	for _, only := range tables {
 		fixture.reseed(t)
-		fixture.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
+		fixture.Exec(t, `UPDATE tenants SET uid = 'uid-old'`)
 		for _, table := range tables {
 			if table != only {
-				fixture.execute(t, `DELETE FROM `+table)
+				fixture.Exec(t, `DELETE FROM `+table)
 			}
 		}
-		if got, err := fixture.oper.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-old" {
+		if got, err := fixture.Operator.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil ||
+			got != "uid-old" {
 			t.Errorf("with a row in %s alone: %q, %v, want the predecessor", only, got, err)
 		}
 	}
@@ -93,9 +94,9 @@ func TestClaimLooksAtEveryTable(t *testing.T) {
 func TestEndAccess(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	fixture.execute(t, `UPDATE mail_outbox SET sealed = 'sealed'`)
+	fixture.Exec(t, `UPDATE mail_outbox SET sealed = 'sealed'`)
 	theirs := fixture.digests(t, globex)
-	if err := fixture.oper.EndAccess(t.Context(), acme); err != nil {
+	if err := fixture.Operator.EndAccess(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
 	for name, sql := range map[string]string{
@@ -107,11 +108,11 @@ func TestEndAccess(t *testing.T) {
 		"missing revocations": `SELECT 2 - count(*)::int FROM revocations
 			WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`,
 	} {
-		if n := fixture.one(t, sql, acme); n != 0 {
+		if n := fixture.Number(t, sql, acme); n != 0 {
 			t.Errorf("%s: %d, want none", name, n)
 		}
 	}
-	if n := fixture.one(t, `SELECT count(*)::int FROM users WHERE tenant = $1`, acme); n != 3 {
+	if n := fixture.Number(t, `SELECT count(*)::int FROM users WHERE tenant = $1`, acme); n != 3 {
 		t.Errorf("%d accounts are left, want 3", n)
 	}
 	if diff := cmp.Diff(theirs, fixture.digests(t, globex)); diff != "" {
@@ -123,27 +124,21 @@ func TestEndAccess(t *testing.T) {
 func TestAdoptTenant(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	fixture.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
-	if err := fixture.oper.AdoptTenant(t.Context(), acme, "uid-other", "uid-new"); !errors.Is(err, store.ErrNotFound) {
+	fixture.Exec(t, `UPDATE tenants SET uid = 'uid-old'`)
+	if err := fixture.Operator.AdoptTenant(t.Context(), acme, "uid-other", "uid-new"); !errors.Is(
+		err, store.ErrNotFound,
+	) {
 		t.Errorf("of another predecessor: %v", err)
 	}
-	if err := fixture.oper.AdoptTenant(t.Context(), acme, "uid-old", "uid-new"); err != nil {
+	if err := fixture.Operator.AdoptTenant(t.Context(), acme, "uid-old", "uid-new"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := fixture.oper.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-new" {
+	if got, err := fixture.Operator.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-new" {
 		t.Errorf("afterwards they belong to %q, %v", got, err)
 	}
-	if n := fixture.one(
+	if n := fixture.Number(
 		t, `SELECT count(*)::int FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL`, acme,
 	); n != 0 {
 		t.Errorf("%d sessions of the predecessor live", n)
-	}
-}
-
-// execute executes statements as the superuser.
-func (f *fixture) execute(t *testing.T, sql string) {
-	t.Helper()
-	if err := f.run(sql); err != nil {
-		t.Fatal(err)
 	}
 }

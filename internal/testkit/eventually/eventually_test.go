@@ -170,8 +170,13 @@ func TestTry(t *testing.T) {
 		unready := errors.New("not ready")
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		for name, within := range map[string]time.Duration{"its own bound": 50 * time.Millisecond, "the caller's": time.Hour} {
-			if err := Within(within).Try(ctx, func(context.Context) error { return unready }); !errors.Is(err, unready) {
+		for name, within := range map[string]time.Duration{
+			"its own bound": 50 * time.Millisecond,
+			"the caller's":  time.Hour,
+		} {
+			if err := Within(within).Try(ctx, func(context.Context) error { return unready }); !errors.Is(
+				err, unready,
+			) {
 				t.Errorf("%s: %v, want %v", name, err, unready)
 			}
 		}
