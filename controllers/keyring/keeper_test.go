@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -17,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -25,23 +23,18 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/metric"
+	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
-	"github.com/caly-dev/caly/internal/testkit/logtest"
 )
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	kubetest.Main(m)
-}
+func TestMain(m *testing.M) { controllertest.Main(m) }
 
-// subject is a Keeper with a work namespace of its own, a clock that the test moves, and what the Keeper says.
+// subject is a Keeper in a cluster of the test's own, with a clock that the test moves.
 type subject struct {
+	*controllertest.Cluster
 	*Keeper
 	t     *testing.T
-	env   *kubetest.Env
 	reg   *prometheus.Registry
-	log   *logtest.Buffer
 	ctx   context.Context
 	clock *clocktesting.FakeClock
 }
@@ -49,25 +42,24 @@ type subject struct {
 func newSubject(t *testing.T) *subject {
 	t.Helper()
 	r := &subject{
-		t:     t,
-		env:   kubetest.Get(t),
-		reg:   prometheus.NewRegistry(),
-		log:   &logtest.Buffer{},
-		clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)),
+		Cluster: controllertest.NewCluster(t),
+		t:       t,
+		reg:     prometheus.NewRegistry(),
+		clock:   clocktesting.NewFakeClock(time.Now().Truncate(time.Second)),
 	}
-	r.Keeper = r.another(r.env.NewNamespace(t), r.env.Client)
-	r.ctx = log.IntoContext(t.Context(), logr.FromSlogHandler(r.log.Handler()))
+	r.Keeper = r.another()
+	r.ctx = log.IntoContext(t.Context(), r.Logger())
 	r.Metrics = NewMetrics(r.reg)
 	t.Cleanup(r.verify)
 	return r
 }
 
-// another keeper of the same Secret, as a second operator has one.
-func (r *subject) another(namespace string, c client.Client) *Keeper {
+// another returns a keeper of the same Secret, as a second operator has one.
+func (r *subject) another() *Keeper {
 	return &Keeper{
-		Client:        c,
-		APIReader:     c,
-		WorkNamespace: namespace,
+		Client:        r.Cluster.Client,
+		APIReader:     r.Cluster.Client,
+		WorkNamespace: r.Work,
 		Now:           r.clock.Now,
 		Every:         20 * time.Millisecond,
 		Metrics:       NewMetrics(prometheus.NewRegistry()),
@@ -77,11 +69,8 @@ func (r *subject) another(namespace string, c client.Client) *Keeper {
 func (r *subject) secret() *corev1.Secret {
 	r.t.Helper()
 	var s corev1.Secret
-	if err := r.env.Client.Get(context.Background(), client.ObjectKey{
-		Namespace: r.WorkNamespace,
-		Name:      keyring.SecretName,
-	}, &s); err != nil {
-		r.t.Fatal(err)
+	if !r.Find(r.t, r.Work, keyring.SecretName, &s) {
+		r.t.Fatal("the keyring does not exist")
 	}
 	return &s
 }
@@ -107,39 +96,31 @@ func (r *subject) spoil(change func(*corev1.Secret)) {
 	r.t.Helper()
 	secret := r.secret()
 	change(secret)
-	if err := r.env.Client.Update(r.t.Context(), secret); err != nil {
+	if err := r.Cluster.Client.Update(r.t.Context(), secret); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
 func (r *subject) remove() {
 	r.t.Helper()
-	if err := r.env.Client.Delete(r.t.Context(), r.secret()); err != nil {
-		r.t.Fatal(err)
-	}
+	r.Cluster.Delete(r.t, r.secret())
 }
 
-// verify runs after each test: no key of the ring that is there at the end is in the log.
+// verify runs after each test. It checks that no key of the ring at the end is in the log.
 func (r *subject) verify() {
 	var s corev1.Secret
-	err := r.env.Client.Get(context.Background(), client.ObjectKey{
-		Namespace: r.WorkNamespace,
-		Name:      keyring.SecretName,
-	}, &s)
+	key := client.ObjectKey{Namespace: r.Work, Name: keyring.SecretName}
+	err := r.Cluster.Client.Get(context.Background(), key, &s)
 	ring, bad := keyring.Decode(s.Data[keyring.DataKey])
 	if err != nil || bad != nil {
 		return
 	}
-	secrets := []string{ring.Secret.Reveal()}
+	text, _ := ring.Secret.MarshalText()
+	r.Hide(ring.Secret.Reveal(), string(text))
 	for _, k := range ring.Keys {
-		secrets = append(secrets, k.Seed.Reveal())
+		r.Hide(k.Seed.Reveal())
 	}
-	for _, secret := range secrets {
-		text, _ := ring.Secret.MarshalText()
-		if said := r.log.String(); strings.Contains(said, secret) || strings.Contains(said, string(text)) {
-			r.t.Errorf("a key is in the log:\n%s", said)
-		}
-	}
+	r.CheckTenants(r.t)
 }
 
 func (r *subject) metrics() map[string]float64 {
@@ -219,9 +200,7 @@ func TestMends(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: secret.Namespace, Name: secret.Name},
 				Data:       secret.Data,
 			}
-			if err := r.env.Client.Create(r.t.Context(), secret); err != nil {
-				r.t.Fatal(err)
-			}
+			r.Cluster.Create(r.t, secret)
 		}, another, "was of type"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -235,8 +214,8 @@ func TestMends(t *testing.T) {
 			if after := r.ring(); after.Secret != before.Secret && after.Keys[0].ID != before.Keys[0].ID {
 				got = another
 			}
-			if got != want || !strings.Contains(r.log.String(), tc.log) {
-				t.Errorf("%s ring, want %s; the log:\n%s", got, want, r.log)
+			if got != want || !strings.Contains(r.Logs.String(), tc.log) {
+				t.Errorf("%s ring, want %s; the log:\n%s", got, want, r.Logs)
 			}
 			if m := r.metrics(); (m["made_total missing"]+m["made_total unreadable"] == 2) != (want == another) {
 				t.Errorf("metrics %v", m)
@@ -260,11 +239,11 @@ func TestLeavesANewerRingAlone(t *testing.T) {
 // TestTwoOperators verifies that, of the previous and the current leader, one writes and both end with the same ring.
 func TestTwoOperators(t *testing.T) {
 	rig := newSubject(t)
-	other := rig.another(rig.WorkNamespace, rig.env.Client)
+	other := rig.another()
 	for _, name := range []string{"the first ring", "a rotation"} {
 		rig.clock.Step(30 * 24 * time.Hour)
 		// The other one writes between this one's read and its write.
-		between := interceptor.NewClient(rig.env.Client, interceptor.Funcs{
+		between := interceptor.NewClient(rig.Cluster.Client, interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 				return errors.Join(other.keep(rig.ctx), c.Create(ctx, o, opts...))
 			},
@@ -277,7 +256,7 @@ func TestTwoOperators(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		theirs := rig.ring()
-		rig.Client = rig.env.Client
+		rig.Client = rig.Cluster.Client
 		rig.mustKeep()
 		if d := cmp.Diff(theirs, rig.ring()); d != "" {
 			t.Errorf("%s: it was written over", name)
@@ -305,7 +284,7 @@ func TestRuns(t *testing.T) {
 	go func() { ended <- rig.Start(ctx) }()
 	exists := func(ctx context.Context) error {
 		key := client.ObjectKey{Namespace: rig.WorkNamespace, Name: keyring.SecretName}
-		return rig.env.Client.Get(ctx, key, &corev1.Secret{})
+		return rig.Cluster.Client.Get(ctx, key, &corev1.Secret{})
 	}
 	eventually.Within(10*time.Second).Succeeds(t, exists)
 	first := rig.ring()
@@ -322,8 +301,8 @@ func TestRuns(t *testing.T) {
 		}
 		return nil
 	})
-	if n := strings.Count(rig.log.String(), "level=ERROR"); n != 1 {
-		t.Errorf("%d errors in the log, want one for all looks:\n%s", n, rig.log)
+	if n := strings.Count(rig.Logs.String(), "level=ERROR"); n != 1 {
+		t.Errorf("%d errors in the log, want one for all looks:\n%s", n, rig.Logs)
 	}
 	cancel()
 	if err := <-ended; err != nil {
@@ -357,13 +336,11 @@ func (r *subject) asOperator() client.Client {
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "operator-" + r.WorkNamespace}},
 	}
 	for _, o := range []client.Object{role, binding} {
-		if err := r.env.Client.Create(r.t.Context(), o); err != nil {
-			r.t.Fatal(err)
-		}
+		r.Cluster.Create(r.t, o)
 	}
-	cfg := rest.CopyConfig(r.env.Config)
+	cfg := rest.CopyConfig(r.Cluster.Config)
 	cfg.Impersonate = rest.ImpersonationConfig{UserName: "operator-" + r.WorkNamespace}
-	c, err := client.New(cfg, client.Options{Scheme: r.env.Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: r.Cluster.Scheme})
 	if err != nil {
 		r.t.Fatal(err)
 	}

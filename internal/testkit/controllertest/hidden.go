@@ -20,25 +20,25 @@ import (
 const shortestHidden = 4
 
 // Hide names secrets that CheckTenants looks for.
-func (r *Rig) Hide(values ...string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (c *Cluster) Hide(values ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, value := range values {
 		if len(value) >= shortestHidden {
-			r.hidden = append(r.hidden, value)
+			c.hidden = append(c.hidden, value)
 		}
 	}
 }
 
 // CheckTenants checks the conditions of the Tenants, and that no hidden value is in a Tenant, an event or the log.
-func (r *Rig) CheckTenants(t testing.TB) {
+func (c *Cluster) CheckTenants(t testing.TB) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	var tenants v1alpha1.TenantList
 	var events eventsv1.EventList
 	if err := errors.Join(
-		r.Client.List(ctx, &tenants, client.InNamespace(r.Namespace)),
-		r.Client.List(ctx, &events, client.InNamespace(r.Namespace)),
+		c.Client.List(ctx, &tenants, client.InNamespace(c.Namespace)),
+		c.Client.List(ctx, &events, client.InNamespace(c.Namespace)),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -51,15 +51,15 @@ func (r *Rig) CheckTenants(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.mu.Lock()
-	hidden := slices.Clone(r.hidden)
-	r.mu.Unlock()
+	c.mu.Lock()
+	hidden := slices.Clone(c.hidden)
+	c.mu.Unlock()
 	for _, secret := range hidden {
 		if bytes.Contains(seen, []byte(secret)) {
 			t.Errorf("the secret %q is in a Tenant or an event:\n%s", secret, seen)
 		}
-		if strings.Contains(r.Logs.String(), secret) {
-			t.Errorf("the secret %q is in the log:\n%s", secret, r.Logs)
+		if strings.Contains(c.Logs.String(), secret) {
+			t.Errorf("the secret %q is in the log:\n%s", secret, c.Logs)
 		}
 	}
 }

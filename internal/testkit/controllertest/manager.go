@@ -18,28 +18,28 @@ import (
 
 // Manager returns a manager that watches the rig's namespaces, with the changes of a test. Its client records its
 // writes, and reads Secrets from the API server, as the operator's does.
-func (r *Rig) Manager(t testing.TB, change ...func(*manager.Options)) manager.Manager {
+func (c *Cluster) Manager(t testing.TB, change ...func(*manager.Options)) manager.Manager {
 	t.Helper()
 	options := manager.Options{
-		Scheme:     r.Scheme,
-		Logger:     r.Logger(),
+		Scheme:     c.Scheme,
+		Logger:     c.Logger(),
 		Metrics:    server.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{
-			r.Namespace: {},
-			r.Work:      {},
-			r.Uploads:   {},
+			c.Namespace: {},
+			c.Work:      {},
+			c.Uploads:   {},
 		}},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
 			withWatch, err := client.NewWithWatch(cfg, o)
-			return interceptor.NewClient(withWatch, r.Writes.Funcs()), err
+			return interceptor.NewClient(withWatch, c.Writes.Funcs()), err
 		},
 	}
 	for _, f := range change {
 		f(&options)
 	}
-	mgr, err := manager.New(r.Config, options)
+	mgr, err := manager.New(c.Config, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,25 +20,25 @@ import (
 )
 
 // Create creates an object.
-func (r *Rig) Create(t testing.TB, o client.Object) {
+func (c *Cluster) Create(t testing.TB, o client.Object) {
 	t.Helper()
-	if err := r.Client.Create(t.Context(), o); err != nil {
+	if err := c.Client.Create(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // Delete deletes an object.
-func (r *Rig) Delete(t testing.TB, o client.Object) {
+func (c *Cluster) Delete(t testing.TB, o client.Object) {
 	t.Helper()
-	if err := r.Client.Delete(t.Context(), o); err != nil {
+	if err := c.Client.Delete(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // Find reads an object by its namespace and name, and reports whether it exists.
-func (r *Rig) Find(t testing.TB, namespace, name string, into client.Object) bool {
+func (c *Cluster) Find(t testing.TB, namespace, name string, into client.Object) bool {
 	t.Helper()
-	err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, into)
+	err := c.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, into)
 	if client.IgnoreNotFound(err) != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +46,10 @@ func (r *Rig) Find(t testing.TB, namespace, name string, into client.Object) boo
 }
 
 // UntilDeleted waits until an object does not exist.
-func (r *Rig) UntilDeleted(t testing.TB, o client.Object) {
+func (c *Cluster) UntilDeleted(t testing.TB, o client.Object) {
 	t.Helper()
 	eventually.Succeeds(t, func(ctx context.Context) error {
-		err := r.Client.Get(ctx, client.ObjectKeyFromObject(o), o)
+		err := c.Client.Get(ctx, client.ObjectKeyFromObject(o), o)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -83,15 +83,15 @@ func PatchStatus[O client.Object](t testing.TB, r *Rig, o O, change func(O)) {
 }
 
 // PutSecret creates a Secret in the namespace of Tenants, or replaces its data. Its values are hidden.
-func (r *Rig) PutSecret(t testing.TB, name string, data map[string]string) {
+func (c *Cluster) PutSecret(t testing.TB, name string, data map[string]string) {
 	t.Helper()
 	for _, value := range data {
-		r.Hide(value)
+		c.Hide(value)
 	}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name}, StringData: data}
-	err := r.Client.Create(t.Context(), secret)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: name}, StringData: data}
+	err := c.Client.Create(t.Context(), secret)
 	if apierrors.IsAlreadyExists(err) {
-		err = r.Client.Update(t.Context(), secret)
+		err = c.Client.Update(t.Context(), secret)
 	}
 	if err != nil {
 		t.Fatal(err)
