@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -304,7 +303,7 @@ func (r *subject) deliver(t *testing.T, db *store.Operator, tenant *v1alpha1.Ten
 	}
 }
 
-// row is a call as it is in the database, with its queued recordings.
+// row is a call as it is in the database, with its queued recordings. The fields are the columns of rows.
 type row struct {
 	Tenant, SID, Direction, From, To, Custom string
 	State, Seconds                           int
@@ -316,52 +315,13 @@ type row struct {
 // rows reads all calls, past every policy.
 func rows(t *testing.T, pg *pgtest.Server) map[string]row {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	got, err := conn.Query(
-		t.Context(),
-		`SELECT tenant, call_sid, direction, from_number, to_number, custom_field, state, conversation_seconds,
-		direction_rank, from_rank, to_rank, custom_rank, coalesce(started_at, 'epoch'), coalesce(ended_at, 'epoch'),
-			recording_ids,
-		ARRAY(SELECT id || ' ' || source_url FROM recordings r WHERE r.tenant = c.tenant AND r.call_sid = c.call_sid
-			ORDER BY id) FROM calls c`,
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]row{}
-	var w row
-	_, err = pgx.ForEachRow(
-		got,
-		[]any{
-			&w.Tenant,
-			&w.SID,
-			&w.Direction,
-			&w.From,
-			&w.To,
-			&w.Custom,
-			&w.State,
-			&w.Seconds,
-			&w.Ranks[0],
-			&w.Ranks[1],
-			&w.Ranks[2],
-			&w.Ranks[3],
-			&w.Started,
-			&w.Ended,
-			&w.Recordings,
-			&w.Queued,
-		},
-		func() error {
-			all[w.Tenant+" "+w.SID] = w
-			w = row{}
-			return nil
-		},
-	)
-	if err != nil {
-		t.Fatal(err)
+	for _, call := range pgtest.Rows[row](t, pg, `SELECT tenant, call_sid, direction, from_number, to_number, custom_field,
+		state, conversation_seconds, ARRAY[direction_rank, from_rank, to_rank, custom_rank],
+		coalesce(started_at, 'epoch'), coalesce(ended_at, 'epoch'), recording_ids,
+		ARRAY(SELECT id || ' ' || source_url FROM recordings r WHERE r.tenant = c.tenant AND r.call_sid = c.call_sid
+			ORDER BY id) FROM calls c`) {
+		all[call.Tenant+" "+call.SID] = call
 	}
 	return all
 }

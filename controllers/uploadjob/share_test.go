@@ -118,8 +118,8 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// cluster simulates Jobs in steps. Each Job lives for jobSteps. A pod that is deleted ends drainSteps later.
-type cluster struct {
+// simulation runs Jobs in steps. Each Job lives for jobSteps. A pod that is deleted ends drainSteps later.
+type simulation struct {
 	t     *testing.T
 	b     bounds
 	now   int
@@ -135,8 +135,8 @@ const (
 	drainSteps = 2
 )
 
-func newCluster(t *testing.T, b bounds) *cluster {
-	return &cluster{
+func newSimulation(t *testing.T, b bounds) *simulation {
+	return &simulation{
 		t:     t,
 		b:     b,
 		ends:  map[string]int{},
@@ -147,42 +147,42 @@ func newCluster(t *testing.T, b bounds) *cluster {
 }
 
 // add adds tenants with an endless backlog.
-func (c *cluster) add(namespace string, tenants int) {
+func (sim *simulation) add(namespace string, tenants int) {
 	for i := range tenants {
 		id := fmt.Sprintf("%s/%d", namespace, i)
-		c.all = append(c.all, claimant{namespace: namespace, id: id, wants: 64, waiting: true})
-		c.since[id] = c.now
+		sim.all = append(sim.all, claimant{namespace: namespace, id: id, wants: 64, waiting: true})
+		sim.since[id] = sim.now
 	}
 }
 
 // pods returns what the tenant's Job may have; deleted pods are not counted.
-func (c *cluster) pods(id string) int32 {
-	i := slices.IndexFunc(c.all, func(t claimant) bool { return t.id == id })
-	return c.all[i].pods - int32(len(c.drain[id])) //nolint:gosec // at most 64
+func (sim *simulation) pods(id string) int32 {
+	i := slices.IndexFunc(sim.all, func(t claimant) bool { return t.id == id })
+	return sim.all[i].pods - int32(len(sim.drain[id])) //nolint:gosec // at most 64
 }
 
 // longest returns the longest wait of a tenant.
-func (c *cluster) longest(id string) int { return slices.Max(append(c.waits[id], 0)) }
+func (sim *simulation) longest(id string) int { return slices.Max(append(sim.waits[id], 0)) }
 
 // step ends Jobs and pods, and lets every tenant ask for pods in a random order, as reconciles come.
-func (c *cluster) step() {
-	c.now++
-	for i := range c.all {
-		t := &c.all[i]
-		if t.pods > 0 && c.ends[t.id] <= c.now {
-			t.pods, t.waiting, c.since[t.id], c.drain[t.id] = 0, true, c.now, nil
+func (sim *simulation) step() {
+	sim.now++
+	for i := range sim.all {
+		t := &sim.all[i]
+		if t.pods > 0 && sim.ends[t.id] <= sim.now {
+			t.pods, t.waiting, sim.since[t.id], sim.drain[t.id] = 0, true, sim.now, nil
 		}
-		before := len(c.drain[t.id])
-		c.drain[t.id] = slices.DeleteFunc(c.drain[t.id], func(at int) bool { return at <= c.now })
-		t.pods -= int32(before - len(c.drain[t.id])) //nolint:gosec // at most 64
+		before := len(sim.drain[t.id])
+		sim.drain[t.id] = slices.DeleteFunc(sim.drain[t.id], func(at int) bool { return at <= sim.now })
+		t.pods -= int32(before - len(sim.drain[t.id])) //nolint:gosec // at most 64
 	}
-	for _, i := range rand.Perm(len(c.all)) {
-		c.reconcile(&c.all[i])
+	for _, i := range rand.Perm(len(sim.all)) {
+		sim.reconcile(&sim.all[i])
 	}
-	c.check()
+	sim.check()
 }
 
-func (c *cluster) reconcile(t *claimant) {
+func (sim *simulation) reconcile(t *claimant) {
 	s := state{
 		wanted:      true,
 		ready:       64 * perPod,
@@ -190,19 +190,19 @@ func (c *cluster) reconcile(t *claimant) {
 		exists:      t.pods > 0,
 		grows:       true,
 		pods:        t.pods,
-		parallelism: c.pods(t.id),
-		free:        allowance(c.b, c.all, t.id),
-		share:       share(c.b, c.all, t.id),
+		parallelism: sim.pods(t.id),
+		free:        allowance(sim.b, sim.all, t.id),
+		share:       share(sim.b, sim.all, t.id),
 	}
 	decision := decide(s)
 	switch {
 	case decision.do == create:
-		c.waits[t.id] = append(c.waits[t.id], c.now-c.since[t.id])
-		c.ends[t.id], t.granted, t.waiting = c.now+jobSteps, time.Unix(int64(c.now), 0), false
+		sim.waits[t.id] = append(sim.waits[t.id], sim.now-sim.since[t.id])
+		sim.ends[t.id], t.granted, t.waiting = sim.now+jobSteps, time.Unix(int64(sim.now), 0), false
 		t.pods = decision.parallelism
 	case decision.do == scale && decision.parallelism < s.parallelism:
 		for range s.parallelism - decision.parallelism {
-			c.drain[t.id] = append(c.drain[t.id], c.now+drainSteps)
+			sim.drain[t.id] = append(sim.drain[t.id], sim.now+drainSteps)
 		}
 	case decision.do == scale:
 		t.pods += decision.parallelism - s.parallelism
@@ -210,20 +210,20 @@ func (c *cluster) reconcile(t *claimant) {
 }
 
 // check tests that the bounds hold.
-func (c *cluster) check() {
-	c.t.Helper()
+func (sim *simulation) check() {
+	sim.t.Helper()
 	var used int32
 	byNamespace := map[string]int32{}
-	for _, t := range c.all {
+	for _, t := range sim.all {
 		used += t.pods
 		byNamespace[t.namespace] += t.pods
 	}
-	if used > c.b.total {
-		c.t.Fatalf("%d pods of %d", used, c.b.total)
+	if used > sim.b.total {
+		sim.t.Fatalf("%d pods of %d", used, sim.b.total)
 	}
 	for ns, n := range byNamespace {
-		if n > c.b.perNamespace {
-			c.t.Fatalf("namespace %s has %d pods of %d", ns, n, c.b.perNamespace)
+		if n > sim.b.perNamespace {
+			sim.t.Fatalf("namespace %s has %d pods of %d", ns, n, sim.b.perNamespace)
 		}
 	}
 }
@@ -231,21 +231,21 @@ func (c *cluster) check() {
 // TestNewTenantGetsItsShare lets one tenant take all pods. Then a tenant of another namespace comes, whose share is
 // half of them.
 func TestNewTenantGetsItsShare(t *testing.T) {
-	cluster := newCluster(t, bounds{64, 64, 64})
-	cluster.add("noisy", 1)
-	cluster.step()
-	if n := cluster.pods("noisy/0"); n != 64 {
+	simulation := newSimulation(t, bounds{64, 64, 64})
+	simulation.add("noisy", 1)
+	simulation.step()
+	if n := simulation.pods("noisy/0"); n != 64 {
 		t.Fatalf("the noisy tenant has %d pods, want 64", n)
 	}
-	cluster.add("quiet", 1)
+	simulation.add("quiet", 1)
 	for range drainSteps + 1 {
-		cluster.step()
+		simulation.step()
 	}
-	if noisy, quiet := cluster.pods("noisy/0"), cluster.pods("quiet/0"); noisy != 32 || quiet != 32 {
+	if noisy, quiet := simulation.pods("noisy/0"), simulation.pods("quiet/0"); noisy != 32 || quiet != 32 {
 		t.Errorf("after %d steps they have %d and %d pods, want 32 each", drainSteps+1, noisy, quiet)
 	}
 	for range 100 {
-		cluster.step()
+		simulation.step()
 	}
 }
 
@@ -253,13 +253,13 @@ func TestNewTenantGetsItsShare(t *testing.T) {
 // backlogOf, with their p99 alone.
 func TestNoisyTenantDelaysNoOther(t *testing.T) {
 	p99 := func(noisy int) int {
-		cluster := newCluster(t, boundsOf(64, 0))
-		cluster.add("noisy", noisy)
-		cluster.add("quiet", 2)
+		simulation := newSimulation(t, boundsOf(64, 0))
+		simulation.add("noisy", noisy)
+		simulation.add("quiet", 2)
 		for range 2000 {
-			cluster.step()
+			simulation.step()
 		}
-		all := slices.Concat(cluster.waits["quiet/0"], cluster.waits["quiet/1"])
+		all := slices.Concat(simulation.waits["quiet/0"], simulation.waits["quiet/1"])
 		slices.Sort(all)
 		return all[len(all)*99/100] + 1 // the step of the start counts too
 	}
@@ -282,18 +282,18 @@ func TestNewTenantGetsAPodSoon(t *testing.T) {
 		"sixty authors with two noisy ones each": {60, 2, jobSteps + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cluster := newCluster(t, boundsOf(64, 0))
+			simulation := newSimulation(t, boundsOf(64, 0))
 			for i := range tc.namespaces {
-				cluster.add(fmt.Sprintf("noisy%d", i), tc.tenants)
+				simulation.add(fmt.Sprintf("noisy%d", i), tc.tenants)
 			}
 			for range 23 {
-				cluster.step()
+				simulation.step()
 			}
-			cluster.add("quiet", 1)
+			simulation.add("quiet", 1)
 			for range 50 {
-				cluster.step()
+				simulation.step()
 			}
-			if wait := cluster.longest("quiet/0"); wait > tc.wantSteps {
+			if wait := simulation.longest("quiet/0"); wait > tc.wantSteps {
 				t.Errorf("it waited %d steps, want at most %d; a Job lives for %d", wait, tc.wantSteps, jobSteps)
 			}
 		})
@@ -302,20 +302,22 @@ func TestNewTenantGetsAPodSoon(t *testing.T) {
 
 // TestNobodyStarves gives every tenant its turn, also in a namespace with many.
 func TestNobodyStarves(t *testing.T) {
-	cluster := newCluster(t, boundsOf(8, 0))
-	cluster.add("many", 40)
-	cluster.add("few", 2)
-	cluster.add("one", 1)
+	simulation := newSimulation(t, boundsOf(8, 0))
+	simulation.add("many", 40)
+	simulation.add("few", 2)
+	simulation.add("one", 1)
 	for range 400 {
-		cluster.step()
+		simulation.step()
 	}
-	for _, tenant := range cluster.all {
+	for _, tenant := range simulation.all {
 		// 5 of 8 pods at least are for the 40 tenants of one namespace: 8 turns.
-		if wait := max(cluster.longest(tenant.id), cluster.now-cluster.since[tenant.id]-jobSteps); wait > 12*jobSteps {
+		if wait := max(
+			simulation.longest(tenant.id), simulation.now-simulation.since[tenant.id]-jobSteps,
+		); wait > 12*jobSteps {
 			t.Errorf("%s waited %d steps", tenant.id, wait)
 		}
 	}
-	if !slices.ContainsFunc(cluster.all, func(t claimant) bool { return t.pods > 0 }) {
+	if !slices.ContainsFunc(simulation.all, func(t claimant) bool { return t.pods > 0 }) {
 		t.Error("no tenant has a pod")
 	}
 }
