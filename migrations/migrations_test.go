@@ -218,27 +218,14 @@ func provider(t *testing.T, dsn string) *goose.Provider {
 	return p
 }
 
+// objects returns the kinds and names of the tables, views and functions.
 func objects(t *testing.T, pg *pgtest.Server) []string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	rows, err := conn.Query(
-		t.Context(),
-		`SELECT relkind::text || ' ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+	return pgtest.Value[[]string](t, pg, `SELECT array_agg(name ORDER BY name) FROM (
+		SELECT relkind::text || ' ' || relname FROM pg_class
+			WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
 		UNION ALL SELECT 'f ' || oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-			ORDER BY 1`,
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
+		) objects(name)`)
 }
 
 // TestErrors verifies that an error names the cause in one line and does not hold the password.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -28,6 +26,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
@@ -38,23 +37,17 @@ const (
 
 // deadLetters is a database of a data plane that allows no recording of mediaHost, and a cluster with the Tenant.
 type deadLetters struct {
+	*storetest.DB
 	t      *testing.T
 	tenant string // namespace/name
-	pg     *pgtest.Server
-	db     *store.Dataplane
 }
 
 func newDeadLetters(t *testing.T) *deadLetters {
 	t.Helper()
-	pg := pgtest.New(t)
-	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	t.Setenv("CALY_DATABASE_URL", pg.OperatorDSN)
+	db := storetest.New(t)
+	t.Setenv("CALY_DATABASE_URL", db.OperatorDSN)
 	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))
-	d := &deadLetters{t: t, pg: pg, db: db, tenant: kubetest.Get(t).NewNamespace(t) + "/support"}
+	d := &deadLetters{DB: db, t: t, tenant: kubetest.Get(t).NewNamespace(t) + "/support"}
 	d.newTenant()
 	return d
 }
@@ -105,7 +98,7 @@ func (d *deadLetters) keep(delivery ingest.Delivery) int64 {
 		event.Recordings = nil
 		event.Unread = nil
 	}
-	if outcome, err := d.db.Ingest(d.t.Context(), event); err != nil || outcome != store.Dead {
+	if outcome, err := d.Dataplane.Ingest(d.t.Context(), event); err != nil || outcome != store.Dead {
 		d.t.Fatalf("kept as %v, %v; want a dead event", outcome, err)
 	}
 	return int64(d.count("coalesce(max(id), 0) FROM call_events"))
@@ -119,17 +112,9 @@ func body(s string) ingest.Delivery {
 	}
 }
 
-func (d *deadLetters) count(sql string) (n int) {
+func (d *deadLetters) count(sql string) int {
 	d.t.Helper()
-	conn, err := pgx.Connect(d.t.Context(), d.pg.AdminDSN)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(d.t.Context(), "SELECT "+sql).Scan(&n); err != nil {
-		d.t.Fatal(err)
-	}
-	return n
+	return d.Number(d.t, "SELECT "+sql)
 }
 
 // listed are the calls that a command prints in JSON, with what it says of each.
@@ -164,7 +149,7 @@ func TestEventsList(t *testing.T) {
 		Source:   "webhook",
 		DedupKey: [32]byte{1},
 	}
-	if _, err := deadLetters.db.Ingest(t.Context(), other); err != nil {
+	if _, err := deadLetters.Dataplane.Ingest(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
 	if n := deadLetters.count("count(*)::int FROM call_events"); n != 4 {
@@ -415,7 +400,7 @@ func TestEventsReplayFails(t *testing.T) {
 		DeadReason: "source_refused",
 		Raw:        []byte(`{"Sid":"c8","AccountSid":"other","Status":"completed"}`),
 	}
-	if _, err := deadLetters.db.IngestBatch(t.Context(), []store.Event{gone, foreign}); err != nil {
+	if _, err := deadLetters.Dataplane.IngestBatch(t.Context(), []store.Event{gone, foreign}); err != nil {
 		t.Fatal(err)
 	}
 	deadLetters.allow(mediaHost)

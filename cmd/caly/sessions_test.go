@@ -23,7 +23,7 @@ func (a *accounts) streams() (acme, acme2, globex *registry.Live) {
 		&tenantconfig.Tenant{ID: "acme/support"}, &tenantconfig.Tenant{ID: "globex/sales"},
 	)
 	pod := registry.New(registry.Options{
-		Store:          a.db,
+		Store:          a.Dataplane,
 		Pod:            "pod-1",
 		HeartbeatEvery: 50 * time.Millisecond,
 		Tenants:        func() *tenantconfig.Snapshot { return snapshot },

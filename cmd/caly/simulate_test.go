@@ -16,7 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +30,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // simulateServer runs "caly simulate server" until the test ends, and returns its URL.
@@ -97,11 +97,7 @@ func dataPlane(t *testing.T, sources string) (url string, count func(sql string)
 func dataPlaneOf(t *testing.T, tenants ...*tenantconfig.Tenant) (url string, count func(sql string) int) {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
+	db := storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)
 	snapshot := tenantconfig.NewSnapshot(tenants...)
 	handler := webhook.New(webhook.Options{
 		Tenants: func() *tenantconfig.Snapshot { return snapshot },
@@ -116,17 +112,7 @@ func dataPlaneOf(t *testing.T, tenants ...*tenantconfig.Tenant) (url string, cou
 	t.Cleanup(handler.Close)
 	srv := httptest.NewServer(handler)
 	t.Cleanup(srv.Close)
-	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return srv.URL + webhook.PathPrefix, func(sql string) (n int) {
-		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+sql).Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	return srv.URL + webhook.PathPrefix, func(sql string) int { return pg.Number(t, "SELECT count(*) FROM "+sql) }
 }
 
 func TestSimulateCall(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/dataplane/identity/account"
@@ -22,38 +21,27 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/calytest"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 const goodPassword = "topsecret-violet-tundra-9"
 
 // accounts is a database whose operator knows two tenants.
 type accounts struct {
-	t  *testing.T
-	pg *pgtest.Server
-	db *store.Dataplane // as a data-plane pod has it
+	*storetest.DB
+	t *testing.T
 }
 
 func newAccounts(t *testing.T) *accounts {
 	t.Helper()
-	pg := pgtest.New(t)
-	t.Setenv("CALY_DATABASE_URL", pg.OperatorDSN)
-	operator, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer operator.Close()
+	db := storetest.New(t)
+	t.Setenv("CALY_DATABASE_URL", db.OperatorDSN)
 	for _, tenant := range []string{"acme/support", "globex/sales"} {
-		if err := operator.SuspendTenant(t.Context(), tenant, false); err != nil {
+		if err := db.Operator.SuspendTenant(t.Context(), tenant, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return &accounts{t, pg, db}
+	return &accounts{DB: db, t: t}
 }
 
 // user runs a command of acme's, with standard input.
@@ -79,17 +67,9 @@ func (a *accounts) create(email, role string) {
 }
 
 // count reads a number as the superuser.
-func (a *accounts) count(sql string, args ...any) (n int) {
+func (a *accounts) count(sql string, args ...any) int {
 	a.t.Helper()
-	conn, err := pgx.Connect(a.t.Context(), a.pg.AdminDSN)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(a.t.Context(), sql, args...).Scan(&n); err != nil {
-		a.t.Fatal(err)
-	}
-	return n
+	return a.Number(a.t, sql, args...)
 }
 
 func TestUserCreate(t *testing.T) {
@@ -101,7 +81,7 @@ func TestUserCreate(t *testing.T) {
 		strings.Contains(result.out+result.errs, "topsecret") {
 		t.Fatalf("%q, %q, %v", result.out, result.errs, result.err)
 	}
-	credentials, err := accounts.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
+	credentials, err := accounts.Dataplane.Credentials(t.Context(), "acme/support", "jane@acme.example")
 	if err != nil || !credentials.User.Verified() || credentials.User.Role != store.RoleAdmin {
 		t.Fatalf("%+v, %v", credentials.User, err)
 	}
@@ -174,7 +154,7 @@ func TestUserToken(t *testing.T) {
 			if result.err != nil || len(token) != 43 {
 				t.Fatalf("the token %q, %v", token, result.err)
 			}
-			credentials, err := accounts.db.Credentials(t.Context(), "acme/support", email)
+			credentials, err := accounts.Dataplane.Credentials(t.Context(), "acme/support", email)
 			if err != nil || !credentials.User.Invited || credentials.User.Verified() {
 				t.Fatalf("%+v, %v", credentials.User, err)
 			}
@@ -209,7 +189,7 @@ func (a *accounts) setPassword(t *testing.T, token string) error {
 	t.Helper()
 	ring := keyring.New(time.Now())
 	service := account.New(account.Options{
-		Store:   a.db,
+		Store:   a.Dataplane,
 		Limiter: unlimited{},
 		Hasher:  password.NewHasher(password.Options{}),
 		Ring:    func() *keyring.Ring { return ring },
@@ -382,7 +362,7 @@ func TestUserList(t *testing.T) {
 func TestUserChange(t *testing.T) {
 	accounts := newAccounts(t)
 	accounts.create("jane@acme.example", "admin") // the last admin: it is the platform's to decide
-	credentials, err := accounts.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
+	credentials, err := accounts.Dataplane.Credentials(t.Context(), "acme/support", "jane@acme.example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +406,7 @@ func TestUserChange(t *testing.T) {
 // signIn begins a session, or is refused.
 func (a *accounts) signIn(t *testing.T, c store.Credentials, want bool) {
 	t.Helper()
-	_, err := a.db.StartSession(t.Context(), "acme/support", store.NewSession{
+	_, err := a.Dataplane.StartSession(t.Context(), "acme/support", store.NewSession{
 		ID:       store.NewID(),
 		UserID:   c.User.ID,
 		Key:      make([]byte, 32),

@@ -8,11 +8,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // values of the metrics of a registry, by name and label.
@@ -38,43 +37,25 @@ func values(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 // TestRemove removes rows that have expired, counts them by kind, and leaves others. A second time nothing is left to
 // do.
 func TestRemove(t *testing.T) {
-	pg := pgtest.New(t)
-	operator, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
+	db := storetest.New(t)
+	if err := db.Operator.SuspendTenant(t.Context(), "acme/support", false); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(operator.Close)
-	dataplane, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(dataplane.Close)
-	if err := operator.SuspendTenant(t.Context(), "acme/support", false); err != nil {
-		t.Fatal(err)
-	}
-	admin, err := pgx.Connect(t.Context(), pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = admin.Close(context.Background()) })
 	for _, age := range []time.Duration{0, 10 * 24 * time.Hour, 31 * 24 * time.Hour, 400 * 24 * time.Hour} {
 		ref := store.StreamRef{Tenant: "acme/support", ID: store.NewID()}
 		stream := store.NewStream{ID: ref.ID, Pod: "pod"}
-		if err := dataplane.AdmitStream(t.Context(), ref.Tenant, stream, 10); err != nil {
+		if err := db.Dataplane.AdmitStream(t.Context(), ref.Tenant, stream, 10); err != nil {
 			t.Fatal(err)
 		}
 		end := store.StreamEnd{StreamRef: ref, Reason: "call_ended"}
-		if _, err := dataplane.EndStreams(t.Context(), []store.StreamEnd{end}); err != nil {
+		if _, err := db.Dataplane.EndStreams(t.Context(), []store.StreamEnd{end}); err != nil {
 			t.Fatal(err)
 		}
-		const backdate = `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval
-			WHERE id = $1`
-		if _, err := admin.Exec(t.Context(), backdate, ref.ID, age); err != nil {
-			t.Fatal(err)
-		}
+		db.Exec(t, `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval
+			WHERE id = $1`, ref.ID, age)
 	}
 	reg := prometheus.NewPedanticRegistry()
-	remover := New(operator, reg)
+	remover := New(db.Operator, reg)
 	for range 2 {
 		remover.remove(t.Context())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // uploadPod makes an upload pod of the Tenant on a node.
@@ -50,11 +51,7 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	if _, err := rig.DB.Enqueue(t.Context(), tenant.ID(), "f1", queued); err != nil {
 		t.Fatal(err)
 	}
-	worker, err := store.OpenUpload(t.Context(), rig.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer worker.Close()
+	worker := storetest.Open(t, rig.upload(t, tenant).DatabaseURL.Reveal(), store.OpenUpload)
 	held, err := worker.Claim(t.Context(), "dead-pod", 10, time.Hour)
 	if err != nil || len(held) == 0 {
 		t.Fatalf("claimed %d, %v", len(held), err)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // cluster returns a client of a cluster with Tenants, each "namespace/name".
@@ -39,30 +39,13 @@ func cluster(t *testing.T, ids ...string) client.WithWatch {
 
 func operator(t *testing.T, pg *pgtest.Server) *store.Operator {
 	t.Helper()
-	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return db
-}
-
-func exec(t *testing.T, pg *pgtest.Server, sql string, args ...any) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatal(err)
-	}
+	return storetest.Open(t, pg.OperatorDSN, store.OpenOperator)
 }
 
 // uploaded adds a recording that was uploaded some time after it was queued.
 func uploaded(t *testing.T, pg *pgtest.Server, tenant string, n int, after time.Duration) {
 	t.Helper()
-	exec(t, pg, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, object_key, sha256,
+	pg.Exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, object_key, sha256,
 			finished_by, created_at)
 		VALUES ($1, $2, 'c', 'https://x/a', 'uploaded', 1, 'k', repeat('0', 64), 'pod', now() - $3::interval)`,
 		tenant, fmt.Sprintf("%016x", n), after)
@@ -80,7 +63,7 @@ func TestExporter(t *testing.T) {
 		t.Fatal(err)
 	}
 	queued := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	exec(t, pg, `INSERT INTO recordings (tenant, id, call_sid, source_url, last_error_code, created_at)
+	pg.Exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url, last_error_code, created_at)
 		VALUES ('acme/support', '00000000000000a1', 'c', 'https://x/a', 'Storage', $1),
 			('acme/support', '00000000000000a2', 'c', 'https://x/b', '', $1),
 			('corp/help', '00000000000000a3', 'c', 'https://x/c', 'what no version writes', $1)`, queued)

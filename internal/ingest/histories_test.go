@@ -20,6 +20,7 @@ import (
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // words are Exotel's, by what they mean.
@@ -349,11 +350,7 @@ func TestHistories(t *testing.T) {
 // size.
 func TestHistoriesInPostgreSQL(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)
 	admin, err := pgxpool.New(t.Context(), pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)

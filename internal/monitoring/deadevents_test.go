@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // deadCounter counts what it is asked, and can be away.
@@ -115,11 +115,7 @@ func TestDeadEventsGaugeAtOnce(t *testing.T) {
 
 func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.Open(t, pg.OperatorDSN, store.OpenOperator)
 	for key, reason := range map[byte]string{1: "stale", 2: "stale", 3: "a_reason_of_tomorrow"} {
 		event := store.Event{
 			Tenant:     "acme/support",
@@ -133,17 +129,10 @@ func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(
-		t.Context(),
+	pg.Exec(
+		t,
 		`UPDATE call_events SET received_at = now() - interval '1 hour' WHERE id = (SELECT min(id) FROM call_events)`,
-	); err != nil {
-		t.Fatal(err)
-	}
+	)
 	got := gauges(t, NewDeadEvents(db))
 	oldest := got["caly_dead_events_oldest_timestamp_seconds"]
 	if age := metric.Seconds(time.Now()) - oldest; age < 3600 || age > 3700 {

@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // kept is a database that can be away.
@@ -121,25 +122,8 @@ func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 }
 
 func TestWithPostgreSQL(t *testing.T) {
-	pg := pgtest.New(t)
-	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	role, err := db.EnsureUploadRole(t.Context(), "acme/support", "password")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dsn, err := db.UploadDSN(role, "password")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pod, err := store.OpenUpload(t.Context(), dsn, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pod.Close()
+	db := storetest.Open(t, pgtest.New(t).OperatorDSN, store.OpenOperator)
+	pod := storetest.OpenUpload(t, db, "acme/support")
 	counts := map[string]resilience.Counts{"exotel": {Retries: 3, Failed: 1}}
 	if err := pod.AddRetries(t.Context(), "acme/support", counts); err != nil {
 		t.Fatal(err)

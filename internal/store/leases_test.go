@@ -9,23 +9,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // queued is all that the database has of a recording in the queue, as text.
-func (f *fixture) queued(t *testing.T, id string) (row string) {
+func (f *fixture) queued(t *testing.T, id string) string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), f.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := conn.QueryRow(t.Context(), `SELECT r::text FROM recordings r WHERE id = $1`, id).Scan(&row); err != nil {
-		t.Fatal(err)
-	}
-	return row
+	return pgtest.Value[string](t, f.Server, `SELECT r::text FROM recordings r WHERE id = $1`, id)
 }
 
 // TestLostLease checks that an owner whose lease was taken over changes nothing of the recording.

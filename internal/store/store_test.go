@@ -668,16 +668,7 @@ func TestOutage(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	empty := pgtest.NewEmpty(t)
 	newer := pgtest.New(t)
-	conn, err := pgx.Connect(t.Context(), newer.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(
-		t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`,
-	); err != nil {
-		t.Fatal(err)
-	}
+	newer.Exec(t, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`)
 	good := pgtest.New(t)
 	for name, tc := range map[string]struct{ dsn, component, want string }{
 		"no schema":        {empty.OperatorDSN, "operator", `run "caly migrate up"`},
