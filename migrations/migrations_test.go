@@ -166,9 +166,8 @@ func TestIndexMadeBeforehand(t *testing.T) {
 	}
 }
 
-// objects are the tables and functions of the schema public. TestRequireLabels applies the migration that stores
-// whether an installation is new, with and without a Tenant in the database. The owner of the tables is not a
-// superuser, so that row-level security binds it.
+// TestRequireLabels applies the migration that stores whether an installation is new, with and without a Tenant in the
+// database. The owner of the tables is not a superuser, so that row-level security binds it.
 func TestRequireLabels(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before string

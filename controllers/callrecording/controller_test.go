@@ -23,7 +23,7 @@ const (
 	rowPending, rowLeased, rowUploaded, rowFailed = store.StatePending, store.StateLeased, store.StateUploaded, store.StateFailed
 )
 
-// What cannot be queued says why and what to do, and is not queued.
+// TestRefused verifies that a CallRecording that cannot be queued says why and what to do, and is not queued.
 func TestRefused(t *testing.T) {
 	tests := map[string]struct {
 		tenant    func(*testing.T, *subject)
@@ -123,7 +123,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What a row shows while its Tenant is there, is being deleted, and is gone.
+// TestRowOfATenantThatGoes verifies what a row shows while its Tenant exists, is being deleted, and is deleted.
 func TestRowOfATenantThatGoes(t *testing.T) {
 	type seen struct {
 		Phase  v1alpha1.RecordingPhase
@@ -173,7 +173,8 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 	}
 }
 
-// A Tenant that is being deleted deletes its rows: looking at a CallRecording must not put one back behind its back.
+// TestRowsOfADeletedTenantAreNotPutBack verifies that the reconcile of a CallRecording does not restore a row of a
+// Tenant that is being deleted.
 func TestRowsOfADeletedTenantAreNotPutBack(t *testing.T) {
 	rig := newSubject(t)
 	tenant := rig.Tenant(t, "support", func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
@@ -264,8 +265,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// One value is one round: once that has failed too, only another value asks for the next. A value from before the failure
-// is used up.
+// TestEachRetryActsOnce verifies that each value of the annotation starts one round of attempts. After a failed round
+// only another value starts the next. A value from before the failure does not count.
 func TestEachRetryActsOnce(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support")
@@ -308,7 +309,8 @@ func TestEachRetryActsOnce(t *testing.T) {
 	}
 }
 
-// A recording that waits for its next attempt is due at once, with all attempts.
+// TestRetryOfAWaitingOne verifies that a recording that waits for its next attempt becomes due at once, with all
+// attempts.
 func TestRetryOfAWaitingOne(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support")
@@ -416,7 +418,8 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-// Applied again, a recording shows at once how it ended, however long ago, and stays as long as a new one.
+// TestAppliedAgain verifies that a CallRecording that is applied again shows at once how its recording ended, however
+// long ago. It stays as long as a new one.
 func TestAppliedAgain(t *testing.T) {
 	for state, want := range map[store.RecordingState]v1alpha1.RecordingPhase{
 		rowUploaded: "Uploaded",
@@ -451,7 +454,8 @@ func TestAppliedAgain(t *testing.T) {
 	}
 }
 
-// A recording that was queued once is not queued again when its row is no longer kept, and does not pretend to wait.
+// TestRowIsNoLongerKept verifies that a recording whose row has expired is not queued again, and does not pretend to
+// wait.
 func TestRowIsNoLongerKept(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support")
@@ -472,7 +476,8 @@ func TestRowIsNoLongerKept(t *testing.T) {
 	}
 }
 
-// Whoever made the row, a CallRecording of intake is told of in events only when it failed.
+// TestEvents verifies that a CallRecording of intake gets an event only when it failed, and that one of a user gets
+// each event.
 func TestEvents(t *testing.T) {
 	warning := []string{
 		"Warning UploadFailed the source says 410; correct it and set the annotation voice.caly.dev/retry to a new value to try again",
@@ -512,7 +517,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// queued marks the row, so that intake makes no second CallRecording of it.
+// TestQueuedByHandIsViewed verifies that a queued CallRecording marks its row, so that intake does not create a second
+// one.
 func TestQueuedByHandIsViewed(t *testing.T) {
 	rig := newSubject(t)
 	tenant := rig.Tenant(t, "support")

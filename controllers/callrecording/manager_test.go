@@ -17,7 +17,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
-// The database goes away, for all of this package's tests: it runs before those that are parallel.
+// TestDatabaseGoesAway verifies that CallRecordings report a database outage and recover. It stops the server of all
+// tests, so it runs before the parallel ones.
 func TestDatabaseGoesAway(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support")
@@ -128,7 +129,8 @@ func TestFailsAndIsRetried(t *testing.T) {
 	}
 }
 
-// What waits for its Tenant goes on by itself when the Tenant is as it must be, and says so when it goes.
+// TestFollowsItsTenant verifies that a CallRecording that waits for its Tenant continues once the Tenant is right, and
+// reports a deleted Tenant.
 func TestFollowsItsTenant(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)
@@ -169,7 +171,8 @@ func TestWaitsForItsTenantToBeReady(t *testing.T) {
 	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 }
 
-// A TTL of nothing, changed while a finished one waits for a longer one, deletes it; the row stays.
+// TestShortenedTTL verifies that a TTL of zero deletes a finished CallRecording that waited for a longer TTL. The row
+// stays.
 func TestShortenedTTL(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)
@@ -195,8 +198,8 @@ func TestShortenedTTL(t *testing.T) {
 	}
 }
 
-// A recording that is claimed and done between two polls costs one write of the status, and rest costs none: one query a
-// second for all of them.
+// TestFewWritesAndQueries verifies that a recording that is claimed and uploaded between two polls costs one status
+// write. At rest nothing is written, and one query a second serves all.
 func TestFewWritesAndQueries(t *testing.T) {
 	t.Parallel()
 	rig := newSubject(t)

@@ -212,7 +212,7 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// From whatever state it comes, a row shows the same: nothing of the state before is left.
+// TestMirrorForgetsTheStateBefore verifies that a row leads to the same status from each earlier state.
 func TestMirrorForgetsTheStateBefore(t *testing.T) {
 	meta := metav1.ObjectMeta{Name: "r", Generation: 1}
 	for from, before := range rows() {

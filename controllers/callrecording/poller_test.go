@@ -143,7 +143,7 @@ func TestPollAsksForManyAtOnce(t *testing.T) {
 	}
 }
 
-// A poller that nobody listens to, as when the manager is told to stop, ends all the same.
+// TestPollerEndsWhileItWaits verifies that a poller ends though nothing receives its events, as when the manager stops.
 func TestPollerEndsWhileItWaits(t *testing.T) {
 	rig := newSubject(t)
 	items := []v1alpha1.CallRecording{rig.item("a", "Pending"), rig.item("b", "Pending")}

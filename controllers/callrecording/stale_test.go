@@ -31,7 +31,7 @@ func (r *subject) remember(old *v1alpha1.CallRecording) {
 	r.rec.Client = interceptor.NewClient(r.Client, funcs)
 }
 
-// A look through a cache that lags writes nothing over what is newer, and tells nobody a second time.
+// TestStaleCache verifies that a reconcile of a stale object overwrites nothing newer and repeats no event.
 func TestStaleCache(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support")
@@ -55,7 +55,8 @@ func TestStaleCache(t *testing.T) {
 	}
 }
 
-// One whose time is up in a cache that lags, and that asks for a retry by now, is not deleted.
+// TestStaleCacheDeletesNothing verifies that a CallRecording that asks for a retry is not deleted, though a stale cache
+// shows it as expired.
 func TestStaleCacheDeletesNothing(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support", func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = nil })
@@ -78,7 +79,8 @@ func TestStaleCacheDeletesNothing(t *testing.T) {
 	}
 }
 
-// A message of any language is shown whole characters, and the same in every look.
+// TestEventsAreCutAtACharacter verifies that a long message is cut at a character of any language, and at the same one
+// each time.
 func TestEventsAreCutAtACharacter(t *testing.T) {
 	rig := newSubject(t)
 	rig.Tenant(t, "support")

@@ -71,7 +71,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// Where the total is used up, what becomes free goes to each tenant in turn, not to the first of the list for ever.
+// TestTenantsTakeTurns verifies that tenants get free places in turn when the total is used up. The first of the list
+// does not get them all.
 func TestTenantsTakeTurns(t *testing.T) {
 	rig := controllertest.New(t)
 	in, _ := newIntake(rig)
@@ -358,7 +359,8 @@ func TestDeletedByAPersonIsNotMadeAgain(t *testing.T) {
 	}
 }
 
-// A row that the API server never takes is passed over, once, and those behind it come through.
+// TestImpossibleRowsBlockNobody verifies that a row that the API server never accepts is skipped once, and that the
+// rows after it come through.
 func TestImpossibleRowsBlockNobody(t *testing.T) {
 	tests := map[string]struct {
 		sid   string

@@ -171,8 +171,8 @@ func TestPlatformSuspendedTenantHasNoJob(t *testing.T) {
 	waitForPods(t, rig, tenant, 1)
 }
 
-// Two busy tenants of one namespace never have more pods than its share of 6, not even at the first moment, and share
-// them.
+// TestTenantsShareTheGlobalBound verifies that two busy tenants share their namespace's part of a bound of 6. They
+// never have more pods, not even at first.
 func TestTenantsShareTheGlobalBound(t *testing.T) {
 	t.Parallel()
 	var controller *Reconciler
@@ -280,7 +280,8 @@ func TestStaleCache(t *testing.T) {
 	}
 }
 
-// A Job that somebody else replaced since it was read is not deleted in its place.
+// TestRemoveTakesOnlyTheJobItSaw verifies that the removal of a Job does not delete another Job that replaced it after
+// it was read.
 func TestRemoveTakesOnlyTheJobItSaw(t *testing.T) {
 	t.Parallel()
 	rig := controllertest.New(t)
@@ -320,8 +321,8 @@ func TestExpiredLeasesAreReaped(t *testing.T) {
 	waitForPods(t, rig, tenant, 1)
 }
 
-// A backlog that only stays makes no writes; one that changes all the time, to nothing and back too, few; and the last
-// change is told even if nothing follows it.
+// TestNoStormOfWrites verifies that a steady backlog causes no writes, and that one that changes all the time causes
+// few. The last change is written even if nothing follows it.
 func TestNoStormOfWrites(t *testing.T) {
 	t.Parallel()
 	rig := start(t, 0)

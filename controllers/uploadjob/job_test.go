@@ -18,7 +18,8 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/controllertest"
 )
 
-// The API server takes the Job, and its pods pass the strictest of the Pod Security Standards.
+// TestJobIsAdmittedWhereRestrictedIsEnforced verifies that the API server accepts the Job, and that its pods pass the
+// strictest of the Pod Security Standards.
 func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
 	rig := controllertest.New(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.Uploads}}

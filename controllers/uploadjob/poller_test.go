@@ -88,7 +88,8 @@ func TestMayReport(t *testing.T) {
 	}
 }
 
-// A tenant whose queue empties and fills again by the second is reported no more often than another.
+// TestMayReportOutlivesAnEmptyQueue verifies that a tenant whose queue empties and fills each second is not reported
+// more often than others.
 func TestMayReportOutlivesAnEmptyQueue(t *testing.T) {
 	now := time.Now()
 	var p poller
@@ -142,7 +143,7 @@ func (s *oneTenant) ReapLeases(context.Context) (int, error) {
 
 func (s *oneTenant) UploadStates(context.Context) ([]store.UploadState, error) { return nil, nil }
 
-// A poller that nobody listens to, as when the manager is told to stop, ends all the same.
+// TestPollerEndsWhileItWaits verifies that a poller ends though nothing receives its events, as when the manager stops.
 func TestPollerEndsWhileItWaits(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	s := &oneTenant{}

@@ -368,7 +368,8 @@ func fromAgent(t failer, p Protocol, c Codec, pieces [][]byte) []byte {
 	return got
 }
 
-// TestHowFramesAreCutMakesNoDifference, in both directions, halves of samples included.
+// TestHowFramesAreCutMakesNoDifference verifies that the cut of the frames does not change the audio in either
+// direction, even inside a sample.
 func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		start := startInfo(rapid.SampledFrom([]int{8000, 16000, 24000}).Draw(t, "rate"))
@@ -397,7 +398,8 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 	})
 }
 
-// TestPCMPassesUnchanged at every rate; and mu-law's 8 bits are what twilio loses, nothing more.
+// TestAudioAtEightKilohertz verifies that PCM passes unchanged at each rate, and that the twilio protocol loses only
+// what mu-law's 8 bits lose.
 func TestAudioAtEightKilohertz(t *testing.T) {
 	audio := sinePCM(440, 8000, 1600)
 	for _, rate := range []int{8000, 16000, 24000} {

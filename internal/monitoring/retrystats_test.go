@@ -80,7 +80,8 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// The counters must not fall while the database is away: Prometheus would take that for a new beginning.
+// TestMetricsOutliveAnOutage verifies that the counters do not fall during a database outage. Prometheus would take
+// that for a reset.
 func TestMetricsOutliveAnOutage(t *testing.T) {
 	db := &kept{totals: map[string]resilience.Counts{"s3": {Retries: 4, Successful: 2, Failed: 1, BreakerOpened: 3}}}
 	stats := NewRetryStats(db, retriedOnce(t))

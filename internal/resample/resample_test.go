@@ -141,7 +141,8 @@ func TestLoudSquareIsClipped(t *testing.T) {
 	}
 }
 
-// TestHowFramesAreCutMakesNoDifference, nor does what was before a Reset.
+// TestHowFramesAreCutMakesNoDifference verifies that neither the cut of the frames nor audio before a Reset changes the
+// output.
 func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		factor := rapid.IntRange(1, 3).Draw(t, "factor")

@@ -40,7 +40,8 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// What is announced is there from the start, and counts on.
+// TestAnnounce verifies that the series of an announced dependency exist from the start, and count on after a second
+// announcement.
 func TestAnnounce(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	registry := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, reg)
@@ -81,7 +82,7 @@ func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return values
 }
 
-// A snapshot must not change under its reader.
+// TestCountsAreACopy verifies that a snapshot of the counts does not change afterwards.
 func TestCountsAreACopy(t *testing.T) {
 	registry := NewRegistry(Options{Policy: Policy{
 		MaxAttempts: 2,

@@ -402,7 +402,7 @@ func TestBacklogsAndReaping(t *testing.T) {
 	}
 }
 
-// A recording that kills its pods comes round ever more slowly, and not for ever.
+// TestReapingEnds verifies that a recording that kills its pods is retried ever more slowly, and fails in the end.
 func TestReapingEnds(t *testing.T) {
 	for name, tc := range map[string]struct {
 		attempts  int
@@ -444,7 +444,8 @@ func TestReapingEnds(t *testing.T) {
 	}
 }
 
-// Without attempts left a lease is not taken over: whether it fails is the operator's to say.
+// TestClaimLeavesTheLastLease verifies that a claim does not take over an expired lease without attempts left. The
+// operator decides whether the recording fails.
 func TestClaimLeavesTheLastLease(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.enqueue(t, acme, 1)

@@ -360,7 +360,8 @@ func TestMemoryIsShared(t *testing.T) {
 	}
 }
 
-// TestHowFramesAreCutMakesNoDifference, halves of samples included.
+// TestHowFramesAreCutMakesNoDifference verifies that the cut of the frames does not change the file, even inside a
+// sample.
 func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		audio := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(rt, "audio")

@@ -73,7 +73,8 @@ func TestStreamMarks(t *testing.T) {
 	}
 }
 
-// TestStreamReportsWhatExotelWouldNotTake, and how large chunks are.
+// TestStreamReportsWhatExotelWouldNotTake verifies that a stream reports messages that Exotel rejects, and the sizes of
+// chunks.
 func TestStreamReportsWhatExotelWouldNotTake(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind    int

@@ -423,7 +423,7 @@ func TestStreamThatCannotBegin(t *testing.T) {
 	}
 }
 
-// TestStreamTriesTheHandshakeTwice, and no more.
+// TestStreamTriesTheHandshakeTwice verifies that a stream tries the handshake at most twice.
 func TestStreamTriesTheHandshakeTwice(t *testing.T) {
 	server := newAgent(t, agentsim.Options{Refuse: 503, RefuseTimes: 1})
 	stream := short
@@ -443,7 +443,8 @@ func TestStreamTriesTheHandshakeTwice(t *testing.T) {
 	}
 }
 
-// TestStreamHangsUpWithItsContext, in the middle of its audio, properly.
+// TestStreamHangsUpWithItsContext verifies that a stream hangs up properly when its context ends in the middle of its
+// audio.
 func TestStreamHangsUpWithItsContext(t *testing.T) {
 	server := newAgent(t, agentsim.Options{Protocol: agent.Exotel})
 	ctx, cancel := context.WithCancel(t.Context())
