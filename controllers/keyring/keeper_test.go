@@ -103,7 +103,7 @@ func (r *subject) spoil(change func(*corev1.Secret)) {
 
 func (r *subject) remove() {
 	r.t.Helper()
-	r.Cluster.Delete(r.t, r.secret())
+	r.Delete(r.t, r.secret())
 }
 
 // verify runs after each test. It checks that no key of the ring at the end is in the log.
@@ -200,7 +200,7 @@ func TestMends(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: secret.Namespace, Name: secret.Name},
 				Data:       secret.Data,
 			}
-			r.Cluster.Create(r.t, secret)
+			r.Create(r.t, secret)
 		}, another, "was of type"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -336,11 +336,11 @@ func (r *subject) asOperator() client.Client {
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "operator-" + r.WorkNamespace}},
 	}
 	for _, o := range []client.Object{role, binding} {
-		r.Cluster.Create(r.t, o)
+		r.Create(r.t, o)
 	}
-	cfg := rest.CopyConfig(r.Cluster.Config)
+	cfg := rest.CopyConfig(r.Config)
 	cfg.Impersonate = rest.ImpersonationConfig{UserName: "operator-" + r.WorkNamespace}
-	c, err := client.New(cfg, client.Options{Scheme: r.Cluster.Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: r.Scheme})
 	if err != nil {
 		r.t.Fatal(err)
 	}
