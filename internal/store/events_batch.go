@@ -35,6 +35,7 @@ type batch struct {
 	streamWeight                                                                  []int64 // outcome.Weight
 
 	details details
+	traces  traces
 }
 
 // newBatch returns a batch with room for this many events. No column is nil, since that would be NULL.
@@ -87,6 +88,9 @@ func (b *batch) add(e *Event) {
 	}
 	if stream := e.Stream; stream != nil {
 		b.addStream(n, stream, e.SaidAt)
+	}
+	if e.Traceparent != "" {
+		b.traces.add(e)
 	}
 	if e.hasDetails() {
 		b.details.add(e)
@@ -146,6 +150,7 @@ var (
 	ingestBatch = call("caly_ingest_batch", newBatch(0).ingested())
 	applyBatch  = call("caly_apply_batch", newBatch(0).applied(nil))
 	addDetails  = call("caly_add_details", new(details).arguments())
+	addTraces   = call("caly_add_traces", new(traces).arguments())
 )
 
 // ingested returns the arguments of caly_ingest_batch, which stores events and applies them.

@@ -40,14 +40,19 @@ func (d *common) IngestBatch(ctx context.Context, events []Event) ([]Outcome, er
 	return spread(got, place, events, b), nil
 }
 
-// ingest runs the statement of a batch, with its details in the same transaction and round trip.
+// ingest runs the statement of a batch, with its details and traces in the same transaction and round trip.
 func (d *common) ingest(ctx context.Context, b *batch) (outcomes []int16, err error) {
-	if len(b.details.tenant) == 0 {
+	if len(b.details.tenant) == 0 && len(b.traces.tenant) == 0 {
 		return outcomes, d.pool.QueryRow(ctx, ingestBatch, b.ingested().values()...).Scan(&outcomes)
 	}
 	var trip pgx.Batch
 	trip.Queue(ingestBatch, b.ingested().values()...).QueryRow(func(row pgx.Row) error { return row.Scan(&outcomes) })
-	trip.Queue(addDetails, b.details.arguments().values()...)
+	if len(b.details.tenant) > 0 {
+		trip.Queue(addDetails, b.details.arguments().values()...)
+	}
+	if len(b.traces.tenant) > 0 {
+		trip.Queue(addTraces, b.traces.arguments().values()...)
+	}
 	return outcomes, d.pool.SendBatch(ctx, &trip).Close()
 }
 

@@ -22,17 +22,18 @@ func queueColumns(alias string) string {
 		"CASE WHEN " + a + "lease_owner IS NULL THEN 'pending' ELSE 'leased' END, " +
 		a + "attempts, " + a + "available_at, " + a + "last_error_code, " + a + "last_error, " +
 		"''::text, ''::text, 0::bigint, ''::text, " +
-		a + "created_at, NULL::timestamptz, " + a + "upload_started_at IS NOT NULL, " + a + "has_view, false"
+		a + "created_at, NULL::timestamptz, " + a + "upload_started_at IS NOT NULL, " + a + "has_view, false, " +
+		"coalesce(" + a + "traceparent, '')"
 }
 
 const historyColumns = `h.tenant, h.id, h.call_sid, h.source_url, h.state,
 	h.attempts, h.finished_at, h.last_error_code, h.last_error,
-	h.bucket, h.object_key, h.size, h.sha256, h.created_at, h.finished_at, true, h.has_view, false`
+	h.bucket, h.object_key, h.size, h.sha256, h.created_at, h.finished_at, true, h.has_view, false, ''::text`
 
 // captureColumns are a capture's, as those of a recording.
 const captureColumns = `c.tenant, c.id, c.call_sid, ''::text,
 	CASE c.state WHEN 'recording' THEN 'leased' ELSE c.state END, 0, c.created_at,
-	c.error_code, c.error, c.bucket, c.object_key, c.size, c.sha256, c.created_at, c.finished_at, true, true, true`
+	c.error_code, c.error, c.bucket, c.object_key, c.size, c.sha256, c.created_at, c.finished_at, true, true, true, ''::text`
 
 // scanRecording reads a row of queueColumns, historyColumns or captureColumns.
 func scanRecording(row pgx.CollectableRow) (Recording, error) {
@@ -58,6 +59,7 @@ func scanRecording(row pgx.CollectableRow) (Recording, error) {
 		&r.UploadStarted,
 		&r.HasCallRecording,
 		&r.Captured,
+		&r.Traceparent,
 	)
 	r.State = RecordingState(state)
 	if finished != nil {

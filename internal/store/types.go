@@ -67,6 +67,8 @@ type Event struct {
 	Unread []Unread
 	// DeadReason is set when the event cannot be applied: it is kept and counted, and neither Call, Recordings nor Stream is applied.
 	DeadReason string
+	// Traceparent is the span that stores the event, for the recordings that the event names; empty if it is not traced.
+	Traceparent string
 }
 
 // WithoutRecordings returns an event that names one recording more than a call may have, without its recordings.
@@ -223,6 +225,8 @@ type Recording struct {
 	HasCallRecording bool
 	// Captured here from an audio stream: Exotel has no such recording.
 	Captured bool
+	// Traceparent is the span that queued the recording; empty if that is not traced.
+	Traceparent string
 }
 
 // Result is a verified upload.
