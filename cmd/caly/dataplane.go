@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
+	"github.com/caly-dev/caly/internal/tracing/export"
 )
 
 type dataplaneOptions struct {
@@ -37,6 +39,7 @@ type dataplaneOptions struct {
 	audio                          audioOptions
 	pools                          poolOptions
 	pprof                          cli.Pprof
+	trace                          cli.TraceFlags
 }
 
 // newDataplaneCommand returns the command "caly dataplane".
@@ -90,6 +93,7 @@ func newDataplaneCommand() *cobra.Command {
 	o.audio.addTo(flags)
 	o.pools.addTo(flags)
 	o.pprof.AddTo(flags, "--internal-listen")
+	o.trace.AddTo(flags)
 	return cmd
 }
 
@@ -121,17 +125,12 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	defer db.close()
-	cfg, err := ctrl.GetConfig()
-	if err != nil {
-		return err
-	}
-	client, err := kubernetes.NewForConfig(cfg)
+	watcher, err := newWatcher(o.workNamespace, log)
 	if err != nil {
 		return err
 	}
 	server.TuneMemory()
 	warnOfOwn(log, hooks.TrustedProxies)
-	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
 	db.register(registry)
@@ -139,6 +138,12 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	hooks.Store = db.ingest
 	hooks.Log = log
 	hooks.Metrics = registry
+	traces, stopTraces, err := o.startTraces(registry, log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
+	hooks.Tracer = traces.Tracer()
 	parts := apiParts{db: db, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log}
 	tenants := newTenantAPI(settings, parts)
 	status := tenants.monitoring(watcher, db.limits)
@@ -160,7 +165,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 			Listen:         o.listen,
 			InternalListen: o.internalListen,
 			Public:         route(webhooks, streams.handler, tenants.handler),
-			Internal:       internalHandler(registry, status, streams.janitor.Profile(), o.pprof),
+			Internal:       o.internalHandler(registry, status, streams.janitor.Profile()),
 			Ready:          func(context.Context) error { return watcher.Ready() },
 			DrainDelay:     o.drainDelay,
 			Grace:          o.grace,
@@ -172,6 +177,32 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		})
 	})
 	return group.Wait()
+}
+
+// newWatcher returns a watcher of the tenant configs in the work namespace.
+func newWatcher(workNamespace string, log *slog.Logger) (*watch.Watcher, error) {
+	cfg, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return watch.New(client, workNamespace, log), nil
+}
+
+// startTraces returns what makes traces, and what ends it.
+func (o dataplaneOptions) startTraces(
+	registry *prometheus.Registry, log *slog.Logger,
+) (*export.Provider, func(), error) {
+	return o.trace.Start(cli.TraceTarget{
+		Service: "caly-dataplane",
+		Version: version,
+		Proxied: true,
+		Metrics: registry,
+		Log:     log,
+	})
 }
 
 // webhookOptions are those that flags give.
@@ -274,13 +305,14 @@ func pingDatabase(ctx context.Context, db database) error {
 }
 
 // internalHandler answers clients inside the cluster. Only this handler serves profiles.
-func internalHandler(
-	registry *prometheus.Registry, status, heapProfile http.Handler, profiles cli.Pprof,
+func (o dataplaneOptions) internalHandler(
+	registry *prometheus.Registry,
+	status, heapProfile http.Handler,
 ) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(monitoring.PathPrefix, status)
 	mux.Handle(monitoring.PathPrefix+"heap-profile", heapProfile)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	profiles.AddHandlers(mux)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, o.trace.MetricsOptions()))
+	o.pprof.AddHandlers(mux)
 	return mux
 }

@@ -59,7 +59,7 @@ func (o dataplaneOptions) serveWaiting(log *slog.Logger) func(context.Context) e
 			Listen:         o.listen,
 			InternalListen: o.internalListen,
 			Public:         http.HandlerFunc(refuseWithoutDatabase),
-			Internal:       internalHandler(registry, http.NotFoundHandler(), http.NotFoundHandler(), o.pprof),
+			Internal:       o.internalHandler(registry, http.NotFoundHandler(), http.NotFoundHandler()),
 			Ready:          func(context.Context) error { return errNoDatabase },
 			Grace:          time.Second,
 			TLSCertFile:    o.tlsCertFile,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // commitTimeout bounds one transaction.
@@ -147,7 +148,11 @@ func (c *committer) settle(batch []*pending) {
 			return nil
 		},
 		Dead: func(e *store.Event, err error) {
-			c.log.Error("an event cannot be applied", "tenant", e.Tenant, "call", e.CallSID, "error", err)
+			tracing.LoggerOf(e.Traceparent, c.log).Error("an event cannot be applied",
+				"tenant", e.Tenant,
+				"call", e.CallSID,
+				"error", err,
+			)
 		},
 	}.Settle(events) // Settled returns no error
 }
@@ -181,8 +186,12 @@ func (c *committer) failed(events []store.Event, err error) {
 	if errors.As(err, &broken) {
 		c.log.Error("the store panicked", "panic", broken.Value, "stack", string(broken.Stack))
 	}
-	c.log.Error("events could not be kept", "events", len(events), "tenant", events[0].Tenant,
-		"call", events[0].CallSID, "error", err)
+	tracing.LoggerOf(events[0].Traceparent, c.log).Error("events could not be kept",
+		"events", len(events),
+		"tenant", events[0].Tenant,
+		"call", events[0].CallSID,
+		"error", err,
+	)
 }
 
 // settled counts and logs what became of an event.
@@ -191,11 +200,19 @@ func (c *committer) settled(e *store.Event, outcome store.Outcome) {
 	case store.Applied:
 		c.m.unreadFields(e.Unread)
 	case store.Replayed:
-		c.log.Warn("ignored a webhook whose signed bytes or webhook-id were received before as another kind",
-			"tenant", e.Tenant, "call", e.CallSID, "kind", e.Kind)
+		tracing.LoggerOf(
+			e.Traceparent, c.log,
+		).Warn("ignored a webhook whose signed bytes or webhook-id were received before as another kind",
+			"tenant", e.Tenant,
+			"call", e.CallSID,
+			"kind", e.Kind,
+		)
 	case store.Dead:
-		c.log.Warn("kept an event that cannot be applied", "tenant", e.Tenant, "call", e.CallSID,
-			"reason", e.DeadReason)
+		tracing.LoggerOf(e.Traceparent, c.log).Warn("kept an event that cannot be applied",
+			"tenant", e.Tenant,
+			"call", e.CallSID,
+			"reason", e.DeadReason,
+		)
 	case store.Duplicate:
 	}
 }

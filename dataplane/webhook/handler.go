@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -20,6 +21,7 @@ import (
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // ackTimeout bounds a webhook's wait for its commit: Exotel waits 15 s for its answer, and a 503 in time is better than none.
@@ -43,6 +45,8 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// Sources is the platform's part of the source policy; the tenant's hosts are filled in.
 	Sources recording.SourcePolicy
+	// Tracer begins the trace of a verified webhook; nil: no webhook is traced.
+	Tracer  trace.Tracer
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -91,15 +95,16 @@ func (h *Handler) Close() { h.commits.close() }
 
 // ServeHTTP answers 200 only after COMMIT. It never redirects: Exotel takes 302 for a branch of a call's flow.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
-	outcomes, err := h.serve(w, r)
+	visit := &visit{begun: time.Now(), ctx: r.Context()}
+	outcomes, err := h.serve(w, r, visit)
 	if err == nil {
 		for _, o := range outcomes {
 			h.m.events.WithLabelValues(outcomeName(o)).Inc()
 		}
-		h.m.ack.Observe(time.Since(start).Seconds())
+		tracing.Observe(visit.ctx, h.m.ack, time.Since(visit.begun).Seconds())
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)
+		visit.end(http.StatusOK, outcomes, "")
 		return
 	}
 	var p *problem.Problem
@@ -110,6 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := w.Header().Get("X-Request-Id")
 	h.logRejection(r, id, p.Code, err)
 	p.Write(w, id)
+	visit.end(p.Status, nil, string(p.Code))
 }
 
 // logRejection logs why a webhook is rejected. A path that is not a webhook's may have a token anywhere, and is left out.
@@ -131,7 +137,7 @@ func (h *Handler) logRejection(r *http.Request, id string, code problem.Code, er
 	h.rejected.Add(rejected)
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]store.Outcome, error) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, visit *visit) ([]store.Outcome, error) {
 	to, err := route(r)
 	if err != nil {
 		return nil, unread(w, r, err)
@@ -157,11 +163,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]store.Outcome
 		body.reuse()
 		return nil, err
 	}
+	h.trace(r, visit, tenant.ID, to)
 	if err := place.Verified(tenant.ID); err != nil {
 		return nil, overloaded(err)
 	}
 	h.m.verified.Inc()
-	return h.commit(r.Context(), ingest.BuildAll(tenant, h.o.Sources, delivery))
+	return h.commit(visit.ctx, ingest.BuildAll(tenant, h.o.Sources, delivery))
 }
 
 // unread refuses a request whose body was not read.
@@ -176,7 +183,9 @@ func (h *Handler) commit(ctx context.Context, events []store.Event) ([]store.Out
 	// Apart from the connection: what a sender that hangs up has delivered is kept all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 	defer cancel()
+	ctx, span := sending(ctx, events)
 	outcomes, err := h.commits.commitAll(ctx, events)
+	endSending(span, err)
 	var broken *ingest.PanicError
 	switch {
 	case err == nil:
