@@ -45,7 +45,7 @@ func traced(t *testing.T, ratio float64) (*otlptest.Receiver, trace.Tracer, func
 	return receiver, provider.Tracer(), end
 }
 
-// TestTraceOfAWebhook checks the spans of a webhook, the column that leads to the upload, and what none of them may hold.
+// TestTraceOfAWebhook checks the spans of a webhook, and the column that leads to the upload. No span holds a number or a URL.
 func TestTraceOfAWebhook(t *testing.T) {
 	_, db, look := realStore(t)
 	receiver, tracer, end := traced(t, 1)

@@ -19,7 +19,7 @@ func newSampler(ratio float64, requested int) sdk.Sampler {
 }
 
 // boundedSampler samples up to a number of traces a second. A proxy may pass on a header of its clients, who could have
-// every request sampled. The ratio is no bound on them: it goes by the trace's id, which they choose too.
+// every request sampled. The ratio does not bound them: it depends on the trace's id, which they choose too.
 type boundedSampler struct {
 	limit *rate.Limiter
 }
