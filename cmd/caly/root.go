@@ -37,6 +37,8 @@ func newRootCommand() *cobra.Command {
 		newDataplaneCommand(),
 		cli.NewUploadCommand(version),
 		newMigrateCommand(),
+		newPreflightCommand(),
+		newSmokeCommand(),
 		newSimulateCommand(),
 		newAgentCommand(),
 		newEventsCommand(),

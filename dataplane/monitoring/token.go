@@ -18,8 +18,8 @@ import (
 // maxToken bounds what is read of a token's file, and a token, in bytes.
 const maxToken = 4 << 10
 
-// minToken is the shortest token that is accepted, in bytes. A shorter one can be guessed.
-const minToken = 16
+// MinToken is the shortest token that is accepted, in bytes. A shorter one can be guessed.
+const MinToken = 16
 
 // Public lets those through to a handler who have the operator's token. While there is none, nothing is there.
 type Public struct {
@@ -94,9 +94,9 @@ func (f *tokenFile) read(info os.FileInfo) {
 	case err != nil:
 	case len(text) > maxToken:
 		err = fmt.Errorf("the token is longer than %d bytes; make a shorter one", maxToken)
-	case len(token) < minToken:
+	case len(token) < MinToken:
 		err = fmt.Errorf(
-			"the token has %d bytes and needs at least %d; make a longer one at random", len(token), minToken,
+			"the token has %d bytes and needs at least %d; make a longer one at random", len(token), MinToken,
 		)
 	}
 	if err != nil {

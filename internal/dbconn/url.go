@@ -25,6 +25,25 @@ func User(dsn string) (user, password string, ok bool) {
 	return address.User.Username(), password, true
 }
 
+// Check reports whether a connection string can be one, without opening the files that it may name.
+func Check(dsn string) error {
+	if !strings.Contains(dsn, "://") {
+		if strings.Contains(dsn, "=") { // libpq's other form: host=... user=...
+			return nil
+		}
+		return ErrURL
+	}
+	address, err := parseURL(dsn)
+	if err != nil {
+		return ErrURL
+	}
+	if address.Scheme != "postgres" && address.Scheme != "postgresql" ||
+		address.Host == "" && address.Query().Get("host") == "" {
+		return ErrURL
+	}
+	return nil
+}
+
 // parseURL reads a connection URL. It may have several hosts with commas in between, as libpq allows. net/url accepts
 // such a list only while no host in it is an IPv6 address in brackets.
 func parseURL(dsn string) (*url.URL, error) {

@@ -61,3 +61,25 @@ func TestWithUser(t *testing.T) {
 		})
 	}
 }
+
+func TestCheck(t *testing.T) {
+	for name, tc := range map[string]struct {
+		dsn  string
+		want error
+	}{
+		"a URL":                  {"postgres://u:p@db:5432/caly?sslmode=verify-full&sslrootcert=/nowhere/ca.pem", nil},
+		"another scheme":         {"postgresql://u:p@db/caly", nil},
+		"several hosts":          {"postgres://u:p@[fd00::1]:5432,db2:5433/caly", nil},
+		"a socket":               {"postgres://u@/caly?host=/run/postgresql", nil},
+		"keywords":               {"host=db user=u", nil},
+		"a word":                 {"topsecret", dbconn.ErrURL},
+		"no host":                {"postgres:///caly", dbconn.ErrURL},
+		"HTTP":                   {"https://db/caly", dbconn.ErrURL},
+		"an unescaped password":  {"postgres://u:p#topsecret@db/caly", dbconn.ErrURL},
+		"an unescaped character": {"postgres://u:%zz@db/caly", dbconn.ErrURL},
+	} {
+		if got := dbconn.Check(tc.dsn); !errors.Is(got, tc.want) {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
