@@ -38,8 +38,9 @@ type object struct {
 	metav1.ObjectMeta `json:"metadata"`
 	Rules             []rbacv1.PolicyRule `json:"rules"`
 	Spec              struct {
-		Template corev1.PodTemplateSpec `json:"template"`
-		Ports    []corev1.ServicePort   `json:"ports"`
+		corev1.PodSpec `json:",inline"`
+		Template       corev1.PodTemplateSpec `json:"template"`
+		Ports          []corev1.ServicePort   `json:"ports"`
 	} `json:"spec"`
 }
 
@@ -48,11 +49,19 @@ func (o *object) String() string { return o.Kind + " " + o.Name }
 func (o *object) component() string { return o.Labels["app.kubernetes.io/component"] }
 
 // hasPods reports whether the object is one that makes pods.
-func (o *object) hasPods() bool { return o.Kind == "Deployment" || o.Kind == "Job" }
+func (o *object) hasPods() bool { return o.Kind == "Deployment" || o.Kind == "Job" || o.Kind == "Pod" }
+
+// pod is what the object says of its pods.
+func (o *object) pod() corev1.PodSpec {
+	if o.Kind == "Pod" {
+		return o.Spec.PodSpec
+	}
+	return o.Spec.Template.Spec
+}
 
 // containers are all containers of the object's pods.
 func (o *object) containers() []corev1.Container {
-	spec := o.Spec.Template.Spec
+	spec := o.pod()
 	return slices.Concat(spec.InitContainers, spec.Containers)
 }
 
@@ -76,8 +85,8 @@ func each(t *testing.T, check func(t *testing.T, o *object)) {
 				seen[o.Kind]++
 				check(t, o)
 			}
-			if seen["Deployment"] != 2 || seen["Job"] != 1 || seen["Service"] == 0 {
-				t.Errorf("the chart renders %v, want both Deployments, the migration and a Service", seen)
+			if seen["Deployment"] != 2 || seen["Job"] != 2 || seen["Pod"] != 1 || seen["Service"] == 0 {
+				t.Errorf("the chart renders %v, want both Deployments, both Jobs, the test and a Service", seen)
 			}
 		})
 	}
@@ -101,7 +110,7 @@ func TestPodsAreRestricted(t *testing.T) {
 		if !o.hasPods() {
 			return
 		}
-		pod := o.Spec.Template.Spec
+		pod := o.pod()
 		if c := pod.SecurityContext; c == nil || c.RunAsNonRoot == nil || !*c.RunAsNonRoot ||
 			c.RunAsUser != nil && *c.RunAsUser == 0 ||
 			c.SeccompProfile == nil || c.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
@@ -195,7 +204,8 @@ func TestDatabaseSecrets(t *testing.T) {
 	}
 	each(t, func(t *testing.T, o *object) {
 		for component, secret := range secrets {
-			wanted := o.hasPods() && o.component() == component
+			// The preflight pod sees all of them, and its NetworkPolicy lets it reach nothing.
+			wanted := o.hasPods() && (o.component() == component || o.component() == "preflight")
 			if got := strings.Contains(o.text, secret); got != wanted {
 				t.Errorf("%s names the Secret %s: %v, want %v", o, secret, got, wanted)
 			}
@@ -209,8 +219,8 @@ func TestAPITokens(t *testing.T) {
 		if !o.hasPods() {
 			return
 		}
-		mounted := o.Spec.Template.Spec.AutomountServiceAccountToken
-		if wanted := o.component() != "migrate"; mounted == nil || *mounted != wanted {
+		mounted := o.pod().AutomountServiceAccountToken
+		if wanted := o.component() == "operator" || o.component() == "dataplane"; mounted == nil || *mounted != wanted {
 			t.Errorf("%s: automountServiceAccountToken is not set to %v", o, wanted)
 		}
 	})

@@ -12,6 +12,7 @@ render() { helm template caly "$chart" --namespace caly-system "$@"; }
 helm lint --strict "$chart"
 render | hack/kubeconform.sh
 render --values "$chart/ci/full-values.yaml" | hack/kubeconform.sh
+render | hack/kubescore.sh
 for sample in config/samples config/demo; do
   kubectl kustomize "$sample" | hack/kubeconform.sh
 done
@@ -192,6 +193,48 @@ for scraped in false true; do
     { echo "with metrics.podMonitors.enabled=$scraped, $want policies must open port 8080" >&2; exit 1; }
 done
 
+# The hooks: a Job that fails where a Secret is missing, and the pod of helm test. Neither has a token for the Kubernetes API.
+expect preflight-job '"--require=database-url:caly-database-owner/url:database.ownerSecret"'
+expect preflight-job '!caly-database-owner' --set migrations.enabled=false
+expect preflight-job '"--require=text:caly-smtp/password:mail.credentialsSecret"' --values "$chart/ci/full-values.yaml"
+expect preflight-job '"--require=text:caly-tls/tls.key:dataplane.tls.secretName"' --values "$chart/ci/full-values.yaml"
+expect preflight-job '!caly-tls' --values "$chart/ci/full-values.yaml" --set 'preflight.except={caly-tls}'
+expect tests/smoke '--service=http://caly-dataplane:80'
+expect tests/smoke '--service=https://caly-dataplane:80' --values "$chart/ci/full-values.yaml"
+refuse "/preflight/except" --set preflight.except=caly-tls
+refuse "/tests/within" --set tests.within=soon
+
+# note TEXT ARGS...: what an installation prints must have the text; with "!" in front it must not.
+note() {
+  local text=$1 said not=has
+  shift
+  if [[ $text == '!'* ]]; then text=${text#!} not=lacks; fi
+  said=$(helm install caly "$chart" --namespace caly-system --dry-run=client "$@" | sed -n '/^NOTES:/,$p')
+  if [[ $not == has && $said != *"$text"* || $not == lacks && $said == *"$text"* ]]; then
+    echo "installed with ${*:-the defaults}, the notes $([[ $not == has ]] && echo lack || echo have) '$text': $said" >&2
+    exit 1
+  fi
+}
+ingress=(--set ingress.enabled=true,ingress.host=caly.example.com)
+note "publicURL: Exotel cannot reach"
+note "!publicURL: Exotel cannot reach" "${ingress[@]}"
+note "!trustedProxies"
+note "trustedProxies is empty" "${ingress[@]}"
+note "trustedProxies is empty" --set publicURL=https://caly.example.com
+note "!trustedProxies" "${ingress[@]}" --set 'dataplane.trustedProxies={192.168.10.0/28}'
+note "trustedProxies has 0.0.0.0/0" --set 'dataplane.trustedProxies={0.0.0.0/0}'
+note "mail.address is empty"
+note "mail.tls is none" --set mail.address=smtp:25,mail.from=a@example.com,mail.tls=none
+note "travel unencrypted" --set publicURL=http://caly.example.com
+note "dataplane.from is empty" "${ingress[@]}"
+note "api.mode is development" --set api.mode=development
+note "preflight.enabled is false" --set preflight.enabled=false
+note "run \"caly migrate up\"" --set migrations.enabled=false
+note "dataplane.replicas is below 2" --set dataplane.replicas=1
+note "!To decide before" "${ingress[@]}" --set mail.address=smtp:587,mail.from=a@example.com,metrics.rules.enabled=true \
+  --set 'dataplane.trustedProxies={192.168.10.0/28}' --set networkPolicies.database.to[0].ipBlock.cidr=10.0.0.5/32 \
+  --set networkPolicies.dataplane.from[0].ipBlock.cidr=192.168.10.0/28
+
 # Who may do what must not grow unseen: the data plane reads the work namespace's Secrets and nothing else.
 rights=$(render --show-only templates/rbac-dataplane.yaml)
 if [[ $(grep -cE '^ +verbs: ' <<<"$rights") != 1 || $rights != *'verbs: [get, list, watch]'* ]]; then
@@ -201,14 +244,16 @@ fi
 
 # Each flag that the chart gives to a component must be one that it has: else its pods would not start. Those that it gives in the
 # environment would go unseen.
-for component in operator dataplane; do
+for component in operator dataplane preflight smoke; do
+  template=$component
+  if [[ $component == preflight ]]; then template=preflight-job; elif [[ $component == smoke ]]; then template=tests/smoke; fi
   known=$(go run ./cmd/caly "$component" --help)
   while read -r flag; do
     if ! grep -qE -- "^ +$flag( |$)" <<<"$known"; then
       echo "the chart starts the $component with $flag, which it does not know" >&2
       exit 1
     fi
-  done < <(render --values "$chart/ci/full-values.yaml" --show-only "templates/$component.yaml" |
-    grep -oE '^ +- --[a-z-]+|name: CALY_[A-Z_]+' | grep -v CALY_LOG_LEVEL | sed -e 's/name: CALY_/--/' -e 'y/ABCDEFGHIJKLMNOPQRSTUVWXYZ_/abcdefghijklmnopqrstuvwxyz-/' |
+  done < <(render --values "$chart/ci/full-values.yaml" --show-only "templates/$template.yaml" |
+    grep -oE '^ +- "?--[a-z-]+|name: CALY_[A-Z_]+' | grep -v CALY_LOG_LEVEL | sed -e 's/name: CALY_/--/' -e 'y/ABCDEFGHIJKLMNOPQRSTUVWXYZ_/abcdefghijklmnopqrstuvwxyz-/' |
     grep -oE -- '--[a-z-]+')
 done

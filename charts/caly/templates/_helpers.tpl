@@ -221,3 +221,63 @@ caly.dev/trusted-cas: {{ sha256sum . | trunc 16 | quote }}
   configMap: {name: {{ .name }}}
 {{- end }}
 {{- end -}}
+
+{{/*
+What pods cannot start without: a list of keys of Secrets in the release's namespace, without those of preflight.except. kind is a word of
+"caly preflight --help", value is the chart's value that names the Secret.
+*/}}
+{{- define "caly.requiredSecrets" -}}
+{{- $db := .Values.database -}}
+{{- $all := list -}}
+{{- if .Values.migrations.enabled -}}
+{{- $all = append $all (dict "secret" $db.ownerSecret "key" $db.key "kind" "database-url" "value" "database.ownerSecret") -}}
+{{- end -}}
+{{- $all = append $all (dict "secret" $db.operatorSecret "key" $db.key "kind" "database-url" "value" "database.operatorSecret") -}}
+{{- $all = append $all (dict "secret" $db.dataplaneSecret "key" $db.key "kind" "database-url" "value" "database.dataplaneSecret") -}}
+{{- with .Values.api.monitoringTokenSecret -}}
+{{- $all = append $all (dict "secret" . "key" "token" "kind" "token" "value" "api.monitoringTokenSecret") -}}
+{{- end -}}
+{{- if and .Values.api.testTokenSecret (eq .Values.api.mode "development") -}}
+{{- $all = append $all (dict "secret" .Values.api.testTokenSecret "key" "token" "kind" "text" "value" "api.testTokenSecret") -}}
+{{- end -}}
+{{- if .Values.mail.address -}}
+{{- with .Values.mail.credentialsSecret -}}
+{{- range $key := list "username" "password" -}}
+{{- $all = append $all (dict "secret" $.Values.mail.credentialsSecret "key" $key "kind" "text" "value" "mail.credentialsSecret") -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.mail.caSecret -}}
+{{- $all = append $all (dict "secret" . "key" "ca.crt" "kind" "certificates" "value" "mail.caSecret") -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.dataplane.tls.secretName -}}
+{{- $all = append $all (dict "secret" . "key" "tls.crt" "kind" "certificates" "value" "dataplane.tls.secretName") -}}
+{{- $all = append $all (dict "secret" . "key" "tls.key" "kind" "text" "value" "dataplane.tls.secretName") -}}
+{{- end -}}
+{{- $wanted := list -}}
+{{- range $all -}}
+{{- if not (has .secret ($.Values.preflight).except) -}}{{- $wanted = append $wanted . -}}{{- end -}}
+{{- end -}}
+{{- toYaml $wanted -}}
+{{- end -}}
+
+{{/*
+Fails where a key of a Secret is missing, with all of their names. Only an installation that reaches the cluster can check this: elsewhere
+lookup returns nothing at all, and the Job finds them. A list from the API server has items even if it is empty.
+*/}}
+{{- define "caly.checkSecrets" -}}
+{{- $missing := list -}}
+{{- if hasKey (lookup "v1" "Secret" .Release.Namespace "") "items" -}}
+{{- range include "caly.requiredSecrets" . | fromYamlArray -}}
+{{- $secret := lookup "v1" "Secret" $.Release.Namespace .secret -}}
+{{- if not $secret -}}
+{{- $missing = append $missing (printf "the Secret %s does not exist (%s)" .secret .value) -}}
+{{- else if not (get ($secret.data | default dict) .key) -}}
+{{- $missing = append $missing (printf "the Secret %s lacks the key %s (%s)" .secret .key .value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $missing | uniq -}}
+{{- fail (printf "\n\nIn the namespace %s:\n  - %s\nCreate what is missing, or name in preflight.except what is created during the installation.\n" $.Release.Namespace (join "\n  - " .)) -}}
+{{- end -}}
+{{- end -}}

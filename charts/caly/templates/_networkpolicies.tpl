@@ -95,7 +95,7 @@ whether an address range covers nodes and pods, so "everything" is never written
     {{- end }}
 {{- end -}}
 
-{{/* Takes (dict "root" $ "component" name "namespace" namespace "selector" labels). */}}
+{{/* Takes (dict "root" $ "component" name "namespace" namespace "selector" labels), and for a hook "hook" (dict "on" hooks "weight" weight). */}}
 {{- define "caly.networkPolicyHead" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -103,6 +103,12 @@ metadata:
   name: {{ include (ternary "caly.fullname" "caly.clusterName" (eq .namespace .root.Release.Namespace)) .root }}-{{ .component }}
   namespace: {{ .namespace }}
   labels: {{- include "caly.labels" (dict "root" .root "component" .component) | nindent 4 }}
+  {{- with .hook }}
+  annotations:
+    helm.sh/hook: {{ .on }}
+    helm.sh/hook-weight: {{ .weight | quote }}
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  {{- end }}
 spec:
   podSelector:
     matchLabels: {{- .selector | nindent 6 }}
