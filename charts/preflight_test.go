@@ -125,8 +125,19 @@ func createSecret(t *testing.T, env *kubetest.Env, namespace, name string, data 
 func install(t *testing.T, namespace, values string) (string, error) {
 	t.Helper()
 	// The CRDs of the tests are there already, and belong to no release.
-	cmd := exec.Command(findHelm(t), "install", "caly", "caly", "--namespace", namespace, "--kubeconfig", calytest.Kubeconfig(t),
-		"--dry-run=server", "--set", "crds.install=false,"+values)
+	cmd := exec.Command(
+		findHelm(t),
+		"install",
+		"caly",
+		"caly",
+		"--namespace",
+		namespace,
+		"--kubeconfig",
+		calytest.Kubeconfig(t),
+		"--dry-run=server",
+		"--set",
+		"crds.install=false,"+values,
+	)
 	said, err := cmd.CombinedOutput()
 	return string(said), err
 }
@@ -175,7 +186,9 @@ func restrict(t *testing.T, env *kubetest.Env, namespace string) {
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}}
-	if err := env.Client.Patch(context.Background(), ns, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+	if err := env.Client.Patch(
+		context.Background(), ns, client.RawPatch("application/merge-patch+json", patch),
+	); err != nil {
 		t.Fatal(err)
 	}
 	if err := env.Client.Create(t.Context(), account); err != nil {

@@ -215,7 +215,7 @@ note() {
     exit 1
   fi
 }
-ingress=(--set ingress.enabled=true,ingress.host=caly.example.com)
+ingress=(--set ingress.enabled=true --set ingress.host=caly.example.com)
 note "publicURL: Exotel cannot reach"
 note "!publicURL: Exotel cannot reach" "${ingress[@]}"
 note "!trustedProxies"
@@ -224,7 +224,7 @@ note "trustedProxies is empty" --set publicURL=https://caly.example.com
 note "!trustedProxies" "${ingress[@]}" --set 'dataplane.trustedProxies={192.168.10.0/28}'
 note "trustedProxies has 0.0.0.0/0" --set 'dataplane.trustedProxies={0.0.0.0/0}'
 note "mail.address is empty"
-note "mail.tls is none" --set mail.address=smtp:25,mail.from=a@example.com,mail.tls=none
+note "mail.tls: \"none\"" --set mail.address=smtp:25,mail.from=a@example.com,mail.tls=none
 note "travel unencrypted" --set publicURL=http://caly.example.com
 note "dataplane.from is empty" "${ingress[@]}"
 note "api.mode is development" --set api.mode=development

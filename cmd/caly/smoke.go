@@ -61,7 +61,9 @@ func newSmokeCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&s.service, "service", "", "base URL of the data plane's Service")
-	flags.StringVar(&s.dataplanePods, "dataplane-pods", "", "host:port of the probes; the host has an address for each pod")
+	flags.StringVar(
+		&s.dataplanePods, "dataplane-pods", "", "host:port of the probes; the host has an address for each pod",
+	)
 	flags.StringVar(&s.operatorPods, "operator-pods", "", "host:port of the probes of the operator's pods")
 	flags.StringVar(&s.operatorMetrics, "operator-metrics", "", "host:port of the metrics of the operator's pods")
 	flags.DurationVar(&s.within, "within", time.Minute, "how long failed checks are repeated")
@@ -93,8 +95,14 @@ func (s *smokeTest) run(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	left := []smokeCheck{
-		{"pods of the data plane are ready", func(ctx context.Context) (string, error) { return s.ready(ctx, s.dataplanePods) }},
-		{"pods of the operator are ready", func(ctx context.Context) (string, error) { return s.ready(ctx, s.operatorPods) }},
+		{
+			"pods of the data plane are ready",
+			func(ctx context.Context) (string, error) { return s.ready(ctx, s.dataplanePods) },
+		},
+		{
+			"pods of the operator are ready",
+			func(ctx context.Context) (string, error) { return s.ready(ctx, s.operatorPods) },
+		},
 		{"one pod of the operator leads", s.leads},
 		{"the Service serves the keys of access tokens", s.keys},
 		{"a webhook without a signature is refused", s.refusal},
@@ -214,7 +222,9 @@ func (s *smokeTest) do(request *http.Request, want int) (string, error) {
 		return "", fmt.Errorf("%s: %w", request.URL, err)
 	}
 	if response.StatusCode != want {
-		return "", fmt.Errorf("%s answers %d, want %d: %s", request.URL, response.StatusCode, want, bounded.Text(string(body), 200))
+		return "", fmt.Errorf(
+			"%s answers %d, want %d: %s", request.URL, response.StatusCode, want, bounded.Text(string(body), 200),
+		)
 	}
 	return string(body), nil
 }

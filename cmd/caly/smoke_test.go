@@ -149,5 +149,7 @@ func TestSmokeWaits(t *testing.T) {
 }
 
 func TestSmokeCommand(t *testing.T) {
-	checkFailure(t, execute(t, "smoke"), "--service, --dataplane-pods, --operator-pods and --operator-metrics are needed")
+	checkFailure(
+		t, execute(t, "smoke"), "--service, --dataplane-pods, --operator-pods and --operator-metrics are needed",
+	)
 }

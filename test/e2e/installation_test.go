@@ -10,7 +10,9 @@ import (
 
 // TestHelmTest runs the chart's own test, under its NetworkPolicies.
 func TestHelmTest(t *testing.T) {
-	said, err := exec.Command("helm", "test", "caly", "--namespace", releaseNamespace, "--logs", "--timeout", "3m").CombinedOutput()
+	said, err := exec.Command(
+		"helm", "test", "caly", "--namespace", releaseNamespace, "--logs", "--timeout", "3m",
+	).CombinedOutput()
 	if err != nil || strings.Count(string(said), "ok: ") != 5 {
 		t.Errorf("helm test: %v\n%s", err, said)
 	}

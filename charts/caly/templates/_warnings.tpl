@@ -20,7 +20,7 @@
 {{- if not $v.mail.address -}}
 {{- $w = append $w "mail.address is empty: people cannot register, confirm their address or reset a password; these requests are answered 503." -}}
 {{- else if has $v.mail.tls (list "none" "starttls-opportunistic") -}}
-{{- $w = append $w (printf "mail.tls is %s: codes and links may travel unencrypted." $v.mail.tls) -}}
+{{- $w = append $w (printf "mail.tls: %q leaves codes and links unencrypted, or may do so." $v.mail.tls) -}}
 {{- end -}}
 {{- if eq $v.api.mode "development" -}}
 {{- $w = append $w "api.mode is development: answers show the causes of errors. Never use it on the Internet." -}}
