@@ -30,8 +30,9 @@ var everySecret = map[string][]string{
 	"serving":                 {"tls.crt", "tls.key"},
 }
 
-const everySecretValues = "mail.address=smtp.example.com:587,mail.from=caly@example.com,mail.credentialsSecret=smtp,mail.caSecret=smtp-ca," +
-	"api.monitoringTokenSecret=monitoring,dataplane.tls.secretName=serving,watchNamespaces={acme}"
+const everySecretValues = "mail.address=smtp.example.com:587,mail.from=caly@example.com," +
+	"mail.credentialsSecret=smtp,mail.caSecret=smtp-ca,api.monitoringTokenSecret=monitoring," +
+	"dataplane.tls.secretName=serving,watchNamespaces={acme}"
 
 // TestPreflightAtTheAPIServer checks that an installation fails before anything is created when a key of a Secret is
 // missing, with the name of each.
