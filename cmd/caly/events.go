@@ -1,15 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -78,8 +74,8 @@ func (f *eventFilter) parse(now time.Time) (store.EventFilter, error) {
 	} else if f.call != "" {
 		errs[0] = errors.New("--call needs --tenant: calls are found by both")
 	}
-	out.Since, errs[1] = parseWhen("since", f.since, now)
-	out.Until, errs[2] = parseWhen("until", f.until, now)
+	out.Since, errs[1] = cli.ParseWhen("since", f.since, now)
+	out.Until, errs[2] = cli.ParseWhen("until", f.until, now)
 	if f.limit < 1 || f.limit > maxEvents || f.before < 0 {
 		errs[3] = fmt.Errorf("--limit must be between 1 and %d, and --before an event's id", maxEvents)
 	}
@@ -89,24 +85,6 @@ func (f *eventFilter) parse(now time.Time) (store.EventFilter, error) {
 		}
 	}
 	return out, nil
-}
-
-// parseWhen reads a time, or how long ago it was.
-func parseWhen(flag, s string, now time.Time) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	if wait, err := time.ParseDuration(s); err == nil && wait >= 0 {
-		return now.Add(-wait), nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf(
-		"--%s %q is neither a duration such as 24h nor a time such as 2026-01-31T10:00:00Z", flag, s,
-	)
 }
 
 // checkOutput returns a usage error for an unknown output format.
@@ -215,20 +193,20 @@ func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter
 		}
 	}
 	if output == "json" {
-		return printJSON(cmd.OutOrStdout(), struct {
+		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Events []eventView `json:"events"`
 			Before int64       `json:"before,omitempty"` // of the next page
 		}{views, next})
 	}
-	err := printTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON", views, func(v eventView) string {
+	err := cli.PrintTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON", views, func(v eventView) string {
 		return fmt.Sprintf(
 			"%d\t%s\t%s\t%s\t%s\t%s",
 			v.ID,
 			v.ReceivedAt.Format(time.RFC3339),
 			v.Tenant,
-			clean(v.CallSID),
+			cli.Clean(v.CallSID),
 			kindOf(v),
-			dash(v.reason()),
+			cli.Dash(v.reason()),
 		)
 	})
 	if next > 0 {
@@ -255,42 +233,7 @@ func (v eventView) reason() string {
 // kindOf returns kind and type of the event, safe to print.
 func kindOf(v eventView) string {
 	if v.EventType == "" {
-		return clean(v.Kind)
+		return cli.Clean(v.Kind)
 	}
-	return clean(v.Kind + "/" + v.EventType)
-}
-
-// dash returns the text, safe to print, or "-" if it is empty, so that table columns stay aligned.
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return clean(s)
-}
-
-// clean makes a sender's text harmless to a terminal, and one word or line of it.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
-}
-
-// printJSON prints v with an indentation of two spaces.
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// printTable prints aligned columns. line returns the cells of a row, separated by tabs.
-func printTable[T any](w io.Writer, heading string, rows []T, line func(T) string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, heading)
-	for _, r := range rows {
-		_, _ = fmt.Fprintln(t, line(r))
-	}
-	return t.Flush()
+	return cli.Clean(v.Kind + "/" + v.EventType)
 }

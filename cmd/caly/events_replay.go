@@ -243,12 +243,12 @@ func (r *replayResult) settle(done store.Replay) {
 // print prints the results, and the id to continue from if there are more events.
 func (r *replayer) print(cmd *cobra.Command, output string) error {
 	if output == "json" {
-		return printJSON(cmd.OutOrStdout(), struct {
+		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Events []replayResult `json:"events"`
 			Before int64          `json:"before,omitempty"`
 		}{append([]replayResult{}, r.results...), r.more})
 	}
-	err := printTable(cmd.OutOrStdout(), "ID\tTENANT\tCALL\tRESULT\tREASON", r.results, func(v replayResult) string {
+	err := cli.PrintTable(cmd.OutOrStdout(), "ID\tTENANT\tCALL\tRESULT\tREASON", r.results, func(v replayResult) string {
 		result := v.Result
 		if v.DryRun {
 			result = "would be " + result
@@ -256,7 +256,7 @@ func (r *replayer) print(cmd *cobra.Command, output string) error {
 		if v.Message != "" {
 			result += ": " + v.Message
 		}
-		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s", v.ID, dash(v.Tenant), dash(v.CallSID), clean(result), dash(v.Reason))
+		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s", v.ID, cli.Dash(v.Tenant), cli.Dash(v.CallSID), cli.Clean(result), cli.Dash(v.Reason))
 	})
 	if r.more > 0 {
 		cmd.PrintErrf("there may be more: add --before=%d\n", r.more)

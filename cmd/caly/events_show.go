@@ -123,7 +123,7 @@ func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 		v.Advice = adviceOn(e.Reason)
 	}
 	if output == "json" {
-		return printJSON(cmd.OutOrStdout(), v)
+		return cli.PrintJSON(cmd.OutOrStdout(), v)
 	}
 	state := "applied"
 	if e.Reason != "" {
@@ -147,12 +147,12 @@ func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 	}
 	rows = append(
 		rows,
-		[2]string{"Content-Type", dash(v.ContentType)},
-		[2]string{"Query" + notVerified(e.CoversQuery, e.Query), dash(v.Query)},
+		[2]string{"Content-Type", cli.Dash(v.ContentType)},
+		[2]string{"Query" + notVerified(e.CoversQuery, e.Query), cli.Dash(v.Query)},
 		[2]string{"Body" + notVerified(e.CoversBody, v.Body), fmt.Sprintf("%d bytes", e.Size)},
 	)
 	for _, r := range rows {
-		cmd.Printf("%-14s %s\n", r[0]+":", clean(r[1]))
+		cmd.Printf("%-14s %s\n", r[0]+":", cli.Clean(r[1]))
 	}
 	if e.Size > 0 {
 		cmd.Printf("\n%s\n", cleanLines(v.Body))

@@ -120,20 +120,20 @@ func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, ou
 	}
 	more := len(list) > limit
 	if output == "json" {
-		return printJSON(cmd.OutOrStdout(), struct {
+		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Sessions []streamView `json:"sessions"`
 			More     bool         `json:"more,omitempty"`
 		}{views, more})
 	}
-	err := printTable(
+	err := cli.PrintTable(
 		cmd.OutOrStdout(), "TENANT\tCALL\tPOD\tAGENT\tSTARTED\tSEEN\tTO AGENT\tTO EXOTEL\tDROPPED\tCLOSING\tID", views,
 		func(v streamView) string {
 			return fmt.Sprintf(
 				"%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%t\t%s",
-				clean(v.Tenant),
-				clean(v.CallSID),
-				clean(v.Pod),
-				clean(v.Agent),
+				cli.Clean(v.Tenant),
+				cli.Clean(v.CallSID),
+				cli.Clean(v.Pod),
+				cli.Clean(v.Agent),
 				v.StartedAt.Format(time.RFC3339),
 				v.LastSeenAt.Format(time.RFC3339),
 				v.ToAgent.Frames,

@@ -145,18 +145,18 @@ func printUsers(cmd *cobra.Command, list []store.User, limit int, output string)
 		next = views[limit-1].Email
 	}
 	if output == "json" {
-		return printJSON(cmd.OutOrStdout(), struct {
+		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Users []userView `json:"users"`
 			After string     `json:"after,omitempty"` // of the next page
 		}{views, next})
 	}
-	err := printTable(cmd.OutOrStdout(), "EMAIL\tROLE\tSTATE\tCREATED\tID", views, func(v userView) string {
+	err := cli.PrintTable(cmd.OutOrStdout(), "EMAIL\tROLE\tSTATE\tCREATED\tID", views, func(v userView) string {
 		return fmt.Sprintf(
-			"%s\t%s\t%s\t%s\t%s", clean(v.Email), v.Role, v.State, v.CreatedAt.Format(time.RFC3339), v.ID,
+			"%s\t%s\t%s\t%s\t%s", cli.Clean(v.Email), v.Role, v.State, v.CreatedAt.Format(time.RFC3339), v.ID,
 		)
 	})
 	if next != "" {
-		cmd.PrintErrf("there are more: add --after=%s\n", clean(next))
+		cmd.PrintErrf("there are more: add --after=%s\n", cli.Clean(next))
 	}
 	return err
 }

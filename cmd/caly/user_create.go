@@ -166,7 +166,7 @@ func (c *createOptions) create(cmd *cobra.Command, db *store.Operator, hash stri
 // print gives the token to standard output alone, for pipes.
 func (c *createOptions) print(cmd *cobra.Command, out created) error {
 	if c.output == "json" {
-		return printJSON(cmd.OutOrStdout(), out)
+		return cli.PrintJSON(cmd.OutOrStdout(), out)
 	}
 	if out.ResetToken == "" {
 		cmd.Printf("%s is %s of %s\n", out.Email, out.Role, c.tenant)
