@@ -13,6 +13,8 @@ type RecordingFilter struct {
 	Page
 	State   RecordingState
 	CallSID string
+	// Code is that of the last error.
+	Code string
 }
 
 // recordingsOf reads the recordings with the ids of k of the tenant $1: from the queue or else the newest from the history, or captures.
@@ -29,7 +31,7 @@ var recordingsOf = `
 	) found ORDER BY created_at DESC, id DESC`
 
 // RecordingByID reads a recording of a tenant. ErrNotFound when there is none.
-func (d *Dataplane) RecordingByID(ctx context.Context, tenant, id string) (r Recording, err error) {
+func (d *common) RecordingByID(ctx context.Context, tenant, id string) (r Recording, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(`WITH k AS (SELECT $2::text AS id)`+recordingsOf, tenant, id).Query(func(rows pgx.Rows) (err error) {
 			r, err = pgx.CollectExactlyOneRow(rows, scanRecording)
@@ -41,7 +43,7 @@ func (d *Dataplane) RecordingByID(ctx context.Context, tenant, id string) (r Rec
 
 // ListRecordings lists a tenant's recordings over queue, history and captures, the newest first, and tells whether there are more. One
 // that goes from the one to the other meanwhile keeps its place.
-func (d *Dataplane) ListRecordings(
+func (d *common) ListRecordings(
 	ctx context.Context, tenant string, f RecordingFilter,
 ) (list []Recording, more bool, err error) {
 	sql, args := f.sql(tenant)
@@ -65,6 +67,13 @@ func (f RecordingFilter) sql(tenant string) (sql string, args []any) {
 	if !f.Since.IsZero() {
 		// Since again: a recording that was queued then did not end before, and this chooses partitions.
 		history += " AND finished_at >= $2"
+	}
+	if f.Code != "" {
+		w.args = append(w.args, f.Code)
+		code := fmt.Sprintf("error_code = $%d", len(w.args))
+		queue += " AND last_" + code
+		history += " AND last_" + code
+		captures += " AND " + code
 	}
 	var parts []string
 	switch f.State {

@@ -174,6 +174,25 @@ func (d *Operator) KnowsTenant(ctx context.Context, tenant string) (known bool, 
 	return known, explain(err)
 }
 
+// OwnedTenants returns the ids of the tenants whose rows belong to the Tenant object with the UID that is given for the
+// id, in their order.
+func (d *Operator) OwnedTenants(ctx context.Context, uids map[string]string) ([]string, error) {
+	ids := make([]string, 0, len(uids))
+	owners := make([]string, 0, len(uids))
+	for id, uid := range uids {
+		ids = append(ids, id)
+		owners = append(owners, uid)
+	}
+	rows, err := d.pool.Query(ctx, `SELECT tenant FROM tenants
+		JOIN unnest($1::text[], $2::text[]) AS given(tenant, uid) USING (tenant, uid)
+		WHERE given.uid <> '' ORDER BY tenant COLLATE "C"`, ids, owners)
+	if err != nil {
+		return nil, explain(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, explain(err)
+}
+
 // SuspendTenant stops the claims of a tenant or allows them again. A tenant that becomes suspended also loses the
 // access of its users.
 func (d *Operator) SuspendTenant(ctx context.Context, tenant string, suspended bool) error {
