@@ -58,6 +58,22 @@ func (a *Authority) SignNames(t testing.TB, names ...string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+// Client makes the certificate of a client, good for an hour, and its key, in PEM. The template has its subject and what
+// else a test wants of it.
+func (a *Authority) Client(t testing.TB, template x509.Certificate) (cert, key string) {
+	t.Helper()
+	template.SerialNumber = big.NewInt(4)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(time.Hour)
+	}
+	der, private := issue(t, &template, a)
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encode("CERTIFICATE", der), encode("PRIVATE KEY", secret)
+}
+
 // Pair is a certificate of 127.0.0.1 that is its own authority, good for an hour, and its key, in PEM.
 func Pair(t testing.TB, serial int64) (cert, key string) {
 	t.Helper()

@@ -32,6 +32,19 @@ type Env struct {
 	Config *rest.Config
 	Client client.WithWatch
 	Scheme *kruntime.Scheme
+
+	server *envtest.Environment
+}
+
+// User returns the configuration of a client with a certificate of the cluster's client authority. The user has no
+// rights but those of its groups.
+func (e *Env) User(t testing.TB, name string, groups ...string) *rest.Config {
+	t.Helper()
+	user, err := e.server.AddUser(envtest.User{Name: name, Groups: groups}, nil)
+	if err != nil {
+		t.Fatalf("make the user %s: %v", name, err)
+	}
+	return user.Config()
 }
 
 // Main starts the API server, runs the tests and stops it. A package calls it from its TestMain.
@@ -69,6 +82,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	shared.server = server
 	return m.Run()
 }
 
