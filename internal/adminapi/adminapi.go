@@ -1,0 +1,132 @@
+// Package adminapi is the admin API of the operator as it is on the wire: paths, bodies and the resources that a caller
+// needs rights on. Package server serves it in the operator's pods, and package client calls it from a workstation
+// with the credentials of a kubeconfig. The commands of `kubectl caly` are in cmd/internal/kubectl.
+//
+// A new verb needs four things:
+//
+//   - a type in this package, with JSON names in camelCase and times in UTC;
+//   - a route in server.routes: a path, the resource and verb of its SubjectAccessReview, and a function
+//     func(*server.Request) (any, error) that returns the body or an error of package apierrors or store;
+//   - a call of client.Client.Get or Post, with the path of this package;
+//   - a command in cmd/internal/kubectl, whose Session gives it the client and the namespace.
+//
+// A path that contains {namespace} is authorised in that namespace; any other path is authorised for the whole cluster. A
+// handler gets tenants from Request.Tenants alone, which returns the Tenants of the authorised namespaces whose rows are
+// their own: a handler cannot reach the data of another namespace by a parameter or a cursor.
+package adminapi
+
+import "time"
+
+// Virtual resources of the API group voice.caly.dev: the API server has no objects of these kinds, and RBAC rules may
+// name them.
+const (
+	ResourceRecordings = "recordings"
+	ResourceStreams    = "streams"
+	ResourceEvents     = "events"
+	ResourceUsers      = "users"
+	// ResourceTenants is that of the Tenant objects.
+	ResourceTenants = "tenants"
+)
+
+// Names by which a client finds the admin API.
+const (
+	// PortName is the name of the container port of the operator's pods.
+	PortName = "admin"
+	// DefaultPort is the port that the chart uses.
+	DefaultPort = 8443
+	// PodSelector selects the pods of the operator in the namespace of the installation.
+	PodSelector = "app.kubernetes.io/part-of=caly,app.kubernetes.io/component=operator"
+	// DefaultNamespace is the namespace that the documentation installs the chart in.
+	DefaultNamespace = "caly-system"
+)
+
+// MaxPage bounds the items of one page.
+const MaxPage = 200
+
+// Path returns the path of a resource in a namespace, or in all namespaces with "". More elements follow the resource,
+// such as the id of an object.
+func Path(namespace, resource string, more ...string) string {
+	path := "/v1/"
+	if namespace != "" {
+		path += "namespaces/" + namespace + "/"
+	}
+	path += resource
+	for _, element := range more {
+		path += "/" + element
+	}
+	return path
+}
+
+// VersionPath is the path of the operator's buildinfo.Info. Every authenticated caller may read it.
+const VersionPath = "/v1/version"
+
+// List is a page of objects. They are ordered by their tenants and, within a tenant, as the resource's list says.
+type List[T any] struct {
+	Items []T `json:"items"`
+	// Next is the cursor of the next page: the parameter "cursor". It is empty at the end. A page may have fewer items
+	// than the limit, even zero, and still a next one.
+	Next string `json:"next,omitempty"`
+}
+
+// Recording is a recording, the newest first in a list.
+type Recording struct {
+	// Tenant is namespace/name.
+	Tenant  string `json:"tenant"`
+	ID      string `json:"id"`
+	CallSID string `json:"callSid"`
+	// State is pending, leased, uploaded or failed.
+	State     string    `json:"state"`
+	Attempts  int       `json:"attempts"`
+	CreatedAt time.Time `json:"createdAt"`
+	// NextAttemptAt is set while the recording is pending.
+	NextAttemptAt *time.Time `json:"nextAttemptAt,omitempty"`
+	FinishedAt    *time.Time `json:"finishedAt,omitempty"`
+	// Code and Message say why the last attempt failed.
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+	// SourceURL has no query, which may hold a signature.
+	SourceURL string  `json:"sourceUrl,omitempty"`
+	Object    *Object `json:"object,omitempty"`
+	// Captured reports whether Caly captured it from a stream. It cannot be uploaded again.
+	Captured bool `json:"captured,omitempty"`
+}
+
+// Object is an object of a bucket.
+type Object struct {
+	Bucket string `json:"bucket"`
+	Key    string `json:"key"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// RetryPath is the last element of the path of Retry.
+const RetryPath = "retry"
+
+// Retry asks for another upload of failed or waiting recordings of one tenant.
+type Retry struct {
+	// Tenant is the name without the namespace.
+	Tenant string `json:"tenant"`
+	// IDs of recordings, at most MaxPage.
+	IDs []string `json:"ids"`
+}
+
+// Results of one object of a change.
+const (
+	ResultDone     = "done"
+	ResultNotFound = "not found"
+	ResultRejected = "rejected"
+)
+
+// Result is what a change did to one object.
+type Result struct {
+	Tenant string `json:"tenant"`
+	ID     string `json:"id"`
+	Result string `json:"result"`
+	// Message says why it was not done.
+	Message string `json:"message,omitempty"`
+}
+
+// Done is the answer to a change of several objects.
+type Done struct {
+	Results []Result `json:"results"`
+}
