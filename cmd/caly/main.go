@@ -2,9 +2,18 @@
 package main
 
 import (
+	"os"
 	_ "time/tzdata" // the image has no time zones of its own
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/cmd/internal/kubectl"
+	"github.com/caly-dev/caly/internal/buildinfo"
 )
 
-func main() { cli.Main(newRootCommand()) }
+func main() {
+	if kubectl.IsPlugin(os.Args[0]) {
+		cli.Main(kubectl.NewPlugin(buildinfo.Of(version)))
+		return
+	}
+	cli.Main(newRootCommand())
+}

@@ -54,6 +54,7 @@ type operatorOptions struct {
 	maxParallelism                       int
 	maxStreamsPerTenant                  int
 	maxMetricTenants                     int
+	adminPort                            int
 	minBackfillInterval                  time.Duration
 	requireSecretLabel                   string
 	secretLabel                          secretlabel.Label // runOperator: what requireSecretLabel stands for
@@ -114,6 +115,8 @@ func newOperatorCommand() *cobra.Command {
 		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
 	flags.IntVar(&o.maxMetricTenants, "metrics-max-tenants", tenantmetrics.DefaultMaxTenants,
 		"how many tenants have series of their own in the operator's metrics; the others are one, named other")
+	flags.IntVar(&o.adminPort, "admin-port", 0,
+		"port of the admin API of kubectl caly, on the loopback addresses only; 0: no admin API")
 	flags.DurationVar(&o.minBackfillInterval, "min-backfill-interval", 5*time.Minute,
 		"bound on the time between two backfills of one tenant, whatever its Tenant says; 0 means no bound")
 	flags.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.DefaultPeriod,
@@ -142,6 +145,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	}
 	if o.maxMetricTenants < 0 {
 		return cli.UsageError(nil, errors.New("--metrics-max-tenants must not be negative"))
+	}
+	if o.adminPort < 0 || o.adminPort > 65535 {
+		return cli.UsageError(nil, errors.New("--admin-port must be between 0 and 65535"))
 	}
 	if o.minBackfillInterval < 0 || o.minBackfillInterval > 24*time.Hour {
 		return cli.UsageError(nil, errors.New("--min-backfill-interval must be between 0s and 24h"))

@@ -19,6 +19,8 @@ import (
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/controllers/tenantmetrics"
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	adminserver "github.com/caly-dev/caly/internal/adminapi/server"
+	"github.com/caly-dev/caly/internal/buildinfo"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/objectstore"
@@ -65,7 +67,7 @@ func addControllers(
 		},
 	}
 	for _, add := range []func() error{
-		p.addTenants, p.addUploads, p.addRecordings, p.addBackfill, p.addTenantMetrics, p.addRunnables,
+		p.addTenants, p.addUploads, p.addRecordings, p.addBackfill, p.addTenantMetrics, p.addRunnables, p.addAdminAPI,
 	} {
 		if err := add(); err != nil {
 			return err
@@ -157,6 +159,21 @@ func (p *operatorParts) addTenantMetrics() error {
 		return err
 	}
 	return p.mgr.Add(exporter)
+}
+
+// addAdminAPI adds the admin API, which every replica serves.
+func (p *operatorParts) addAdminAPI() error {
+	if p.adminPort == 0 {
+		return nil
+	}
+	return p.mgr.Add(adminserver.New(adminserver.Options{
+		Port:       p.adminPort,
+		Client:     p.mgr.GetClient(),
+		Reader:     p.mgr.GetAPIReader(),
+		Store:      p.db,
+		Namespaces: p.watchNamespaces,
+		Version:    buildinfo.Of(version),
+	}))
 }
 
 // endingWords returns the codes and reasons that metrics of tenants count by name.

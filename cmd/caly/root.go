@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/cmd/internal/kubectl"
+	"github.com/caly-dev/caly/internal/buildinfo"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -45,6 +47,7 @@ func newRootCommand() *cobra.Command {
 		newUserCommand(),
 		newSessionsCommand(),
 		newWebhooksCommand(),
+		kubectl.NewCommand(buildinfo.Of(version)),
 		cli.NewLogLevelCommand(),
 		newVersionCommand(),
 	)
@@ -58,10 +61,10 @@ func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print the version",
+		Short: "Print the version, the commit and its date",
 		Args:  cli.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			cmd.Println(version)
+			cmd.Println(buildinfo.Of(version))
 		},
 	}
 }
