@@ -67,6 +67,19 @@ expect rbac-operator '!serviceaccounts'
 expect operator '--web-identity-audiences=sts.amazonaws.com' --set storage.webIdentity.enabled=true
 expect rbac-operator 'serviceaccounts/token' --set storage.webIdentity.enabled=true
 expect rbac-operator 'serviceaccounts/token' --set 'storage.webIdentity.enabled=true,watchNamespaces={acme}'
+# The admin API: rights of the operator and of people with it, and nothing without it.
+expect operator '--admin-port=8443'
+expect operator '{name: admin, containerPort: 8443}'
+expect operator '--admin-port=9443' --set operator.adminAPI.port=9443
+expect rbac-operator 'subjectaccessreviews'
+expect rbac-operator 'subjectaccessreviews' --set 'watchNamespaces={acme}'
+expect rbac-users 'aggregate-to-view: "true"'
+expect rbac-users '!aggregate-to' --set operator.adminAPI.aggregateRoles=false
+if render --set operator.adminAPI.enabled=false | grep -E 'admin-port|name: admin|subjectaccessreviews|extension-apiserver|portforward' >/dev/null; then
+  echo "the chart has parts of an admin API that is switched off" >&2
+  exit 1
+fi
+refuse "/operator/adminAPI/port" --set operator.adminAPI.port=443
 # Dashboards: a ConfigMap each, with the links that the values say.
 if render | grep 'grafana_dashboard' >/dev/null; then
   echo "the chart makes dashboards that are switched off" >&2

@@ -8,7 +8,7 @@ gen() { go tool -modfile=hack/tools/go.mod controller-gen "$@"; }
 gen object paths=./api/v1alpha1
 gen crd:allowDangerousTypes=false paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 gen applyconfiguration paths=./api/v1alpha1
-gen rbac:roleName=caly-operator paths=./controllers/... output:rbac:dir=config/rbac
+gen rbac:roleName=caly-operator 'paths={./controllers/...,./internal/adminapi/...}' output:rbac:dir=config/rbac
 if [ -d charts/caly ]; then
   mkdir -p charts/caly/files/crds
   cp config/crd/bases/*.yaml charts/caly/files/crds/
