@@ -30,6 +30,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/metrictest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
@@ -243,18 +244,8 @@ func (r *subject) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1a
 // metric is the value of the one series whose label, if it has one, has the value; false without it.
 func (r *subject) metric(t *testing.T, name, label string) (float64, bool) {
 	t.Helper()
-	families, err := r.gathered.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name && (len(m.GetLabel()) == 0 || m.GetLabel()[0].GetValue() == label) {
-				return m.GetCounter().GetValue() + m.GetGauge().GetValue(), true
-			}
-		}
-	}
-	return 0, false
+	value, ok := metrictest.Values(t, r.gathered)[strings.TrimSpace(name+" "+label)]
+	return value, ok
 }
 
 // runs tells how many runs of the present operator ended so.

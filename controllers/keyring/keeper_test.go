@@ -25,6 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/metrictest"
 )
 
 func TestMain(m *testing.M) { controllertest.Main(m) }
@@ -123,21 +124,12 @@ func (r *subject) verify() {
 	r.CheckTenants(r.t)
 }
 
+// metrics returns the values of the Keeper's metrics by their names without the prefix.
 func (r *subject) metrics() map[string]float64 {
 	r.t.Helper()
-	families, err := r.reg.Gather()
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := strings.TrimPrefix(f.GetName(), "caly_keyring_")
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
+	for name, value := range metrictest.Values(r.t, r.reg) {
+		got[strings.TrimPrefix(name, "caly_keyring_")] = value
 	}
 	return got
 }

@@ -11,28 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/metrictest"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
-
-// values of the metrics of a registry, by name and label.
-func values(t *testing.T, reg *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	return got
-}
 
 // TestRemove removes rows that have expired, counts them by kind, and leaves others. A second time nothing is left to
 // do.
@@ -59,7 +40,7 @@ func TestRemove(t *testing.T) {
 	for range 2 {
 		remover.remove(t.Context())
 	}
-	got := values(t, reg)
+	got := metrictest.Values(t, reg)
 	if last := got["caly_tidy_last_success_timestamp_seconds"]; time.Since(time.Unix(int64(last), 0)) > time.Minute {
 		t.Errorf("the last success was at %v", last)
 	}
@@ -120,7 +101,7 @@ func TestRemoveFails(t *testing.T) {
 			}
 			reg := prometheus.NewPedanticRegistry()
 			newRemover(list, reg).remove(ctx)
-			got := values(t, reg)
+			got := metrictest.Values(t, reg)
 			if last := got["caly_tidy_last_success_timestamp_seconds"]; (last > 0) != (name == "no fault") {
 				t.Errorf("the last success was at %v", last)
 			}

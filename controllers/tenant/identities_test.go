@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -107,11 +107,7 @@ func TestIdentityMetrics(t *testing.T) {
 	i.fail("acme/support", "d", reconcile.Stalled("R", "m"), time.Now())
 	i.fail("acme/support", "d", reconcile.Retry(0, "R", "m"), time.Now())
 	for result, want := range map[string]float64{resultIssued: 0, resultDenied: 1, resultFailed: 1} {
-		var m dto.Metric
-		if err := i.Metrics.exchanges.WithLabelValues(result).Write(&m); err != nil {
-			t.Fatal(err)
-		}
-		if got := m.GetCounter().GetValue(); got != want {
+		if got := testutil.ToFloat64(i.Metrics.exchanges.WithLabelValues(result)); got != want {
 			t.Errorf("%s: %v, want %v", result, got, want)
 		}
 	}

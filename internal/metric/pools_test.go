@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/metrictest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -91,18 +92,11 @@ func TestPools(t *testing.T) {
 	expect("0", "1")
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collector)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, family := range families {
-		got[family.GetName()] = family.GetMetric()[0].GetCounter().GetValue()
-	}
-	if n := got["caly_database_pool_waits_total"]; n != float64(before+1) {
+	got := metrictest.Values(t, registry)
+	if n := got["caly_database_pool_waits_total api"]; n != float64(before+1) {
 		t.Errorf("%v waits, want %d", n, before+1)
 	}
-	if s := got["caly_database_pool_wait_seconds_total"]; s < .02 || s > 30 {
+	if s := got["caly_database_pool_wait_seconds_total api"]; s < .02 || s > 30 {
 		t.Errorf("waited %v s, want about 0.05", s)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/metrictest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
@@ -37,7 +38,7 @@ func gauges(t *testing.T, c prometheus.Collector) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(c)
-	return gathered(t, registry)
+	return metrictest.Values(t, registry)
 }
 
 func TestDeadEventsGauge(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/metrictest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
@@ -94,32 +95,12 @@ func TestMetricsOutliveAnOutage(t *testing.T) {
 		"caly_circuit_breaker_opened_total s3": 3,
 	}
 	for _, when := range []string{"while it answers", "while it is away"} {
-		if diff := cmp.Diff(want, gathered(t, registry)); diff != "" {
+		if diff := cmp.Diff(want, metrictest.Values(t, registry)); diff != "" {
 			t.Errorf("metrics %s (-want +got):\n%s", when, diff)
 		}
 		db.totals = nil
 		db.err = store.ErrUnavailable
 	}
-}
-
-// gathered are the values of counters and gauges, by name and labels.
-func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			values[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() // a metric is one of the two
-		}
-	}
-	return values
 }
 
 func TestWithPostgreSQL(t *testing.T) {

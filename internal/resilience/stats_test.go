@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/testkit/metrictest"
 )
 
 func TestCounts(t *testing.T) {
@@ -35,7 +37,7 @@ func TestCounts(t *testing.T) {
 		"caly_retried_calls_total exotel success":  1,
 		"caly_circuit_breaker_opened_total exotel": 0,
 	}
-	if d := cmp.Diff(wantMetrics, gathered(t, reg)); d != "" {
+	if d := cmp.Diff(wantMetrics, metrictest.Values(t, reg)); d != "" {
 		t.Errorf("metrics (-want +got):\n%s", d)
 	}
 }
@@ -52,34 +54,15 @@ func TestAnnounce(t *testing.T) {
 		"caly_retried_calls_total s3 success":  0,
 		"caly_circuit_breaker_opened_total s3": 0,
 	}
-	if d := cmp.Diff(want, gathered(t, reg)); d != "" {
+	if d := cmp.Diff(want, metrictest.Values(t, reg)); d != "" {
 		t.Errorf("before the first call (-want +got):\n%s", d)
 	}
 	_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
 	registry.Announce("s3")
 	want["caly_circuit_breaker_opened_total s3"] = 1
-	if d := cmp.Diff(want, gathered(t, reg)); d != "" {
+	if d := cmp.Diff(want, metrictest.Values(t, reg)); d != "" {
 		t.Errorf("after a failure (-want +got):\n%s", d)
 	}
-}
-
-func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			values[name] = m.GetCounter().GetValue()
-		}
-	}
-	return values
 }
 
 // TestCountsAreACopy verifies that a snapshot of the counts does not change afterwards.
