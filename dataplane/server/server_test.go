@@ -43,8 +43,8 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// TestDrain: after the signal the pod says that it is not ready, finishes what is under way, takes new requests until the
-// delay is over, and leaves no goroutine.
+// TestDrain verifies that a pod that is signalled reports that it is not ready, and finishes its requests. It accepts
+// new requests until the delay ends, and leaves no goroutine.
 func TestDrain(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	started := make(chan struct{})
@@ -121,7 +121,7 @@ func TestPanicBecomes500(t *testing.T) {
 	}
 }
 
-// TestSlowHeaders: a peer that never ends its headers is cut off.
+// TestSlowHeaders verifies that the server disconnects a peer that never ends its headers.
 func TestSlowHeaders(t *testing.T) {
 	srv := httptest.NewUnstartedServer(nil)
 	srv.Config = newServer(http.NotFoundHandler())

@@ -217,7 +217,7 @@ func TestTLSRotation(t *testing.T) {
 	}
 }
 
-// TestTLSTroubleIsToldOnce, until it is over.
+// TestTLSTroubleIsToldOnce verifies that an unusable certificate is logged once until it is usable again.
 func TestTLSTroubleIsToldOnce(t *testing.T) {
 	secured := newSecured(t)
 	certificates, err := secured.certificates()

@@ -10,7 +10,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 )
 
-// TestCacheIsBounded, and makes room among those that have ended first.
+// TestCacheIsBounded verifies that the cache is bounded, and that expired entries make room first.
 func TestCacheIsBounded(t *testing.T) {
 	const size = 10 * shards
 	cache := newCache(size)
@@ -42,7 +42,8 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestCacheForgetsTheFirstToEnd, where none has ended yet.
+// TestCacheForgetsTheFirstToEnd verifies that a full cache without expired entries removes the entry that expires
+// first.
 func TestCacheForgetsTheFirstToEnd(t *testing.T) {
 	now := time.Now()
 	s := &shard{m: map[digest]*entry{}}
@@ -55,7 +56,8 @@ func TestCacheForgetsTheFirstToEnd(t *testing.T) {
 	}
 }
 
-// TestOnlyGoodTokensAreRemembered, so nobody fills the memory who has none.
+// TestOnlyGoodTokensAreRemembered verifies that the cache holds only valid tokens, so that a client without one cannot
+// fill it.
 func TestOnlyGoodTokensAreRemembered(t *testing.T) {
 	rig := newService(t, func(o *Options) { o.CacheSize = shards })
 	raw := rig.mint(t)

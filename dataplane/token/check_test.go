@@ -42,7 +42,8 @@ func TestMintAndCheck(t *testing.T) {
 	}
 }
 
-// TestWhatATokenSays, read by nothing of ours: names and values are RFC 7519's and 9068's.
+// TestWhatATokenSays verifies the header and the claims of a token without our own parser. Their names and values are
+// those of RFC 7519 and RFC 9068.
 func TestWhatATokenSays(t *testing.T) {
 	rig := newService(t)
 	raw := rig.mint(t, func(c *Claims) { c.ID = "the-id" })

@@ -98,7 +98,8 @@ func TestJWKSWithoutKeys(t *testing.T) {
 	}
 }
 
-// TestJWKSIsKeptForLessThanTheLead, or a copy might lack the key that signs.
+// TestJWKSIsKeptForLessThanTheLead verifies that a client caches the keys for less than the lead. Otherwise its copy
+// could lack the key that signs.
 func TestJWKSIsKeptForLessThanTheLead(t *testing.T) {
 	age, err := time.ParseDuration(strings.TrimPrefix(jwksAge, "public, max-age=") + "s")
 	if err != nil || age >= keyring.DefaultLead {

@@ -65,7 +65,8 @@ func hashOne(all *lanes, rng *rand.Rand, most, piece int) error {
 	return nil
 }
 
-// TestLanesAreUsedAgain, even when they were abandoned half way: the hashes' server never forgets one that it was asked for.
+// TestLanesAreUsedAgain verifies that lanes are used again, even when they were abandoned half way. The hash server
+// never frees a hasher that was requested.
 func TestLanesAreUsedAgain(t *testing.T) {
 	noLeak(t)
 	all := newLanes()

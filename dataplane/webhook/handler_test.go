@@ -296,7 +296,8 @@ func TestEverySpelling(t *testing.T) {
 	}
 }
 
-// TestOutage: while PostgreSQL is away the answer is 503, never 200, and once it is back the same event is taken.
+// TestOutage verifies that a webhook gets 503, never 200, during a database outage, and that the same event is accepted
+// afterwards.
 func TestOutage(t *testing.T) {
 	pg := pgtest.New(t)
 	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
