@@ -14,10 +14,10 @@ step "go vet"
 go vet ./...
 go vet -tags e2e ./test/e2e/
 go vet -tags interop,stores ./test/interop/
-for module in test/bench hack/image hack/dashboards; do go vet -C "$module" ./...; done
+for module in test/bench test/prometheus hack/image hack/dashboards; do go vet -C "$module" ./...; done
 
 step "go mod tidy"
-for module in . test/bench hack/image hack/dashboards hack/kubescore; do
+for module in . test/bench test/prometheus hack/image hack/dashboards hack/kubescore; do
   go -C "$module" mod tidy -diff >/dev/null || die "$module/go.mod is not tidy: run 'go mod tidy' there"
 done
 
