@@ -142,6 +142,18 @@ network_values() {
 	K
 }
 
+# start_prometheus sets PROMETHEUS to the address of a Prometheus that watches the release; empty where it cannot reach the pods.
+start_prometheus() {
+	PROMETHEUS=""
+	if [[ $(cat "$STATE/provider") == kind ]]; then
+		step "leaving Prometheus out" "this machine does not reach the pods of kind"
+		return
+	fi
+	step "starting Prometheus" "a minute the first time, then seconds"
+	"$ROOT/test/prometheus/prometheus.sh" up
+	PROMETHEUS=$("$ROOT/test/prometheus/prometheus.sh" url)
+}
+
 random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
 # bench_up PORT: a folder in WORK, and a migrated PostgreSQL of the benchmark's own on loopback, whose URLs are in CALY_BENCH_DSN_OWNER and

@@ -30,6 +30,7 @@ main() {
 	build_image
 	start_servers
 	install_chart
+	start_prometheus
 	start_simulator
 	start_agent
 	make_tenants
@@ -223,6 +224,8 @@ api() {
 member() { grep -oE "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d'"' -f4 | sed 's/\\u0026/\&/g' || true; }
 
 what_next() {
+	local prometheus="(none: this machine does not reach the pods)"
+	[[ -z $PROMETHEUS ]] || prometheus="$PROMETHEUS/graph?g0.expr=sum+by+(tenant)+(caly_tenant_calls)"
 	cat <<-K
 
 		Look around ($SECONDS s in all):
@@ -232,6 +235,7 @@ what_next() {
 		  kubectl explain tenant.spec.recordings
 		  kubectl -n caly-uploads get jobs,pods                   # the upload Jobs, while there is work
 		  bin/caly agent echo --listen $HOSTIP:$AGENT_PORT & bin/caly simulate stream --tenant acme/support   # another live call
+		  $prometheus   # Prometheus: another query is ALERTS
 		  http://$NODE:$NODE_PORT/docs                         # the tenant API; admin@acme.example has its password in $DEMO/admin-password
 		  docs/tutorial.md does this by hand; make demo-down removes everything
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes all that the demo made: cluster, PostgreSQL, S3 server, their data. What was built stays, for the next time.
+# Removes all that the demo made: Prometheus, cluster, PostgreSQL, S3 server, their data. What was built stays, for the next time.
 set -euo pipefail
 # shellcheck source=test/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -7,8 +7,8 @@ set -euo pipefail
 PROGRAM=demo-down
 require_rights demo-down
 failed=0
-for script in cluster s3 postgres; do
-	"$CLUSTER/$script.sh" down || failed=1
+for script in prometheus/prometheus cluster/cluster cluster/s3 cluster/postgres; do
+	"$ROOT/test/$script.sh" down || failed=1
 done
 rm -rf "$DEMO"
 rmdir "$(dirname "$DEMO")" 2>/dev/null || true
