@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,26 +16,9 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/certtest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/wav"
 )
-
-// lockedBuffer is written by a command and read by its test.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 var echoingAt = regexp.MustCompile(`echoing at (wss?://\S+) `)
 
@@ -46,7 +27,7 @@ func agentEcho(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := newRootCommand()
-	out := &lockedBuffer{}
+	out := &logtest.Buffer{}
 	end := make(chan error, 1)
 	cmd.SetArgs(append([]string{"agent", "echo", "--listen=127.0.0.1:0"}, args...))
 	cmd.SetOut(out)
