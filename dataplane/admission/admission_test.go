@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -133,7 +134,7 @@ func TestHolders(t *testing.T) {
 
 // TestEvict tests which request gives up its place.
 func TestEvict(t *testing.T) {
-	const patience = 20 * time.Millisecond
+	const patience = 20 * time.Second
 	for name, tc := range map[string]struct {
 		share      int
 		holders    []Holder // of the requests that are in progress
@@ -213,31 +214,33 @@ func TestEvict(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			gate := New(Options{Places: 4, Share: tc.share, Patience: patience})
-			if !tc.late {
-				gate.o.Patience = time.Hour
-			}
-			var peers []*peer
-			for i, holder := range tc.holders {
-				w := newPeer()
-				place, err := gate.Enter(w, holder)
-				if err != nil {
-					t.Fatal(err)
+			synctest.Test(t, func(t *testing.T) {
+				gate := New(Options{Places: 4, Share: tc.share, Patience: patience})
+				if !tc.late {
+					gate.o.Patience = time.Hour
 				}
-				if tc.state != nil {
-					tc.state(i, place)
+				var peers []*peer
+				for i, holder := range tc.holders {
+					w := newPeer()
+					place, err := gate.Enter(w, holder)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if tc.state != nil {
+						tc.state(i, place)
+					}
+					peers = append(peers, w)
 				}
-				peers = append(peers, w)
-			}
-			time.Sleep(2 * patience)
-			if _, err := gate.Enter(newPeer(), tc.newcomer); !errors.Is(err, tc.wantErr) {
-				t.Errorf("the newcomer gets %v, want %v", err, tc.wantErr)
-			}
-			for i, w := range peers {
-				if reads, writes := w.ended(); reads != (i == tc.wantReads) || writes != (i == tc.wantWrites) {
-					t.Errorf("request %d: reading ended %t, writing ended %t", i, reads, writes)
+				time.Sleep(2 * patience)
+				if _, err := gate.Enter(newPeer(), tc.newcomer); !errors.Is(err, tc.wantErr) {
+					t.Errorf("the newcomer gets %v, want %v", err, tc.wantErr)
 				}
-			}
+				for i, w := range peers {
+					if reads, writes := w.ended(); reads != (i == tc.wantReads) || writes != (i == tc.wantWrites) {
+						t.Errorf("request %d: reading ended %t, writing ended %t", i, reads, writes)
+					}
+				}
+			})
 		})
 	}
 }

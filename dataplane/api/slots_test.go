@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,16 +19,21 @@ import (
 
 const slotPatience = 20 * time.Second
 
-// serveSlots serves an API with few places over a real connection.
-func serveSlots(t *testing.T, places int) (r *apitest.Rig, address string) {
+// serveSlots serves an API with few places over a real connection. It counts the requests that arrive.
+func serveSlots(t *testing.T, places int) (r *apitest.Rig, address string, arrived *atomic.Int32) {
 	t.Helper()
 	r = newRig(func(o *api.Options) {
 		o.MaxInFlight = places
 		o.BodyTimeout = time.Hour
 	})
-	s := httptest.NewServer(server.Middleware(r.API, quiet))
+	arrived = &atomic.Int32{}
+	handler := server.Middleware(r.API, quiet)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived.Add(1)
+		handler.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.Close)
-	return r, s.Listener.Addr().String()
+	return r, s.Listener.Addr().String(), arrived
 }
 
 // slowBody sends the head of a request, and one byte of its body.
@@ -49,11 +55,14 @@ func slowBody(t *testing.T, address, head string) {
 // in, and that they give their places to public requests.
 func TestSlowBodies(t *testing.T) {
 	const places = 8
-	rig, address := serveSlots(t, places)
+	rig, address, arrived := serveSlots(t, places)
 	for range 2 * places {
 		slowBody(t, address, "X-Caly-Tenant: acme/support\r\n")
 	}
-	time.Sleep(100 * time.Millisecond) // the slow ones are in, or refused: either way is right
+	// The API has accepted or refused each of them: either way is right.
+	eventually.Within(slotPatience).Holds(t, "the slow bodies have arrived", func() bool {
+		return arrived.Load() == 2*places
+	})
 	for range 2 * places {
 		get := func(path, bearer string) int {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)

@@ -144,7 +144,7 @@ type fake struct {
 	busy           map[hash]int
 	sameAtOnce     int
 	hits           *local
-	answersIn      time.Duration
+	answersIn      time.Duration // as a slow database does
 	lastCtxEnded   error
 	lastHasTimeout bool
 }

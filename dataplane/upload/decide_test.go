@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/caly-dev/caly/internal/reason"
@@ -176,12 +177,14 @@ func TestDigest(t *testing.T) {
 
 // TestGate verifies that the gate finds a store that stalls and does not take a slow source for one. A closed gate
 // passes no bytes.
-func TestGate(t *testing.T) {
-	noLeak(t)
+func TestGate(t *testing.T) { synctest.Test(t, testGate) }
+
+func testGate(t *testing.T) {
+	const stall = time.Minute
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	slow := readerFunc(func(p []byte) (int, error) { time.Sleep(80 * time.Millisecond); return len(p), nil })
-	gate := newGate(slow, 40*time.Millisecond, cancel)
+	slow := readerFunc(func(p []byte) (int, error) { time.Sleep(2 * stall); return len(p), nil })
+	gate := newGate(slow, stall, cancel)
 	for range 3 {
 		if _, err := gate.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
@@ -190,10 +193,10 @@ func TestGate(t *testing.T) {
 	if ctx.Err() != nil {
 		t.Fatal("a slow source was taken for a store that stalls")
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(5 * time.Second):
-		t.Fatal("the stall was not noticed")
+	read := time.Now()
+	<-ctx.Done()
+	if waited := time.Since(read); waited != stall {
+		t.Errorf("the stall was noticed after %s, want %s", waited, stall)
 	}
 	if !errors.Is(context.Cause(ctx), errStorageStalled) {
 		t.Errorf("cause %v", context.Cause(ctx))

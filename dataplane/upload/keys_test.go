@@ -126,17 +126,18 @@ func TestCredentialsExpired(t *testing.T) {
 	renewing.issue("FIRST", -time.Minute)
 	id, _ := renewing.queue("short", 100_000)
 	var once sync.Once
-	late := make(chan struct{})
+	const late = 300 * time.Millisecond // after the first request
+	asked := make(chan struct{})
 	renewing.store.SetRules(func(rules *s3test.Rules) {
 		rules.Refuse = func(req *http.Request) *s3test.Refusal {
 			renewing.note(req)
-			once.Do(func() { close(late) })
+			once.Do(func() { close(asked) })
 			return nil
 		}
 	})
 	go func() {
-		<-late
-		time.Sleep(300 * time.Millisecond)
+		<-asked
+		time.Sleep(late)
 		renewing.issue("SECOND", time.Hour)
 	}()
 	deadline := time.Now().Add(20 * time.Second)

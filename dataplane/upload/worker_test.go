@@ -310,7 +310,13 @@ func TestStorageOutage(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- rig.run(context.Background()) }()
-	time.Sleep(700 * time.Millisecond)
+	eventually.Within(10*time.Second).Holds(t, "the store is tried again during the outage", func() bool {
+		opened := int64(0)
+		for _, counts := range rig.o.Registry.Counts() {
+			opened += counts.BreakerOpened
+		}
+		return opened >= 2
+	})
 	rig.s3.Start(t)
 	for range 100 {
 		rig.makeDue()
@@ -568,7 +574,9 @@ func TestDatabaseOutage(t *testing.T) {
 		return rig.recording(id).UploadStarted
 	})
 	rig.pg.Stop(t)
-	time.Sleep(1500 * time.Millisecond)
+	eventually.Within(10*time.Second).Holds(t, "the object is stored, and its row is not", func() bool {
+		return len(rig.objects()) == 1
+	})
 	rig.pg.Start(t)
 	if err := ends(t, ended, 30*time.Second); err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -321,13 +322,10 @@ func TestOutage(t *testing.T) {
 		t.Errorf("while PostgreSQL is away: %d, want 503", got)
 	}
 	pg.Start(t)
-	deadline := time.Now().Add(10 * time.Second)
-	for got := send(); got != 200; got = send() {
-		if time.Now().After(deadline) {
-			t.Fatalf("PostgreSQL is back and the answer is %d", got)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	eventually.Within(10*time.Second).Reaches(t, "the event is taken", func(context.Context) (bool, string) {
+		got := send()
+		return got == http.StatusOK, fmt.Sprint("status ", got)
+	})
 }
 
 // TestBodyBrokenOff checks that what came of a truncated body is not an event, though its signature is right.

@@ -197,11 +197,12 @@ func TestPostgresKilledMidFlight(t *testing.T) {
 	refused := 0
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	const pause = 20 * time.Millisecond // a sender's, before it repeats an event
 	for sender := range 8 {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				call := fmt.Sprintf("s%di%d", sender, i)
-				for body := "CallSid=" + call + "&Status=completed"; ; time.Sleep(20 * time.Millisecond) {
+				for body := "CallSid=" + call + "&Status=completed"; ; time.Sleep(pause) {
 					recorder := post(handler, statusPath, sign(signingSecret, body), body)
 					mu.Lock()
 					switch recorder.Code {

@@ -301,6 +301,7 @@ func dribble(to *raw, b []byte, stop chan struct{}) {
 // that arrive in pieces may follow each other for as long as they like.
 func TestPausesBetweenMessages(t *testing.T) {
 	const within = 2 * time.Second
+	const inMessage, betweenMessages = within / 20, within + within/5 // a peer's pauses
 	rig := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
 	exotel, agent := rig.call()
 	exotel.text(connected, start)
@@ -310,16 +311,16 @@ func TestPausesBetweenMessages(t *testing.T) {
 			m := speech(i, 3200)
 			frame := frameBytes(0x81, way.from.client, m)
 			way.from.write(frame[:100])
-			time.Sleep(within / 20)
+			time.Sleep(inMessage)
 			way.from.write(frame[100:])
 			way.to.expect(m)
 			way.from.send(0x01, m[:100])
-			time.Sleep(within / 20)
+			time.Sleep(inMessage)
 			way.from.send(0x80, m[100:])
 			way.to.expect(m)
 		}
 	}
-	time.Sleep(within + within/5)
+	time.Sleep(betweenMessages)
 	exotel.text(dtmf)
 	agent.expect(dtmf)
 	runtime.KeepAlive(exotel)

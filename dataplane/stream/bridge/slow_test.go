@@ -52,20 +52,19 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 // that is busy with something else looks the same at first.
 func (s *stalled) fill(t *testing.T) {
 	t.Helper()
-	quiet := 0
+	const quiet = 400 * time.Millisecond
 	before := int64(-1)
+	var since time.Time
 	eventually.Within(patience).Holds(t, "audio is dropped", func() bool {
 		for range 20 {
 			s.from.text(speech(s.sent, 3200))
 			s.sent++
 		}
-		time.Sleep(20 * time.Millisecond)
-		passed := s.passed.n.Load()
-		if quiet++; passed != before || s.dropped.n.Load() == 0 {
-			quiet = 0
+		if passed := s.passed.n.Load(); passed != before || s.dropped.n.Load() == 0 {
 			before = passed
+			since = time.Now()
 		}
-		return quiet == 20
+		return time.Since(since) >= quiet
 	})
 }
 
@@ -146,11 +145,12 @@ func TestSlowSide(t *testing.T) {
 func TestBudget(t *testing.T) {
 	stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, true)
 	stalled.fill(t)
+	const older = 250 * time.Millisecond // than the budget
 	for _, step := range []struct{ send, want int }{
 		{3, 3}, // 300 ms at once: a burst
 		{1, 2}, // 200 ms of the 400
 	} {
-		time.Sleep(250 * time.Millisecond) // what waits is now older than the budget
+		time.Sleep(older)
 		for range step.send {
 			stalled.from.text(speech(stalled.sent, 1600)) // 100 ms
 			stalled.sent++

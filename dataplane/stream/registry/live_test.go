@@ -181,7 +181,7 @@ func TestMaxAge(t *testing.T) {
 	pod := pods.pod("a", registry.Options{MaxAge: age})
 	begin := time.Now()
 	old := pods.admit(pod, acme)
-	time.Sleep(age / 2)
+	time.Sleep(age / 2) // the difference between the ages of the two streams
 	young := pods.admit(pod, acme)
 	if diff := cmp.Diff(bridge.Cut{
 		Reason: bridge.Limit,

@@ -150,9 +150,10 @@ func (p *platform) testBlockedCostsNothing(t *testing.T) {
 	one := p.database.sent.Load() - before
 	p.atOnce(t, 100, q) // now every pod knows
 	const tries, senders = 3000, 8
+	const idle = 2 * time.Second // in which the traffic without requests is measured
 	quiet := p.database.sent.Load()
 	began := time.Now()
-	time.Sleep(2 * time.Second) // what goes there anyway is told by time alone
+	time.Sleep(idle)
 	rate := float64(p.database.sent.Load()-quiet) / time.Since(began).Seconds()
 	var all sync.WaitGroup
 	var refused atomic.Int64

@@ -32,15 +32,14 @@ func TestDataPlaneWithoutDatabase(t *testing.T) {
 		t.Fatalf("with a database: %d, %v", status, err)
 	}
 	pg.StopFast(t)
-	for i := range 3 {
-		if status, err := send(fmt.Sprint("lost", i)); status != http.StatusServiceUnavailable {
-			t.Errorf("without a database: %d, %v", status, err)
-		}
-		if code, body := calytest.Fetch("http://" + internal + "/readyz"); code != http.StatusOK {
-			t.Errorf("without a database: not ready: %s", body)
-		}
-		time.Sleep(time.Second)
-	}
+	lost := 0
+	eventually.During(3*time.Second).Holds(t, "the pod is ready and answers 503 without a database", func() bool {
+		lost++
+		status, err := send(fmt.Sprint("lost", lost))
+		code, body := calytest.Fetch("http://" + internal + "/readyz")
+		t.Logf("answered %d, %v; ready: %d %s", status, err, code, body)
+		return status == http.StatusServiceUnavailable && code == http.StatusOK
+	})
 	if !strings.Contains(metrics(), "caly_database_up 0") {
 		t.Error("the metric does not tell that the database is unreachable")
 	}
@@ -74,17 +73,14 @@ func TestDataPlaneWithoutConfigs(t *testing.T) {
 		"/webhooks/exotel/status?CallSid=c1",
 	}
 	eventually.Holds(t, "it answers", func() bool { status, _ := answer(paths[0]); return status != 0 })
-	for range 20 {
+	eventually.During(time.Second).Holds(t, "it is not ready and answers 503", func() bool {
 		for _, path := range paths {
 			if status, retry := answer(path); status != 503 || retry == "" {
 				t.Errorf("%s is answered %d, Retry-After %q", path, status, retry)
 			}
 		}
-		if dataPlane.Ready() {
-			t.Error("it is ready")
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return !dataPlane.Ready()
+	})
 	calytest.ListConfigs(t, ns)
 	dataPlane.AwaitReady()
 	if status, _ := answer(paths[0]); status != http.StatusUnauthorized {
