@@ -61,21 +61,15 @@ func child() {
 	c.Capture = captures.Begin(tenant, k.Session, testRate)
 	c.Started(agentstream.StartInfo{CallSID: "call1", SampleRate: testRate})
 	c.talk(time.Duration(k.Seconds) * time.Second)
-	for c.waits() || c.tape.spool.full() < k.Parts {
-		time.Sleep(5 * time.Millisecond)
+	c.drain()
+	if full := c.tape.spool.full(); full < k.Parts {
+		panic(fmt.Sprintf("the spool has %d full parts, want %d", full, k.Parts))
 	}
-	time.Sleep(2 * lookEvery) // what was taken from the queue is on the disk
 	if k.End {
 		c.End()
 	}
 	fmt.Println("ready")
 	select {}
-}
-
-func (c *call) waits() bool {
-	c.queue.mu.Lock()
-	defer c.queue.mu.Unlock()
-	return len(c.queue.in.entries) > 0
 }
 
 // start runs the process until it is ready, and until the bucket has its parts. What it returns kills it.

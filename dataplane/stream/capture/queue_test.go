@@ -230,13 +230,14 @@ func TestMemory(t *testing.T) {
 		capture.Started(agentstream.StartInfo{CallSID: "c", SampleRate: 8000})
 		list = append(list, capture)
 	}
+	const every = 20 * time.Millisecond // as a call sends its frames
 	frame := payload(noise(0, 160, 7))
 	for range 150 { // 3 s
 		for _, s := range list {
 			s.Tap().Caller(frame, bridge.Now())
 			s.Tap().Agent(frame, bridge.Now())
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(every)
 	}
 	each := (int64(heap()) - int64(before)) / calls
 	t.Logf("%d bytes for each call", each)

@@ -186,8 +186,20 @@ func (c *call) talk(d time.Duration) {
 		c.Tap().Agent(payload(right), at)
 		c.caller, c.said = append(c.caller, left...), append(c.said, right...)
 		c.clock.Store(max(c.clock.Load(), int64(at+step)))
-		for c.behind() { // the disk has its time: a call has
-			time.Sleep(time.Millisecond)
+		if c.behind() { // the disk has its time: a call has
+			c.drain()
+		}
+	}
+}
+
+// drain waits until the recorder has written what the queue has now, or has ended. The first wake may stand in the
+// channel after an earlier one, the look of the second one takes the entries, and the third one follows that look.
+func (c *call) drain() {
+	for range 3 {
+		select {
+		case c.queue.wake <- struct{}{}:
+		case <-c.recorded:
+			return
 		}
 	}
 }
