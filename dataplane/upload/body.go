@@ -12,6 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/caly-dev/caly/internal/contentrange"
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/resilience"
@@ -40,6 +43,8 @@ type body struct {
 	fetched int64  // bytes received, of all connections
 	resumes int
 	err     error // sticky
+
+	span trace.Span // of the download; nil if there is none
 }
 
 // open starts to fetch a recording and looks at its beginning. An empty body or an HTML page is not a recording yet.
@@ -243,6 +248,10 @@ func (b *body) end() { b.stop(errBodyEnded) }
 func (b *body) close() {
 	b.end()
 	_ = b.cur.Close() // nothing was written
+	if b.span != nil {
+		b.span.SetAttributes(attribute.Int64("caly.bytes", b.fetched), attribute.Int("caly.resumes", b.resumes))
+		b.span.End()
+	}
 }
 
 // extension of the object's key: that of the URL, else by content type. Both are the same at every try.

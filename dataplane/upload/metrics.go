@@ -1,12 +1,14 @@
 package upload
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/metric"
 	"github.com/caly-dev/caly/internal/reason"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // metrics of a worker. Labels are this package's codes; the tenant is the pod's.
@@ -54,8 +56,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 func (m *metrics) end(result string) { m.transfers.WithLabelValues(result).Inc() }
 
-func (m *metrics) uploaded(size int64, took time.Duration) {
+func (m *metrics) uploaded(ctx context.Context, size int64, took time.Duration) {
 	m.end("Uploaded")
 	m.bytes.Add(float64(size))
-	m.duration.Observe(took.Seconds())
+	tracing.Observe(ctx, m.duration, took.Seconds())
 }

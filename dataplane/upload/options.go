@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
@@ -42,6 +43,8 @@ type Options struct {
 	Registry *resilience.Registry
 	// Metrics is where metrics are registered; nowhere when nil.
 	Metrics prometheus.Registerer
+	// Tracer continues the traces of webhooks whose recordings are uploaded; nil continues none.
+	Tracer trace.Tracer
 	// Log; discarded when nil.
 	Log *slog.Logger
 

@@ -102,10 +102,13 @@ func (t *transfer) try(ctx context.Context) (*store.Result, error) {
 
 // open starts to fetch, and fixes the object's key.
 func (t *transfer) open(ctx context.Context) (*body, error) {
+	ctx, span := downloading(ctx, t.rec.SourceURL)
 	b, err := t.source.open(ctx, t.rec.SourceURL)
 	if err != nil {
+		ended(span, err)
 		return nil, err
 	}
+	b.span = span
 	if b.size > t.maxSize {
 		b.close()
 		return nil, tooLarge(t.maxSize)
@@ -178,7 +181,8 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	digest := t.digest(b)
 	defer digest.close()
 	gate := newGate(digest, t.storageStall, cancel)
-	etag, err := t.bucket.Put(putCtx, objectstore.Object{
+	tracedCtx, span := t.storing(putCtx, "PUT object")
+	etag, err := t.bucket.Put(tracedCtx, objectstore.Object{
 		Key:         t.key,
 		Body:        gate,
 		Size:        b.size,
@@ -188,6 +192,7 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 		Sums:        digest.whole,
 		Progress:    gate.progress,
 	})
+	ended(span, err)
 	b.end() // a Read under way returns, so that the gate can close
 	gate.close()
 	switch {
@@ -256,7 +261,9 @@ func orIncomplete(err error) error {
 
 // verify reads the object's metadata where the PUT's answer is not enough: it reported an error and may have been lost
 // on the way, or its ETag is not a digest. etag is the PUT's, empty if it gave none.
-func (t *transfer) verify(ctx context.Context, s sums, etag string) (*store.Result, error) {
+func (t *transfer) verify(ctx context.Context, s sums, etag string) (result *store.Result, err error) {
+	ctx, span := t.storing(ctx, "verify object")
+	defer func() { ended(span, err) }()
 	info, err := t.bucket.Stat(ctx, t.key)
 	if errors.Is(err, objectstore.ErrNotFound) {
 		return nil, resilience.Retryable(mismatch("the object is not there after its upload"))

@@ -8,11 +8,15 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // queue is what the worker needs of store.Upload.
@@ -213,10 +217,12 @@ func (w *worker) begin(ctx context.Context, recs []store.Recording) {
 // work moves one recording and settles it in the queue.
 func (w *worker) work(ctx context.Context, rec *store.Recording, episode int) {
 	begun := time.Now()
+	ctx, span := w.trace(ctx, rec, begun)
+	defer span.End()
 	moveCtx, cancel := context.WithTimeoutCause(ctx, w.o.TransferTimeout, errTransferTimeout)
 	result, err := w.mover.move(moveCtx, rec)
 	cancel()
-	log := w.log.With("recording", rec.ID, "call", rec.CallSID, "attempt", rec.Attempts+1)
+	log := tracing.Logger(ctx, w.log).With("recording", rec.ID, "call", rec.CallSID, "attempt", rec.Attempts+1)
 	if err == nil {
 		w.trouble.over()
 		w.complete(ctx, log, rec, result, time.Since(begun))
@@ -230,9 +236,11 @@ func (w *worker) work(ctx context.Context, rec *store.Recording, episode int) {
 		)
 	case errors.Is(err, errLeaseLost), errors.Is(err, store.ErrLeaseLost):
 		w.metrics.end("LeaseLost")
+		tracing.Fail(span, "LeaseLost")
 		log.Info("somebody else holds the recording now")
 		return
 	case ctx.Err() != nil:
+		tracing.Fail(span, "Released")
 		w.giveBack([]store.Recording{*rec})
 		return
 	default:
@@ -248,14 +256,16 @@ var errTransferTimeout = errors.New("the transfer took too long")
 func (w *worker) complete(
 	ctx context.Context, log *slog.Logger, rec *store.Recording, r *store.Result, took time.Duration,
 ) {
-	err := w.settle(ctx, func(ctx context.Context) error { return w.db.Complete(ctx, w.o.Owner, rec.ID, *r) })
-	if err != nil {
+	settleCtx, span := settling(ctx)
+	err := w.settle(settleCtx, func(ctx context.Context) error { return w.db.Complete(ctx, w.o.Owner, rec.ID, *r) })
+	if settled(span, err); err != nil {
 		// The object is there and the row is not told: the next attempt finds the object, compares and completes.
 		w.metrics.end("Unsettled")
 		log.Warn("uploaded, but the queue could not be told", "error", err)
 		return
 	}
-	w.metrics.uploaded(r.Size, took)
+	trace.SpanFromContext(ctx).SetAttributes(attribute.Int64("caly.object.size", r.Size))
+	w.metrics.uploaded(ctx, r.Size, took)
 	log.Info("uploaded", "key", r.Key, "bytes", r.Size, "took", took.Round(time.Millisecond))
 }
 
@@ -276,7 +286,9 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 	if f.detail != "" {
 		log = log.With("cause", f.detail)
 	}
-	err := w.settle(ctx, func(ctx context.Context) error {
+	tracing.Fail(trace.SpanFromContext(ctx), f.code)
+	settleCtx, span := settling(ctx)
+	err := w.settle(settleCtx, func(ctx context.Context) error {
 		if decision.Fail {
 			return w.db.Fail(ctx, w.o.Owner, rec.ID, f.code, f.text)
 		}
@@ -287,6 +299,7 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 			Counted: decision.Count,
 		})
 	})
+	settled(span, err)
 	switch {
 	case err != nil:
 		log.Warn("not uploaded, and the queue could not be told", "error", err)
