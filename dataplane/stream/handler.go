@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -67,7 +68,9 @@ type Options struct {
 	// Captures record streams of tenants that want that; nil records none.
 	Captures *capture.Captures
 	// Bridge has what all bridges share: budget, times, memory.
-	Bridge  bridge.Options
+	Bridge bridge.Options
+	// Tracer begins the trace of a verified stream; nil: no stream is traced.
+	Tracer  trace.Tracer
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	now     func() time.Time

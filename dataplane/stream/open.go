@@ -12,6 +12,7 @@ import (
 
 	"code.dny.dev/ssrf"
 	"github.com/gorilla/websocket"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -22,6 +23,7 @@ import (
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // open begins a stream: the agent first, so that one that is away fails the handshake and Exotel's flow goes on, and a one-time token
@@ -31,6 +33,17 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	if err != nil {
 		return err
 	}
+	r, span := h.trace(r, guest, to, arrived)
+	if err := h.start(w, r, guest, arrived); err != nil {
+		endStep(span, err)
+		return err
+	}
+	return nil
+}
+
+// start begins a stream of a verified request. It ends the request's span unless it returns an error.
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, guest guest, arrived time.Time) error {
+	span := trace.SpanFromContext(r.Context())
 	audio := guest.tenant.Audio
 	codec, err := agent.New(agent.Protocol(audio.Protocol))
 	if err != nil {
@@ -42,7 +55,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	}
 	defer place.Leave()
 	memory := h.memory.Of(guest.tenant.ID)
-	log := h.o.Log.With("request", w.Header().Get("X-Request-Id"), "tenant", guest.tenant.ID)
+	log := tracing.Logger(r.Context(), h.o.Log).With("request", w.Header().Get("X-Request-Id"), "tenant", guest.tenant.ID)
 	peer, err := h.dial(r.Context(), log.With("call", guest.token.callSID), audio, memory)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -61,9 +74,12 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		_ = peer.Close()
 		session.End(context.WithoutCancel(r.Context()), nil)
 		h.rejected(w, r, reasonHandshake)
+		tracing.Fail(span, reasonHandshake)
+		span.End()
 		return nil
 	}
-	h.m.handshake.Observe(time.Since(arrived).Seconds())
+	span.AddEvent("upgraded")
+	tracing.Observe(r.Context(), h.m.handshake, time.Since(arrived).Seconds())
 	options := h.o.Bridge
 	options.Codec = codec
 	options.SampleRate = rateOf(r.URL.Query())
@@ -72,10 +88,11 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		Live:     session,
 		captured: h.o.Captures.Begin(guest.tenant, session.ID(), options.SampleRate),
 		token:    guest.token,
+		span:     span,
 	}
 	if audio.Reconnect {
 		options.Redial = func(ctx context.Context) (*bridge.Conn, error) {
-			return h.redial(ctx, s.logger(log), guest.tenant, memory)
+			return h.redial(trace.ContextWithSpan(ctx, span), s.logger(log), guest.tenant, memory)
 		}
 	}
 	options.Tap = s.captured.Tap()
@@ -95,6 +112,7 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, reason error)
 		return reason
 	}
 	h.rejected(w, r, p.reason)
+	endStep(trace.SpanFromContext(r.Context()), p)
 	if conn, err := bridge.Upgrade(w, r, bridge.ConnOptions{}); err == nil { // else it was answered
 		conn.Refuse(websocket.CloseTryAgainLater, reasonTenantLimit, partWithin)
 	}
@@ -106,6 +124,7 @@ type admitted struct {
 	*registry.Live
 	captured *capture.Capture
 	token    oneTime
+	span     trace.Span // of the whole stream
 }
 
 // logger returns a logger that names the session and the call, which Exotel may name after the handshake only.
@@ -118,6 +137,7 @@ func (h *Handler) run(s admitted, log *slog.Logger, o bridge.Options, conn, peer
 	ctx, cut := context.WithCancelCause(s.Context())
 	defer cut(nil)
 	o.Started = func(info agentstream.StartInfo) {
+		s.span.AddEvent("started")
 		s.Started(info)
 		s.captured.Started(info)
 		if s.token.callSID != "" && info.CallSID != s.token.callSID {
@@ -132,11 +152,14 @@ func (h *Handler) run(s admitted, log *slog.Logger, o bridge.Options, conn, peer
 	s.captured.End()
 	h.m.audio.Ended(end)
 	s.End(context.Background(), end)
+	s.endTrace(end)
 	s.logger(log).Info("a stream ended", "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)
 }
 
 // admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.
-func (h *Handler) admit(ctx context.Context, log *slog.Logger, g guest) (*registry.Live, error) {
+func (h *Handler) admit(ctx context.Context, log *slog.Logger, g guest) (live *registry.Live, err error) {
+	ctx, span := tracing.Child(ctx, "admit stream")
+	defer func() { endStep(span, err) }()
 	audio := g.tenant.Audio
 	stream := registry.Stream{
 		CallSID:  g.token.callSID,
@@ -185,9 +208,14 @@ func (h *Handler) redial(
 func (h *Handler) dial(
 	ctx context.Context, log *slog.Logger, a *tenantconfig.Audio, memory *budget.Budget,
 ) (*bridge.Conn, error) {
+	ctx, span := dialling(ctx, a)
+	defer span.End()
 	bounded, cancel := context.WithTimeout(ctx, h.o.DialWithin)
 	defer cancel()
-	header := make(http.Header, len(a.Headers))
+	header := make(http.Header, len(a.Headers)+1)
+	if parent := tracing.Traceparent(ctx); parent != "" {
+		header.Set(tracing.Header, parent)
+	}
 	for name, value := range a.Headers {
 		header.Set(name, value.Reveal())
 	}
@@ -208,6 +236,7 @@ func (h *Handler) dial(
 		reason = dialRejected
 	}
 	h.m.dials[reason].Inc()
+	tracing.Fail(span, reason)
 	log.Warn("the agent did not accept a call", "agent", hostOf(a.AgentURL), "reason", reason, "status", status)
 	return nil, errors.New(reason)
 }
