@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // add makes an event of a call; of nil, and of one of another account, it makes none.
@@ -37,7 +41,11 @@ func (n *run) apply(ctx context.Context, found []store.Event) error {
 }
 
 // ingest stores events. One that PostgreSQL refuses is stored as a dead one.
-func (n *run) ingest(ctx context.Context, found []store.Event) error {
+func (n *run) ingest(ctx context.Context, found []store.Event) (err error) {
+	ctx, span := n.trace(ctx)
+	defer span.End()
+	ctx, commit := ingest.Trace(ctx, found)
+	defer func() { ingest.EndTrace(commit, err) }()
 	return ingest.Settlement{
 		Store: func(events []store.Event) ([]store.Outcome, error) { return n.r.Store.IngestBatch(ctx, events) },
 		Settled: func(_ int, events []store.Event, outcomes []store.Outcome, err error) error {
@@ -50,6 +58,15 @@ func (n *run) ingest(ctx context.Context, found []store.Event) error {
 			n.leaveOut(fmt.Errorf("call %s is stored as a dead event: %w", e.CallSID, err))
 		},
 	}.Settle(found)
+}
+
+// trace begins the trace of calls that were missing. The trace goes on with the uploads of their recordings.
+func (n *run) trace(ctx context.Context) (context.Context, trace.Span) {
+	if n.r.Tracer == nil {
+		return ctx, tracing.Off
+	}
+	return tracing.Root(ctx, n.r.Tracer, "backfill calls", time.Now(),
+		trace.WithAttributes(tracing.Tenant.String(n.tenant.ID())))
 }
 
 // tally counts the events that were new. Duplicates are what webhooks had delivered.

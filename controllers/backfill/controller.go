@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -89,6 +90,8 @@ type Reconciler struct {
 	// Transport to the API. It must not lead into the platform's own network: Tenants name the address.
 	Transport http.RoundTripper
 	Metrics   *Metrics
+	// Tracer begins the trace of calls that were missing; nil: they are not traced.
+	Tracer trace.Tracer
 	// Interval is the least time between two requests of one account; 0 means 300 ms, which is Exotel's limit.
 	Interval time.Duration
 	// MinInterval is the platform's bound: the least time between two runs of a Tenant, whatever its spec says.

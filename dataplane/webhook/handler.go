@@ -183,9 +183,9 @@ func (h *Handler) commit(ctx context.Context, events []store.Event) ([]store.Out
 	// Apart from the connection: what a sender that hangs up has delivered is kept all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 	defer cancel()
-	ctx, span := sending(ctx, events)
+	ctx, span := ingest.Trace(ctx, events)
 	outcomes, err := h.commits.commitAll(ctx, events)
-	endSending(span, err)
+	ingest.EndTrace(span, err)
 	var broken *ingest.PanicError
 	switch {
 	case err == nil:
