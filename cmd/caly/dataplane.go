@@ -144,7 +144,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	}
 	defer stopTraces()
 	hooks.Tracer = traces.Tracer()
-	parts := apiParts{db: db, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log}
+	parts := apiParts{db, watcher, hooks.TrustedProxies, registry, traces.Tracer(), log}
 	tenants := newTenantAPI(settings, parts)
 	status := tenants.monitoring(watcher, db.limits)
 	tenants.handler.Handle(monitoring.PathPrefix, monitoring.NewPublic(o.monitoringTokenFile, status, log))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
@@ -159,6 +160,7 @@ type apiParts struct {
 	watcher  *watch.Watcher
 	proxies  []netip.Prefix
 	registry *prometheus.Registry
+	tracer   trace.Tracer // nil: no trace is made
 	log      *slog.Logger
 }
 

@@ -164,6 +164,7 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 		AllowedAgents:  o.agents,
 		Egress:         o.stores.Egress,
 		Captures:       s.captures,
+		Tracer:         p.tracer,
 		Log:            p.log,
 		Metrics:        p.registry,
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -51,6 +52,8 @@ type operatorOptions struct {
 	signingKeyPeriod                     time.Duration
 	storage                              cli.StorageFlags
 	pprof                                cli.Pprof
+	trace                                cli.TraceFlags
+	tracer                               trace.Tracer // runOperator sets it; nil: no trace is made
 	maxParallelism                       int
 	maxStreamsPerTenant                  int
 	maxMetricTenants                     int
@@ -101,6 +104,7 @@ func newOperatorCommand() *cobra.Command {
 		"private address ranges that recordings and Exotel's API may be in")
 	o.pprof.AddTo(flags, "--metrics-bind-address")
 	o.storage.AddTo(flags)
+	o.trace.AddTo(flags)
 	flags.StringSliceVar(&o.identityAudiences, "web-identity-audiences", nil,
 		"audiences that Tenants may ask for in tokens of ServiceAccounts, such as sts.amazonaws.com; never one of the "+
 			"API server's; empty: no Tenant may use web identity")
@@ -176,6 +180,17 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 			return err
 		}
 	}
+	traces, stopTraces, err := o.trace.Start(cli.TraceTarget{
+		Service: "caly-operator",
+		Version: version,
+		Metrics: metrics.Registry,
+		Log:     cli.NewLogger(),
+	})
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
+	o.tracer = traces.Tracer()
 	checkRoles(ctx, db)
 	if o.secretLabel, err = secretLabel(ctx, db, o.requireSecretLabel); err != nil {
 		return err
@@ -297,6 +312,7 @@ func (o operatorOptions) uploadJobs(
 		StorageCIDRs:      o.storage.CIDRs,
 		EgressProxy:       o.storage.EgressProxy,
 		EgressNoProxy:     o.storage.EgressNoProxy,
+		TraceEndpoint:     o.trace.Endpoint,
 		MaxRecordingBytes: o.maxRecordingBytes,
 		MaxPods:           o.podsOfAll(),
 		MaxPerTenant:      o.podsOfOne(),

@@ -144,6 +144,7 @@ func (p *operatorParts) addBackfill() error {
 		Sources:     p.sources(),
 		Transport:   netguard.NewTransport(p.cidrs, p.storage.Egress, 8),
 		Metrics:     backfill.NewMetrics(metrics.Registry),
+		Tracer:      p.tracer,
 		SecretLabel: p.secretLabel,
 		MinInterval: p.minBackfillInterval,
 	}).SetupWithManager(p.mgr)

@@ -55,6 +55,8 @@ type Reconciler struct {
 	// EgressProxy and EgressNoProxy are the platform's proxy to hosts that Tenants name, and what is reached without it.
 	EgressProxy   string
 	EgressNoProxy []string
+	// TraceEndpoint is where upload pods send their traces; empty: nowhere.
+	TraceEndpoint string
 	// MaxRecordingBytes bounds one recording; 0 leaves it to the upload pods.
 	MaxRecordingBytes int64
 	// MaxPods bounds the upload pods of all tenants together; 0 means 64.

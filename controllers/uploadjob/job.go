@@ -135,6 +135,7 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 			ImagePullPolicy: r.PullPolicy,
 			Command:         []string{"/caly-upload"},
 			Args:            r.args(),
+			Env:             r.env(),
 			Ports:           []corev1.ContainerPort{{Name: "metrics", ContainerPort: metricsPort}},
 			Resources: corev1.ResourceRequirements{
 				Requests: corev1.ResourceList{
@@ -189,5 +190,22 @@ func (r *Reconciler) args() []string {
 	if r.EgressProxy != "" {
 		args = append(args, "--egress-proxy="+r.EgressProxy, "--egress-no-proxy="+strings.Join(r.EgressNoProxy, ","))
 	}
+	if r.TraceEndpoint != "" {
+		args = append(args, "--trace-endpoint="+r.TraceEndpoint)
+	}
 	return args
+}
+
+// env names the pod for its traces. A pod samples what the data plane has sampled, and needs no ratio.
+func (r *Reconciler) env() []corev1.EnvVar {
+	if r.TraceEndpoint == "" {
+		return nil
+	}
+	field := func(path string) *corev1.EnvVarSource {
+		return &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}
+	}
+	return []corev1.EnvVar{
+		{Name: "POD_NAME", ValueFrom: field("metadata.name")},
+		{Name: "POD_NAMESPACE", ValueFrom: field("metadata.namespace")},
+	}
 }

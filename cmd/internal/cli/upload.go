@@ -24,6 +24,7 @@ type uploadOptions struct {
 	storage       StorageFlags
 	metricsListen string
 	pprof         Pprof
+	trace         TraceFlags
 }
 
 // NewUploadCommand is "caly upload", and the whole of caly-upload. The version is for its metrics.
@@ -66,6 +67,7 @@ func newUploadCommand(o uploadOptions) *cobra.Command {
 	flags.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "allow recordings over plain http")
 	o.storage.AddTo(flags)
 	o.pprof.AddTo(flags, "--metrics-listen")
+	o.trace.AddTo(flags)
 	flags.StringVar(&o.metricsListen, "metrics-listen", "", "address to serve /metrics on (default: none)")
 	return cmd
 }
@@ -96,6 +98,17 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 		}
 		defer stop()
 	}
+	traces, stopTraces, err := o.trace.Start(TraceTarget{
+		Service: "caly-upload",
+		Version: o.version,
+		Metrics: o.Metrics,
+		Log:     o.Log,
+	})
+	if err != nil {
+		return &ExitError{upload.ExitConfig, err}
+	}
+	defer stopTraces()
+	o.Tracer = traces.Tracer()
 	if err := upload.Run(ctx, o.Options); err != nil {
 		return &ExitError{upload.ExitCode(err), err}
 	}
@@ -109,7 +122,7 @@ func (o uploadOptions) serveMetrics(ctx context.Context, registry *prometheus.Re
 		return nil, fmt.Errorf("listen for metrics: %w; choose another --metrics-listen", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, o.trace.MetricsOptions()))
 	o.pprof.AddHandlers(mux)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan struct{})
