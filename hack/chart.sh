@@ -125,6 +125,15 @@ expect networkpolicies 'cidr: 10.9.0.0/24' \
 expect networkpolicies 'cidr: 10.9.0.7/32' --set egressProxy.url=http://10.9.0.7:3128
 expect networkpolicies 'cidr: "fd00::7/128"' --set 'egressProxy.url=http://[fd00::7]:3128'
 expect networkpolicies 'port: 80' --set egressProxy.url=http://10.9.0.7
+# Tracing is off by default. With it, each program sends its traces, and only the collector's port is opened.
+expect dataplane '!trace-'
+expect operator '!trace-'
+expect dataplane '--trace-endpoint=http://collector:4318' --set tracing.endpoint=http://collector:4318
+expect operator '--trace-sample-ratio=0.5' --set tracing.endpoint=http://collector:4318,tracing.sampleRatio=0.5
+expect networkpolicies 'port: 4318' --set tracing.endpoint=http://collector:4318/otlp
+expect networkpolicies 'port: 14318' --set tracing.endpoint=https://collector,networkPolicies.tracing.ports[0]=14318
+refuse "tracing/endpoint" --set tracing.endpoint=http://user:password@collector:4318
+refuse "tracing/sampleRatio" --set tracing.sampleRatio=2
 # Where stores may be is the platform's decision, and all programs that ask them know it. Upload pods get the operator's.
 expect operator "!STORAGE"
 expect operator '{name: CALY_ALLOWED_STORAGE_CIDRS, value: "10.3.0.0/16,fd03::/16"}' --set 'storage.allowedCIDRs={10.3.0.0/16,fd03::/16}'

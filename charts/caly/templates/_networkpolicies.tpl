@@ -71,6 +71,18 @@ whether an address range covers nodes and pods, so "everything" is never written
 {{- end }}
 {{- end -}}
 
+{{- define "caly.egress.tracing" -}}
+{{- with (.Values.tracing).endpoint }}
+{{- $authority := regexFind "//[^/]+" . }}
+{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+{{- $v := ($.Values.networkPolicies).tracing | default dict }}
+- ports: {{- include "caly.tcpPorts" ($v.ports | default (list $port)) | trim | nindent 4 }}
+  {{- with $v.to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The Internet without private ranges, and the private ranges that the platform allows. Takes (dict "root" $ "cidrs" list). */}}
 {{- define "caly.egress.internet" -}}
 {{- $v4 := list -}}
