@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/cmd/internal/eventprint"
+	"github.com/caly-dev/caly/internal/eventview"
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -106,35 +108,6 @@ func parseEventID(s string) (int64, error) {
 	return id, nil
 }
 
-// eventView is an event in JSON.
-type eventView struct {
-	ID         int64     `json:"id"`
-	ReceivedAt time.Time `json:"receivedAt"`
-	Tenant     string    `json:"tenant"`
-	CallSID    string    `json:"callSID"`
-	Kind       string    `json:"kind"`
-	EventType  string    `json:"eventType,omitempty"`
-	Source     string    `json:"source"`
-	DeadReason string    `json:"deadReason,omitempty"`
-	// Unread are the fields of a partial event that were left out.
-	Unread []store.Unread `json:"unread,omitempty"`
-}
-
-// viewOf returns the printed fields of an event. Times are in UTC.
-func viewOf(e store.KeptEvent) eventView {
-	return eventView{
-		ID:         e.ID,
-		ReceivedAt: e.ReceivedAt.UTC(),
-		Tenant:     e.Tenant,
-		CallSID:    e.CallSID,
-		Kind:       e.Kind,
-		EventType:  e.EventType,
-		Source:     e.Source,
-		DeadReason: e.Reason,
-		Unread:     e.Unread,
-	}
-}
-
 func newEventsListCommand(file *string) *cobra.Command {
 	var f eventFilter
 	var all bool
@@ -173,7 +146,7 @@ func newEventsListCommand(file *string) *cobra.Command {
 
 // listEvents reads pages until it has the limit, and prints them as a table or JSON.
 func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter, output string) error {
-	views := []eventView{}
+	views := []eventview.Event{}
 	next := int64(0)
 	for limit := filter.Limit; len(views) < limit; {
 		filter.Limit = limit - len(views)
@@ -182,7 +155,7 @@ func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter
 			return err
 		}
 		for _, e := range page {
-			views = append(views, viewOf(e))
+			views = append(views, eventview.Of(e))
 			filter.Before = e.ID
 		}
 		if len(page) == 0 {
@@ -194,46 +167,16 @@ func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter
 	}
 	if output == "json" {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
-			Events []eventView `json:"events"`
-			Before int64       `json:"before,omitempty"` // of the next page
+			Events []eventview.Event `json:"events"`
+			Before int64             `json:"before,omitempty"` // of the next page
 		}{views, next})
 	}
-	err := cli.PrintTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON", views, func(v eventView) string {
-		return fmt.Sprintf(
-			"%d\t%s\t%s\t%s\t%s\t%s",
-			v.ID,
-			v.ReceivedAt.Format(time.RFC3339),
-			v.Tenant,
-			cli.Clean(v.CallSID),
-			kindOf(v),
-			cli.Dash(v.reason()),
-		)
+	heading := strings.Join(eventprint.Heading, "\t")
+	err := cli.PrintTable(cmd.OutOrStdout(), heading, views, func(v eventview.Event) string {
+		return strings.Join(eventprint.Cells(v), "\t")
 	})
 	if next > 0 {
 		cmd.PrintErrf("there may be more: add --before=%d\n", next)
 	}
 	return err
-}
-
-// reason is why an event is dead, or which fields of a partial one were left out and why.
-func (v eventView) reason() string {
-	if v.DeadReason != "" {
-		return v.DeadReason
-	}
-	fields := make([]string, len(v.Unread))
-	for i, u := range v.Unread {
-		fields[i] = u.Field + ": " + u.Reason
-		if u.Value != "" {
-			fields[i] += fmt.Sprintf(" %q", u.Value)
-		}
-	}
-	return strings.Join(fields, ", ")
-}
-
-// kindOf returns kind and type of the event, safe to print.
-func kindOf(v eventView) string {
-	if v.EventType == "" {
-		return cli.Clean(v.Kind)
-	}
-	return cli.Clean(v.Kind + "/" + v.EventType)
 }

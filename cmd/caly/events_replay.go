@@ -4,21 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/cmd/internal/eventprint"
 	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/replay"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 )
 
 type replayOptions struct {
@@ -100,16 +98,16 @@ func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 		return err
 	}
 	defer db.Close()
-	tenants, err := newTenants()
+	reader, err := tenantReader()
 	if err != nil {
 		return err
 	}
-	r := &replayer{
-		db:      db,
-		tenants: tenants,
-		sources: recording.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs},
-		dryRun:  o.dryRun,
-	}
+	r := &replayer{db: db, one: replay.Replayer{
+		Store:   db,
+		Reader:  reader,
+		Sources: recording.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs},
+		DryRun:  o.dryRun,
+	}}
 	if len(ids) > 0 {
 		err = r.each(cmd.Context(), ids)
 	} else {
@@ -121,40 +119,18 @@ func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 // replayer applies events one by one, and remembers what became of them.
 type replayer struct {
 	db      *store.Operator
-	tenants *tenants
-	sources recording.SourcePolicy
-	dryRun  bool
-	results []replayResult
+	one     replay.Replayer
+	results []replay.Result
 	more    int64 // the last one of a list that was cut off
-}
-
-// What became of an event.
-const (
-	resultApplied   = "applied"
-	resultDuplicate = "duplicate"
-	resultDead      = "dead"
-	resultFailed    = "failed"
-)
-
-type replayResult struct {
-	ID      int64  `json:"id"`
-	Tenant  string `json:"tenant,omitempty"`
-	CallSID string `json:"callSID,omitempty"`
-	Result  string `json:"result"`
-	Reason  string `json:"reason,omitempty"`
-	Message string `json:"message,omitempty"`
-	DryRun  bool   `json:"dryRun,omitempty"`
 }
 
 // each ends at the first error that is not about one event alone.
 func (r *replayer) each(ctx context.Context, ids []int64) error {
 	for _, id := range ids {
-		result, err := r.one(ctx, id)
+		result, err := r.one.ByID(ctx, id)
 		if err != nil {
 			return err
 		}
-		result.ID = id
-		result.DryRun = r.dryRun
 		r.results = append(r.results, result)
 	}
 	return nil
@@ -181,82 +157,17 @@ func (r *replayer) chosen(ctx context.Context, filter store.EventFilter) error {
 	return nil
 }
 
-// one replays a single event. A missing event or Tenant is a result; only an error of the database or the cluster is
-// an error.
-func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
-	kept, err := r.db.Event(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return replayResult{Result: resultFailed, Message: "there is no such event"}, nil
-	}
-	if err != nil {
-		return replayResult{}, err
-	}
-	result := replayResult{Tenant: kept.Tenant, CallSID: kept.CallSID}
-	if kept.Reason == "" && len(kept.Unread) == 0 {
-		result.Result = resultDuplicate
-		result.Message = "it was applied before"
-		return result, nil
-	}
-	tenant, err := r.tenants.get(ctx, kept.Tenant)
-	if err != nil {
-		return result, err
-	}
-	if tenant.gone != "" {
-		result.Result = resultFailed
-		result.Reason = kept.Reason
-		result.Message = tenant.gone
-		return result, nil
-	}
-	event, err := ingest.Again(tenant.config, r.sources, kept)
-	if err != nil {
-		result.Result = resultFailed
-		result.Reason = kept.Reason
-		result.Message = err.Error()
-		return result, nil
-	}
-	done, err := r.db.Replay(ctx, id, event, r.dryRun)
-	if event.CallSID != "" {
-		result.CallSID = event.CallSID
-	}
-	result.settle(done)
-	return result, err
-}
-
-// settle sets result and message from what the store did.
-func (r *replayResult) settle(done store.Replay) {
-	switch done.Outcome {
-	case store.Applied:
-		r.Result = resultApplied
-	case store.Duplicate:
-		r.Result = resultDuplicate
-		r.Reason = done.Reason
-		r.Message = "it was applied before"
-		if done.Reason != "" {
-			r.Message += ", and stays as it is: this version cannot apply it again"
-		}
-	default:
-		r.Result = resultDead
-		r.Reason = done.Reason
-	}
-}
-
 // print prints the results, and the id to continue from if there are more events.
 func (r *replayer) print(cmd *cobra.Command, output string) error {
 	if output == "json" {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
-			Events []replayResult `json:"events"`
-			Before int64          `json:"before,omitempty"`
-		}{append([]replayResult{}, r.results...), r.more})
+			Events []replay.Result `json:"events"`
+			Before int64           `json:"before,omitempty"`
+		}{append([]replay.Result{}, r.results...), r.more})
 	}
-	err := cli.PrintTable(cmd.OutOrStdout(), "ID\tTENANT\tCALL\tRESULT\tREASON", r.results, func(v replayResult) string {
-		result := v.Result
-		if v.DryRun {
-			result = "would be " + result
-		}
-		if v.Message != "" {
-			result += ": " + v.Message
-		}
-		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s", v.ID, cli.Dash(v.Tenant), cli.Dash(v.CallSID), cli.Clean(result), cli.Dash(v.Reason))
+	heading := strings.Join(eventprint.ResultHeading, "\t")
+	err := cli.PrintTable(cmd.OutOrStdout(), heading, r.results, func(v replay.Result) string {
+		return strings.Join(eventprint.ResultCells(v), "\t")
 	})
 	if r.more > 0 {
 		cmd.PrintErrf("there may be more: add --before=%d\n", r.more)
@@ -268,7 +179,7 @@ func (r *replayer) print(cmd *cobra.Command, output string) error {
 func (r *replayer) left(err error) error {
 	n := 0
 	for _, v := range r.results {
-		if v.Result == resultDead || v.Result == resultFailed {
+		if v.NotApplied() {
 			n++
 		}
 	}
@@ -278,20 +189,8 @@ func (r *replayer) left(err error) error {
 	return fmt.Errorf("%d of %d events are not applied: caly events show ID says what to do", n, len(r.results))
 }
 
-// tenants reads Tenants from the cluster, each once.
-type tenants struct {
-	client client.Client
-	known  map[string]foundTenant
-}
-
-// foundTenant is what applying an event again needs of its tenant, or why there is none to be had.
-type foundTenant struct {
-	config *tenantconfig.Tenant
-	gone   string
-}
-
-// newTenants returns a reader of Tenants and Secrets with the credentials of the environment.
-func newTenants() (*tenants, error) {
+// tenantReader returns a reader of Tenants with the credentials of the environment.
+func tenantReader() (client.Reader, error) {
 	ctrl.SetLogger(logr.Discard())
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
@@ -301,32 +200,5 @@ func newTenants() (*tenants, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(cfg, client.Options{Scheme: scheme})
-	return &tenants{client: c, known: map[string]foundTenant{}}, err
-}
-
-// get returns errors that are not about this tenant alone.
-func (t *tenants) get(ctx context.Context, id string) (foundTenant, error) {
-	if known, ok := t.known[id]; ok {
-		return known, nil
-	}
-	ns, name, err := splitTenant(id)
-	if err != nil {
-		return foundTenant{
-			gone: "its tenant's id cannot be a Tenant's",
-		}, nil //nolint:nilerr // it is told of this event
-	}
-	var tenant v1alpha1.Tenant
-	err = t.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, &tenant)
-	switch {
-	case apierrors.IsNotFound(err):
-		t.known[id] = foundTenant{gone: "its Tenant does not exist any more"}
-	case apierrors.IsForbidden(err): // in a namespace that is not watched any more, say
-		t.known[id] = foundTenant{gone: "its Tenant may not be read from here"}
-	case err != nil:
-		return foundTenant{}, fmt.Errorf("read the Tenant %s: %w", id, err)
-	default:
-		t.known[id] = foundTenant{config: compile.Tenant(&tenant)}
-	}
-	return t.known[id], nil
+	return client.New(cfg, client.Options{Scheme: scheme})
 }

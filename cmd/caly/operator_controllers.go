@@ -173,6 +173,7 @@ func (p *operatorParts) addAdminAPI() error {
 		Reader:     p.mgr.GetAPIReader(),
 		Store:      p.db,
 		Namespaces: p.watchNamespaces,
+		Sources:    p.sources(),
 		Version:    buildinfo.Of(version),
 	}))
 }

@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"testing"
@@ -10,20 +10,20 @@ import (
 func TestReplayOfWhatWasApplied(t *testing.T) {
 	for name, tc := range map[string]struct {
 		done store.Replay
-		want replayResult
+		want Result
 	}{
-		"applied": {store.Replay{Outcome: store.Applied}, replayResult{Result: "applied"}},
+		"applied": {store.Replay{Outcome: store.Applied}, Result{Result: "applied"}},
 		"before": {store.Replay{Outcome: store.Duplicate},
-			replayResult{Result: "duplicate", Message: "it was applied before"}},
+			Result{Result: "duplicate", Message: "it was applied before"}},
 		"partial, and dead for this version": {store.Replay{Outcome: store.Duplicate, Reason: "stale"},
-			replayResult{
+			Result{
 				Result:  "duplicate",
 				Reason:  "stale",
 				Message: "it was applied before, and stays as it is: this version cannot apply it again",
 			}},
-		"dead": {store.Replay{Outcome: store.Dead, Reason: "stale"}, replayResult{Result: "dead", Reason: "stale"}},
+		"dead": {store.Replay{Outcome: store.Dead, Reason: "stale"}, Result{Result: "dead", Reason: "stale"}},
 	} {
-		var got replayResult
+		var got Result
 		if got.settle(tc.done); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
