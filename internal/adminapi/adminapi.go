@@ -15,7 +15,11 @@
 // their own: a handler cannot reach the data of another namespace by a parameter or a cursor.
 package adminapi
 
-import "time"
+import (
+	"time"
+
+	"github.com/caly-dev/caly/internal/replay"
+)
 
 // Virtual resources of the API group voice.caly.dev: the API server has no objects of these kinds, and RBAC rules may
 // name them.
@@ -129,4 +133,85 @@ type Result struct {
 // Done is the answer to a change of several objects.
 type Done struct {
 	Results []Result `json:"results"`
+}
+
+// ClosePath is the last element of the path of Close.
+const ClosePath = "close"
+
+// Stream is a stream session: live ones the oldest first within a page of a Tenant, all the newest first.
+type Stream struct {
+	// Tenant is namespace/name.
+	Tenant    string `json:"tenant"`
+	ID        string `json:"id"`
+	CallSID   string `json:"callSid,omitempty"`
+	StreamSID string `json:"streamSid,omitempty"`
+	Pod       string `json:"pod"`
+	// Agent is the host of the agent.
+	Agent      string     `json:"agent"`
+	StartedAt  time.Time  `json:"startedAt"`
+	LastSeenAt time.Time  `json:"lastSeenAt"`
+	EndedAt    *time.Time `json:"endedAt,omitempty"`
+	EndReason  string     `json:"endReason,omitempty"`
+	// Closing reports whether the stream is live and its end was requested.
+	Closing     bool `json:"closing,omitempty"`
+	Reconnected bool `json:"reconnected,omitempty"`
+	// As of LastSeenAt.
+	ToAgent  Counts `json:"toAgent"`
+	ToExotel Counts `json:"toExotel"`
+}
+
+// Counts are those of one direction of a stream.
+type Counts struct {
+	Frames  int64 `json:"frames"`
+	Bytes   int64 `json:"bytes"`
+	Dropped int64 `json:"dropped"`
+}
+
+// Close asks for the end of live streams of one Tenant.
+type Close struct {
+	// Tenant is the name without the namespace.
+	Tenant string `json:"tenant"`
+	// IDs of streams, at most MaxPage. None with All.
+	IDs []string `json:"ids,omitempty"`
+	// All asks for the end of all live streams of the Tenant.
+	All bool `json:"all,omitempty"`
+}
+
+// Closed is the answer to Close.
+type Closed struct {
+	Results []Result `json:"results"`
+	// Count is the number of streams that All closes.
+	Count int `json:"count,omitempty"`
+}
+
+// ReplayPath is the last element of the path of Replay.
+const ReplayPath = "replay"
+
+// MaxReplay bounds the events of one Replay: each is a transaction.
+const MaxReplay = 50
+
+// Replay asks for stored events of one Tenant to be applied again.
+type Replay struct {
+	// Tenant is the name without the namespace.
+	Tenant string `json:"tenant"`
+	// IDs of events, at most MaxReplay.
+	IDs    []int64 `json:"ids"`
+	DryRun bool    `json:"dryRun,omitempty"`
+}
+
+// Replayed is the answer to Replay.
+type Replayed struct {
+	Results []replay.Result `json:"results"`
+}
+
+// User is an account of a Tenant's people.
+type User struct {
+	// Tenant is namespace/name.
+	Tenant string `json:"tenant"`
+	ID     string `json:"id"`
+	Email  string `json:"email"`
+	Role   string `json:"role"`
+	// State is active, disabled, invited or unverified.
+	State     string    `json:"state"`
+	CreatedAt time.Time `json:"createdAt"`
 }

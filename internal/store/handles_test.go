@@ -26,6 +26,8 @@ var (
 		"RecordingByID",
 		"RevokeUser",
 		"SetUserDisabled",
+		"StreamByID",
+		"StreamSessions",
 	}
 
 	ofOperator = []string{
@@ -128,8 +130,6 @@ var (
 		"SetCaptureUpload",
 		"SetUserRole",
 		"StartSession",
-		"StreamByID",
-		"StreamSessions",
 		"StreamsToClose",
 		"TakeHits",
 		"Usage",

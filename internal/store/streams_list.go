@@ -65,7 +65,7 @@ type StreamFilter struct {
 }
 
 // StreamSessions lists a tenant's stream sessions, the newest first, and tells whether there are more.
-func (d *Dataplane) StreamSessions(
+func (d *common) StreamSessions(
 	ctx context.Context, tenant string, f StreamFilter,
 ) (list []StreamSession, more bool, err error) {
 	w := &filter{}
@@ -89,7 +89,7 @@ func (d *Dataplane) StreamSessions(
 }
 
 // StreamByID reads a stream session of a tenant. ErrNotFound when there is none.
-func (d *Dataplane) StreamByID(ctx context.Context, tenant, id string) (s StreamSession, err error) {
+func (d *common) StreamByID(ctx context.Context, tenant, id string) (s StreamSession, err error) {
 	if !ValidID(id) {
 		return s, ErrNotFound
 	}

@@ -138,20 +138,10 @@ func orNil(t time.Time) *time.Time {
 // showRecording returns a recording of the namespace by its id. Ids are the tenant's own: without the parameter "tenant"
 // the first Tenant that has it counts.
 func showRecording(r *Request) (any, error) {
-	tenants, err := r.Tenants()
-	if err != nil {
-		return nil, err
-	}
-	for _, tenant := range tenants {
-		found, err := r.server.Store.RecordingByID(r.Context(), tenant, r.PathValue("id"))
-		if err == nil {
-			return recordingOf(found), nil
-		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return nil, err
-		}
-	}
-	return nil, store.ErrNotFound
+	return firstOf(r, func(ctx context.Context, tenant string) (adminapi.Recording, error) {
+		found, err := r.server.Store.RecordingByID(ctx, tenant, r.PathValue("id"))
+		return recordingOf(found), err
+	})
 }
 
 // retryRecordings puts failed recordings of a tenant back into the queue, each by itself.
@@ -170,6 +160,7 @@ func retryRecordings(r *Request) (any, error) {
 	}
 	done := adminapi.Done{Results: []adminapi.Result{}}
 	var queued []string
+	defer func() { r.About("%s: retried %s", tenant, strings.Join(queued, " ")) }()
 	for _, id := range body.IDs {
 		result := adminapi.Result{Tenant: tenant, ID: bounded.Text(id, 64), Result: adminapi.ResultDone}
 		switch err := r.server.Store.Retry(r.Context(), tenant, id); {
@@ -182,11 +173,9 @@ func retryRecordings(r *Request) (any, error) {
 			result.Result = adminapi.ResultRejected
 			result.Message = err.Error()
 		default:
-			r.About("%s: retried %s", tenant, strings.Join(queued, " "))
 			return nil, err
 		}
 		done.Results = append(done.Results, result)
 	}
-	r.About("%s: retried %s", tenant, strings.Join(queued, " "))
 	return done, nil
 }

@@ -25,6 +25,16 @@ func (s *Server) routes() []route {
 		{http.MethodGet, one + "recordings", adminapi.ResourceRecordings, "list", listRecordings},
 		{http.MethodGet, one + "recordings/{id}", adminapi.ResourceRecordings, "get", showRecording},
 		{http.MethodPost, one + "recordings/retry", adminapi.ResourceRecordings, "update", retryRecordings},
+
+		{http.MethodGet, all + "streams", adminapi.ResourceStreams, "list", listStreams},
+		{http.MethodGet, one + "streams", adminapi.ResourceStreams, "list", listStreams},
+		{http.MethodGet, one + "streams/{id}", adminapi.ResourceStreams, "get", showStream},
+		{http.MethodPost, one + "streams/close", adminapi.ResourceStreams, "delete", closeStreams},
+
+		{http.MethodGet, all + "events", adminapi.ResourceEvents, "list", listEvents},
+		{http.MethodGet, one + "events", adminapi.ResourceEvents, "list", listEvents},
+		{http.MethodGet, one + "events/{id}", adminapi.ResourceEvents, "get", showEvent},
+		{http.MethodPost, one + "events/replay", adminapi.ResourceEvents, "update", replayEvents},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/internal/buildinfo"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	Store  *store.Operator
 	// Namespaces are those that the operator watches; empty: all.
 	Namespaces []string
+	// Sources is what recordings of events that are applied again may be fetched from.
+	Sources recording.SourcePolicy
 	// Version is what the server says of itself.
 	Version buildinfo.Info
 }
