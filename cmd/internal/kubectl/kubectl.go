@@ -70,6 +70,8 @@ be reached; 77 the credentials are not valid or lack a right.`,
 	s.addTo(cmd.PersistentFlags())
 	cmd.AddCommand(
 		newRecordingsCommand(s),
+		newStreamsCommand(s),
+		newEventsCommand(s),
 		newVersionCommand(s),
 	)
 	return cmd

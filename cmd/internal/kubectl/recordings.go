@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,48 +52,32 @@ var recordingColumns = columns[adminapi.Recording]{
 
 // recordingFilter are the flags that choose recordings.
 type recordingFilter struct {
-	state, code, call, since, until string
-	failed                          bool
-	limit                           int
+	window
+	state, code, call string
+	failed            bool
 }
 
 // addTo adds the flags.
 func (f *recordingFilter) addTo(cmd *cobra.Command, limit int) {
+	f.window.addTo(cmd, "queued", limit)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.failed, "failed", false, "recordings whose upload was given up")
 	flags.StringVar(&f.code, "code", "", "code of the last error, such as AccessDenied or source-gone")
 	flags.StringVar(&f.call, "call", "", "CallSid of the recordings' call")
-	flags.StringVar(&f.since, "since", "", "queued since this time: 24h, 2026-01-31 or 2026-01-31T10:00:00Z")
-	flags.StringVar(&f.until, "until", "", "queued before this time; same format as --since")
-	flags.IntVar(&f.limit, "limit", limit, "maximum number of recordings")
 }
 
 // query adds the flags to the parameters of a list.
 func (f *recordingFilter) query(values url.Values) error {
-	if f.limit < 1 || f.limit > maxListed {
-		return cli.UsageError(nil, fmt.Errorf("--limit must be between 1 and %d", maxListed))
-	}
 	if f.failed {
 		if f.state != "" && f.state != "failed" {
 			return cli.UsageError(nil, errors.New("give --failed or --state, not both"))
 		}
 		f.state = "failed"
 	}
-	for name, text := range map[string]string{"since": f.since, "until": f.until} {
-		at, err := cli.ParseWhen(name, text, time.Now())
-		if err != nil {
-			return cli.UsageError(nil, err)
-		}
-		if !at.IsZero() {
-			values.Set(name, at.UTC().Format(time.RFC3339Nano))
-		}
-	}
-	for name, value := range map[string]string{"state": f.state, "code": f.code, "call": f.call} {
-		if value != "" {
-			values.Set(name, value)
-		}
-	}
-	return nil
+	setNonEmpty(values, "state", f.state)
+	setNonEmpty(values, "code", f.code)
+	setNonEmpty(values, "call", f.call)
+	return f.window.query(values)
 }
 
 func newRecordingsListCommand(s *Session) *cobra.Command {
@@ -118,17 +101,12 @@ or its Tenant is deleted. It needs the right to list recordings.`,
 			if err := filter.query(values); err != nil {
 				return err
 			}
-			c, done, err := s.Client()
-			if err != nil {
-				return err
-			}
-			defer done()
-			list, more, err := client.All[adminapi.Recording](
-				cmd.Context(), c, adminapi.Path(namespace, adminapi.ResourceRecordings), values, filter.limit)
-			if err != nil {
-				return err
-			}
-			return printList(cmd, where.output, list, more, recordingColumns)
+			return listAndPrint(cmd, s, &where, listing[adminapi.Recording]{
+				path:    adminapi.Path(namespace, adminapi.ResourceRecordings),
+				query:   values,
+				most:    filter.limit,
+				columns: recordingColumns,
+			})
 		}),
 	}
 	where.addTo(cmd)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,13 +16,12 @@ import (
 // retryOptions are the flags of "recordings retry".
 type retryOptions struct {
 	scope
-	filter      recordingFilter
-	every, dry  bool
-	maxPerBatch int
+	filter     recordingFilter
+	every, dry bool
 }
 
 func newRecordingsRetryCommand(s *Session) *cobra.Command {
-	o := retryOptions{scope: scope{session: s}, maxPerBatch: adminapi.MaxPage}
+	o := retryOptions{scope: scope{session: s}}
 	cmd := &cobra.Command{
 		Use:   "retry [ID...]",
 		Short: "Upload failed recordings again",
@@ -118,26 +116,22 @@ func (o *retryOptions) failed(ctx context.Context, c *client.Client) ([]adminapi
 func (o *retryOptions) retry(
 	ctx context.Context, c *client.Client, list []adminapi.Recording,
 ) (results []adminapi.Result, err error) {
-	ids := map[string][]string{}
-	var tenants []string
+	var ids byTenant
 	for _, found := range list {
-		if len(ids[found.Tenant]) == 0 {
-			tenants = append(tenants, found.Tenant)
-		}
-		ids[found.Tenant] = append(ids[found.Tenant], found.ID)
+		ids.add(found.Tenant, found.ID)
 	}
-	for _, tenant := range tenants {
-		namespace, name, _ := strings.Cut(tenant, "/")
+	err = ids.each(func(namespace, name string, ids []string) error {
 		path := adminapi.Path(namespace, adminapi.ResourceRecordings, adminapi.RetryPath)
-		for batch := range slices.Chunk(ids[tenant], o.maxPerBatch) {
+		for batch := range slices.Chunk(ids, adminapi.MaxPage) {
 			var done adminapi.Done
 			if err := c.Post(ctx, path, adminapi.Retry{Tenant: name, IDs: batch}, &done); err != nil {
-				return results, err
+				return err
 			}
 			results = append(results, done.Results...)
 		}
-	}
-	return results, nil
+		return nil
+	})
+	return results, err
 }
 
 // resultColumns are those of a table of results.
