@@ -4,6 +4,7 @@ package admintest
 
 import (
 	"context"
+	"crypto/sha256"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,8 +26,11 @@ import (
 	"github.com/caly-dev/caly/internal/adminapi/client"
 	"github.com/caly-dev/caly/internal/adminapi/server"
 	"github.com/caly-dev/caly/internal/buildinfo"
+	"github.com/caly-dev/caly/internal/reason"
+	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/controllertest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
@@ -114,6 +118,44 @@ func (r *Rig) Failed(t testing.TB, tenant, call, code string) string {
 		}
 	}
 	return id
+}
+
+// Stream makes a live stream session of a call, and returns its id.
+func (r *Rig) Stream(t testing.TB, tenant, call string) string {
+	t.Helper()
+	id := store.NewID()
+	row := store.NewStream{ID: id, CallSID: call, Pod: "pod-1", Agent: "bot.example"}
+	if err := r.dataplane(t).AdmitStream(t.Context(), tenant, row, 100); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// DeadEvent makes an event of a call that was older than its Tenant allows when it came, and returns its id.
+func (r *Rig) DeadEvent(t testing.TB, tenant, call string) int64 {
+	t.Helper()
+	body := "CallSid=" + call + "&EventType=terminal&Status=completed&From=%2B919900000001&token=topsecret"
+	event := store.Event{
+		Tenant:      tenant,
+		Kind:        "status",
+		CallSID:     call,
+		EventType:   "terminal",
+		DedupKey:    sha256.Sum256([]byte(tenant + body)),
+		Source:      "webhook",
+		ContentType: "application/x-www-form-urlencoded",
+		Raw:         []byte(body),
+		CoversBody:  true,
+		DeadReason:  reason.DeadStale,
+	}
+	if outcome, err := r.dataplane(t).Ingest(t.Context(), event); err != nil || outcome != store.Dead {
+		t.Fatalf("kept as %v, %v; want a dead event", outcome, err)
+	}
+	return int64(r.PG.Number(t, "SELECT max(id) FROM call_events WHERE tenant = $1", tenant))
+}
+
+func (r *Rig) dataplane(t testing.TB) *store.Dataplane {
+	t.Helper()
+	return storetest.Open(t, r.PG.DataplaneDSN, store.OpenDataplane)
 }
 
 // Grant binds what one of the aggregated roles of the chart may do, in a namespace. A role has the rights of those
