@@ -113,12 +113,12 @@ func TestDatabaseGoesMidFlow(t *testing.T) {
 	for name, flow := range flows {
 		t.Run(name, func(t *testing.T) {
 			stage := newStage(t)
-			stage.pg.Exec(
+			stage.db.Exec(
 				t,
 				`CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating `+
 					`connection' USING ERRCODE = '57P01'; END $$`,
 			)
-			stage.pg.Exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
+			stage.db.Exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
 			before := stage.rows(t)
 			answer := stage.do(t, flow(stage))
 			answer.want(t, "without the database", http.StatusServiceUnavailable, "database")
@@ -128,7 +128,7 @@ func TestDatabaseGoesMidFlow(t *testing.T) {
 			if d := cmp.Diff(before, stage.rows(t)); d != "" {
 				t.Errorf("rows changed (-before +after):\n%s", d)
 			}
-			stage.pg.Exec(t, `DROP TRIGGER gone ON audit_log`)
+			stage.db.Exec(t, `DROP TRIGGER gone ON audit_log`)
 			if answer := stage.do(t, flow(stage)); answer.Status >= 300 {
 				t.Errorf("sent again: %d %s", answer.Status, answer.Body)
 			}
@@ -140,7 +140,7 @@ func TestDatabaseGoesMidFlow(t *testing.T) {
 // the database is back.
 func TestDatabaseIsAway(t *testing.T) {
 	s := newStage(t)
-	s.pg.Stop(t)
+	s.db.Stop(t)
 	for _, set := range []map[string]func(*stage) request{flows, silent} {
 		for name, flow := range set {
 			answer := s.do(t, flow(s))
@@ -151,7 +151,7 @@ func TestDatabaseIsAway(t *testing.T) {
 			}
 		}
 	}
-	s.pg.Start(t)
+	s.db.Start(t)
 	for name, flow := range silent {
 		if answer := s.do(t, flow(s)); answer.Status >= 300 {
 			t.Errorf("%s, with the database back: %d %s", name, answer.Status, answer.Body)
@@ -290,7 +290,7 @@ func TestRegisterAtOnce(t *testing.T) {
 			if rig.post(t, "verify-email", q).Status == 200 {
 				verified++
 			}
-			rig.pg.Exec(t, `UPDATE email_codes SET attempts = 0`)
+			rig.db.Exec(t, `UPDATE email_codes SET attempts = 0`)
 		}
 	}
 	if verified != 1 {
@@ -419,8 +419,8 @@ func TestBlockedCostsNoDatabase(t *testing.T) {
 		stage.do(t, wrong)
 		stage.do(t, wrong).want(t, "over the limit", 429, "rate_limited")
 	}
-	stage.pg.Stop(t)
-	defer stage.pg.Start(t)
+	stage.db.Stop(t)
+	defer stage.db.Start(t)
 	for _, wrong.pod = range stage.pods {
 		stage.do(t, wrong).want(t, "over the limit, without the database", 429, "rate_limited")
 	}
@@ -429,7 +429,7 @@ func TestBlockedCostsNoDatabase(t *testing.T) {
 // TestEndedOnTheOtherPod verifies that the end of a session in the database soon ends its access on each pod.
 func TestEndedOnTheOtherPod(t *testing.T) {
 	stage := newStage(t)
-	if _, err := stage.oper.RevokeUser(t.Context(), acme, stage.tk.User.ID, nil, store.Origin{}); err != nil {
+	if _, err := stage.db.Operator.RevokeUser(t.Context(), acme, stage.tk.User.ID, nil, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range stage.pods {

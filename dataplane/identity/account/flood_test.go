@@ -28,7 +28,7 @@ func TestLoginsOfOneAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stage.pg.Exec(t, `UPDATE users SET password_hash = '`+stored+`' WHERE email = '`+jane+`'`)
+	stage.db.Exec(t, `UPDATE users SET password_hash = '`+stored+`' WHERE email = '`+jane+`'`)
 	wrong := auth("login", fields{"email": jane, "password": better})
 	wrong.pod = stage.pods[2]
 	// One request at a time hashes jane's password, which takes long; this many of an address use up its share.

@@ -249,7 +249,7 @@ func TestLoginUpgradesParameters(t *testing.T) {
 	rig := newRig(t)
 	id := rig.user(t, acme, jane, store.RoleAgent)
 	const old = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc" // of "password"
-	rig.pg.Exec(t, `UPDATE users SET password_hash = $1`, old)
+	rig.db.Exec(t, `UPDATE users SET password_hash = $1`, old)
 	rig.post(t, "login", fields{"email": jane, "password": "Password"}).want(t, "a wrong one", 401, "authentication")
 	if got := rig.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); got != old {
 		t.Errorf("a wrong password changed the hash to %s", got)
@@ -307,7 +307,7 @@ func TestDisabledUser(t *testing.T) {
 	rig := newRig(t)
 	id := rig.user(t, acme, jane, store.RoleAgent)
 	tk := rig.login(t, jane, good)
-	if _, err := rig.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	if _, err := rig.db.Operator.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID:   id,
 		Disabled: true,
 	}, store.Origin{}); err != nil {
@@ -318,7 +318,7 @@ func TestDisabledUser(t *testing.T) {
 	soon.Holds(t, "access ends", func() bool {
 		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
-	if _, err := rig.oper.SetUserDisabled(
+	if _, err := rig.db.Operator.SetUserDisabled(
 		t.Context(), acme, store.AccessChange{UserID: id}, store.Origin{},
 	); err != nil {
 		t.Fatal(err)
@@ -332,7 +332,7 @@ func TestAccessEndsWithTheSession(t *testing.T) {
 	rig := newRig(t)
 	rig.user(t, acme, jane, store.RoleAgent)
 	tk := rig.login(t, jane, good)
-	rig.pg.Exec(t, `UPDATE login_sessions SET expires_at = now() + interval '1 minute'`)
+	rig.db.Exec(t, `UPDATE login_sessions SET expires_at = now() + interval '1 minute'`)
 	if got := rig.refresh(t, tk.RefreshToken).tokens(t); got.ExpiresIn < 50 || got.ExpiresIn > 60 {
 		t.Errorf("the access token is good for %d s of the session's minute", got.ExpiresIn)
 	}
@@ -404,7 +404,7 @@ func TestRegistration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			*r.acme.Auth = *newTenant(acme).Auth
-			r.pg.Exec(t, `DELETE FROM users`)
+			r.db.Exec(t, `DELETE FROM users`)
 			if tc.change != nil {
 				tc.change(r)
 			}

@@ -26,7 +26,7 @@ func newCast(t *testing.T) *rig {
 	r := newRig(t)
 	r.user(t, acme, verified, store.RoleAgent)
 	id := r.user(t, acme, disabled, store.RoleAgent)
-	if _, err := r.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	if _, err := r.db.Operator.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID:   id,
 		Disabled: true,
 	}, store.Origin{}); err != nil {
@@ -174,7 +174,7 @@ func TestRegistrationIsNotTakenOver(t *testing.T) {
 					if rig.post(t, "verify-email", f).Status == 200 {
 						return 200
 					}
-					rig.pg.Exec(t, `UPDATE email_codes SET attempts = 0`)
+					rig.db.Exec(t, `UPDATE email_codes SET attempts = 0`)
 				}
 				return 400
 			}

@@ -174,22 +174,22 @@ func TestRefreshRefuses(t *testing.T) {
 		"one bit":       {raw: func(tk tokens) string { return flip(tk.RefreshToken, len(tk.RefreshToken)-3) }},
 		"other session": {raw: func(tk tokens) string { return flip(tk.RefreshToken, 8) }},
 		"expired": {before: func(t *testing.T, r *rig, _ tokens) {
-			r.pg.Exec(t, `UPDATE login_sessions SET expires_at = now()`)
+			r.db.Exec(t, `UPDATE login_sessions SET expires_at = now()`)
 		}},
 		"idle": {before: func(t *testing.T, r *rig, _ tokens) {
-			r.pg.Exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '15 days'`)
+			r.db.Exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '15 days'`)
 		}},
-		"user is gone": {before: func(t *testing.T, r *rig, _ tokens) { r.pg.Exec(t, `DELETE FROM users`) }},
+		"user is gone": {before: func(t *testing.T, r *rig, _ tokens) { r.db.Exec(t, `DELETE FROM users`) }},
 		"disabled alone": {before: func(t *testing.T, r *rig, _ tokens) {
-			r.pg.Exec(t, `UPDATE users SET disabled_at = now()`)
+			r.db.Exec(t, `UPDATE users SET disabled_at = now()`)
 		}},
 		"taken back": {before: func(t *testing.T, r *rig, tk tokens) {
-			r.pg.Exec(t, `INSERT INTO refresh_token_blacklist (tenant, token_hash, session_id, reason, expires_at)
+			r.db.Exec(t, `INSERT INTO refresh_token_blacklist (tenant, token_hash, session_id, reason, expires_at)
 				SELECT tenant, sha256(convert_to($1, 'UTF8')), id, 'by hand', expires_at FROM login_sessions`, tk.RefreshToken)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.pg.Exec(t, `DELETE FROM users`)
+			r.db.Exec(t, `DELETE FROM users`)
 			r.user(t, acme, jane, store.RoleAgent)
 			tk := r.login(t, jane, good)
 			if tc.before != nil {

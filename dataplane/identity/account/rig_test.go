@@ -54,8 +54,7 @@ const soon = eventually.Within(10 * time.Second)
 
 // rig is two pods on one database, and what the tests look at.
 type rig struct {
-	pg      *pgtest.Server
-	oper    *store.Operator
+	db      *storetest.DB
 	ring    *keyring.Ring
 	tenants *tenantconfig.Snapshot
 	acme    *tenantconfig.Tenant
@@ -113,12 +112,11 @@ func newTenant(id string) *tenantconfig.Tenant {
 func newRig(t *testing.T, change ...func(*account.Options)) *rig {
 	t.Helper()
 	r := &rig{
-		pg:   pgtest.New(t),
+		db:   storetest.New(t),
 		ring: keyring.New(time.Now().Add(-time.Hour)),
 		acme: newTenant(acme),
 		log:  &logtest.Buffer{},
 	}
-	r.oper = storetest.Open(t, r.pg.OperatorDSN, store.OpenOperator)
 	r.tenants = tenantconfig.NewSnapshot(r.acme, newTenant(globex))
 	for range 2 {
 		r.addPod(t, change...)
@@ -128,7 +126,7 @@ func newRig(t *testing.T, change ...func(*account.Options)) *rig {
 
 func (r *rig) addPod(t *testing.T, change ...func(*account.Options)) {
 	t.Helper()
-	p := &pod{db: storetest.Open(t, r.pg.DataplaneDSN, store.OpenDataplane)}
+	p := &pod{db: storetest.Open(t, r.db.DataplaneDSN, store.OpenDataplane)}
 	ring := func() *keyring.Ring { return r.ring }
 	log := slog.New(r.log.Handler())
 	revocations := token.NewRevocations(token.RevocationOptions{
@@ -303,7 +301,7 @@ func (r *rig) user(t *testing.T, tenant, email, role string) string {
 		t.Fatal(err)
 	}
 	newUser := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
-	if err := r.oper.CreateUser(t.Context(), tenant, newUser, store.Origin{}); err != nil {
+	if err := r.db.Operator.CreateUser(t.Context(), tenant, newUser, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	return newUser.ID
@@ -318,7 +316,7 @@ func (r *rig) mails(t *testing.T, to string) (list []mail.Message) {
 	}
 	for _, row := range pgtest.Rows[row](
 		t,
-		r.pg,
+		r.db.Server,
 		`SELECT tenant, event_key, template, recipient, sealed FROM mail_outbox WHERE recipient = $1 ORDER BY id`,
 		to,
 	) {
@@ -348,11 +346,11 @@ func (r *rig) mail(t *testing.T, to string, template mail.Template) mail.Message
 
 func (r *rig) text(t *testing.T, sql string, args ...any) string {
 	t.Helper()
-	return pgtest.Value[string](t, r.pg, `SELECT coalesce((`+sql+`)::text, '')`, args...)
+	return pgtest.Value[string](t, r.db.Server, `SELECT coalesce((`+sql+`)::text, '')`, args...)
 }
 
 // ago moves the session's last rotation into the past.
 func (r *rig) ago(t *testing.T, d time.Duration) {
 	t.Helper()
-	r.pg.Exec(t, `UPDATE login_sessions SET rotated_at = rotated_at - $1::interval`, d)
+	r.db.Exec(t, `UPDATE login_sessions SET rotated_at = rotated_at - $1::interval`, d)
 }

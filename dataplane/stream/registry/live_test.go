@@ -90,7 +90,7 @@ func TestPodLimitIsExact(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := pods.pg.Number(
+	if n := pods.db.Number(
 		t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`,
 	); n != 20 || admitted.Load() != 20 ||
 		pod.Live() != 20 {
@@ -146,10 +146,10 @@ func TestCuts(t *testing.T) {
 		},
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
 		"closed by a person": {func(r *cluster, l *registry.Live) {
-			r.pg.Exec(r.t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+			r.db.Exec(r.t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
 		}, bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}, "closed"},
 		"ended by a janitor": {func(r *cluster, l *registry.Live) {
-			r.pg.Exec(r.t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, l.ID())
+			r.db.Exec(r.t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, l.ID())
 		}, bridge.Cut{Reason: bridge.Orphaned}, "orphaned"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
 	pods := newCluster(t)
 	pod := pods.pod("a", registry.Options{HeartbeatEvery: time.Hour})
 	live := pods.admit(pod, acme)
-	pods.pg.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
+	pods.db.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
 	cutOff(t, live)
 	live = pods.admit(pod, acme)
 	pods.tenants.Store(tenantconfig.NewSnapshot())
@@ -220,21 +220,21 @@ func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 	silent := pods.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
 	soon.Holds(t, "its row knows the call", func() bool {
-		return pods.pg.Number(
+		return pods.db.Number(
 			t,
 			`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`,
 			live.ID(),
 		) == 1
 	})
-	pods.pg.Exec(t, `UPDATE stream_sessions SET last_seen_at = 'epoch'`)
-	pods.pg.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
+	pods.db.Exec(t, `UPDATE stream_sessions SET last_seen_at = 'epoch'`)
+	pods.db.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
 	cutOff(t, silent) // a look later
-	if n := pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
+	if n := pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
 		t.Errorf("of two rows %d were not written again", n)
 	}
 	// A stream whose row is deleted ends as early.
 	gone := pods.admit(pod, acme)
-	pods.pg.Exec(t, `DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
+	pods.db.Exec(t, `DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
 	gone.Started(agentstream.StartInfo{CallSID: "c2", StreamSID: "s2"})
 	if cut := cutOff(t, gone); cut.Reason != bridge.Orphaned {
 		t.Errorf("without a row it ends as %s", cut.Reason)
@@ -248,7 +248,7 @@ func TestEnd(t *testing.T) {
 	live := pods.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
 	soon.Holds(t, "the heartbeat tells what Exotel told", func() bool {
-		return pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127)
+		return pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127)
 				AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
 	})
 	live.End(t.Context(), &bridge.End{
@@ -260,7 +260,7 @@ func TestEnd(t *testing.T) {
 	})
 	live.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	live.End(t.Context(), nil)
-	if n := pods.pg.Number(
+	if n := pods.db.Number(
 		t,
 		`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1'
 			AND stream_sid = 's1' AND pod = 'a'
@@ -307,7 +307,7 @@ func TestCountsInHeartbeats(t *testing.T) {
 		func() (toAgent, toExotel bridge.Counts) { return bridge.Counts{Frames: 70}, bridge.Counts{Bytes: 80} },
 	)
 	has := func(l *registry.Live, counts ...int64) bool {
-		return pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1
+		return pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1
 				AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
 			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`, l.ID(), counts) == 1
 	}
@@ -342,7 +342,7 @@ func TestCloseAcrossPods(t *testing.T) {
 	onB := pods.admit(b, acme)
 	theirs := pods.admit(b, globex)
 	for _, l := range []*registry.Live{onA, onB} { // found by the look of the one, and by the heartbeat of the other
-		if _, err := pods.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
+		if _, err := pods.db.Dataplane.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(bridge.Cut{
@@ -355,13 +355,13 @@ func TestCloseAcrossPods(t *testing.T) {
 	if stays.Context().Err() != nil || theirs.Context().Err() != nil {
 		t.Error("others were cut off too")
 	}
-	if n, err := pods.db.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
+	if n, err := pods.db.Dataplane.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
 		t.Errorf("%d are being closed, %v", n, err)
 	}
 	if cutOff(t, stays); theirs.Context().Err() != nil || pod.Live() != 0 || b.Live() != 1 {
 		t.Errorf("%d and %d live", pod.Live(), b.Live())
 	}
-	if _, err := pods.db.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(
+	if _, err := pods.db.Dataplane.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(
 		err, store.ErrStreamEnded,
 	) {
 		t.Errorf("one that has ended: %v", err)
@@ -372,7 +372,7 @@ func TestCloseAcrossPods(t *testing.T) {
 // admission whose answer was lost is ended too.
 func TestDatabaseAway(t *testing.T) {
 	pods := newCluster(t)
-	db := &faulty{Dataplane: pods.db}
+	db := &faulty{Dataplane: pods.db.Dataplane}
 	pod := pods.pod("a", registry.Options{Store: db, MaxKept: 3})
 	going := pods.admit(pod, acme)
 	ending := []*registry.Live{pods.admit(pod, acme), pods.admit(pod, acme), pods.admit(pod, acme)}
@@ -381,7 +381,7 @@ func TestDatabaseAway(t *testing.T) {
 		t.Fatalf("without an answer it is let in: %v, %d live", err, pod.Live())
 	}
 	soon.Holds(t, "the one without an answer has ended", func() bool {
-		return pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
+		return pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
 	})
 	db.away.Store(true)
 	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil ||
@@ -403,7 +403,7 @@ func TestDatabaseAway(t *testing.T) {
 		return pod.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2
 	})
 	if going.Context().Err() != nil ||
-		pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
+		pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
 		t.Error("a stream was cut off, or a row ended")
 	}
 	db.away.Store(false)
@@ -422,9 +422,9 @@ func TestDatabaseRestarts(t *testing.T) {
 	pod := pods.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
 	going := pods.admit(pod, acme)
 	ending := pods.admit(pod, acme)
-	pods.pg.Stop(t)
+	pods.db.Stop(t)
 	ending.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
-	pods.pg.Start(t)
+	pods.db.Start(t)
 	soon.Holds(t, "its end is written", func() bool { return pods.reason(ending) == "call_ended" })
 	if going.Context().Err() != nil || pods.reason(going) != "" {
 		t.Error("the other was ended")
@@ -494,7 +494,7 @@ func TestReconcile(t *testing.T) {
 	}) // the next container of the same pod
 	going := pods.admit(pod, acme)
 	without := pods.admit(pod, globex)
-	pods.pg.Exec(t, `DELETE FROM stream_sessions WHERE id = $1`, without.ID())
+	pods.db.Exec(t, `DELETE FROM stream_sessions WHERE id = $1`, without.ID())
 	for i, want := range [][2]int{{1, 1}, {0, 0}} {
 		rows, streams, err := pod.Reconcile(t.Context())
 		if err != nil || rows != want[0] || streams != want[1] {
@@ -571,7 +571,7 @@ func TestChurn(t *testing.T) {
 			case 0:
 				live.End(t.Context(), nil)
 			case 1:
-				pods.pg.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
+				pods.db.Exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
 				cutOff(t, live)
 			default:
 				live.Started(agentstream.StartInfo{StreamSID: "s"})
@@ -580,7 +580,7 @@ func TestChurn(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := pods.pg.Number(t, `SELECT count(*)::int FROM stream_sessions
+	if n := pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions
 			WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`); n != 0 ||
 		pod.Live() != 0 {
 		t.Errorf("%d rows are wrong, %d live", n, pod.Live())

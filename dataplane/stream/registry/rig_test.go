@@ -30,15 +30,13 @@ const soon = eventually.Within(15 * time.Second)
 // cluster is pods on one database.
 type cluster struct {
 	t       *testing.T
-	pg      *pgtest.Server
-	db      *store.Dataplane
+	db      *storetest.DB
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	pg := pgtest.New(t)
-	r := &cluster{t: t, pg: pg, db: storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane)}
+	r := &cluster{t: t, db: storetest.New(t)}
 	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
 	return r
 }
@@ -56,7 +54,7 @@ func (r *cluster) pod(name string, o registry.Options) *pod {
 	o.Pod = name
 	o.Tenants = r.tenants.Load
 	if o.Store == nil {
-		o.Store = r.db
+		o.Store = r.db.Dataplane
 	}
 	for _, d := range []*time.Duration{&o.HeartbeatEvery, &o.LookEvery} {
 		if *d == 0 {
@@ -89,7 +87,7 @@ func (r *cluster) admit(p *pod, t *tenantconfig.Tenant) *registry.Live {
 // reason of a session's row; empty while it lives.
 func (r *cluster) reason(l *registry.Live) string {
 	r.t.Helper()
-	return pgtest.Value[string](r.t, r.pg, `SELECT end_reason FROM stream_sessions WHERE id = $1`, l.ID())
+	return pgtest.Value[string](r.t, r.db.Server, `SELECT end_reason FROM stream_sessions WHERE id = $1`, l.ID())
 }
 
 // cutOff ends a stream as a bridge does that is cut off, and returns what it was cut off with.
