@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"io"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/minio/minio-go/v7"
 
 	"github.com/caly-dev/caly/dataplane/stream/capture"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
@@ -29,7 +26,7 @@ import (
 // newCapturingRig returns a rig whose tenant's streams are captured into a real bucket.
 func newCapturingRig(t *testing.T, protocol agent.Protocol, change func(*capture.Options)) *rig {
 	t.Helper()
-	server := s3test.New(t) // it ends after the pod, which uploads until then
+	server := s3test.InBucket(t) // it ends after the pod, which uploads until then
 	var captures *capture.Captures
 	r := newRig(t, agentsim.Options{Protocol: protocol}, func(o *Options, sessions *registry.Options) {
 		options := capture.Options{
@@ -56,7 +53,7 @@ func newCapturingRig(t *testing.T, protocol agent.Protocol, change func(*capture
 	t.Cleanup(func() { r.h.Wait(); cancel(); running.Wait() }) // after what the rig ends
 	r.s3 = server
 	tenant := r.tenant
-	tenant.Storage = tenanttest.Storage(r.s3, r.s3.NewBucket(t))
+	tenant.Storage = tenanttest.Storage(r.s3.Server, r.s3.Name)
 	r.set(tenant)
 	r.audio(func(a *tenantconfig.Audio) {
 		a.Capture = &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
@@ -70,7 +67,7 @@ func (r *rig) recording() store.Recording {
 	var list []store.Recording
 	soon.Holds(r.t, "the recording has ended", func() bool {
 		var err error
-		list, _, err = r.db.ListRecordings(r.t.Context(), "acme/support", store.RecordingFilter{})
+		list, _, err = r.db.Dataplane.ListRecordings(r.t.Context(), "acme/support", store.RecordingFilter{})
 		return err == nil && len(list) == 1 && list[0].State != store.StateLeased
 	})
 	return list[0]
@@ -79,15 +76,7 @@ func (r *rig) recording() store.Recording {
 // channels reads an object of the bucket.
 func (r *rig) channels(key string) (rate int, left, right []byte) {
 	r.t.Helper()
-	body, _, _, err := r.s3.Admin(r.t).GetObject(r.t.Context(), r.tenant.Storage.Bucket, key, minio.GetObjectOptions{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = body.Close() }()
-	data, err := io.ReadAll(body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	data := r.s3.Object(r.t, key)
 	if size, ok := wav.SizeOf(data); !ok || int(size) != len(data)-wav.HeaderSize {
 		r.t.Fatalf("the file has %d bytes, and says %d, %v", len(data), size, ok)
 	}
@@ -159,7 +148,7 @@ func TestCaptureOff(t *testing.T) {
 	if _, err := rig.call(rig.url+"/"+token, nil); err != nil {
 		t.Fatal(err)
 	}
-	if list, _, err := rig.db.ListRecordings(t.Context(), "acme/support", store.RecordingFilter{}); err != nil ||
+	if list, _, err := rig.db.Dataplane.ListRecordings(t.Context(), "acme/support", store.RecordingFilter{}); err != nil ||
 		len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -232,13 +221,13 @@ func TestCaptureOfASilentPod(t *testing.T) {
 	}()
 	// Then the next heartbeat, which would cut it off, is seconds away.
 	soon.Holds(rig.t, "its row knows the call", func() bool {
-		list, _, err := rig.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{
+		list, _, err := rig.db.Dataplane.StreamSessions(t.Context(), "acme/support", store.StreamFilter{
 			Live:    true,
 			CallSID: "call1",
 		})
 		return err == nil && len(list) == 1
 	})
-	if n, _, err := rig.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
+	if n, _, err := rig.db.Dataplane.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
 		t.Fatalf("%d sessions are held for orphans, %v", n, err)
 	}
 	if recording := rig.recording(); recording.State != store.StateFailed ||

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
@@ -16,21 +15,10 @@ import (
 // sides, the row and the metric agree. Live counts are in the database.
 func TestEndedFromOutside(t *testing.T) {
 	rig := newWiredRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
-	db, err := store.OpenDataplane(t.Context(), rig.pg.DataplaneDSN, store.Options{MaxConns: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := rig.db.Dataplane
 	orphan := func(id string) error {
-		conn, err := pgx.Connect(t.Context(), rig.pg.AdminDSN)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.Close(t.Context()) }()
-		_, err = conn.Exec(
-			t.Context(), `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, id,
-		)
-		return err
+		rig.db.Exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, id)
+		return nil
 	}
 	for reason, tc := range map[bridge.Reason]struct {
 		code int

@@ -22,11 +22,9 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
-	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/logtest"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
@@ -56,10 +54,9 @@ type rig struct {
 	live    *registry.Registry
 	now     atomic.Pointer[time.Time]
 	log     *logtest.Buffer
-	s3      *s3test.Server // of the tenant's captures; see newCapturingRig
+	s3      *s3test.Bucket // of the tenant's captures; see newCapturingRig
 
-	pg       *pgtest.Server
-	db       *store.Dataplane
+	db       *storetest.DB
 	registry *prometheus.Registry
 }
 
@@ -74,13 +71,11 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 	if protocol == "" {
 		protocol = agent.Exotel
 	}
-	pg := pgtest.New(t)
 	r := &rig{
 		t:        t,
 		agent:    server,
 		log:      &logtest.Buffer{},
-		pg:       pg,
-		db:       storetest.Open(t, pg.DataplaneDSN, store.OpenDataplane),
+		db:       storetest.New(t),
 		registry: prometheus.NewPedanticRegistry(),
 	}
 	r.set(tenantconfig.Tenant{
@@ -97,7 +92,7 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 			}},
 		},
 	})
-	sessions := registry.Options{Store: r.db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
+	sessions := registry.Options{Store: r.db.Dataplane, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
 	options := Options{
 		Tenants:       r.tenants.Load,
 		Key:           func() []byte { return []byte("the ring's") },

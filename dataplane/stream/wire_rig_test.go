@@ -86,7 +86,7 @@ func (r *rig) rows(callSID string) []row {
 	r.t.Helper()
 	return pgtest.Rows[row](
 		r.t,
-		r.pg,
+		r.db.Server,
 		`SELECT end_reason, ended_at IS NOT NULL, reconnected FROM stream_sessions WHERE $1 IN ('', call_sid)`,
 		callSID,
 	)

@@ -28,7 +28,7 @@ func TestUploadOverIPv6(t *testing.T) {
 	rig.exotel, rig.cfg.ExotelAPI = exotel, exotel.URL()
 	rig.cfg.AllowedSourceHosts = []string{exotel.Addr()}
 	rig.cfg.Endpoint = "http://" + relay(t, strings.TrimPrefix(rig.s3.Endpoint, "http://"))
-	direct := strings.Replace(rig.pg.Address(), "127.0.0.1", "[::1]", 1)
+	direct := strings.Replace(rig.db.Address(), "127.0.0.1", "[::1]", 1)
 	rig.cfg.DatabaseURL = secret.Sensitive(pgtest.At(t, rig.cfg.DatabaseURL.Reveal(), direct))
 	rig.o.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
 	rig.o.Stores.AllowedCIDRs = rig.o.AllowedCIDRs

@@ -24,7 +24,7 @@ func TestRetriesOutliveThePod(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := rig.op.RetryTotals(t.Context())
+	got, err := rig.db.Operator.RetryTotals(t.Context())
 	want := map[string]resilience.Counts{dependencyExotel: {Retries: 1, Successful: 1}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v, totals (-want +got):\n%s", err, diff)

@@ -5,14 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/objectstore"
@@ -22,7 +20,6 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
@@ -35,11 +32,9 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 // rig is everything around one upload pod: a real database, a real S3 server and a stand-in for Exotel.
 type rig struct {
 	t      testing.TB
-	pg     *pgtest.Server
-	op     *store.Operator
+	db     *storetest.DB
 	exotel *exotelsim.Server
-	s3     *s3test.Server
-	admin  *minio.Core
+	s3     *s3test.Bucket
 	cfg    tenantconfig.Upload
 	urls   map[string]string // by the recording's id
 	o      Options
@@ -47,9 +42,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, pg: pgtest.New(t), s3: s3test.New(t), urls: map[string]string{}}
-	r.op = storetest.Open(t, r.pg.OperatorDSN, store.OpenOperator)
-	r.admin = r.s3.Admin(t)
+	r := &rig{t: t, db: storetest.New(t), s3: s3test.InBucket(t), urls: map[string]string{}}
 	var err error
 	if r.exotel, err = exotelsim.NewServer(exotelsim.Options{Key: "key", Token: "token"}); err != nil {
 		t.Fatal(err)
@@ -62,9 +55,9 @@ func newRig(t testing.TB) *rig {
 		ExotelToken:        "token",
 		ExotelAPI:          r.exotel.URL(),
 		AllowedSourceHosts: []string{r.exotel.Addr()},
-		Storage:            *tenanttest.Storage(r.s3, r.s3.NewBucket(t)),
+		Storage:            *tenanttest.Storage(r.s3.Server, r.s3.Name),
 		KeyTemplate:        "{{.CallSID}}-{{.RecordingID}}",
-		DatabaseURL:        secret.Sensitive(storetest.UploadDSN(t, r.op, tenant, "upload-password")),
+		DatabaseURL:        secret.Sensitive(storetest.UploadDSN(t, r.db.Operator, tenant, "upload-password")),
 	}
 	r.o = Options{
 		Owner:            "test",
@@ -120,7 +113,7 @@ func (r *rig) queueURL(sid, u string) (id string) {
 	r.t.Helper()
 	id = recording.ID(sid, u)
 	r.urls[id] = u
-	if _, err := r.op.Enqueue(r.t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: u}); err != nil {
+	if _, err := r.db.Operator.Enqueue(r.t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: u}); err != nil {
 		r.t.Fatal(err)
 	}
 	return id
@@ -129,7 +122,7 @@ func (r *rig) queueURL(sid, u string) (id string) {
 func (r *rig) recording(id string) store.Recording {
 	r.t.Helper()
 	k := store.RecordingKey{Tenant: tenant, ID: id}
-	m, err := r.op.Recordings(r.t.Context(), []store.RecordingKey{k})
+	m, err := r.db.Operator.Recordings(r.t.Context(), []store.RecordingKey{k})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -143,13 +136,13 @@ func (r *rig) recording(id string) store.Recording {
 // requeue puts an uploaded recording back as if the pod that uploaded it had died before it could say so.
 func (r *rig) requeue(id string) {
 	r.t.Helper()
-	r.pg.Exec(
+	r.db.Exec(
 		r.t,
 		`UPDATE recording_history SET state = 'failed', last_error_code = 'Test', last_error = 'test', source_url = $2
 		WHERE id = $1`,
 		id, r.urls[id],
 	) // its query was deleted after the upload
-	if err := r.op.Retry(r.t.Context(), tenant, id); err != nil {
+	if err := r.db.Operator.Retry(r.t.Context(), tenant, id); err != nil {
 		r.t.Fatal(err)
 	}
 	if !r.recording(id).UploadStarted {
@@ -159,7 +152,7 @@ func (r *rig) requeue(id string) {
 
 func (r *rig) makeDue() {
 	r.t.Helper()
-	r.pg.Exec(r.t, `UPDATE recordings SET available_at = now()`)
+	r.db.Exec(r.t, `UPDATE recordings SET available_at = now()`)
 }
 
 // wantUploaded checks the row and, independently of it, the object's bytes.
@@ -179,47 +172,17 @@ func (r *rig) wantUploaded(id, path string, size int64) {
 			want,
 		)
 	}
-	if got := r.objectSHA(rec.Key); got != want {
+	sum := sha256.Sum256(r.s3.Object(r.t, rec.Key))
+	if got := hex.EncodeToString(sum[:]); got != want {
 		r.t.Errorf("object %s has SHA-256 %s, want %s", rec.Key, got, want)
 	}
-}
-
-func (r *rig) objectSHA(key string) string {
-	r.t.Helper()
-	readCloser, _, _, err := r.admin.GetObject(r.t.Context(), r.cfg.Bucket, key, minio.GetObjectOptions{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = readCloser.Close() }()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, readCloser); err != nil {
-		r.t.Fatal(err)
-	}
-	return hex.EncodeToString(hash.Sum(nil))
-}
-
-func (r *rig) objects() (keys []string) {
-	r.t.Helper()
-	for o := range r.admin.Client.ListObjects(r.t.Context(), r.cfg.Bucket, minio.ListObjectsOptions{Recursive: true}) {
-		if o.Err != nil {
-			r.t.Fatal(o.Err)
-		}
-		keys = append(keys, o.Key)
-	}
-	return keys
 }
 
 // wantNoLeftovers checks that no lease and no unfinished upload is left.
 func (r *rig) wantNoLeftovers() {
 	r.t.Helper()
-	page, err := r.admin.ListMultipartUploads(r.t.Context(), r.cfg.Bucket, "", "", "", "", 100)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if len(page.Uploads) > 0 {
-		r.t.Errorf("%d unfinished uploads are left", len(page.Uploads))
-	}
-	backlogs, err := r.op.Backlogs(r.t.Context(), 1000)
+	r.s3.WantFinished(r.t)
+	backlogs, err := r.db.Operator.Backlogs(r.t.Context(), 1000)
 	if err != nil {
 		r.t.Fatal(err)
 	}

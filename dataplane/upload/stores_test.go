@@ -55,7 +55,7 @@ func TestChecksums(t *testing.T) {
 			rig.wantNoLeftovers()
 		})
 	}
-	if n := rig.pg.Number(
+	if n := rig.db.Number(
 		t, `SELECT count(*) FROM recording_history WHERE md5 <> '' AND call_sid LIKE 'SHA256%'`,
 	); n != 0 {
 		t.Errorf("the MD5 of %d recordings was computed although the store verified their SHA-256", n)
@@ -66,7 +66,7 @@ func TestChecksums(t *testing.T) {
 func (r *rig) wantMeta(id, sid string, size int64) {
 	r.t.Helper()
 	rec := r.recording(id)
-	objectInfo, err := r.admin.StatObject(r.t.Context(), rec.Bucket, rec.Key, minio.StatObjectOptions{})
+	objectInfo, err := r.s3.Core.StatObject(r.t.Context(), rec.Bucket, rec.Key, minio.StatObjectOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func TestSource(t *testing.T) {
 			rig.wantUploaded(ids[name], paths[name], tc.size)
 		})
 	}
-	if got := len(rig.objects()); got != len(tests) {
+	if got := len(rig.s3.Keys(t)); got != len(tests) {
 		t.Errorf("the bucket holds %d objects, want %d", got, len(tests))
 	}
 	rig.wantNoLeftovers()
@@ -140,13 +140,13 @@ func TestFailed(t *testing.T) {
 	late, path := rig.queue("late", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
 	ids[reason.SourceNotReady] = late
-	rig.pg.Exec(t,
+	rig.db.Exec(t,
 		`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`,
 		late,
 	)
 	young, path := rig.queue("young", 10)
 	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
-	rig.pg.Exec(t, `UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
+	rig.db.Exec(t, `UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestFailed(t *testing.T) {
 	if rec := rig.recording(young); rec.State != store.StatePending {
 		t.Errorf("a recording within its first two hours is %s", rec.State)
 	}
-	if keys := rig.objects(); len(keys) != 0 {
+	if keys := rig.s3.Keys(t); len(keys) != 0 {
 		t.Errorf("objects %v", keys)
 	}
 	rig.wantNoLeftovers()
@@ -199,7 +199,7 @@ func TestStorageFaults(t *testing.T) {
 			noLeak(t)
 			rig := newRig(t)
 			var puts atomic.Int32
-			proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
+			proxy := s3test.NewProxy(t, rig.s3.Server, func(req *http.Request) s3test.Fault {
 				n := puts.Load()
 				if isPut(req) {
 					n = puts.Add(1)
@@ -224,7 +224,7 @@ func TestStorageFaults(t *testing.T) {
 func TestAlwaysCorrupt(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
-	proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
+	proxy := s3test.NewProxy(t, rig.s3.Server, func(req *http.Request) s3test.Fault {
 		if req.Method == http.MethodPut {
 			return s3test.Corrupt
 		}
@@ -245,7 +245,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	rig.wantUploaded(id, path, 100_000)
 	// Had it been the last attempt, the wrong object would be gone.
 	id2, _ := rig.queue("sid2", 100_000)
-	rig.pg.Exec(t, `UPDATE recordings SET attempts = max_attempts, created_at = now() - interval '3 hours'`)
+	rig.db.Exec(t, `UPDATE recordings SET attempts = max_attempts, created_at = now() - interval '3 hours'`)
 	rig.cfg.Endpoint = proxy.URL
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
@@ -253,7 +253,7 @@ func TestAlwaysCorrupt(t *testing.T) {
 	if rec := rig.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != reason.StorageMismatch {
 		t.Errorf("%s %s, want failed", rec.State, rec.LastErrorCode)
 	}
-	if n := len(rig.objects()); n != 1 {
+	if n := len(rig.s3.Keys(t)); n != 1 {
 		t.Errorf("%d objects, want 1", n)
 	}
 }
@@ -272,7 +272,7 @@ func TestEarlierTry(t *testing.T) {
 			}
 			rig.requeue(id)
 			var puts atomic.Int32
-			proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
+			proxy := s3test.NewProxy(t, rig.s3.Server, func(req *http.Request) s3test.Fault {
 				if req.Method == http.MethodPut || req.Method == http.MethodPost {
 					puts.Add(1)
 				}
@@ -431,7 +431,7 @@ func TestTerminated(t *testing.T) {
 			noLeak(t)
 			rig := newRig(t)
 			var second atomic.Bool
-			proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
+			proxy := s3test.NewProxy(t, rig.s3.Server, func(req *http.Request) s3test.Fault {
 				if req.URL.Query().Get("partNumber") == "2" {
 					second.Store(true)
 					return s3test.Hang
@@ -535,7 +535,7 @@ func TestLeaseLost(t *testing.T) {
 	eventually.Within(5*time.Second).Holds(t, "the upload to begin", func() bool {
 		return rig.recording(id).UploadStarted
 	})
-	rig.pg.Exec(t, `UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
+	rig.db.Exec(t, `UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
 	if err := ends(t, ended, 10*time.Second); err != nil {
 		t.Errorf("ended with %v", err)
 	}
@@ -573,11 +573,11 @@ func TestDatabaseOutage(t *testing.T) {
 	eventually.Within(5*time.Second).Holds(t, "the upload to begin", func() bool {
 		return rig.recording(id).UploadStarted
 	})
-	rig.pg.Stop(t)
+	rig.db.Stop(t)
 	eventually.Within(10*time.Second).Holds(t, "the object is stored, and its row is not", func() bool {
-		return len(rig.objects()) == 1
+		return len(rig.s3.Keys(t)) == 1
 	})
-	rig.pg.Start(t)
+	rig.db.Start(t)
 	if err := ends(t, ended, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -590,7 +590,7 @@ func TestDatabaseStartsLater(t *testing.T) {
 	rig := newRig(t)
 	rig.o.DatabasePatience = time.Minute
 	id, path := rig.queue("sid1", 10_000)
-	rig.pg.StopFast(t)
+	rig.db.StopFast(t)
 	ended := make(chan error, 1)
 	go func() { ended <- rig.run(context.Background()) }()
 	select {
@@ -598,7 +598,7 @@ func TestDatabaseStartsLater(t *testing.T) {
 		t.Fatalf("it does not wait: %v", err)
 	case <-time.After(1500 * time.Millisecond):
 	}
-	rig.pg.Start(t)
+	rig.db.Start(t)
 	if err := ends(t, ended, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -625,7 +625,7 @@ func TestConfigErrors(t *testing.T) {
 	}{
 		"endpoint": {func(r *rig) { r.cfg.Endpoint = "nonsense" }, ExitConfig},
 		"superuser": {func(r *rig) {
-			r.cfg.DatabaseURL = secret.Sensitive(r.pg.AdminDSN)
+			r.cfg.DatabaseURL = secret.Sensitive(r.db.AdminDSN)
 		}, ExitConfig},
 		"database away": {func(r *rig) { r.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x" }, exitTransient},
 	}

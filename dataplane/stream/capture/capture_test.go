@@ -34,17 +34,17 @@ func TestShortCall(t *testing.T) {
 	want := call.file(nil)
 	rig.settled(call.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
 	rig.same(rig.object(acme, "call1", call.session), want)
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 	if n := pod.outcome(outcomeUploaded); n != 1 {
 		t.Errorf("%v uploaded", n)
 	}
-	list, _, err := rig.db.ListRecordings(t.Context(), acme, store.RecordingFilter{Page: store.Page{Limit: 10}})
+	list, _, err := rig.db.Dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{Page: store.Page{Limit: 10}})
 	if err != nil || len(list) != 1 || !list[0].Captured || list[0].CallSID != "call1" ||
 		list[0].State != store.StateUploaded {
 		t.Errorf("listed: %+v, %v", list, err)
 	}
-	if other, _, err := rig.db.ListRecordings(
+	if other, _, err := rig.db.Dataplane.ListRecordings(
 		t.Context(), globex, store.RecordingFilter{Page: store.Page{Limit: 10}},
 	); err != nil ||
 		len(other) != 0 {
@@ -71,7 +71,7 @@ func TestLongCall(t *testing.T) {
 	want := call.file(nil)
 	rig.settled(call.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
 	rig.same(rig.object(acme, "call1", call.session), want)
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -102,7 +102,7 @@ func TestWholeParts(t *testing.T) {
 		})
 		rig.same(rig.object(acme, name, call.session), want)
 	}
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -292,7 +292,7 @@ func TestDiskFails(t *testing.T) {
 		rig.object(acme, "call1", call.session),
 		call.file(wav.CallHeader(testRate, partSize-wav.HeaderSize))[:partSize],
 	)
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -303,7 +303,7 @@ func TestNoPlace(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Options{Store: rig.db, Dir: file, Tenants: rig.config.tenants}); err == nil {
+	if _, err := New(Options{Store: rig.db.Dataplane, Dir: file, Tenants: rig.config.tenants}); err == nil {
 		t.Error("a file is a directory")
 	}
 	dir := filepath.Join(t.TempDir(), "spool")

@@ -128,7 +128,7 @@ func TestProcessEnds(t *testing.T) {
 	for name, k := range rig.moments() {
 		t.Run(name, func(t *testing.T) {
 			rig.t = t
-			k.DSN, k.Pod, k.Dir, k.Session = rig.pg.DataplaneDSN, "pod", t.TempDir(), store.NewID()
+			k.DSN, k.Pod, k.Dir, k.Session = rig.db.DataplaneDSN, "pod", t.TempDir(), store.NewID()
 			rig.start(k)()
 			pod := rig.pod("pod", k.Dir, nil)
 			defer pod.end()
@@ -137,7 +137,7 @@ func TestProcessEnds(t *testing.T) {
 				return s == "uploaded" || s == "failed"
 			})
 			rig.playable(k, rig.row(k.Session), true)
-			rig.noUploads()
+			rig.s3.WantFinished(t)
 			rig.spoolEmpty(pod)
 		})
 	}
@@ -152,7 +152,7 @@ func TestPodLost(t *testing.T) {
 	for name, k := range rig.moments() {
 		t.Run(name, func(t *testing.T) {
 			rig.t = t
-			k.DSN, k.Pod, k.Dir, k.Session = rig.pg.DataplaneDSN, "gone "+name, t.TempDir(), store.NewID()
+			k.DSN, k.Pod, k.Dir, k.Session = rig.db.DataplaneDSN, "gone "+name, t.TempDir(), store.NewID()
 			kill := rig.start(k)
 			eventually.Within(patience).Holds(rig.t, "it has a row", func() bool {
 				return rig.row(k.Session).State == "recording"
@@ -176,7 +176,7 @@ func TestPodLost(t *testing.T) {
 				}
 				rig.playable(k, got, false)
 			}
-			rig.noUploads()
+			rig.s3.WantFinished(t)
 		})
 	}
 	if live, waiting := other.count(); live+waiting != 0 {
@@ -217,22 +217,22 @@ func TestUnknownUpload(t *testing.T) {
 			Session:    session,
 			CallSID:    name,
 			Pod:        "gone",
-			Bucket:     rig.bucket,
+			Bucket:     rig.s3.Name,
 			Key:        key,
 			CreatedAt:  time.Now(),
 		}
-		if err := rig.db.BeginCapture(t.Context(), row); err != nil {
+		if err := rig.db.Dataplane.BeginCapture(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
-		id, err := rig.admin.NewMultipartUpload(t.Context(), rig.bucket, key, minio.PutObjectOptions{})
+		id, err := rig.s3.Core.NewMultipartUpload(t.Context(), rig.s3.Name, key, minio.PutObjectOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		content := append(wav.CallHeader(8000, 1<<40), make([]byte, 4000)...)
 		for n := 1; n <= parts; n++ {
-			if _, err := rig.admin.PutObjectPart(
+			if _, err := rig.s3.Core.PutObjectPart(
 				t.Context(),
-				rig.bucket,
+				rig.s3.Name,
 				key,
 				id,
 				n,
@@ -253,9 +253,9 @@ func TestUnknownUpload(t *testing.T) {
 		}
 	}
 	// The checksum of the bucket is unknown, so nothing was verified.
-	n := rig.pg.Number(t, "SELECT count(*) FROM captures WHERE error LIKE '%; %only the length was compared'")
+	n := rig.db.Number(t, "SELECT count(*) FROM captures WHERE error LIKE '%; %only the length was compared'")
 	if n != 1 {
 		t.Errorf("%d rows say that only the length was compared, want the uploaded one", n)
 	}
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 }

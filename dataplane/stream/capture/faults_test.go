@@ -24,7 +24,7 @@ import (
 
 // through has pods reach the bucket through a proxy.
 func (r *rig) through(decide func(*http.Request) s3test.Fault) {
-	r.config.Endpoint = s3test.NewProxy(r.t, r.s3, decide).URL
+	r.config.Endpoint = s3test.NewProxy(r.t, r.s3.Server, decide).URL
 }
 
 // Kinds of requests.
@@ -90,7 +90,7 @@ func TestBucketFaults(t *testing.T) {
 				t.Errorf("the fault was met %d times", met.Load())
 			}
 			rig.spoolEmpty(pod)
-			rig.noUploads()
+			rig.s3.WantFinished(t)
 		})
 	}
 }
@@ -167,7 +167,7 @@ func TestBucketAway(t *testing.T) {
 	rig.settled(short.session, row{State: "uploaded", Size: int64(len(short.file(nil))), Digest: true})
 	rig.same(rig.object(acme, "long", long.session), long.file(nil))
 	rig.same(rig.object(globex, "short", short.session), short.file(nil))
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -255,7 +255,7 @@ func TestGiveUp(t *testing.T) {
 	call.talk(time.Minute)
 	call.End()
 	rig.settled(call.session, row{State: "failed", Code: reason.StorageFailed})
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -272,12 +272,12 @@ func TestUploadEndedByOthers(t *testing.T) {
 		eventually.Within(patience).Holds(rig.t, "parts are in the bucket", func() bool {
 			return rig.parts() == tc.minutes
 		})
-		list, err := rig.admin.ListMultipartUploads(t.Context(), rig.bucket, "", "", "", "", 10)
+		list, err := rig.s3.Core.ListMultipartUploads(t.Context(), rig.s3.Name, "", "", "", "", 10)
 		if err != nil || len(list.Uploads) != 1 {
 			t.Fatal(list, err)
 		}
-		if err := rig.admin.AbortMultipartUpload(
-			t.Context(), rig.bucket, list.Uploads[0].Key, list.Uploads[0].UploadID,
+		if err := rig.s3.Core.AbortMultipartUpload(
+			t.Context(), rig.s3.Name, list.Uploads[0].Key, list.Uploads[0].UploadID,
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +294,7 @@ func TestUploadEndedByOthers(t *testing.T) {
 			rig.same(rig.object(acme, "call", call.session), call.file(nil))
 		}
 	}
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -303,17 +303,17 @@ func TestUploadEndedByOthers(t *testing.T) {
 func TestDatabaseAway(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), nil)
-	rig.pg.StopFast(t)
+	rig.db.StopFast(t)
 	call := pod.call(acme, "call1")
 	call.talk(time.Minute)
 	call.End()
 	if n := rig.parts(); n != 0 {
 		t.Errorf("%d parts are in the bucket", n)
 	}
-	rig.pg.Start(t)
+	rig.db.Start(t)
 	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
 	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -334,7 +334,7 @@ func TestTakenOver(t *testing.T) {
 			if ended {
 				call.End()
 			}
-			rig.pg.Exec(t, `UPDATE captures SET pod = 'another'`)
+			rig.db.Exec(t, `UPDATE captures SET pod = 'another'`)
 			if ended {
 				rig.s3.Start(t)
 			}
@@ -395,7 +395,7 @@ func TestStop(t *testing.T) {
 	eventually.Within(patience).Holds(rig.t, "and the other", func() bool {
 		return rig.row(live.session).State == "failed"
 	})
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 }
 
 // TestTenantGone verifies that a capture of an unknown tenant waits for its time and then fails.
@@ -498,7 +498,7 @@ func (f *failing) FinishCapture(ctx context.Context, ref store.CaptureRef, pod s
 // TestEndTold verifies that an end that was stored stays as it is when its answer was lost.
 func TestEndTold(t *testing.T) {
 	rig := newRig(t)
-	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{Dataplane: rig.db} })
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{Dataplane: rig.db.Dataplane} })
 	call := pod.call(acme, "call1")
 	call.talk(time.Second)
 	call.End()
@@ -517,16 +517,16 @@ func TestBroken(t *testing.T) {
 		Session:    session,
 		CallSID:    "call1",
 		Pod:        "gone",
-		Bucket:     rig.bucket,
+		Bucket:     rig.s3.Name,
 		Key:        key,
 		CreatedAt:  time.Now(),
 	}
-	if err := rig.db.BeginCapture(t.Context(), row); err != nil {
+	if err := rig.db.Dataplane.BeginCapture(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
 	cut := append(wav.CallHeader(8000, 8000), make([]byte, 4000)...)
 	pod := rig.pod("other", t.TempDir(), func(o *Options) { o.Unseen = time.Hour })
-	b, err := pod.bucket(acme, rig.bucket, nil)
+	b, err := pod.bucket(acme, rig.s3.Name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -539,7 +539,7 @@ func TestBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	row.Pod = "other"
-	rig.pg.Exec(t, `UPDATE captures SET pod = 'other'`)
+	rig.db.Exec(t, `UPDATE captures SET pod = 'other'`)
 	if err := pod.rescue(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
@@ -578,7 +578,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("the file has %d bytes, and the row is %+v", n, rig.row(call.session))
 	}
 	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }
 
@@ -592,9 +592,9 @@ func TestOwnIsNotRescued(t *testing.T) {
 	call := pod.call(acme, "call1")
 	call.talk(time.Minute)
 	eventually.Within(patience).Holds(rig.t, "a part is in the bucket", func() bool { return rig.parts() == 1 })
-	rig.pg.Exec(t, `UPDATE captures SET last_seen_at = 'epoch'`)
+	rig.db.Exec(t, `UPDATE captures SET last_seen_at = 'epoch'`)
 	eventually.Within(patience).Holds(rig.t, "it is claimed", func() bool {
-		return rig.pg.Number(
+		return rig.db.Number(
 			t, `SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`,
 		) == 1
 	})
@@ -602,5 +602,5 @@ func TestOwnIsNotRescued(t *testing.T) {
 	call.End()
 	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
 	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 }

@@ -43,19 +43,19 @@ func TestPartReplacedByOthers(t *testing.T) {
 	call := pod.call(acme, "call")
 	call.talk(2 * time.Minute)
 	eventually.Within(patience).Holds(rig.t, "parts are in the bucket", func() bool { return rig.parts() == 2 })
-	list, err := rig.admin.ListMultipartUploads(t.Context(), rig.bucket, "", "", "", "", 10)
+	list, err := rig.s3.Core.ListMultipartUploads(t.Context(), rig.s3.Name, "", "", "", "", 10)
 	if err != nil || len(list.Uploads) != 1 {
 		t.Fatal(list, err)
 	}
 	upload := list.Uploads[0]
 	const other = "another program's part"
-	_, err = rig.admin.PutObjectPart(t.Context(), rig.bucket, upload.Key, upload.UploadID, 2, strings.NewReader(other),
+	_, err = rig.s3.Core.PutObjectPart(t.Context(), rig.s3.Name, upload.Key, upload.UploadID, 2, strings.NewReader(other),
 		int64(len(other)), minio.PutObjectPartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	call.End()
 	rig.settled(call.session, row{State: "failed", Code: reason.UploadLost})
-	rig.noUploads()
+	rig.s3.WantFinished(t)
 	rig.spoolEmpty(pod)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/minio/minio-go/v7"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -44,11 +42,8 @@ const (
 // rig is a bucket and a database, for pods that come and go.
 type rig struct {
 	t      *testing.T
-	s3     *s3test.Server
-	bucket string
-	admin  *minio.Core
-	pg     *pgtest.Server
-	db     *store.Dataplane
+	s3     *s3test.Bucket
+	db     *storetest.DB
 	config storageConfig
 }
 
@@ -80,23 +75,15 @@ func (s storageConfig) tenants() *tenantconfig.Snapshot {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, s3: s3test.New(t), pg: pgtest.New(t)}
-	r.bucket = r.s3.NewBucket(t)
-	r.admin = r.s3.Admin(t)
-	r.db = r.open()
+	r := &rig{t: t, s3: s3test.InBucket(t), db: storetest.New(t)}
 	r.config = storageConfig{
 		Endpoint: r.s3.Endpoint,
 		Region:   r.s3.Region,
-		Bucket:   r.bucket,
+		Bucket:   r.s3.Name,
 		Key:      r.s3.AccessKey,
 		Secret:   r.s3.SecretKey,
 	}
 	return r
-}
-
-func (r *rig) open() *store.Dataplane {
-	r.t.Helper()
-	return storetest.Open(r.t, r.pg.DataplaneDSN, store.OpenDataplane)
 }
 
 // pod is one process's captures.
@@ -138,7 +125,7 @@ func breakers(openFor time.Duration, reg prometheus.Registerer) *resilience.Regi
 
 func (r *rig) pod(name, dir string, change func(*Options)) *pod {
 	r.t.Helper()
-	options := fast(r.config, r.db, name, dir)
+	options := fast(r.config, r.db.Dataplane, name, dir)
 	p := &pod{t: r.t, dir: dir, registry: prometheus.NewPedanticRegistry()}
 	options.Registerer, options.now = p.registry, func() time.Duration { return time.Duration(p.clock.Load()) }
 	options.Log = slog.New(slog.NewTextHandler(r.t.Output(), nil))
@@ -257,7 +244,7 @@ type row struct {
 func (r *rig) row(session string) row {
 	r.t.Helper()
 	list := pgtest.Rows[row](
-		r.t, r.pg, `SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`, session,
+		r.t, r.db.Server, `SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`, session,
 	)
 	if len(list) != 1 {
 		return row{}
@@ -280,18 +267,7 @@ func (r *rig) settled(session string, want row) {
 // object is what the bucket has of a call; nil if it has nothing.
 func (r *rig) object(tenant, callSID, session string) []byte {
 	r.t.Helper()
-	body, _, _, err := r.admin.GetObject(
-		context.Background(), r.bucket, tenant+"/"+callSID+"/capture-"+session+".wav", minio.GetObjectOptions{},
-	)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = body.Close() }()
-	data, err := io.ReadAll(body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return data
+	return r.s3.Object(r.t, tenant+"/"+callSID+"/capture-"+session+".wav")
 }
 
 // same compares files, without writing megabytes of differences.
@@ -314,26 +290,14 @@ func (r *rig) same(got, want []byte) {
 	)
 }
 
-// noUploads fails the test if the bucket has an unfinished multipart upload.
-func (r *rig) noUploads() {
-	r.t.Helper()
-	list, err := r.admin.ListMultipartUploads(context.Background(), r.bucket, "", "", "", "", 100)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, u := range list.Uploads {
-		r.t.Errorf("an upload in parts was left: %s", u.Key)
-	}
-}
-
 // parts that the bucket has of the one upload.
 func (r *rig) parts() (n int) {
-	list, err := r.admin.ListMultipartUploads(context.Background(), r.bucket, "", "", "", "", 100)
+	list, err := r.s3.Core.ListMultipartUploads(context.Background(), r.s3.Name, "", "", "", "", 100)
 	if err != nil || len(list.Uploads) == 0 {
 		return 0
 	}
 	u := list.Uploads[0]
-	parts, err := r.admin.ListObjectParts(context.Background(), r.bucket, u.Key, u.UploadID, 0, 1000)
+	parts, err := r.s3.Core.ListObjectParts(context.Background(), r.s3.Name, u.Key, u.UploadID, 0, 1000)
 	if err != nil {
 		return 0
 	}

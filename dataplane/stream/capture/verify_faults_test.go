@@ -96,7 +96,7 @@ func TestMismatchIsKept(t *testing.T) {
 			rig.config.Endpoint = s3test.NewProxy(
 				t, &s3test.Server{Endpoint: strict.URL}, onPart("2", 1, s3test.Corrupt),
 			).URL
-			db := &endless{Store: rig.db}
+			db := &endless{Store: rig.db.Dataplane}
 			db.down.Store(true)
 			dir := t.TempDir()
 			pod := rig.pod("one", dir, func(o *Options) { o.Store = db })

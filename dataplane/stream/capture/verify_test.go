@@ -94,7 +94,7 @@ func TestPartsAreReadBack(t *testing.T) {
 func (r *rig) digest(session string, data []byte) {
 	r.t.Helper()
 	want := sha256.Sum256(data)
-	n := r.pg.Number(r.t, "SELECT count(*) FROM captures WHERE session = '"+session+"'::uuid AND sha256 = '"+
+	n := r.db.Number(r.t, "SELECT count(*) FROM captures WHERE session = '"+session+"'::uuid AND sha256 = '"+
 		hex.EncodeToString(want[:])+"'")
 	if n != 1 {
 		r.t.Error("the row has another digest than the file")
@@ -194,7 +194,7 @@ func TestReadBackAfterRestart(t *testing.T) {
 // unverified checks that the row and the metrics say that a capture was not compared in full.
 func (r *rig) unverified(p *pod, session string) {
 	r.t.Helper()
-	n := r.pg.Number(r.t, "SELECT count(*) FROM captures WHERE session = '"+session+
+	n := r.db.Number(r.t, "SELECT count(*) FROM captures WHERE session = '"+session+
 		"'::uuid AND error LIKE '%only the length was compared'")
 	if n != 1 {
 		r.t.Error("the row does not say that only the length was compared")

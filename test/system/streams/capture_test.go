@@ -1,15 +1,10 @@
 package streams
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
-
-	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -17,6 +12,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -28,20 +24,13 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	s3 := s3test.New(t)
-	bucket := s3.NewBucket(t)
+	s3 := s3test.InBucket(t)
 	pg := pgtest.New(t)
 	dataPlane := calytest.NewDataPlane(t, pg)
 	dataPlane.WithAudio(server.URL(), 2)
 	dataPlane.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.Audio.Capture = &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}
-		tenant.Storage = &tenantconfig.Storage{
-			Bucket:          bucket,
-			Endpoint:        s3.Endpoint,
-			Region:          s3.Region,
-			AccessKeyID:     secret.Sensitive(s3.AccessKey),
-			SecretAccessKey: secret.Sensitive(s3.SecretKey),
-		}
+		tenant.Storage = tenanttest.Storage(s3.Server, s3.Name)
 	})
 	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
 		"--allowed-storage-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
@@ -69,30 +58,12 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 	if said := process.Printed(); strings.Contains(said, s3.SecretKey) || strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
 	}
-	client, err := minio.New(
-		strings.TrimPrefix(s3.Endpoint, "http://"),
-		&minio.Options{Creds: credentials.NewStaticV4(s3.AccessKey, s3.SecretKey, "")},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var keys []string
-	for o := range client.ListObjects(t.Context(), bucket, minio.ListObjectsOptions{Recursive: true}) {
-		keys = append(keys, o.Key)
-	}
+	keys := s3.Keys(t)
 	if len(keys) != 1 || !strings.HasPrefix(keys[0], "acme/support/capture-") {
 		t.Fatalf("the bucket has %v", keys)
 	}
-	object, err := client.GetObject(t.Context(), bucket, keys[0], minio.GetObjectOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = object.Close() }()
-	var file bytes.Buffer
-	if _, err := file.ReadFrom(object); err != nil {
-		t.Fatal(err)
-	}
-	if size, ok := wav.SizeOf(file.Bytes()); !ok || size < 2*16000*2 || int(size) != file.Len()-wav.HeaderSize {
-		t.Errorf("it has %d bytes, and says %d, %v", file.Len(), size, ok)
+	file := s3.Object(t, keys[0])
+	if size, ok := wav.SizeOf(file); !ok || size < 2*16000*2 || int(size) != len(file)-wav.HeaderSize {
+		t.Errorf("it has %d bytes, and says %d, %v", len(file), size, ok)
 	}
 }
