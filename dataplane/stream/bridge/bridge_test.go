@@ -17,22 +17,22 @@ import (
 func TestRelay(t *testing.T) {
 	rig := newRig(t, quick(), ConnOptions{}, nil)
 	exotel, agent := rig.call()
-	exotel.text(connected, start)
-	agent.expect(connected, start)
+	exotel.Text(connected, start)
+	agent.Expect(connected, start)
 	sizes := []int{0, 2, 60, 64, 66, 320, 640, 1600, 3200, 12_000, 12_300, 12_400, 49_000, 49_200, 100_000, 150_000}
 	for i, n := range sizes {
 		want := speech(i, n)
-		exotel.text(want, dtmf)
-		agent.expect(want, dtmf)
-		agent.text(want, mark(fmt.Sprint(i)), clear)
-		exotel.expect(want, mark(fmt.Sprint(i)), clear)
+		exotel.Text(want, dtmf)
+		agent.Expect(want, dtmf)
+		agent.Text(want, mark(fmt.Sprint(i)), clear)
+		exotel.Expect(want, mark(fmt.Sprint(i)), clear)
 	}
-	exotel.text(stop)
-	agent.expect(stop)
-	if got := agent.expectClose(); got != websocket.CloseNormalClosure {
+	exotel.Text(stop)
+	agent.Expect(stop)
+	if got := expectClose(agent); got != websocket.CloseNormalClosure {
 		t.Errorf("the agent was closed with %d", got)
 	}
-	if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
+	if got := expectClose(exotel); got != websocket.CloseNormalClosure {
 		t.Errorf("Exotel was closed with %d", got)
 	}
 	end := rig.end()
@@ -73,10 +73,10 @@ func TestCounts(t *testing.T) {
 			}
 		}
 	})
-	exotel.text(connected, start, "{", speech(1, 320), dtmf) // one of these is malformed
-	agent.expect(connected, start, speech(1, 320), dtmf)
-	agent.text(speech(2, 640), "[")
-	exotel.expect(speech(2, 640))
+	exotel.Text(connected, start, "{", speech(1, 320), dtmf) // one of these is malformed
+	agent.Expect(connected, start, speech(1, 320), dtmf)
+	agent.Text(speech(2, 640), "[")
+	exotel.Expect(speech(2, 640))
 	size := func(frames ...string) (n uint64) {
 		for _, f := range frames {
 			n += uint64(len(wstest.FrameBytes(0x81, false, f)))
@@ -98,10 +98,10 @@ func TestCounts(t *testing.T) {
 		got[0], got[1] = b.Counts()
 		return got == want
 	})
-	exotel.text(stop)
-	agent.expect(stop)
-	go agent.expectClose()
-	exotel.expectClose()
+	exotel.Text(stop)
+	agent.Expect(stop)
+	go expectClose(agent)
+	expectClose(exotel)
 	end := rig.end()
 	close(done)
 	asking.Wait()
@@ -117,105 +117,105 @@ func TestEnds(t *testing.T) {
 	normal := websocket.CloseNormalClosure
 	away := websocket.CloseGoingAway
 	for name, tc := range map[string]struct {
-		do                    func(r *rig, exotel, agent *raw)
+		do                    func(r *rig, exotel, agent *wstest.Peer)
 		wantReason            Reason
 		wantSide              Side
 		wantCode              int
 		wantExotel, wantAgent int // close codes; 0: not looked at, because that side ended it
 	}{
 		"stop": {
-			do:         func(_ *rig, e, _ *raw) { e.text(stop) },
+			do:         func(_ *rig, e, _ *wstest.Peer) { e.Text(stop) },
 			wantReason: CallEnded,
 			wantSide:   exotelSide,
 			wantExotel: normal,
 			wantAgent:  normal,
 		},
 		"Exotel closes": {
-			do:         func(_ *rig, e, _ *raw) { e.closeWith(normal, "") },
+			do:         func(_ *rig, e, _ *wstest.Peer) { e.CloseWith(normal, "") },
 			wantReason: CallEnded,
 			wantSide:   exotelSide,
 			wantCode:   normal,
 			wantAgent:  normal,
 		},
 		"Exotel goes away": {
-			do:         func(_ *rig, e, _ *raw) { e.closeWith(away, "") },
+			do:         func(_ *rig, e, _ *wstest.Peer) { e.CloseWith(away, "") },
 			wantReason: CallEnded,
 			wantSide:   exotelSide,
 			wantCode:   away,
 			wantAgent:  normal,
 		},
 		"Exotel closes without a code": {
-			do:         func(_ *rig, e, _ *raw) { e.send(0x88, "") },
+			do:         func(_ *rig, e, _ *wstest.Peer) { e.Send(0x88, "") },
 			wantReason: CallEnded,
 			wantSide:   exotelSide,
 			wantCode:   websocket.CloseNoStatusReceived,
 			wantAgent:  normal,
 		},
 		"Exotel is gone": {
-			do:         func(_ *rig, e, _ *raw) { _ = e.Close() },
+			do:         func(_ *rig, e, _ *wstest.Peer) { _ = e.Close() },
 			wantReason: ExotelLost,
 			wantSide:   exotelSide,
 			wantAgent:  away,
 		},
 		"Exotel resets": {
-			do:         func(_ *rig, e, _ *raw) { e.reset() },
+			do:         func(_ *rig, e, _ *wstest.Peer) { e.Reset() },
 			wantReason: ExotelLost,
 			wantSide:   exotelSide,
 			wantAgent:  away,
 		},
 		"the agent closes": {
-			do:         func(_ *rig, _, a *raw) { a.closeWith(normal, "goodbye") },
+			do:         func(_ *rig, _, a *wstest.Peer) { a.CloseWith(normal, "goodbye") },
 			wantReason: AgentClosed,
 			wantSide:   agentSide,
 			wantCode:   normal,
 			wantExotel: normal,
 		},
 		"the agent closes with its own code": {
-			do:         func(_ *rig, _, a *raw) { a.closeWith(4001, "goodbye") },
+			do:         func(_ *rig, _, a *wstest.Peer) { a.CloseWith(4001, "goodbye") },
 			wantReason: AgentClosed,
 			wantSide:   agentSide,
 			wantCode:   4001,
 			wantExotel: normal,
 		},
 		"the agent fails": {
-			do:         func(_ *rig, _, a *raw) { a.closeWith(websocket.CloseInternalServerErr, "") },
+			do:         func(_ *rig, _, a *wstest.Peer) { a.CloseWith(websocket.CloseInternalServerErr, "") },
 			wantReason: AgentLost,
 			wantSide:   agentSide,
 			wantCode:   websocket.CloseInternalServerErr,
 			wantExotel: normal,
 		},
 		"the agent is gone": {
-			do:         func(_ *rig, _, a *raw) { _ = a.Close() },
+			do:         func(_ *rig, _, a *wstest.Peer) { _ = a.Close() },
 			wantReason: AgentLost,
 			wantSide:   agentSide,
 			wantExotel: normal,
 		},
 		"the agent resets": {
-			do:         func(_ *rig, _, a *raw) { a.reset() },
+			do:         func(_ *rig, _, a *wstest.Peer) { a.Reset() },
 			wantReason: AgentLost,
 			wantSide:   agentSide,
 			wantExotel: normal,
 		},
 		"the pod drains": {
-			do:         func(r *rig, _, _ *raw) { r.cut(errors.New("shutting down")) },
+			do:         func(r *rig, _, _ *wstest.Peer) { r.cut(errors.New("shutting down")) },
 			wantReason: Drained,
 			wantExotel: away,
 			wantAgent:  away,
 		},
 		"a person closes": {
-			do:         func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Closed, Code: normal}) },
+			do:         func(r *rig, _, _ *wstest.Peer) { r.cut(&Cut{Reason: Closed, Code: normal}) },
 			wantReason: Closed,
 			wantExotel: normal,
 			wantAgent:  normal,
 		},
 		"its row has ended": {
-			do:         func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Orphaned}) },
+			do:         func(r *rig, _, _ *wstest.Peer) { r.cut(&Cut{Reason: Orphaned}) },
 			wantReason: Orphaned,
 			wantExotel: away,
 			wantAgent:  away,
 		},
 		"the tenant is suspended": {
-			do: func(r *rig, _, _ *raw) {
+			do: func(r *rig, _, _ *wstest.Peer) {
 				r.cut(&Cut{
 					Reason: Suspended,
 					Code:   websocket.ClosePolicyViolation,
@@ -226,7 +226,7 @@ func TestEnds(t *testing.T) {
 			wantAgent:  websocket.ClosePolicyViolation,
 		},
 		"the call is too long": {
-			do: func(r *rig, _, _ *raw) {
+			do: func(r *rig, _, _ *wstest.Peer) {
 				r.cut(fmt.Errorf("an hour is over: %w", &Cut{
 					Reason: Limit,
 					Code:   normal,
@@ -240,12 +240,12 @@ func TestEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, quick(), ConnOptions{}, nil)
 			exotel, agent := r.call()
-			exotel.text(connected, start)
-			agent.expect(connected, start)
+			exotel.Text(connected, start)
+			agent.Expect(connected, start)
 			tc.do(r, exotel, agent)
 			codes := make(chan int, 1)
-			go func() { codes <- agent.expectClose() }()
-			if got := exotel.expectClose(); tc.wantExotel != 0 && got != tc.wantExotel {
+			go func() { codes <- expectClose(agent) }()
+			if got := expectClose(exotel); tc.wantExotel != 0 && got != tc.wantExotel {
 				t.Errorf("Exotel was closed with %d, want %d", got, tc.wantExotel)
 			}
 			if got := <-codes; tc.wantAgent != 0 && got != tc.wantAgent {

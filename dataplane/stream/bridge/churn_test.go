@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // descriptors that the process has open.
@@ -63,28 +64,28 @@ func TestChurn(t *testing.T) {
 }
 
 // churn is one call, which ends in one of many ways.
-func churn(i int, exotel, agent *raw) {
+func churn(i int, exotel, agent *wstest.Peer) {
 	defer func() { _, _ = exotel.Close(), agent.Close() }()
-	exotel.text(connected, start, speech(i, 320))
-	agent.expect(connected, start, speech(i, 320))
-	agent.text(speech(i, 320))
-	exotel.expect(speech(i, 320))
+	exotel.Text(connected, start, speech(i, 320))
+	agent.Expect(connected, start, speech(i, 320))
+	agent.Text(speech(i, 320))
+	exotel.Expect(speech(i, 320))
 	switch i % 6 {
 	case 0:
-		exotel.text(stop)
-		agent.expectClose()
+		exotel.Text(stop)
+		expectClose(agent)
 	case 1:
-		agent.closeWith(websocket.CloseNormalClosure, "")
-		exotel.expectClose()
+		agent.CloseWith(websocket.CloseNormalClosure, "")
+		expectClose(exotel)
 	case 2:
-		agent.reset()
+		agent.Reset()
 	case 3:
-		exotel.reset()
+		exotel.Reset()
 	case 4:
 		_ = exotel.Close()
 		_ = agent.Close()
 	case 5:
-		exotel.send(0xf1, "x")
+		exotel.Send(0xf1, "x")
 	}
 }
 
@@ -131,14 +132,14 @@ func TestTLS(t *testing.T) {
 	}))
 	defer server.Close()
 	exotel := dialRaw(t, server.Listener.Addr().String())
-	exotel.expect(clear)
-	exotel.text(connected, start)
+	exotel.Expect(clear)
+	exotel.Text(connected, start)
 	const n = 3000 // 13 MB, which no kernel holds
 	for i := range n {
-		exotel.text(speech(i, 3200))
+		exotel.Text(speech(i, 3200))
 	}
 	close(read)
-	exotel.text(stop)
+	exotel.Text(stop)
 	last := -1
 	got := 0
 	for m := range messages {

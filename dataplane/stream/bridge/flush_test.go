@@ -26,11 +26,11 @@ func TestCloseIsAnswered(t *testing.T) {
 			rig := newRigBehind(t, quick(), ConnOptions{}, nil, wrap)
 			for range 100 {
 				exotel, agent := rig.call()
-				exotel.text(connected, start)
-				agent.expect(connected, start)
-				exotel.closeWith(4321, "")
+				exotel.Text(connected, start)
+				agent.Expect(connected, start)
+				exotel.CloseWith(4321, "")
 				go agent.Closed()
-				if code := exotel.expectClose(); code != 4321 {
+				if code := expectClose(exotel); code != 4321 {
 					t.Fatalf("a close with 4321 was answered %d", code)
 				}
 				if end := rig.end(); end.Reason != CallEnded || end.Code != 4321 {

@@ -185,19 +185,19 @@ func TestRelayAllocatesNothing(t *testing.T) {
 	}
 	rig := newRig(t, Options{Observer: NewMetrics(prometheus.NewRegistry()).Observer()}, ConnOptions{}, nil)
 	exotel, agent := rig.call()
-	exotel.text(connected, start)
-	agent.expect(connected, start)
+	exotel.Text(connected, start)
+	agent.Expect(connected, start)
 	m := speech(7, 1600)
 	up := frameBytes(0x81, true, m)
 	down := frameBytes(0x81, false, m)
 	back := make([]byte, len(up))
 	through := func(n int) {
 		for range n {
-			exotel.write(up)
+			exotel.Bytes(up)
 			if err := agent.Full(back[:len(up)]); err != nil {
 				t.Fatal(err)
 			}
-			agent.write(down)
+			agent.Bytes(down)
 			if err := exotel.Full(back[:len(down)]); err != nil {
 				t.Fatal(err)
 			}
@@ -221,10 +221,10 @@ func TestMetrics(t *testing.T) {
 	options.Observer = metrics.Observer()
 	rig := newRig(t, options, ConnOptions{}, nil)
 	exotel, agent := rig.call()
-	exotel.text(connected, start, `{"event":"silence","stream_sid":"s1"}`, `not JSON`, stop)
-	agent.expect(connected, start, `{"event":"silence","stream_sid":"s1"}`, stop)
-	agent.expectClose()
-	exotel.expectClose()
+	exotel.Text(connected, start, `{"event":"silence","stream_sid":"s1"}`, `not JSON`, stop)
+	agent.Expect(connected, start, `{"event":"silence","stream_sid":"s1"}`, stop)
+	expectClose(agent)
+	expectClose(exotel)
 	metrics.Ended(rig.end())
 	families, err := registry.Gather()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // readers is a server that reads the messages of the sockets that it accepts.
@@ -84,7 +85,7 @@ func TestAnnouncedFrames(t *testing.T) {
 	for name, first := range map[string]byte{"a whole message": 0x81, "a first fragment": 0x01} {
 		t.Run(name, func(t *testing.T) {
 			readers := newReaders(t, ConnOptions{})
-			var peers []*raw
+			var peers []*wstest.Peer
 			for range sockets {
 				peers = append(peers, dialRaw(t, readers.server.Listener.Addr().String()))
 			}
@@ -93,7 +94,7 @@ func TestAnnouncedFrames(t *testing.T) {
 			).Holds(t, "all sockets are open", func() bool { return len(readers.all()) == sockets })
 			before := heapBytes()
 			for _, p := range peers {
-				p.write(announce(first, true, maxFrame))
+				p.Bytes(announce(first, true, maxFrame))
 			}
 			eventually.Within(patience).Holds(t, "all headers have arrived", func() bool {
 				for _, c := range readers.all() {
@@ -127,19 +128,19 @@ func TestLongMessages(t *testing.T) {
 	options.Memory = memory
 	rig := newRig(t, options, ConnOptions{Memory: memory, WriteTimeout: patience}, nil)
 	exotel, agent := rig.call()
-	exotel.text(connected, start)
-	agent.expect(connected, start)
+	exotel.Text(connected, start)
+	agent.Expect(connected, start)
 	for _, n := range []int{
 		smallBuffer - maxHeader, smallBuffer, smallBuffer + 4, 64 << 10, 133 << 10, 133<<10 + 4, maxFrame - 4, maxFrame,
 	} {
 		m := long(n &^ 3)
-		for _, way := range []struct{ from, to *raw }{{exotel, agent}, {agent, exotel}} {
-			way.from.text(m, dtmf)
-			way.to.expect(m, dtmf)
-			way.from.send(0x01, m[:n/3])
-			way.from.send(0x00, m[n/3:n/2])
-			way.from.send(0x80, m[n/2:])
-			way.to.expect(m)
+		for _, way := range []struct{ from, to *wstest.Peer }{{exotel, agent}, {agent, exotel}} {
+			way.from.Text(m, dtmf)
+			way.to.Expect(m, dtmf)
+			way.from.Send(0x01, m[:n/3])
+			way.from.Send(0x00, m[n/3:n/2])
+			way.from.Send(0x80, m[n/2:])
+			way.to.Expect(m)
 		}
 	}
 	eventually.Within(patience).Holds(t, "nothing is charged", func() bool { return memory.InUse() == 0 })
@@ -164,14 +165,14 @@ func TestMessageMemory(t *testing.T) {
 			options.Memory = memory
 			rig := newRig(t, options, ConnOptions{Memory: memory}, nil)
 			exotel, agent := rig.call()
-			exotel.text(connected, start)
-			agent.expect(connected, start)
-			var held, others []*raw
+			exotel.Text(connected, start)
+			agent.Expect(connected, start)
+			var held, others []*wstest.Peer
 			for range calls { // two of them find room for 200 KB
 				e, a := rig.call()
-				from := map[Side]*raw{exotelSide: e, agentSide: a}[tc.side]
+				from := map[Side]*wstest.Peer{exotelSide: e, agentSide: a}[tc.side]
 				held, others = append(held, from), append(others, e, a)
-				frame := announce(tc.first, from.client, maxFrame)
+				frame := announce(tc.first, from.Client, maxFrame)
 				_, _ = from.Write(append(frame, strings.Repeat(" ", 200<<10)...))
 			}
 			end := rig.end()
@@ -181,13 +182,13 @@ func TestMessageMemory(t *testing.T) {
 			if used := memory.InUse(); used > most {
 				t.Errorf("%d bytes are in use, want at most %d", used, most)
 			}
-			exotel.text(speech(1, 3200))
-			agent.expect(speech(1, 3200))
-			agent.text(speech(2, 3200))
-			exotel.expect(speech(2, 3200))
+			exotel.Text(speech(1, 3200))
+			agent.Expect(speech(1, 3200))
+			agent.Text(speech(2, 3200))
+			exotel.Expect(speech(2, 3200))
 			codes := map[int]int{}
 			for range calls - 2 {
-				codes[held[len(held)-1].expectClose()]++
+				codes[expectClose(held[len(held)-1])]++
 				held = held[:len(held)-1]
 			}
 			if codes[websocket.CloseTryAgainLater] != calls-2 {
@@ -259,16 +260,16 @@ func TestSlowSender(t *testing.T) {
 				t.Parallel()
 				rig := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
 				exotel, agent := rig.call()
-				exotel.text(connected, start)
-				agent.expect(connected, start)
-				from := map[Side]*raw{exotelSide: exotel, agentSide: agent}[side]
-				from.write(tc.first(from.client))
+				exotel.Text(connected, start)
+				agent.Expect(connected, start)
+				from := map[Side]*wstest.Peer{exotelSide: exotel, agentSide: agent}[side]
+				from.Bytes(tc.first(from.Client))
 				stop := make(chan struct{})
 				var dribbling sync.WaitGroup
 				if tc.again != nil {
-					dribbling.Go(func() { dribble(from, tc.again(from.client), stop) })
+					dribbling.Go(func() { dribble(from, tc.again(from.Client), stop) })
 				}
-				if code := from.expectClose(); code != websocket.ClosePolicyViolation {
+				if code := expectClose(from); code != websocket.ClosePolicyViolation {
 					t.Errorf("closed with %d, want %d", code, websocket.ClosePolicyViolation)
 				}
 				close(stop)
@@ -284,7 +285,7 @@ func TestSlowSender(t *testing.T) {
 }
 
 // dribble writes b every 20 ms until it is stopped.
-func dribble(to *raw, b []byte, stop chan struct{}) {
+func dribble(to *wstest.Peer, b []byte, stop chan struct{}) {
 	for {
 		select {
 		case <-stop:
@@ -304,25 +305,25 @@ func TestPausesBetweenMessages(t *testing.T) {
 	const inMessage, betweenMessages = within / 20, within + within/5 // a peer's pauses
 	rig := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
 	exotel, agent := rig.call()
-	exotel.text(connected, start)
-	agent.expect(connected, start)
+	exotel.Text(connected, start)
+	agent.Expect(connected, start)
 	for i := range 6 {
-		for _, way := range []struct{ from, to *raw }{{exotel, agent}, {agent, exotel}} {
+		for _, way := range []struct{ from, to *wstest.Peer }{{exotel, agent}, {agent, exotel}} {
 			m := speech(i, 3200)
-			frame := frameBytes(0x81, way.from.client, m)
-			way.from.write(frame[:100])
+			frame := frameBytes(0x81, way.from.Client, m)
+			way.from.Bytes(frame[:100])
 			time.Sleep(inMessage)
-			way.from.write(frame[100:])
-			way.to.expect(m)
-			way.from.send(0x01, m[:100])
+			way.from.Bytes(frame[100:])
+			way.to.Expect(m)
+			way.from.Send(0x01, m[:100])
 			time.Sleep(inMessage)
-			way.from.send(0x80, m[100:])
-			way.to.expect(m)
+			way.from.Send(0x80, m[100:])
+			way.to.Expect(m)
 		}
 	}
 	time.Sleep(betweenMessages)
-	exotel.text(dtmf)
-	agent.expect(dtmf)
+	exotel.Text(dtmf)
+	agent.Expect(dtmf)
 	runtime.KeepAlive(exotel)
 	select {
 	case end := <-rig.ends:

@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // redialing lets the bridges of a rig dial a second time.
@@ -19,27 +20,27 @@ func redialing(r *rig, o *Options) {
 // TestReconnect verifies that an agent whose connection breaks gets a second one. It begins with start, and waiting
 // audio follows within its budget.
 func TestReconnect(t *testing.T) {
-	for name, lose := range map[string]func(*raw){
-		"gone":     func(a *raw) { _ = a.Close() },
-		"reset":    func(a *raw) { a.reset() },
-		"restarts": func(a *raw) { a.closeWith(websocket.CloseServiceRestart, ""); _ = a.Close() },
-		"fails":    func(a *raw) { a.closeWith(websocket.CloseInternalServerErr, "") },
-		"away":     func(a *raw) { a.closeWith(websocket.CloseGoingAway, "") },
+	for name, lose := range map[string]func(*wstest.Peer){
+		"gone":     func(a *wstest.Peer) { _ = a.Close() },
+		"reset":    func(a *wstest.Peer) { a.Reset() },
+		"restarts": func(a *wstest.Peer) { a.CloseWith(websocket.CloseServiceRestart, ""); _ = a.Close() },
+		"fails":    func(a *wstest.Peer) { a.CloseWith(websocket.CloseInternalServerErr, "") },
+		"away":     func(a *wstest.Peer) { a.CloseWith(websocket.CloseGoingAway, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t, quick(), ConnOptions{}, redialing)
 			exotel, first := rig.call()
-			exotel.text(connected, start)
-			first.expect(connected, start)
+			exotel.Text(connected, start)
+			first.Expect(connected, start)
 			lose(first)
 			second := rig.answer()
-			exotel.text(dtmf)
-			second.expect(connected, start, dtmf)
-			second.text(speech(1, 320))
-			exotel.expect(speech(1, 320))
-			exotel.text(stop)
-			second.expect(stop)
-			if got := second.expectClose(); got != websocket.CloseNormalClosure {
+			exotel.Text(dtmf)
+			second.Expect(connected, start, dtmf)
+			second.Text(speech(1, 320))
+			exotel.Expect(speech(1, 320))
+			exotel.Text(stop)
+			second.Expect(stop)
+			if got := expectClose(second); got != websocket.CloseNormalClosure {
 				t.Errorf("closed with %d", got)
 			}
 			if end := rig.end(); end.Reason != CallEnded || !end.Reconnected {
@@ -63,17 +64,17 @@ func TestReconnectKeepsWhatCame(t *testing.T) {
 		}
 	})
 	exotel, first := r.call()
-	exotel.text(connected, start)
-	first.expect(connected, start)
+	exotel.Text(connected, start)
+	first.Expect(connected, start)
 	_ = first.Close()
 	<-dialing
-	exotel.text(speech(1, 320), dtmf, speech(2, 320))
-	exotel.send(0x89, "")
-	if f, err := exotel.read(); err != nil || f.First != 0x8a { // the bridge has read what came before
+	exotel.Text(speech(1, 320), dtmf, speech(2, 320))
+	exotel.Send(0x89, "")
+	if f, err := exotel.Read(); err != nil || f.First != 0x8a { // the bridge has read what came before
 		t.Fatal(f, err)
 	}
 	close(may)
-	r.answer().expect(connected, start, speech(1, 320), dtmf, speech(2, 320))
+	r.answer().Expect(connected, start, speech(1, 320), dtmf, speech(2, 320))
 }
 
 // TestNoReconnect verifies that Exotel's flow goes on when there is no second connection.
@@ -85,10 +86,10 @@ func TestNoReconnect(t *testing.T) {
 		o.RedialWithin = 50 * time.Millisecond
 		o.Redial = func(ctx context.Context) (*Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
 	}
-	lose := func(_ *rig, a *raw) { _ = a.Close() }
+	lose := func(_ *rig, a *wstest.Peer) { _ = a.Close() }
 	for name, tc := range map[string]struct {
 		configure func(*rig, *Options)
-		do        func(r *rig, a *raw)
+		do        func(r *rig, a *wstest.Peer)
 		want      Reason
 	}{
 		"not allowed": {configure: nil, do: lose, want: AgentLost},
@@ -96,20 +97,20 @@ func TestNoReconnect(t *testing.T) {
 		"not in time": {configure: hanging, do: lose, want: AgentLost},
 		"closed on purpose": {
 			configure: redialing,
-			do:        func(_ *rig, a *raw) { a.closeWith(1000, "") },
+			do:        func(_ *rig, a *wstest.Peer) { a.CloseWith(1000, "") },
 			want:      AgentClosed,
 		},
 		"broke the protocol": {
 			configure: redialing,
-			do:        func(_ *rig, a *raw) { a.send(0xf1, "x") },
+			do:        func(_ *rig, a *wstest.Peer) { a.Send(0xf1, "x") },
 			want:      ProtocolError,
 		},
 		"lost twice": {
 			configure: redialing,
-			do: func(r *rig, a *raw) {
+			do: func(r *rig, a *wstest.Peer) {
 				_ = a.Close()
 				b := r.answer()
-				b.expect(connected, start)
+				b.Expect(connected, start)
 				_ = b.Close()
 			},
 			want: AgentLost,
@@ -118,10 +119,10 @@ func TestNoReconnect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, quick(), ConnOptions{}, tc.configure)
 			exotel, a := r.call()
-			exotel.text(connected, start)
-			a.expect(connected, start)
+			exotel.Text(connected, start)
+			a.Expect(connected, start)
 			tc.do(r, a)
-			if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
+			if got := expectClose(exotel); got != websocket.CloseNormalClosure {
 				t.Errorf("Exotel was closed with %d", got)
 			}
 			if end := r.end(); end.Reason != tc.want || end.Side != agentSide {
@@ -139,11 +140,11 @@ func TestEndWhileRedialing(t *testing.T) {
 		o.Redial = func(ctx context.Context) (*Conn, error) { close(dialing); <-ctx.Done(); return nil, ctx.Err() }
 	})
 	exotel, raw := r.call()
-	exotel.text(connected, start)
-	raw.expect(connected, start)
+	exotel.Text(connected, start)
+	raw.Expect(connected, start)
 	_ = raw.Close()
 	<-dialing
-	exotel.text(stop)
+	exotel.Text(stop)
 	if end := r.end(); end.Reason != CallEnded {
 		t.Errorf("ended with %s: %v", end.Reason, end.Err)
 	}
@@ -161,14 +162,14 @@ func TestLateRedial(t *testing.T) {
 		}
 	})
 	exotel, raw := r.call()
-	exotel.text(connected, start)
-	raw.expect(connected, start)
+	exotel.Text(connected, start)
+	raw.Expect(connected, start)
 	_ = raw.Close()
 	<-dialing
-	exotel.text(stop)
-	exotel.expectClose()
+	exotel.Text(stop)
+	expectClose(exotel)
 	close(may)
-	if f, err := r.answer().read(); err == nil {
+	if f, err := r.answer().Read(); err == nil {
 		t.Errorf("the late agent got %+v", f)
 	}
 	if end := r.end(); end.Reason != CallEnded {
@@ -184,27 +185,27 @@ func TestCodec(t *testing.T) {
 		o.Codec, _ = agent.New(agent.PCM)
 	})
 	exotel, a := r.call()
-	a.send(0x82, "\x01\x00too early")
-	a.send(0x89, "")
-	if f, err := a.read(); err != nil || f.First != 0x8a { // the bridge has read what came before
+	a.Send(0x82, "\x01\x00too early")
+	a.Send(0x89, "")
+	if f, err := a.Read(); err != nil || f.First != 0x8a { // the bridge has read what came before
 		t.Fatal(f, err)
 	}
-	exotel.text(connected, start)
-	begin := func(a *raw) {
+	exotel.Text(connected, start)
+	begin := func(a *wstest.Peer) {
 		t.Helper()
-		if f, err := a.read(); err != nil || f.First != 0x81 {
+		if f, err := a.Read(); err != nil || f.First != 0x81 {
 			t.Fatalf("began with %+v, %v", f, err)
 		}
 	}
-	speak := func(a *raw) {
+	speak := func(a *wstest.Peer) {
 		t.Helper()
-		exotel.text(speech(5, 320))
-		if f, err := a.read(); err != nil || f.First != 0x82 || len(f.Payload) != 320 || f.Payload[0] != 5 {
+		exotel.Text(speech(5, 320))
+		if f, err := a.Read(); err != nil || f.First != 0x82 || len(f.Payload) != 320 || f.Payload[0] != 5 {
 			t.Fatalf("the agent got %#x %q, %v", f.First, f.Payload, err)
 		}
-		a.send(0x82, string(make([]byte, 640)))
+		a.Send(0x82, string(make([]byte, 640)))
 		for heard := 0; heard < 640; {
-			f, err := exotel.read()
+			f, err := exotel.Read()
 			if err != nil || f.First != 0x81 || numberOf(f.Payload) != 0 {
 				t.Fatalf("Exotel got %#x %q, %v", f.First, f.Payload, err)
 			}
@@ -213,15 +214,15 @@ func TestCodec(t *testing.T) {
 	}
 	begin(a)
 	speak(a)
-	a.reset()
+	a.Reset()
 	a = r.answer()
 	begin(a)
 	speak(a)
-	a.text("not JSON")
-	exotel.text(`{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`)
+	a.Text("not JSON")
+	exotel.Text(`{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`)
 	speak(a)
-	exotel.text(stop)
-	if got := a.expectClose(); got != websocket.CloseNormalClosure {
+	exotel.Text(stop)
+	if got := expectClose(a); got != websocket.CloseNormalClosure {
 		t.Errorf("closed with %d", got)
 	}
 	end := r.end()
@@ -234,9 +235,9 @@ func TestCodec(t *testing.T) {
 func TestCodecWithoutStart(t *testing.T) {
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.PCM) })
 	exotel, raw := r.call()
-	exotel.text(speech(5, 320))
+	exotel.Text(speech(5, 320))
 	for _, want := range []byte{0x81, 0x82} {
-		if f, err := raw.read(); err != nil || f.First != want {
+		if f, err := raw.Read(); err != nil || f.First != want {
 			t.Fatalf("got %#x %q, %v", f.First, f.Payload, err)
 		}
 	}
@@ -246,11 +247,11 @@ func TestCodecWithoutStart(t *testing.T) {
 func TestCodecCannot(t *testing.T) {
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.Twilio) })
 	exotel, _ := r.call()
-	exotel.text(
+	exotel.Text(
 		connected,
 		`{"event":"start","stream_sid":"s1","start":{"media_format":{"encoding":"raw","sample_rate":"11025"}}}`,
 	)
-	if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
+	if got := expectClose(exotel); got != websocket.CloseNormalClosure {
 		t.Errorf("Exotel was closed with %d", got)
 	}
 	if end := r.end(); !errors.Is(end.Err, agent.ErrRate) {

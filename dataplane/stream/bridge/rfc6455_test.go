@@ -15,14 +15,14 @@ import (
 )
 
 // either runs a case with each side in the role of the one that misbehaves.
-func either(t *testing.T, test func(t *testing.T, r *rig, from, to *raw)) {
+func either(t *testing.T, test func(t *testing.T, r *rig, from, to *wstest.Peer)) {
 	t.Helper()
 	for _, name := range []string{"from Exotel", "from the agent"} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, quick(), ConnOptions{}, nil)
 			exotel, agent := r.call()
-			exotel.text(connected, start)
-			agent.expect(connected, start)
+			exotel.Text(connected, start)
+			agent.Expect(connected, start)
 			if name == "from Exotel" {
 				test(t, r, exotel, agent)
 			} else {
@@ -35,17 +35,17 @@ func either(t *testing.T, test func(t *testing.T, r *rig, from, to *raw)) {
 // TestFragments verifies that a fragmented message arrives whole with control frames in between. The next message is
 // relayed as usual.
 func TestFragments(t *testing.T) {
-	either(t, func(t *testing.T, _ *rig, from, to *raw) {
+	either(t, func(t *testing.T, _ *rig, from, to *wstest.Peer) {
 		m := speech(7, 3200)
 		for range 3 {
-			from.send(0x01, m[:10])
-			from.send(0x89, "are you there")
-			from.send(0x00, m[10:10], m[10:2000])
-			from.send(0x8a, "nobody asked")
-			from.send(0x80, m[2000:])
-			from.text(dtmf)
-			to.expect(m, dtmf)
-			if f, err := from.read(); err != nil || f.First != 0x8a || f.Payload != "are you there" {
+			from.Send(0x01, m[:10])
+			from.Send(0x89, "are you there")
+			from.Send(0x00, m[10:10], m[10:2000])
+			from.Send(0x8a, "nobody asked")
+			from.Send(0x80, m[2000:])
+			from.Text(dtmf)
+			to.Expect(m, dtmf)
+			if f, err := from.Read(); err != nil || f.First != 0x8a || f.Payload != "are you there" {
 				t.Fatalf("the ping was answered with %#x %q, %v", f.First, f.Payload, err)
 			}
 		}
@@ -54,34 +54,34 @@ func TestFragments(t *testing.T) {
 
 // TestBytewise verifies that frames are found when each byte arrives alone.
 func TestBytewise(t *testing.T) {
-	either(t, func(_ *testing.T, _ *rig, from, to *raw) {
+	either(t, func(_ *testing.T, _ *rig, from, to *wstest.Peer) {
 		m := speech(7, 320)
 		var all []byte
-		all = append(all, frameBytes(0x81, from.client, dtmf)...)
-		all = append(all, frameBytes(0x89, from.client, "")...)
-		all = append(all, frameBytes(0x81, from.client, m)...)
+		all = append(all, frameBytes(0x81, from.Client, dtmf)...)
+		all = append(all, frameBytes(0x89, from.Client, "")...)
+		all = append(all, frameBytes(0x81, from.Client, m)...)
 		for i := range all {
-			from.write(all[i : i+1])
+			from.Bytes(all[i : i+1])
 		}
-		to.expect(dtmf, m)
+		to.Expect(dtmf, m)
 	})
 }
 
 // TestManyInOnePacket verifies that many frames in one packet, control frames among them, leave in order.
 func TestManyInOnePacket(t *testing.T) {
-	either(t, func(_ *testing.T, _ *rig, from, to *raw) {
+	either(t, func(_ *testing.T, _ *rig, from, to *wstest.Peer) {
 		var all []byte
 		var want []string
 		for i := range 300 {
 			m := speech(i, 320)
-			all = append(all, frameBytes(0x81, from.client, m)...)
+			all = append(all, frameBytes(0x81, from.Client, m)...)
 			if i%50 == 0 {
-				all = append(all, frameBytes(0x89, from.client, "x")...)
+				all = append(all, frameBytes(0x89, from.Client, "x")...)
 			}
 			want = append(want, m)
 		}
-		from.write(all)
-		to.expect(want...)
+		from.Bytes(all)
+		to.Expect(want...)
 	})
 }
 
@@ -90,15 +90,15 @@ func TestManyInOnePacket(t *testing.T) {
 func TestViolations(t *testing.T) {
 	for name, tc := range wstest.Violations() {
 		t.Run(name, func(t *testing.T) {
-			either(t, func(t *testing.T, r *rig, from, to *raw) {
-				_, _ = from.Write(tc.Frames(from.client)) // it may be closed before it took all
+			either(t, func(t *testing.T, r *rig, from, to *wstest.Peer) {
+				_, _ = from.Write(tc.Frames(from.Client)) // it may be closed before it took all
 				codes := make(chan int, 1)
-				go func() { codes <- to.expectClose() }()
-				if got := from.expectClose(); tc.Code != 0 && got != tc.Code {
+				go func() { codes <- expectClose(to) }()
+				if got := expectClose(from); tc.Code != 0 && got != tc.Code {
 					t.Errorf("closed with %d, want %d", got, tc.Code)
 				}
 				want := websocket.CloseGoingAway
-				if to.client || tc.Ended {
+				if to.Client || tc.Ended {
 					want = websocket.CloseNormalClosure
 				}
 				if got := <-codes; got != want {
@@ -109,7 +109,7 @@ func TestViolations(t *testing.T) {
 					t.Errorf("ended with %s: %v", end.Reason, end.Err)
 				}
 				wantSide := exotelSide
-				if !from.client {
+				if !from.Client {
 					wantSide = agentSide
 				}
 				if end.Side != wantSide {
@@ -123,14 +123,14 @@ func TestViolations(t *testing.T) {
 // TestMistakesAreForgiven verifies that a few frames outside the protocol are skipped and counted. JSON in a binary
 // frame is relayed as text.
 func TestMistakesAreForgiven(t *testing.T) {
-	either(t, func(t *testing.T, r *rig, from, to *raw) {
+	either(t, func(t *testing.T, r *rig, from, to *wstest.Peer) {
 		for range 3 {
-			from.send(0x82, "\xff\xfe\xfd")
+			from.Send(0x82, "\xff\xfe\xfd")
 			for range maxRefused - 2 {
-				from.text(`not JSON`)
+				from.Text(`not JSON`)
 			}
-			from.send(0x82, dtmf)
-			to.expect(dtmf)
+			from.Send(0x82, dtmf)
+			to.Expect(dtmf)
 		}
 		r.cut(nil)
 		end := r.end()
@@ -145,10 +145,10 @@ func TestMistakesAreForgiven(t *testing.T) {
 
 // TestPingsAreAnswered verifies that the bridge answers pings with their data.
 func TestPingsAreAnswered(t *testing.T) {
-	either(t, func(t *testing.T, _ *rig, from, _ *raw) {
+	either(t, func(t *testing.T, _ *rig, from, _ *wstest.Peer) {
 		for _, data := range []string{"", "a", strings.Repeat("x", 125)} {
-			from.send(0x89, data)
-			if f, err := from.read(); err != nil || f.First != 0x8a || f.Payload != data {
+			from.Send(0x89, data)
+			if f, err := from.Read(); err != nil || f.First != 0x8a || f.Payload != data {
 				t.Errorf("answered %#x %q, %v", f.First, f.Payload, err)
 			}
 		}
@@ -159,12 +159,13 @@ func TestPingsAreAnswered(t *testing.T) {
 func TestAgentSpeaksWithItsHandshake(t *testing.T) {
 	rig := newRig(t, quick(), ConnOptions{}, nil)
 	first := speech(1, 320)
-	answered := make(chan *raw)
+	answered := make(chan *wstest.Peer)
 	go func() {
-		answered <- acceptRaw(t, <-rig.agents, string(frameBytes(0x81, false, first))+string(frameBytes(0x81, false, clear)))
+		said := string(frameBytes(0x81, false, first)) + string(frameBytes(0x81, false, clear))
+		answered <- wstest.Accept(t, <-rig.agents, said)
 	}()
 	exotel := dialRaw(t, rig.server.Listener.Addr().String())
-	exotel.expect(first, clear)
+	exotel.Expect(first, clear)
 	<-answered
 }
 

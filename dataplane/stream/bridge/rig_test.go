@@ -114,9 +114,9 @@ func (r *rig) dial(ctx context.Context, co ConnOptions) (*Conn, error) {
 }
 
 // call opens one call; agent answers the bridge's handshake.
-func (r *rig) call() (exotel, agent *raw) {
+func (r *rig) call() (exotel, agent *wstest.Peer) {
 	r.t.Helper()
-	answered := make(chan *raw, 1)
+	answered := make(chan *wstest.Peer, 1)
 	go func() { answered <- r.answer() }()
 	exotel = dialRaw(r.t, r.server.Listener.Addr().String())
 	agent = <-answered
@@ -127,10 +127,10 @@ func (r *rig) call() (exotel, agent *raw) {
 }
 
 // answer accepts the next connection of a bridge.
-func (r *rig) answer() *raw {
+func (r *rig) answer() *wstest.Peer {
 	select {
 	case conn := <-r.agents:
-		return acceptRaw(r.t, conn, "")
+		return wstest.Accept(r.t, conn, "")
 	case <-time.After(patience):
 		r.t.Error("the bridge did not dial")
 		return nil
@@ -148,12 +148,6 @@ func (r *rig) end() *End {
 	}
 }
 
-// raw is a peer that writes and reads frames byte by byte, so that it can break every rule.
-type raw struct {
-	*wstest.Peer
-	client bool
-}
-
 const testKey = wstest.Key
 
 type wireFrame = wstest.Frame
@@ -161,30 +155,14 @@ type wireFrame = wstest.Frame
 var frameBytes = wstest.FrameBytes
 
 // dialRaw is Exotel: a client of the bridge.
-func dialRaw(t testing.TB, address string) *raw {
+func dialRaw(t testing.TB, address string) *wstest.Peer {
 	t.Helper()
-	return &raw{Peer: wstest.Dial(t, address, "/audio"), client: true}
+	return wstest.Dial(t, address, "/audio")
 }
 
-// acceptRaw is an agent: a server of the bridge. What it says first goes out in one packet with the handshake.
-func acceptRaw(t testing.TB, c net.Conn, first string) *raw {
-	if peer := wstest.Accept(t, c, first); peer != nil {
-		return &raw{Peer: peer}
-	}
-	return nil
-}
-
-func (r *raw) send(first byte, payloads ...string) { r.Send(first, payloads...) }
-func (r *raw) write(b []byte)                      { r.Bytes(b) }
-func (r *raw) text(payloads ...string)             { r.Text(payloads...) }
-func (r *raw) read() (wireFrame, error)            { return r.Read() }
-func (r *raw) expect(want ...string)               { r.Expect(want...) }
-func (r *raw) closeWith(code int, text string)     { r.CloseWith(code, text) }
-func (r *raw) reset()                              { r.Reset() }
-
-// expectClose reads until the peer's close frame and answers it; the code is 0 if the connection ended without.
-func (r *raw) expectClose() int {
-	code, _ := r.Closed()
+// expectClose reads until the other end's close frame and answers it; the code is 0 if the connection ended without.
+func expectClose(peer *wstest.Peer) int {
+	code, _ := peer.Closed()
 	return code
 }
 

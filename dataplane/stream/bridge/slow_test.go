@@ -13,6 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // tally is a Counter that a test can read while the call lasts.
@@ -23,7 +24,7 @@ func (c *tally) Add(v float64) { c.n.Add(int64(v)) }
 // stalled is a call whose destination does not read, with so much on its way that the bridge has to keep what comes.
 type stalled struct {
 	r               *rig
-	from, to        *raw
+	from, to        *wstest.Peer
 	dropped, passed tally
 	sent            int
 }
@@ -37,8 +38,8 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 		o.Observer = newObserver(Observer{ToAgent: d, ToExotel: d})
 	})
 	exotel, agent := s.r.call()
-	exotel.text(connected, start)
-	agent.expect(connected, start)
+	exotel.Text(connected, start)
+	agent.Expect(connected, start)
 	s.from = agent
 	s.to = exotel
 	if toAgent {
@@ -57,7 +58,7 @@ func (s *stalled) fill(t *testing.T) {
 	var since time.Time
 	eventually.Within(patience).Holds(t, "audio is dropped", func() bool {
 		for range 20 {
-			s.from.text(speech(s.sent, 3200))
+			s.from.Text(speech(s.sent, 3200))
 			s.sent++
 		}
 		if passed := s.passed.n.Load(); passed != before || s.dropped.n.Load() == 0 {
@@ -70,7 +71,7 @@ func (s *stalled) fill(t *testing.T) {
 
 // talk sends audio until the connection ends.
 func (s *stalled) talk() {
-	for f := frameBytes(0x81, s.from.client, speech(1, 3200)); ; {
+	for f := frameBytes(0x81, s.from.Client, speech(1, 3200)); ; {
 		if _, err := s.from.Write(f); err != nil {
 			return
 		}
@@ -80,9 +81,9 @@ func (s *stalled) talk() {
 // settle waits until the bridge has read everything that was sent: frames are passed on, dropped, or wait.
 func (s *stalled) settle(t *testing.T) {
 	t.Helper()
-	s.from.send(0x89, "settled")
+	s.from.Send(0x89, "settled")
 	for {
-		f, err := s.from.read()
+		f, err := s.from.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,16 +101,16 @@ func TestSlowSide(t *testing.T) {
 			stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, toAgent)
 			stalled.fill(t)
 			for i := range 20 {
-				stalled.from.text(mark(fmt.Sprint(i)), dtmf)
+				stalled.from.Text(mark(fmt.Sprint(i)), dtmf)
 			}
 			last := stalled.sent
-			stalled.from.text(speech(last, 320), mark("end"))
+			stalled.from.Text(speech(last, 320), mark("end"))
 			stalled.settle(t)
 			var audio []int
 			marks := 0
 			digits := 0
 			for {
-				f, err := stalled.to.read()
+				f, err := stalled.to.Read()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -152,7 +153,7 @@ func TestBudget(t *testing.T) {
 	} {
 		time.Sleep(older)
 		for range step.send {
-			stalled.from.text(speech(stalled.sent, 1600)) // 100 ms
+			stalled.from.Text(speech(stalled.sent, 1600)) // 100 ms
 			stalled.sent++
 		}
 		stalled.settle(t)
@@ -168,13 +169,13 @@ func TestBudget(t *testing.T) {
 func TestClear(t *testing.T) {
 	stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, false)
 	stalled.fill(t)
-	stalled.from.text(mark("stale"), dtmf, speech(60_000, 320), mark("stale too"), clear, clear)
-	stalled.from.text(speech(60_001, 320), mark("fresh"))
+	stalled.from.Text(mark("stale"), dtmf, speech(60_000, 320), mark("stale too"), clear, clear)
+	stalled.from.Text(speech(60_001, 320), mark("fresh"))
 	stalled.settle(t)
 	var got []string
 	heard := 0
 	for len(got) == 0 || got[len(got)-1] != mark("fresh") {
-		f, err := stalled.to.read()
+		f, err := stalled.to.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,8 +188,8 @@ func TestClear(t *testing.T) {
 	if want := []string{dtmf, clear, speech(60_001, 320), mark("fresh")}; !slices.Equal(got, want) {
 		t.Errorf("got %.300q\nwant %.300q", got, want)
 	}
-	stalled.from.closeWith(websocket.CloseNormalClosure, "")
-	stalled.to.expectClose()
+	stalled.from.CloseWith(websocket.CloseNormalClosure, "")
+	expectClose(stalled.to)
 	end := stalled.r.end()
 	if end.ToExotel.StaleMarks != 2 {
 		t.Errorf("%d marks were taken back, want 2", end.ToExotel.StaleMarks)
@@ -206,14 +207,14 @@ func TestSlowGoodbye(t *testing.T) {
 			stalled := stall(t, Options{CloseWithin: patience}, ConnOptions{WriteTimeout: patience}, toAgent)
 			stalled.fill(t)
 			stalled.settle(t)
-			stalled.to.closeWith(websocket.CloseNormalClosure, "")
-			if code := stalled.from.expectClose(); code != websocket.CloseNormalClosure {
+			stalled.to.CloseWith(websocket.CloseNormalClosure, "")
+			if code := expectClose(stalled.from); code != websocket.CloseNormalClosure {
 				t.Errorf("the other side was told %d", code)
 			}
-			if code := stalled.to.expectClose(); code != websocket.CloseNormalClosure {
+			if code := expectClose(stalled.to); code != websocket.CloseNormalClosure {
 				t.Errorf("it was told %d, want its own code", code)
 			}
-			if f, err := stalled.to.read(); err == nil {
+			if f, err := stalled.to.Read(); err == nil {
 				t.Errorf("after its close came %#x with %d bytes", f.First, len(f.Payload))
 			}
 			stalled.r.end()
@@ -261,12 +262,12 @@ func TestSlowEnds(t *testing.T) {
 			if tc.flood {
 				stalled.fill(t)
 				for range maxQueuedControls + 1 {
-					stalled.from.text(dtmf)
+					stalled.from.Text(dtmf)
 				}
 			} else {
 				go stalled.talk()
 			}
-			if got := stalled.from.expectClose(); got != tc.wantCode {
+			if got := expectClose(stalled.from); got != tc.wantCode {
 				t.Errorf("the other side was closed with %d, want %d", got, tc.wantCode)
 			}
 			if end := stalled.r.end(); end.Reason != Slow || end.Side != tc.wantSide {
@@ -294,18 +295,18 @@ func TestHalfDead(t *testing.T) {
 			rig := newRig(t, options, ConnOptions{}, nil)
 			exotel, agent := rig.call()
 			pings := make(chan struct{}, 100)
-			live := func(p *raw) {
+			live := func(p *wstest.Peer) {
 				for {
-					f, err := p.read()
+					f, err := p.Read()
 					if err != nil {
 						return
 					}
 					switch f.First {
 					case 0x89:
-						p.send(0x8a, f.Payload)
+						p.Send(0x8a, f.Payload)
 						pings <- struct{}{}
 					case 0x88:
-						_, _ = p.Write(frameBytes(0x88, p.client, f.Payload))
+						_, _ = p.Write(frameBytes(0x88, p.Client, f.Payload))
 					}
 				}
 			}
@@ -319,7 +320,7 @@ func TestHalfDead(t *testing.T) {
 				for range 8 { // four rounds of both
 					<-pings
 				}
-				exotel.text(stop)
+				exotel.Text(stop)
 			}
 			if end := rig.end(); end.Reason != tc.want || end.Side != tc.wantSide {
 				t.Errorf("ended with %s of %q: %v", end.Reason, end.Side, end.Err)
@@ -334,11 +335,11 @@ func TestGoodbyeIsHeard(t *testing.T) {
 	options.CloseWithin = patience
 	stalled := stall(t, options, ConnOptions{WriteTimeout: patience}, false)
 	stalled.fill(t)
-	stalled.from.text(speech(60_000, 320))
-	stalled.from.closeWith(websocket.CloseNormalClosure, "goodbye")
+	stalled.from.Text(speech(60_000, 320))
+	stalled.from.CloseWith(websocket.CloseNormalClosure, "goodbye")
 	last := -1
 	for {
-		f, err := stalled.to.read()
+		f, err := stalled.to.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -406,7 +407,7 @@ func TestMemoryIsShared(t *testing.T) {
 		o.Memory, o.Observer = memory, newObserver(Observer{ToExotel: DirectionObserver{Dropped: &dropped}})
 	})
 	var flooding sync.WaitGroup
-	var floods []*raw
+	var floods []*wstest.Peer
 	for range 8 {
 		_, agent := r.call()
 		floods = append(floods, agent)
@@ -424,11 +425,11 @@ func TestMemoryIsShared(t *testing.T) {
 		return dropped.n.Load() > 1000 && used > most/2
 	})
 	exotel, agent := r.call()
-	exotel.text(connected, start)
-	agent.expect(connected, start)
+	exotel.Text(connected, start)
+	agent.Expect(connected, start)
 	for i := range 100 {
-		agent.text(speech(i, 320))
-		exotel.expect(speech(i, 320))
+		agent.Text(speech(i, 320))
+		exotel.Expect(speech(i, 320))
 	}
 	if now := memory.InUse(); now > most {
 		t.Errorf("%d bytes are in use, of %d", now, most)

@@ -56,18 +56,18 @@ func TestTap(t *testing.T) {
 	before := Now()
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Tap = l })
 	exotel, peer := r.call()
-	exotel.text(connected, start, mediaOf("AAAA"), mediaOf("BBBB"))
-	peer.expect(connected, start, mediaOf("AAAA"), mediaOf("BBBB"))
+	exotel.Text(connected, start, mediaOf("AAAA"), mediaOf("BBBB"))
+	peer.Expect(connected, start, mediaOf("AAAA"), mediaOf("BBBB"))
 	odd := `{ "media" : {"payload":"CC\/C"} , "event":"media"}`
 	long := mediaOf(strings.Repeat("DDDD", 5000))
-	peer.text(
+	peer.Text(
 		mediaOf("EEEE"),
 		odd,
 		`{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`,
 		`{"event":"clear","stream_sid":"s1"}`,
 		long,
 	)
-	exotel.expect(
+	exotel.Expect(
 		mediaOf("EEEE"),
 		odd,
 		`{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`,
@@ -99,7 +99,7 @@ func TestTapTranslated(t *testing.T) {
 		o.Codec, _ = agent.New(agent.PCM)
 	})
 	exotel, peer := r.call()
-	exotel.text(connected, start, mediaOf("AAAA"))
+	exotel.Text(connected, start, mediaOf("AAAA"))
 	for { // the agent's start and audio
 		frame, err := peer.Read()
 		if err != nil {
