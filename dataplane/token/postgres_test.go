@@ -14,30 +14,24 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/logtest"
-	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 // fleet is several pods on one database, with the keyring that the operator gave them.
 type fleet struct {
 	t    *testing.T
-	pg   *pgtest.Server
+	db   *storetest.DB
 	ring *keyring.Ring
-	db   *store.Dataplane
-	oper *store.Operator
 }
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{t: t, pg: pgtest.New(t), ring: keyring.New(time.Now())}
-	f.db = f.open()
-	f.oper = storetest.Open(t, f.pg.OperatorDSN, store.OpenOperator)
-	return f
+	return &fleet{t: t, db: storetest.New(t), ring: keyring.New(time.Now())}
 }
 
 func (f *fleet) open() *store.Dataplane {
 	f.t.Helper()
-	return storetest.Open(f.t, f.pg.DataplaneDSN, store.OpenDataplane)
+	return storetest.Open(f.t, f.db.DataplaneDSN, store.OpenDataplane)
 }
 
 // pod is one data-plane process, as far as tokens go.
@@ -101,7 +95,7 @@ func (f *fleet) mint(p *pod, user, session string) string {
 
 func (f *fleet) connect() *pgx.Conn {
 	f.t.Helper()
-	conn, err := pgx.Connect(f.t.Context(), f.pg.DataplaneDSN)
+	conn, err := pgx.Connect(f.t.Context(), f.db.DataplaneDSN)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -111,7 +105,7 @@ func (f *fleet) connect() *pgx.Conn {
 
 func (f *fleet) revoke(user, session string) {
 	f.t.Helper()
-	if err := f.oper.Revoke(f.t.Context(), acme, user, session); err != nil {
+	if err := f.db.Operator.Revoke(f.t.Context(), acme, user, session); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -204,18 +198,18 @@ func TestDatabaseAway(t *testing.T) {
 	good := fleet.mint(pod, user2, session2)
 	fleet.revoke("", session1)
 	eventually.Within(2*time.Second).Holds(fleet.t, "it is seen", fleet.refused(pod, gone))
-	fleet.pg.Stop(t)
+	fleet.db.Stop(t)
 	eventually.Within(30*time.Second).Holds(fleet.t, "the log says that the database is unreachable", func() bool {
 		return strings.Contains(pod.log.String(), "cannot be read")
 	})
 	if !fleet.refused(pod, gone)() || fleet.refused(pod, good)() {
 		t.Error("without the database it judges otherwise")
 	}
-	fleet.pg.Start(t)
+	fleet.db.Start(t)
 	eventually.Within(30*time.Second).Holds(fleet.t, "it reads again", func() bool {
 		return strings.Contains(pod.log.String(), "read again")
 	})
-	fleet.db = fleet.open()
+	fleet.db.Dataplane = fleet.open()
 	fleet.revoke("", session2)
 	eventually.Within(2*time.Second).Holds(fleet.t, "what is revoked afterwards is seen", fleet.refused(pod, good))
 	if said := pod.log.String(); strings.Count(said, "level=ERROR") != 1 || strings.Contains(said, "caly-test") ||

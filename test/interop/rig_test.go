@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -26,10 +25,10 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/secret"
-	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,7 +43,7 @@ const (
 type rig struct {
 	t       *testing.T
 	address string
-	pg      *pgtest.Server
+	db      *storetest.DB
 	live    *registry.Registry
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 	calls   atomic.Int64
@@ -52,14 +51,10 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, pg: pgtest.New(t), address: free(t)}
-	db, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := &rig{t: t, db: storetest.New(t), address: free(t)}
 	r.tenants.Store(tenantconfig.NewSnapshot())
 	log := slog.New(slog.DiscardHandler)
-	r.live = registry.New(registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load})
+	r.live = registry.New(registry.Options{Store: r.db.Dataplane, Pod: "pod", Tenants: r.tenants.Load})
 	endpoint := stream.New(stream.Options{
 		Tenants:       r.tenants.Load,
 		Sessions:      r.live,
@@ -86,7 +81,7 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(func() { endpoint.Drain(); cancel(); running.Wait(); endpoint.Wait(); db.Close() })
+	t.Cleanup(func() { endpoint.Drain(); cancel(); running.Wait(); endpoint.Wait() })
 	eventually.Within(patience).Holds(t, "the endpoint listens", func() bool {
 		conn, err := net.Dial("tcp", r.address)
 		if err == nil {
@@ -132,24 +127,12 @@ type row struct {
 }
 
 // ended waits until nothing of the calls is left, and returns how the session of one ended.
-func (r *rig) ended(t *testing.T, callSID string) (found []row) {
+func (r *rig) ended(t *testing.T, callSID string) []row {
 	t.Helper()
 	eventually.Within(patience).Holds(t, "nothing is left of the call", func() bool { return r.live.Live() == 0 })
-	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }()
-	rows, err := conn.Query(
-		t.Context(), `SELECT end_reason, ended_at IS NOT NULL FROM stream_sessions WHERE call_sid = $1`, callSID,
+	return pgtest.Rows[row](
+		t, r.db.Server, `SELECT end_reason, ended_at IS NOT NULL FROM stream_sessions WHERE call_sid = $1`, callSID,
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[row]); err != nil {
-		t.Fatal(err)
-	}
-	return found
 }
 
 // newCall is a client's options for a call of its own that says all the pieces, hears them again and then ends as Exotel does.
