@@ -16,7 +16,6 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/otlptest"
-	"github.com/caly-dev/caly/internal/testkit/storetest"
 	"github.com/caly-dev/caly/internal/tracing/export"
 )
 
@@ -28,7 +27,6 @@ const (
 // queueTraced adds a recording as the data plane does for a traced webhook.
 func (r *rig) queueTraced(sid, u, traceparent string) {
 	r.t.Helper()
-	db := storetest.Open(r.t, r.pg.DataplaneDSN, store.OpenDataplane)
 	e := store.Event{
 		Tenant:      tenant,
 		Kind:        "status",
@@ -38,7 +36,7 @@ func (r *rig) queueTraced(sid, u, traceparent string) {
 		Recordings:  []store.NewRecording{{ID: recording.ID(sid, u), SourceURL: u}},
 		Traceparent: traceparent,
 	}
-	if _, err := db.Ingest(r.t.Context(), e); err != nil {
+	if _, err := r.db.Dataplane.Ingest(r.t.Context(), e); err != nil {
 		r.t.Fatal(err)
 	}
 }
