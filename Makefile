@@ -104,6 +104,10 @@ bench-upload: build ## Compare caly upload with rclone copyurl
 bench-webhook: build ## Compare the webhook path with pgbench inserting the same row
 	@test/bench/webhook.sh
 
+.PHONY: bench-trace
+bench-trace: build ## Measure the CPU time that traces add to a webhook
+	@test/bench/webhook.sh -trace
+
 .PHONY: bench-auth
 bench-auth: build ## Measure tokens, authenticated calls beside a flood of wrong logins, and lists beside pgbench
 	@test/bench/auth.sh

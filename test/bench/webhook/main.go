@@ -2,6 +2,7 @@
 // clients, in alternating runs. HTTP, verification, parsing and COMMIT are in ours; the server is a process of its own.
 //
 //	webhook -pgbench PATH        measures; the last lines are "ratio NAME VALUE"
+//	webhook -trace               measures what traces cost; the last lines are "ratio NAME VALUE (LEAST to MOST)"
 //	webhook serve                is the server, started by the former
 package main
 
@@ -25,6 +26,8 @@ type options struct {
 	seconds, rounds        int
 	workers                int
 	recordings             bool
+	trace                  bool
+	against                string
 }
 
 func main() {
@@ -48,6 +51,8 @@ func parse(args []string) (options, error) {
 	fs.IntVar(&o.rounds, "rounds", 5, "counted rounds, after one that is not")
 	fs.IntVar(&o.workers, "workers", 0, "transactions at once in the server; 0 is its default")
 	fs.BoolVar(&o.recordings, "recordings", false, "let each event name a recording, which pgbench's row does not")
+	fs.BoolVar(&o.trace, "trace", false, "compare the CPU time without traces and with them, in place of pgbench")
+	fs.StringVar(&o.against, "against", "", "with -trace: this program of another version, to be compared too")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
@@ -70,6 +75,9 @@ func run(ctx context.Context, args []string) error {
 	o, err := parse(args)
 	if err != nil {
 		return err
+	}
+	if o.trace {
+		return compareTracing(ctx, o)
 	}
 	rig, err := newRig(ctx, o)
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tracing/export"
 )
 
 const (
@@ -56,10 +57,22 @@ func serve(ctx context.Context) error {
 			Secrets: []secret.Sensitive{webhookSecret},
 		}},
 	})
+	ratio, _ := strconv.ParseFloat(os.Getenv(envTraceRatio), 64) // 0 without it
+	traces, err := export.New(export.Options{
+		Endpoint: os.Getenv(envTraceEndpoint),
+		Ratio:    ratio,
+		Service:  "caly-dataplane",
+		Log:      log,
+	})
+	if err != nil {
+		return err
+	}
+	defer traces.Shutdown(ctx)
 	handler := webhook.New(webhook.Options{
 		Tenants: func() *tenantconfig.Snapshot { return snapshot },
 		Store:   db,
 		Workers: workers,
+		Tracer:  traces.Tracer(),
 		Log:     log,
 		Metrics: prometheus.NewRegistry(),
 	})
@@ -81,6 +94,9 @@ type rig struct {
 	addr   string
 	dir    string
 	server *exec.Cmd
+	// program is the server's file; empty: this one. env is added to its environment.
+	program string
+	env     []string
 }
 
 func newRig(ctx context.Context, o options) (_ *rig, err error) {
@@ -96,19 +112,25 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	return r, r.start(ctx)
+}
+
+// start starts the server and waits until it answers.
+func (r *rig) start(ctx context.Context) (err error) {
+	if r.program == "" {
+		if r.program, err = os.Executable(); err != nil {
+			return err
+		}
 	}
-	r.server = exec.CommandContext(ctx, self, "serve")
-	r.server.Env = append(os.Environ(), envWorkers+"="+strconv.Itoa(o.workers))
+	r.server = exec.CommandContext(ctx, r.program, "serve")
+	r.server.Env = append(append(os.Environ(), envWorkers+"="+strconv.Itoa(r.o.workers)), r.env...)
 	r.server.Stderr = os.Stderr
 	r.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	r.server.Cancel = func() error { return r.server.Process.Signal(syscall.SIGTERM) }
 	if err := r.server.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	return r, r.ready(ctx)
+	return r.ready(ctx)
 }
 
 func (r *rig) duration() time.Duration { return time.Duration(r.o.seconds) * time.Second }
@@ -118,7 +140,9 @@ func (r *rig) close() {
 		_ = r.server.Process.Signal(syscall.SIGTERM)
 		_ = r.server.Wait()
 	}
-	_ = os.RemoveAll(r.dir)
+	if r.dir != "" {
+		_ = os.RemoveAll(r.dir)
+	}
 }
 
 func (r *rig) ready(ctx context.Context) error {
