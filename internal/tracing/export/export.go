@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -79,16 +80,18 @@ func New(o Options) (*Provider, error) {
 	return p, nil
 }
 
-// resource names the program. The SDK adds what OTEL_RESOURCE_ATTRIBUTES has.
+// resource names the program and the SDK. The SDK adds what OTEL_RESOURCE_ATTRIBUTES has.
 func (o Options) resource() *resource.Resource {
-	attributes := []attribute.KeyValue{
-		attribute.String("service.name", o.Service),
-		attribute.String("service.version", o.Version),
-	}
+	var attributes []attribute.KeyValue
 	for key, value := range map[string]string{
-		"service.instance.id": o.Pod,
-		"k8s.pod.name":        o.Pod,
-		"k8s.namespace.name":  o.Namespace,
+		"service.name":           o.Service,
+		"service.version":        o.Version,
+		"service.instance.id":    o.Pod,
+		"k8s.pod.name":           o.Pod,
+		"k8s.namespace.name":     o.Namespace,
+		"telemetry.sdk.language": "go",
+		"telemetry.sdk.name":     "opentelemetry",
+		"telemetry.sdk.version":  otel.Version(),
 	} {
 		if value != "" {
 			attributes = append(attributes, attribute.String(key, value))

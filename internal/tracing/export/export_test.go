@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
@@ -102,11 +103,14 @@ func TestExport(t *testing.T) {
 		t.Errorf("an attribute of 1,000 bytes has %d, want 256", size)
 	}
 	want := map[string]string{
-		"service.name":        "caly-test",
-		"service.version":     "v1.2.3",
-		"service.instance.id": "pod-1",
-		"k8s.pod.name":        "pod-1",
-		"k8s.namespace.name":  "caly-system",
+		"service.name":           "caly-test",
+		"service.version":        "v1.2.3",
+		"service.instance.id":    "pod-1",
+		"k8s.pod.name":           "pod-1",
+		"k8s.namespace.name":     "caly-system",
+		"telemetry.sdk.language": "go",
+		"telemetry.sdk.name":     "opentelemetry",
+		"telemetry.sdk.version":  otel.Version(),
 	}
 	if diff := cmp.Diff(want, got.Resource); diff != "" {
 		t.Errorf("the resource (-want +got):\n%s", diff)
