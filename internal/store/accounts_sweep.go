@@ -39,8 +39,11 @@ func (d *Operator) SweepAccounts(ctx context.Context, keep Keep, limit int) (int
 			0,
 		},
 		{
-			`DELETE FROM login_sessions WHERE ctid IN (SELECT ctid FROM login_sessions
-				WHERE expires_at < now() - $1::interval LIMIT $2)`,
+			`WITH removed AS (DELETE FROM login_sessions WHERE ctid IN (SELECT ctid FROM login_sessions
+				WHERE expires_at < now() - $1::interval LIMIT $2) RETURNING tenant),
+			counted AS (UPDATE cleanup_totals SET login_sessions = login_sessions + (SELECT count(*) FROM removed)
+				WHERE EXISTS (SELECT FROM removed))
+			SELECT FROM removed`,
 			keep.Sessions,
 		},
 		// An invitation stays, for an admin to see; who was invited may ask for a new token.

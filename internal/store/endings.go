@@ -46,10 +46,10 @@ func (d *Operator) NameSeries(ctx context.Context, tenants []string, limit int) 
 		batch.Queue(`INSERT INTO metric_tenants SELECT t FROM unnest($1::text[]) AS t
 			WHERE t NOT IN (SELECT tenant FROM metric_tenants)
 			ORDER BY t LIMIT greatest($2 - (SELECT count(*) FROM metric_tenants), 0)`, tenants, limit)
-		batch.Queue(
-			`DELETE FROM ending_totals WHERE tenant <> $1 AND tenant NOT IN (SELECT tenant FROM metric_tenants)`,
-			otherTenants,
-		)
+		for _, totals := range []string{"ending_totals", "backfill_totals"} {
+			batch.Queue(`DELETE FROM `+totals+` WHERE tenant <> $1 AND tenant NOT IN (SELECT tenant FROM metric_tenants)`,
+				otherTenants)
+		}
 		return tx.SendBatch(ctx, batch).Close()
 	})
 	return explain(err)

@@ -16,6 +16,7 @@ var (
 	ofEveryHandle = []string{"Close", "Ping", "ReadOnlyAnswers", "Stat", "Writable"}
 
 	ofOperatorAndDataplane = []string{
+		"AddProcessRetries",
 		"CloseStream",
 		"CloseStreams",
 		"Ingest",
@@ -24,6 +25,7 @@ var (
 		"ListRecordings",
 		"ListUsers",
 		"RecordingByID",
+		"RetryTotals",
 		"RevokeUser",
 		"SetUserDisabled",
 		"StreamByID",
@@ -31,7 +33,9 @@ var (
 	}
 
 	ofOperator = []string{
+		"AddBackfill",
 		"AdoptTenant",
+		"BackfillTotals",
 		"Backlogs",
 		"CallFacts",
 		"ClaimNames",
@@ -70,7 +74,6 @@ var (
 		"Replay",
 		"RequireLabels",
 		"Retry",
-		"RetryTotals",
 		"Revoke",
 		"SeedNames",
 		"ShareAccount",
@@ -93,6 +96,7 @@ var (
 	}
 
 	ofDataplane = []string{
+		"AddCleanups",
 		"AdmitStream",
 		"BeginCapture",
 		"CallBySID",
@@ -100,6 +104,7 @@ var (
 		"ChangePassword",
 		"ClaimCaptures",
 		"ClaimMail",
+		"CleanupTotals",
 		"Credentials",
 		"CredentialsByID",
 		"EndSession",

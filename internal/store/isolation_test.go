@@ -239,8 +239,10 @@ func policyRefused(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "row-level security")
 }
 
-// notOfTenants are the methods of the data plane's handle that are about the connection.
-var notOfTenants = []string{"Close", "Ping", "ReadOnlyAnswers", "Stat", "Writable"}
+// notOfTenants are the methods of the data plane's handle that are about the connection, or about sums over the whole
+// installation, in which no tenant is named.
+var notOfTenants = []string{"AddCleanups", "AddProcessRetries", "CleanupTotals", "Close", "Ping", "ReadOnlyAnswers",
+	"RetryTotals", "Stat", "Writable"}
 
 // call is a method called for acme with ids that globex has too. It returns what the method did.
 type call func(ctx context.Context, db *store.Dataplane) (any, error)

@@ -25,13 +25,26 @@ func (d *Upload) AddRetries(ctx context.Context, tenant string, counts map[strin
 	return explain(d.pool.SendBatch(ctx, batch).Close()) // one implicit transaction
 }
 
-// RetryTotals are the sums over all tenants, by dependency. They never fall: what a deleted tenant counted stays in them.
-func (d *Operator) RetryTotals(ctx context.Context) (map[string]resilience.Counts, error) {
-	rows, err := d.pool.Query(
-		ctx,
-		`SELECT dependency, sum(retries)::bigint, sum(successful)::bigint, sum(failed)::bigint,
-		sum(breaker_opened)::bigint FROM retry_statistics GROUP BY dependency`,
-	)
+// AddProcessRetries adds what a pod of the operator or of the data plane counted, by dependency, to the totals: all of it
+// or, with an error, nothing. A dependency without a row counts as "other".
+func (d common) AddProcessRetries(ctx context.Context, counts map[string]resilience.Counts) error {
+	batch := &pgx.Batch{}
+	for _, dependency := range slices.Sorted(maps.Keys(counts)) { // one order, so that two pods do not wait for each other
+		c := counts[dependency]
+		// What a total may have before it grows is bounded, so that no total can make the sum fail.
+		batch.Queue(`UPDATE retry_totals SET retries = least(retries, 1::bigint << 61) + $2,
+				successful = least(successful, 1::bigint << 61) + $3, failed = least(failed, 1::bigint << 61) + $4,
+				breaker_opened = least(breaker_opened, 1::bigint << 61) + $5
+			WHERE dependency = coalesce((SELECT dependency FROM retry_totals WHERE dependency = $1), 'other')`,
+			dependency, c.Retries, c.Successful, c.Failed, c.BreakerOpened)
+	}
+	return explain(d.pool.SendBatch(ctx, batch).Close()) // one implicit transaction
+}
+
+// RetryTotals are the sums over all tenants and pods, by dependency. They never fall: what a deleted tenant counted stays
+// in them.
+func (d common) RetryTotals(ctx context.Context) (map[string]resilience.Counts, error) {
+	rows, err := d.pool.Query(ctx, `SELECT dependency, retries, successful, failed, breaker_opened FROM caly_retry_totals()`)
 	if err != nil {
 		return nil, explain(err)
 	}

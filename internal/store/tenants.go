@@ -209,7 +209,7 @@ func (d *Operator) SuspendTenant(ctx context.Context, tenant string, suspended b
 }
 
 // tenantTables hold the rows of tenants; what others refer to comes last.
-var tenantTables = []string{"endings", "ending_totals", "metric_tenants", "url_redactions",
+var tenantTables = []string{"endings", "ending_totals", "backfill_totals", "metric_tenants", "url_redactions",
 	"recordings", "recording_history", "call_events", "signed_repeats", "call_streams", "calls",
 	"email_codes", "password_reset_tokens", "login_sessions", "refresh_token_blacklist", "users",
 	"revocations", "rate_limits", "mail_outbox", "audit_log", "captures", "stream_sessions"}

@@ -55,7 +55,7 @@ func TestClaimLooksAtEveryTable(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
 	fixture.Exec(t, `UPDATE tenants SET uid = 'uid-old'`)
-	counters := []string{"email_codes", "ending_totals", "endings", "login_sessions", "metric_tenants",
+	counters := []string{"backfill_totals", "email_codes", "ending_totals", "endings", "login_sessions", "metric_tenants",
 		"password_reset_tokens", "rate_limits", "refresh_token_blacklist", "retry_statistics", "revocations",
 		"tenant_names", "tenants", "upload_roles", "url_redactions"}
 	tables := slices.DeleteFunc(fixture.tables(t), func(table string) bool { return slices.Contains(counters, table) })
