@@ -153,6 +153,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	status.Handle("cleanup-stats", streams.janitor)
+	status.Handle("retry-stats", monitoring.RetryStats(streams.retries.Stats))
 	status.HandleAction("cleanup", streams.janitor.Cleanup())
 	webhooks := webhook.New(hooks)
 	defer webhooks.Close()

@@ -18,6 +18,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/capture"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/keyring"
+	statistics "github.com/caly-dev/caly/internal/monitoring"
 	"github.com/caly-dev/caly/internal/objectstore"
 )
 
@@ -124,6 +125,7 @@ type streams struct {
 	sessions *registry.Registry
 	janitor  *janitor.Janitor
 	captures *capture.Captures // nil without a directory
+	retries  *statistics.RetryStats
 	grace    time.Duration
 	drained  sync.Once
 }
@@ -147,6 +149,7 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 			return nil, err
 		}
 	}
+	s.retries = statistics.NewRetryStats(p.db.limits, s.captures.Breakers())
 	s.sessions = registry.New(registry.Options{
 		Store:      p.db.live,
 		Pod:        o.pod,
@@ -188,6 +191,7 @@ func (s *streams) run(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { s.drain(); stopKeeping() })
 	var group errgroup.Group
 	group.Go(func() error { return s.janitor.Run(cleaning) })
+	group.Go(func() error { return s.retries.Start(cleaning) })
 	capturing, stopCapturing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCapturing()
 	if s.captures != nil {

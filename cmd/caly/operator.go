@@ -199,6 +199,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := mgr.Add(stats); err != nil {
+		return err
+	}
 	if err := addControllers(mgr, db, o, cidrs, registry); err != nil {
 		return err
 	}

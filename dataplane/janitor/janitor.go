@@ -10,11 +10,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/store"
 )
 
-// Store ends the sessions of pods that are gone. *store.Dataplane is one.
+// Store ends the sessions of pods that are gone, and has the totals of all pods. *store.Dataplane is one.
 type Store interface {
 	ReapStreams(ctx context.Context, tenants []string, unseen time.Duration, limit int) (ended int, ran bool, err error)
+	AddCleanups(ctx context.Context, c store.CleanupCounts) (store.CleanupTotals, error)
+	CleanupTotals(ctx context.Context) (store.CleanupTotals, error)
 }
 
 // Registry is the pod's streams. *live.Registry is one.
@@ -73,8 +77,14 @@ type Janitor struct {
 	requested atomic.Bool     // a client waits for a cleanup
 	asked     chan chan error // cleanups that Run has to do for clients
 
-	mu    sync.Mutex
-	stats Stats
+	asking sync.Mutex // held while the totals are read or written
+
+	mu     sync.Mutex
+	alive  bool
+	own    store.CleanupCounts // of this pod
+	stored store.CleanupCounts // of own, those in the totals
+	totals store.CleanupTotals // of all pods, as PostgreSQL answered last
+	readAt time.Time           // when that was; zero: never
 }
 
 // New makes a janitor. Run is its work.
@@ -118,6 +128,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 func (j *Janitor) clean(parent context.Context, budget time.Duration) error {
 	ctx, cancel := context.WithTimeout(parent, budget)
 	defer cancel()
+	defer func() { j.flush(ctx) }()
 	start := time.Now()
 	rows, streams, err := j.o.Registry.Reconcile(ctx)
 	j.count(rows, streams)
@@ -140,13 +151,14 @@ func (j *Janitor) clean(parent context.Context, budget time.Duration) error {
 func (j *Janitor) reapOnly(parent context.Context) {
 	ctx, cancel := context.WithTimeout(parent, min(j.o.Budget, j.o.ReapEvery))
 	defer cancel()
+	defer func() { j.flush(ctx) }()
 	if n, err := j.reap(ctx); err != nil && parent.Err() == nil {
-		j.o.Log.Warn("sessions of pods that are gone cannot be looked for; tried again",
+		j.o.Log.Warn("cleanup of the sessions of pods that are gone failed; tried again",
 			"error", err,
 			"after", j.o.ReapEvery,
 		)
 	} else if n > 0 {
-		j.o.Log.Info("ended the sessions of pods that are gone", "sessions", n)
+		j.o.Log.Info("cleanup ended the sessions of pods that are gone", "sessions", n)
 	}
 }
 

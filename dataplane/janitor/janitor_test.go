@@ -53,6 +53,29 @@ type reaper struct {
 	err    error
 	busy   bool
 	limits []int
+
+	cleanups store.CleanupTotals // of all pods
+	added    int                 // how often
+	asked    func()              // before an answer about them; nil does nothing
+}
+
+func (r *reaper) AddCleanups(_ context.Context, c store.CleanupCounts) (store.CleanupTotals, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.cleanups.CleanupCounts = plus(r.cleanups.CleanupCounts, c)
+		r.added++
+	}
+	return r.cleanups, r.err
+}
+
+func (r *reaper) CleanupTotals(context.Context) (store.CleanupTotals, error) {
+	if r.asked != nil {
+		r.asked()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cleanups, r.err
 }
 
 func (r *reaper) ReapStreams(_ context.Context, _ []string, _ time.Duration, limit int) (int, bool, error) {
@@ -94,19 +117,19 @@ func TestRun(t *testing.T) {
 		Unseen:     time.Millisecond,
 		Registerer: metrics,
 	})
-	if stats := j.Stats(); stats.IsRunning || stats.LastCleanupTime != nil || stats.SessionsCleanedUp != 0 {
+	if stats := j.Stats(t.Context()); stats.IsRunning || stats.LastCleanupTime != nil || stats.SessionsCleanedUp != 0 {
 		t.Errorf("before it starts: %+v", stats)
 	}
 	stop := start(t, j)
 	eventually.Holds(t, "all that is dead is ended, in batches", func() bool {
-		return j.Stats().SessionsCleanedUp >= 2500+2*2 && reg.calls.Load() > 2
+		return j.Stats(t.Context()).SessionsCleanedUp >= 2500+2*2 && reg.calls.Load() > 2
 	})
-	if !j.Stats().IsRunning {
+	if !j.Stats(t.Context()).IsRunning {
 		t.Error("it does not say that it runs")
 	}
 	before := reg.calls.Load()
 	stop()
-	stats := j.Stats()
+	stats := j.Stats(t.Context())
 	calls := int64(reg.calls.Load())
 	if int64(before) >= calls || stats.IsRunning || stats.SessionsCleanedUp != 2500+2*calls ||
 		stats.OrphanedConnectionsClosed != calls ||
@@ -170,7 +193,7 @@ func TestFailures(t *testing.T) {
 			stop := start(t, j)
 			eventually.Holds(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
 			stop()
-			if stats := j.Stats(); stats.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
+			if stats := j.Stats(t.Context()); stats.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
 				values(t,
 					metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 || !strings.Contains(log.String(),
 				"the database is away") {
@@ -264,8 +287,8 @@ func TestKilledPod(t *testing.T) {
 	})
 	start(t, one)
 	start(t, two)
-	eventually.Holds(t, "300 are ended", func() bool {
-		return one.Stats().SessionsCleanedUp+two.Stats().SessionsCleanedUp >= 300
+	eventually.Holds(t, "300 are ended, as either pod answers", func() bool {
+		return one.Stats(t.Context()).SessionsCleanedUp >= 300 && two.Stats(t.Context()).SessionsCleanedUp >= 300
 	})
 	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
 	if err != nil {
@@ -278,10 +301,11 @@ func TestKilledPod(t *testing.T) {
 		FROM stream_sessions`).Scan(&orphaned, &others); err != nil {
 		t.Fatal(err)
 	}
-	if sum := one.Stats().SessionsCleanedUp + two.Stats().SessionsCleanedUp; orphaned != 300 || others != 0 ||
-		sum != 300 ||
-		going.Context().Err() != nil {
-		t.Errorf("%d rows are ended, %d of others, and %d are counted", orphaned, others, sum)
+	first := one.Stats(t.Context())
+	second := two.Stats(t.Context())
+	if sum := first.Pod.SessionsCleanedUp + second.Pod.SessionsCleanedUp; orphaned != 300 || others != 0 || sum != 300 ||
+		first.SessionsCleanedUp != 300 || second.SessionsCleanedUp != 300 || going.Context().Err() != nil {
+		t.Errorf("%d rows are ended, %d of others, and the pods count %+v and %+v", orphaned, others, first, second)
 	}
 	// Its place is free again, so the limit is what it was.
 	if _, err := here.Admit(t.Context(), tenant, 2, registry.Stream{}); err != nil {
@@ -312,12 +336,26 @@ func TestStatsJSON(t *testing.T) {
 		recorder.Header().Get("Content-Type") != "application/json" {
 		t.Fatal(err, recorder.Header())
 	}
+	if at, err := time.Parse(time.RFC3339, got["totalsReadTime"].(string)); err != nil || time.Since(at) > time.Minute {
+		t.Errorf("the totals were read at %v, %v", at, err)
+	}
+	delete(got, "totalsReadTime")
 	want := map[string]any{
 		"isRunning":                 false,
+		"cleanups":                  0.,
 		"sessionsCleanedUp":         0.,
+		"streamSessionsCleanedUp":   0.,
+		"loginSessionsCleanedUp":    0.,
 		"orphanedConnectionsClosed": 0.,
 		"memoryLeaksDetected":       0.,
 		"lastCleanupTime":           nil,
+		"pod": map[string]any{
+			"cleanups":                  0.,
+			"sessionsCleanedUp":         0.,
+			"orphanedConnectionsClosed": 0.,
+			"memoryLeaksDetected":       0.,
+			"lastCleanupTime":           nil,
+		},
 		"memoryUsage": map[string]any{
 			"heapUsed":           7.,
 			"heapTotal":          8.,

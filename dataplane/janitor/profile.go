@@ -25,7 +25,7 @@ func (j *Janitor) watchMemory() {
 			top = topGoroutines
 		}
 		j.mu.Lock()
-		j.stats.MemoryLeaksDetected++
+		j.own.MemoryLeaks++
 		j.mu.Unlock()
 		j.m.leaks[g.what].Inc()
 		j.o.Log.Warn("more is in use than the live streams explain: it may be a leak",

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
@@ -276,6 +277,39 @@ func TestActions(t *testing.T) {
 		if allow := recorder.Header().Get("Allow"); (allow == "POST") != (tc.want == 405) {
 			t.Errorf("%s: Allow is %q", name, allow)
 		}
+	}
+}
+
+// TestRetryStats checks the answer about retries, inside and outside, while PostgreSQL answers and while it does not.
+func TestRetryStats(t *testing.T) {
+	var failed error
+	h := New(0)
+	h.Handle("retry-stats", RetryStats(func(context.Context) (resilience.Stats, error) {
+		return resilience.StatsOf(map[string]resilience.Counts{"s3": {Retries: 20, Successful: 13, Failed: 2}}), failed
+	}))
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, "sesame-open-sesame")
+	public := NewPublic(path, h, quiet)
+	for name, tc := range map[string]struct {
+		handler       http.Handler
+		method, token string
+		err           error
+		want          int
+		wantBody      string
+	}{
+		"inside":          {handler: h, method: "GET", want: 200, wantBody: `"retrySuccessRate": "86.67%",`},
+		"with the token":  {handler: public, method: "GET", token: "Bearer sesame-open-sesame", want: 200, wantBody: `"totalRetries": 20,`},
+		"without a token": {handler: public, method: "GET", want: 401},
+		"written to":      {handler: h, method: "POST", want: 405},
+		"database down":   {handler: h, method: "GET", err: errors.New("away"), want: 503, wantBody: `"code":"database"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			failed = tc.err
+			got := get(tc.handler, tc.method, PathPrefix+"retry-stats", tc.token)
+			if got.Code != tc.want || !strings.Contains(got.Body.String(), tc.wantBody) {
+				t.Errorf("answered %d %s, want %d with %q", got.Code, got.Body, tc.want, tc.wantBody)
+			}
+		})
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,37 +15,105 @@ import (
 // RetryStatsPath is where RetryStats is served.
 const RetryStatsPath = "/api/monitoring/retry-stats"
 
-// Kept are statistics that outlive the processes that counted them.
+// Kept are statistics that outlive the processes that counted them. *store.Operator and *store.Dataplane are.
 type Kept interface {
+	// RetryTotals returns what all processes have added, by dependency.
 	RetryTotals(ctx context.Context) (map[string]resilience.Counts, error)
+	// AddProcessRetries adds what this process counted: all of it or, with an error, nothing.
+	AddProcessRetries(ctx context.Context, counts map[string]resilience.Counts) error
 }
 
-// RetryStats are the statistics of retries and breakers: what the upload pods kept in PostgreSQL, since they live too briefly
-// to be scraped, and what this process counted itself. It answers GET requests and is a prometheus.Collector.
+const (
+	// storeEvery is how often a process stores what it counted, if it counted anything.
+	storeEvery = 15 * time.Second
+	// answerWithin bounds a question to PostgreSQL.
+	answerWithin = 2 * time.Second
+)
+
+// RetryStats are the statistics of retries and breakers of the whole installation: what all processes stored in
+// PostgreSQL, and what this one has counted since. It answers GET requests, and is a prometheus.Collector.
 type RetryStats struct {
 	kept Kept
 	own  *resilience.Registry
 
-	mu   sync.Mutex
-	last map[string]resilience.Counts // of kept, as it answered last
+	turn   chan struct{}                // holds a value while one asks: clients that ask at once cost one connection
+	last   map[string]resilience.Counts // of kept, as it answered last
+	stored map[string]resilience.Counts // of own, those that were added to kept
 }
 
-// NewRetryStats makes them of the two.
+// NewRetryStats returns statistics of the two. Start stores what own counts.
 func NewRetryStats(kept Kept, own *resilience.Registry) *RetryStats {
-	return &RetryStats{kept: kept, own: own}
+	return &RetryStats{kept: kept, own: own, turn: make(chan struct{}, 1)}
 }
 
-func (s *RetryStats) counts(ctx context.Context) (map[string]resilience.Counts, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	kept, err := s.kept.RetryTotals(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		return resilience.Sum(s.last, s.own.Counts()), err
+// NeedLeaderElection lets every replica store what it counted.
+func (*RetryStats) NeedLeaderElection() bool { return false }
+
+// Start stores at an interval what this process counted, until ctx is done, and then a last time.
+func (s *RetryStats) Start(ctx context.Context) error {
+	tick := time.NewTicker(storeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.store(context.WithoutCancel(ctx))
+			return nil
+		case <-tick.C:
+			s.store(ctx)
+		}
 	}
-	s.last = kept
-	return resilience.Sum(kept, s.own.Counts()), nil
+}
+
+// store adds what was counted since the last time to the totals. What cannot be added is added the next time.
+func (s *RetryStats) store(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if s.enter(ctx) != nil {
+		return
+	}
+	defer s.leave()
+	own := s.own.Counts()
+	counts := resilience.Since(own, s.stored)
+	if len(counts) > 0 && s.kept.AddProcessRetries(ctx, counts) == nil {
+		s.stored = own
+		s.last = resilience.Sum(s.last, counts)
+	}
+}
+
+func (s *RetryStats) enter(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *RetryStats) leave() { <-s.turn }
+
+// counts returns what all processes counted. With an error it is what they had counted when PostgreSQL answered last,
+// or nil if another question is still unanswered.
+func (s *RetryStats) counts(ctx context.Context) (map[string]resilience.Counts, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	kept, err := s.kept.RetryTotals(ctx)
+	if err == nil {
+		s.last = kept
+	}
+	return resilience.Sum(s.last, resilience.Since(s.own.Counts(), s.stored)), err
+}
+
+// Stats returns the sums over all dependencies. It fails while PostgreSQL does not answer.
+func (s *RetryStats) Stats(ctx context.Context) (resilience.Stats, error) {
+	counts, err := s.counts(ctx)
+	if err != nil {
+		return resilience.Stats{}, err
+	}
+	return resilience.StatsOf(counts), nil
 }
 
 // ServeHTTP answers the sums over all dependencies as JSON, see resilience.Stats; 503 while PostgreSQL does not answer.
@@ -57,7 +124,7 @@ func (s *RetryStats) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	counts, err := s.counts(r.Context())
+	stats, err := s.Stats(r.Context())
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		http.Error(
@@ -66,7 +133,7 @@ func (s *RetryStats) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(resilience.StatsOf(counts)) // the client is gone if it fails
+	_ = json.NewEncoder(w).Encode(stats) // the client is gone if it fails
 }
 
 // Describe implements prometheus.Collector.

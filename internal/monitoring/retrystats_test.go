@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,12 +24,34 @@ import (
 
 // kept is a database that can be away.
 type kept struct {
+	mu     sync.Mutex
 	totals map[string]resilience.Counts
 	err    error
+	added  int
+	hangs  chan struct{} // a question waits for its end; nil: none waits
 }
 
-func (k *kept) RetryTotals(context.Context) (map[string]resilience.Counts, error) {
+func (k *kept) RetryTotals(ctx context.Context) (map[string]resilience.Counts, error) {
+	if k.hangs != nil {
+		select {
+		case <-k.hangs:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	return k.totals, k.err
+}
+
+func (k *kept) AddProcessRetries(_ context.Context, counts map[string]resilience.Counts) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err == nil {
+		k.totals = resilience.Sum(k.totals, counts)
+		k.added++
+	}
+	return k.err
 }
 
 // retriedOnce is a registry that has seen one call fail once and then succeed.
@@ -101,6 +126,72 @@ func TestMetricsOutliveAnOutage(t *testing.T) {
 		db.totals = nil
 		db.err = store.ErrUnavailable
 	}
+}
+
+// TestStore stores what a process counted once, whether PostgreSQL answers at once or later, and reports it all the time.
+func TestStore(t *testing.T) {
+	db := &kept{totals: map[string]resilience.Counts{"s3": {Retries: 4}}, err: store.ErrUnavailable}
+	stats := NewRetryStats(db, retriedOnce(t))
+	for _, step := range []struct {
+		name      string
+		do        func()
+		wantAdded int
+	}{
+		{"away", func() { stats.store(t.Context()); db.err = nil }, 0},
+		{"not stored yet", func() {}, 0},
+		{"stored", func() { stats.store(t.Context()) }, 1},
+		{"nothing new", func() { stats.store(t.Context()) }, 1},
+	} {
+		step.do()
+		got, err := stats.Stats(t.Context())
+		if err != nil || got.TotalRetries != 5 || got.SuccessfulRetries != 1 || db.added != step.wantAdded {
+			t.Errorf("%s: %+v, %v, stored %d times, want %d", step.name, got, err, db.added, step.wantAdded)
+		}
+	}
+}
+
+// TestStoreAtTheEnd checks that a process stores what it counted when it ends, and at an interval before.
+func TestStoreAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &kept{}
+		own := retriedOnce(t)
+		stats := NewRetryStats(db, own)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = stats.Start(ctx) })
+		time.Sleep(3*storeEvery + time.Second) // of the test's clock
+		synctest.Wait()
+		if db.added != 1 {
+			t.Errorf("stored %d times, want once", db.added)
+		}
+		_ = own.Do(ctx, "ns/t", "sts", func(context.Context) error { return resilience.Retryable(errors.New("away")) })
+		cancel()
+		running.Wait()
+		if db.added != 2 || db.totals["sts"].Failed != 1 {
+			t.Errorf("stored %d times, %v", db.added, db.totals)
+		}
+	})
+}
+
+// TestManyAsk : clients that ask at once wait for one connection at most, and for a bounded time.
+func TestManyAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &kept{hangs: make(chan struct{})}
+		stats := NewRetryStats(db, retriedOnce(t))
+		began := time.Now()
+		var clients sync.WaitGroup
+		for range 20 {
+			clients.Go(func() {
+				if _, err := stats.Stats(t.Context()); err == nil {
+					t.Error("it was answered")
+				}
+			})
+		}
+		clients.Wait()
+		if took := time.Since(began); took > answerWithin {
+			t.Errorf("it took %s", took)
+		}
+	})
 }
 
 func TestWithPostgreSQL(t *testing.T) {

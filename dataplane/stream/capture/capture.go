@@ -180,6 +180,14 @@ type Capture struct {
 	cutOnce   sync.Once
 }
 
+// Breakers returns the breakers of the buckets, with what they counted. Those of a nil *Captures count nothing.
+func (c *Captures) Breakers() *resilience.Registry {
+	if c == nil {
+		return resilience.NewRegistry(resilience.Options{}, nil)
+	}
+	return c.o.Breakers
+}
+
 // Wants tells whether the tenant's streams are to be captured.
 func (c *Captures) Wants(t *tenantconfig.Tenant) bool {
 	return c != nil && t.Audio != nil && t.Audio.Capture != nil && t.Storage != nil
