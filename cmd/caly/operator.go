@@ -174,7 +174,7 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	defer db.Close()
 	registry := resilience.NewRegistry(resilience.Options{}, nil) // its counts are part of the statistics
 	stats := monitoring.NewRetryStats(db, registry)
-	for _, c := range append(databaseMetrics(db), stats, monitoring.NewDeadEvents(db),
+	for _, c := range append(databaseMetrics(db), stats,
 		metric.NewBuildInfo(version), metric.NewPools(map[string]metric.Pool{"operator": db})) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return err

@@ -7,12 +7,23 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tracing"
+)
+
+// totalWithin bounds the statement that adds to the totals.
+const totalWithin = 5 * time.Second
+
+// Results of calls, as the tenants' totals and their metric name them.
+const (
+	totalFound        = "found"
+	totalFoundPartial = "found_partial" // without a field, or with a recording that was rejected
+	totalLeftOut      = "left_out"      // it could not be used
 )
 
 // add makes an event of a call; of nil, and of one of another account, it makes none.
@@ -83,6 +94,21 @@ func (n *run) tally(found []store.Event, outcomes []store.Outcome) {
 		for _, u := range found[i].Unread {
 			n.r.Metrics.unread.WithLabelValues(exotel.FieldLabel(u.Field), u.Reason).Inc()
 		}
+	}
+}
+
+// total adds what the run found and could not use to the tenant's totals, which outlive this process. It does so for a run
+// that was stopped, too.
+func (n *run) total(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), totalWithin)
+	defer cancel()
+	err := n.r.Store.AddBackfill(ctx, n.tenant.ID(), map[string]int64{
+		totalFound:        int64(n.found - n.partial),
+		totalFoundPartial: int64(n.partial),
+		totalLeftOut:      int64(n.left),
+	})
+	if err != nil {
+		log.FromContext(ctx).Error(err, "what the run found is missing in the metrics of the tenant", "tenant", n.tenant.ID())
 	}
 }
 

@@ -44,6 +44,7 @@ type Store interface {
 	NameHolders(ctx context.Context, name store.Name) ([]store.NameHolder, error)
 	HeldNames(ctx context.Context, tenant, uid string) ([]store.Name, error)
 	IngestBatch(ctx context.Context, events []store.Event) ([]store.Outcome, error)
+	AddBackfill(ctx context.Context, tenant string, calls map[string]int64) error
 }
 
 // Limits of one run. What is over them is left to the next one, which comes soon. Zero fields have defaults.

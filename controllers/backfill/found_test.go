@@ -19,6 +19,20 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/storetest"
 )
 
+// totals returns the calls of all runs of all tenants, by result.
+func (s *subject) totals(t *testing.T) map[string]int64 {
+	t.Helper()
+	list, err := s.DB.BackfillTotals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]int64{}
+	for _, total := range list {
+		sums[total.Result] += total.Calls
+	}
+	return sums
+}
+
 // TestWhatWasLostIsFound verifies that one run finds all calls whose webhooks were lost. Of 250 calls a third lost
 // webhooks: all of them, all but the first, or the one that names the recording. Afterwards the rows equal those of a
 // database that got all webhooks. Late webhooks and the next run change nothing.
@@ -82,6 +96,9 @@ func TestWhatWasLostIsFound(t *testing.T) {
 
 	rig.sent.reset()
 	backfillStatus, _ = rig.again(t, tenant, stop)
+	if got := rig.totals(t); got["found"] != int64(lost) || got["found_partial"] != 0 || got["left_out"] != 0 {
+		t.Errorf("the totals of the tenants are %v, want %d found", got, lost)
+	}
 	if n, single := rig.sent.count(); *backfillStatus.FoundMissing != 0 || n != 3 || single != 0 {
 		t.Errorf(
 			"the next run found %d with %d requests, %d about single calls; want none, and three pages",

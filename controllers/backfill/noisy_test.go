@@ -50,6 +50,9 @@ func (noCalls) Suspects(context.Context, string, store.SuspectQuery) ([]store.Su
 // NameHolders returns none: the account is free.
 func (noCalls) NameHolders(context.Context, store.Name) ([]store.NameHolder, error) { return nil, nil }
 
+// AddBackfill takes totals.
+func (noCalls) AddBackfill(context.Context, string, map[string]int64) error { return nil }
+
 // slowAPI refuses the credentials, after 20 s at the address of a noisy Tenant and after 100 ms at others.
 type slowAPI struct{}
 

@@ -18,9 +18,9 @@ import (
 
 const (
 	// settleAfter is how long after its start a call may be without an end, and that nobody asks for it.
-	settleAfter = 15 * time.Minute
+	settleAfter = store.SettleAfter
 	// suspectFor is how long the end of a call is asked about, if no event reports the end.
-	suspectFor = 7 * 24 * time.Hour
+	suspectFor = store.SuspectFor
 	// pageSize is Exotel's, and how many calls are looked up and applied at once.
 	pageSize = 100
 )

@@ -93,6 +93,7 @@ func (r *Reconciler) execute(ctx context.Context, s *scope) error {
 	defer cancel()
 	err := run.do(limited)
 	run.tellLeftOut(ctx)
+	run.total(ctx)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, errStopped):
 		r.Metrics.runs.WithLabelValues(resultStopped).Inc()

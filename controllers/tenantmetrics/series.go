@@ -56,14 +56,30 @@ var (
 	failed    = newFamily(gauge, "caly_tenant_recordings_failed",
 		"Recordings whose upload was given up and that wait for a person, by the code of the error.", "tenant", "code")
 	deadEvents = newFamily(
-		gauge, "caly_tenant_dead_events", "Events that could not be applied, by reason.", "tenant", "reason",
+		gauge,
+		"caly_tenant_dead_events",
+		"Events that could not be applied, by reason; at most 10,000 of each tenant are counted: caly events list.",
+		"tenant",
+		"reason",
 	)
+	oldestDead = newFamily(gauge, "caly_tenant_dead_events_oldest_timestamp_seconds",
+		"When the oldest event came that could not be applied; absent without one.", "tenant")
 	partialEvents = newFamily(
 		gauge,
 		"caly_tenant_partial_events",
 		"Events of the last 24 hours that were applied without a field; at most 1,000 of each tenant are counted.",
 		"tenant",
 	)
+	unended = newFamily(
+		gauge,
+		"caly_tenant_calls_unended",
+		"Calls that began 15 minutes to 7 days ago and whose end nobody reported; at most 1,000 of each tenant are "+
+			"counted.",
+		"tenant",
+	)
+	backfilled = newFamily(counter, "caly_tenant_backfill_calls_total",
+		"Calls that backfill filled in (found, or found_partial without a field or a recording) or could not use "+
+			"(left_out).", "tenant", "result")
 	calls = newFamily(gauge, "caly_tenant_calls",
 		"Calls whose first event came within the last hour, by outcome.", "tenant", "outcome")
 
@@ -75,7 +91,7 @@ var (
 func describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
 		recordings, recordingSeconds, captures, streams, streamSeconds, waiting, oldestWaiting, uploading, failed,
-		deadEvents, partialEvents, calls, tenantsKnown, lastSuccess,
+		deadEvents, oldestDead, partialEvents, unended, backfilled, calls, tenantsKnown, lastSuccess,
 	} {
 		ch <- f.desc
 	}
@@ -93,8 +109,15 @@ func (s *snapshot) collect(ch chan<- prometheus.Metric) {
 	s.collectWaiting(ch)
 	sendCounts(ch, failed, s.counts.Failed)
 	sendCounts(ch, deadEvents, s.counts.Dead)
+	sendOldest(ch, oldestDead, s.counts.Dead)
 	for _, c := range s.counts.Partial {
 		partialEvents.send(ch, float64(c.Count), c.Tenant)
+	}
+	for _, c := range s.counts.Unended {
+		unended.send(ch, float64(c.Count), c.Tenant)
+	}
+	for _, t := range s.backfilled {
+		backfilled.send(ch, float64(t.Calls), t.Tenant, t.Result)
 	}
 	for _, c := range s.counts.Calls {
 		calls.send(ch, float64(c.Count), c.Tenant, outcomeOf(c.Label))
@@ -115,14 +138,19 @@ func outcomeOf(state string) string {
 
 // collectWaiting sends what is not uploaded yet, with the time of the oldest of each tenant.
 func (s *snapshot) collectWaiting(ch chan<- prometheus.Metric) {
-	oldest := map[string]store.TenantCount{}
 	for _, c := range s.counts.Waiting {
 		waiting.send(ch, float64(c.Count), c.Tenant, c.Label)
 	}
 	for _, c := range s.counts.Uploading {
 		uploading.send(ch, float64(c.Count), c.Tenant)
 	}
-	for _, list := range [][]store.TenantCount{s.counts.Waiting, s.counts.Uploading} {
+	sendOldest(ch, oldestWaiting, s.counts.Waiting, s.counts.Uploading)
+}
+
+// sendOldest sends the time of the oldest row of each tenant in some lists.
+func sendOldest(ch chan<- prometheus.Metric, f family, lists ...[]store.TenantCount) {
+	oldest := map[string]store.TenantCount{}
+	for _, list := range lists {
 		for _, c := range list {
 			if o, found := oldest[c.Tenant]; !found || c.Oldest.Before(o.Oldest) {
 				oldest[c.Tenant] = c
@@ -130,7 +158,7 @@ func (s *snapshot) collectWaiting(ch chan<- prometheus.Metric) {
 		}
 	}
 	for tenant, c := range oldest {
-		oldestWaiting.send(ch, metric.Seconds(c.Oldest), tenant)
+		f.send(ch, metric.Seconds(c.Oldest), tenant)
 	}
 }
 

@@ -41,6 +41,7 @@ type Store interface {
 	NameSeries(ctx context.Context, tenants []string, limit int) error
 	CountEndings(ctx context.Context, q store.EndingQuery) (n int, err error)
 	EndingTotals(ctx context.Context) ([]store.EndingTotal, error)
+	BackfillTotals(ctx context.Context) ([]store.BackfillTotal, error)
 	TenantCounts(ctx context.Context, known []string) (store.TenantCounts, error)
 }
 
@@ -57,10 +58,11 @@ type Exporter struct {
 
 // snapshot is the result of one round.
 type snapshot struct {
-	at      time.Time
-	tenants int
-	totals  []store.EndingTotal
-	counts  store.TenantCounts
+	at         time.Time
+	tenants    int
+	totals     []store.EndingTotal
+	backfilled []store.BackfillTotal
+	counts     store.TenantCounts
 }
 
 // Options of an Exporter.
@@ -116,6 +118,9 @@ func (e *Exporter) round(ctx context.Context) error {
 	next := &snapshot{at: e.now(), tenants: len(ids)}
 	var err error
 	if next.totals, err = e.store.EndingTotals(ctx); err != nil {
+		return err
+	}
+	if next.backfilled, err = e.store.BackfillTotals(ctx); err != nil {
 		return err
 	}
 	if next.counts, err = e.store.TenantCounts(ctx, e.o.Words.Recordings); err != nil {

@@ -176,6 +176,53 @@ func TestSeriesOfADeletedTenantEnd(t *testing.T) {
 	}
 }
 
+// TestCallsAndEvents exports what backfill found, calls without an end, and dead events with the time of the oldest.
+func TestCallsAndEvents(t *testing.T) {
+	pg := pgtest.New(t)
+	db := operator(t, pg)
+	exporter := New(cluster(t, "acme/support", "beta/sales", "corp/help"), db, options)
+	if err := exporter.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pg.Exec(t, `INSERT INTO tenants (tenant) VALUES ('acme/support'), ('beta/sales'), ('corp/help')`)
+	pg.Exec(t, `INSERT INTO calls (tenant, call_sid, state, started_at) VALUES
+		('acme/support', 'live', 1, now() - interval '10 minutes'), ('acme/support', 'lost', 1, now() - interval '1 hour'),
+		('acme/support', 'old', 1, now() - interval '8 days'), ('corp/help', 'lost', 1, now() - interval '1 day')`)
+	pg.Exec(t, `INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, dead_reason, received_at)
+		VALUES ('beta/sales', 'c', 'status', sha256('a'), 'webhook', '', 'stale', '2026-01-02T03:04:05Z'),
+			('beta/sales', 'c', 'status', sha256('b'), 'webhook', '', 'malformed_body', '2026-01-02T03:04:06Z')`)
+	for tenant, calls := range map[string]map[string]int64{
+		"acme/support": {"found": 3, "left_out": 0},
+		"corp/help":    {"found": 5},
+	} {
+		if err := db.AddBackfill(t.Context(), tenant, calls); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := exporter.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+# HELP caly_tenant_backfill_calls_total Calls that backfill filled in (found, or found_partial without a field or a recording) or could not use (left_out).
+# TYPE caly_tenant_backfill_calls_total counter
+caly_tenant_backfill_calls_total{result="found",tenant="acme/support"} 3
+caly_tenant_backfill_calls_total{result="found",tenant="other"} 5
+caly_tenant_backfill_calls_total{result="left_out",tenant="acme/support"} 0
+# HELP caly_tenant_calls_unended Calls that began 15 minutes to 7 days ago and whose end nobody reported; at most 1,000 of each tenant are counted.
+# TYPE caly_tenant_calls_unended gauge
+caly_tenant_calls_unended{tenant="acme/support"} 1
+caly_tenant_calls_unended{tenant="beta/sales"} 0
+caly_tenant_calls_unended{tenant="other"} 1
+# HELP caly_tenant_dead_events_oldest_timestamp_seconds When the oldest event came that could not be applied; absent without one.
+# TYPE caly_tenant_dead_events_oldest_timestamp_seconds gauge
+caly_tenant_dead_events_oldest_timestamp_seconds{tenant="beta/sales"} 1.767323045e+09
+`
+	if err := testutil.CollectAndCompare(exporter, strings.NewReader(want), "caly_tenant_backfill_calls_total",
+		"caly_tenant_calls_unended", "caly_tenant_dead_events_oldest_timestamp_seconds"); err != nil {
+		t.Error(err)
+	}
+}
+
 // failing is a store that does not answer.
 type failing struct{ Store }
 

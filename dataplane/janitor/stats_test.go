@@ -65,7 +65,7 @@ func TestStatsOfAllPods(t *testing.T) {
 	}
 }
 
-// TestManyClients : while one question about the totals is under way, others cost no connection and do not wait.
+// TestManyClients asks for the totals while one question is under way: the others cost no connection and do not wait.
 func TestManyClients(t *testing.T) {
 	asked := make(chan struct{}, 10)
 	answer := make(chan struct{})

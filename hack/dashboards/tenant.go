@@ -44,6 +44,14 @@ func oneTenant() board {
 						"{{outcome}} {{code}}"}),
 				graph("Time to the object", units.Seconds, upload, "From the end of a call to its verified object.",
 					times("caly_tenant_recording_seconds", this)...),
+				stack("Calls that backfill found in an hour", units.Short, calls,
+					"Calls whose webhooks were lost, by result. found_partial lacks a field or a recording. left_out could "+
+						"not be used: the log of the operator says why.",
+					query{"sum by (result) (increase(" + of("caly_tenant_backfill_calls_total", this) + "[1h]))",
+						"{{result}}"}),
+				graph("Calls without an end", units.Short, calls,
+					"Calls that began 15 minutes to 7 days ago and whose end nobody reported. Long calls count too.",
+					query{"max(" + of("caly_tenant_calls_unended", this) + ")", "calls"}),
 				graph("Age of the last backfill", units.Seconds, calls,
 					"Time since the last successful backfill. No line: the Tenant has no backfill, or none "+
 						"succeeded yet.",

@@ -173,7 +173,7 @@ func TestStoreAtTheEnd(t *testing.T) {
 	})
 }
 
-// TestManyAsk : clients that ask at once wait for one connection at most, and for a bounded time.
+// TestManyAsk checks that clients that ask at once wait for one connection at most, and for a bounded time.
 func TestManyAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := &kept{hangs: make(chan struct{})}

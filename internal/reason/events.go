@@ -1,6 +1,6 @@
 package reason
 
-// Reasons why an event is dead: the column dead_reason and a label of caly_dead_events.
+// Reasons why an event is dead: the column dead_reason and a label of caly_tenant_dead_events.
 const (
 	// DeadMalformedBody means that the body cannot be read.
 	DeadMalformedBody = "malformed_body"

@@ -17,13 +17,15 @@ type BackfillTotal struct {
 }
 
 // AddBackfill adds the calls of a run of backfill, by result, to a tenant's totals: all of them or, with an error, none.
-// The results are written in code, so that a tenant has few rows.
+// The results are written in code, so that a tenant has few rows. A result without calls has a row too, so that its series
+// begins at zero; a later run without calls writes nothing.
 func (d *Operator) AddBackfill(ctx context.Context, tenant string, calls map[string]int64) error {
 	batch := &pgx.Batch{}
 	for _, result := range slices.Sorted(maps.Keys(calls)) {
 		batch.Queue(`INSERT INTO backfill_totals AS t (tenant, result, calls)
 			VALUES (coalesce((SELECT tenant FROM metric_tenants WHERE tenant = $1), $2), $3, $4)
-			ON CONFLICT (tenant, result) DO UPDATE SET calls = t.calls + excluded.calls`,
+			ON CONFLICT (tenant, result) DO UPDATE SET calls = t.calls + excluded.calls
+			WHERE excluded.calls > 0`,
 			tenant, otherTenants, result, calls[result])
 	}
 	return explain(d.pool.SendBatch(ctx, batch).Close()) // one implicit transaction

@@ -14,7 +14,7 @@ import (
 func TestCleanupTotals(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
-	if got, err := fixture.dataplane.CleanupTotals(t.Context()); err != nil || got != (store.CleanupTotals{}) {
+	if got, err := fixture.Dataplane.CleanupTotals(t.Context()); err != nil || got != (store.CleanupTotals{}) {
 		t.Fatalf("a new database has %+v, %v", got, err)
 	}
 	last := time.Now().Add(-time.Minute).Truncate(time.Millisecond)
@@ -22,7 +22,7 @@ func TestCleanupTotals(t *testing.T) {
 	var wg sync.WaitGroup
 	for n := range pods {
 		wg.Go(func() {
-			_, err := fixture.dataplane.AddCleanups(t.Context(), store.CleanupCounts{
+			_, err := fixture.Dataplane.AddCleanups(t.Context(), store.CleanupCounts{
 				Cleanups:       1,
 				StreamSessions: 2,
 				Connections:    3,
@@ -35,13 +35,13 @@ func TestCleanupTotals(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	fixture.execute(t, `UPDATE login_sessions SET expires_at = now() - interval '31 days' WHERE tenant = '`+acme+`'`)
+	fixture.Exec(t, `UPDATE login_sessions SET expires_at = now() - interval '31 days' WHERE tenant = '`+acme+`'`)
 	for range 2 { // the second time finds none
-		if _, err := fixture.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil {
+		if _, err := fixture.Operator.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := fixture.dataplane.AddCleanups(t.Context(), store.CleanupCounts{StreamSessions: 1})
+	got, err := fixture.Dataplane.AddCleanups(t.Context(), store.CleanupCounts{StreamSessions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestCleanupTotals(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("totals (-want +got):\n%s", diff)
 	}
-	if read, err := fixture.dataplane.CleanupTotals(t.Context()); err != nil || !cmp.Equal(got, read) {
+	if read, err := fixture.Dataplane.CleanupTotals(t.Context()); err != nil || !cmp.Equal(got, read) {
 		t.Errorf("read %+v, %v, want %+v", read, err, got)
 	}
 }
@@ -67,11 +67,11 @@ func TestCleanupTotals(t *testing.T) {
 // future.
 func TestHostileCleanups(t *testing.T) {
 	fixture := newFixture(t)
-	conn := fixture.conn(t, fixture.pg.DataplaneDSN)
+	conn := simpleConn(t, fixture.DataplaneDSN)
 	if _, err := conn.Exec(t.Context(), `UPDATE cleanup_totals SET cleanups = 9223372036854775807`); err != nil {
 		t.Fatal(err)
 	}
-	got, err := fixture.dataplane.AddCleanups(t.Context(), store.CleanupCounts{
+	got, err := fixture.Dataplane.AddCleanups(t.Context(), store.CleanupCounts{
 		Cleanups: 1,
 		LastAt:   time.Now().Add(time.Hour),
 	})

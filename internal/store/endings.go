@@ -148,13 +148,22 @@ type TenantCounts struct {
 	Waiting, Uploading []TenantCount
 	// Failed are recordings whose upload was given up, by code, that nobody retried.
 	Failed []TenantCount
-	// Dead are events that could not be applied, by reason.
+	// Dead are events that could not be applied, by reason, at most 10,000 of each tenant: the oldest.
 	Dead []TenantCount
 	// Partial are events of the last 24 hours that were applied without a field, at most 1,000 of each tenant.
 	Partial []TenantCount
+	// Unended are calls whose end nobody reported: Suspects at this time, at most 1,000 of each tenant.
+	Unended []TenantCount
 	// Calls are those whose first event came within an hour, by the number of their state.
 	Calls []TenantCount
 }
+
+// SettleAfter is how long after its start a call may be without an end, and that nobody asks for it. SuspectFor is how long
+// the end of a call is asked about.
+const (
+	SettleAfter = 15 * time.Minute
+	SuspectFor  = 7 * 24 * time.Hour
+)
 
 // Statements of TenantCounts: each selects a tenant, a label, a count and the oldest time.
 const (
@@ -168,7 +177,8 @@ const (
 		FROM recording_history LEFT JOIN metric_tenants m USING (tenant) WHERE state = 'failed' GROUP BY 1, 2`
 	deadCounts = `SELECT coalesce(m.tenant, $1), CASE WHEN dead_reason = ANY ($2) THEN dead_reason ELSE $3 END,
 			count(*), min(received_at)
-		FROM call_events LEFT JOIN metric_tenants m USING (tenant) WHERE dead_reason IS NOT NULL GROUP BY 1, 2`
+		FROM tenants t LEFT JOIN metric_tenants m USING (tenant), LATERAL (SELECT dead_reason, received_at FROM call_events e
+			WHERE e.tenant = t.tenant AND dead_reason IS NOT NULL ORDER BY id LIMIT 10000) dead GROUP BY 1, 2`
 	partialCounts = `SELECT coalesce(m.tenant, $1), '', sum(partial.n)::bigint, NULL::timestamptz
 		FROM tenants t LEFT JOIN metric_tenants m USING (tenant), LATERAL (SELECT count(*) AS n FROM (
 			SELECT FROM call_events e WHERE e.tenant = t.tenant AND e.received_at >= now() - interval '24 hours'
@@ -177,6 +187,13 @@ const (
 		FROM tenants t LEFT JOIN metric_tenants m USING (tenant), LATERAL (SELECT state, count(*) AS n FROM calls c
 			WHERE c.tenant = t.tenant AND c.created_at >= now() - interval '1 hour' GROUP BY state) recent GROUP BY 1, 2`
 )
+
+// unendedCounts is another such statement.
+var unendedCounts = `SELECT coalesce(m.tenant, $1), '', sum(found.n)::bigint, min(found.oldest)
+	FROM tenants t LEFT JOIN metric_tenants m USING (tenant), LATERAL (SELECT count(*) AS n, min(at) AS oldest FROM (
+		SELECT coalesce(started_at, created_at) AS at FROM calls c WHERE c.tenant = t.tenant AND ` + unended + `
+			AND coalesce(started_at, created_at) >= now() - $2::interval
+			AND coalesce(started_at, created_at) < now() - $3::interval LIMIT 1000) listed) found GROUP BY 1`
 
 // TenantCounts counts what waits, what failed and what happened. Codes that are not known are counted as otherCode.
 func (d *Operator) TenantCounts(ctx context.Context, known []string) (c TenantCounts, err error) {
@@ -192,6 +209,7 @@ func (d *Operator) TenantCounts(ctx context.Context, known []string) (c TenantCo
 	count(&c.Failed, failedCounts, known, otherCode)
 	count(&c.Dead, deadCounts, reason.Dead(), reason.DeadOther)
 	count(&c.Partial, partialCounts)
+	count(&c.Unended, unendedCounts, SuspectFor, SettleAfter)
 	count(&c.Calls, callCounts)
 	return c, explain(d.pool.SendBatch(ctx, batch).Close())
 }

@@ -263,6 +263,7 @@ func TestTenantCounts(t *testing.T) {
 		},
 		Dead:    []store.TenantCount{{Tenant: acme, Label: "stale", Count: 1}},
 		Partial: []store.TenantCount{{Tenant: acme}, {Tenant: "other"}},
+		Unended: []store.TenantCount{{Tenant: acme}, {Tenant: "other"}},
 		Calls:   []store.TenantCount{{Tenant: acme, Label: "0", Count: 3}, {Tenant: "other", Label: "0", Count: 2}},
 	}
 	if diff := cmp.Diff(want, got, ages, order); diff != "" {

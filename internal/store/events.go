@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/caly-dev/caly/internal/reason"
 )
 
 // UnreadCall stands for the call's id in an event that could not be read.
@@ -16,9 +14,6 @@ const UnreadCall = "unknown"
 
 // maxListed bounds one answer of Events.
 const maxListed = 1000
-
-// maxCounted bounds the dead events that are counted.
-const maxCounted = 100_000
 
 // Which of the events to list.
 type Which int
@@ -159,52 +154,4 @@ func (e *Event) covered() (bits int16) {
 		bits |= coversBody
 	}
 	return bits
-}
-
-// DeadEvents counts the dead events by reason, each of reason.Dead and reason.DeadOther, up to 100,000 in all. It also
-// returns when the oldest came; zero without one. Dead events are found through their own index, so the others cost
-// nothing.
-func (d *Operator) DeadEvents(ctx context.Context) (counts map[string]int, oldest time.Time, err error) {
-	rows, err := d.pool.Query(
-		ctx,
-		`SELECT CASE WHEN dead_reason = ANY ($1) THEN dead_reason ELSE $2 END, count(*)::int FROM (
-		SELECT dead_reason FROM call_events WHERE dead_reason IS NOT NULL ORDER BY tenant, id LIMIT $3) dead GROUP BY 1`,
-		reason.Dead(),
-		reason.DeadOther,
-		maxCounted,
-	)
-	if err != nil {
-		return nil, oldest, explain(err)
-	}
-	counts = map[string]int{reason.DeadOther: 0}
-	for _, r := range reason.Dead() {
-		counts[r] = 0
-	}
-	var why string
-	var n int
-	_, err = pgx.ForEachRow(rows, []any{&why, &n}, func() error {
-		counts[why] = n
-		return nil
-	})
-	if err != nil {
-		return nil, oldest, explain(err)
-	}
-	oldest, err = d.oldestDead(ctx)
-	return counts, oldest, err
-}
-
-// oldestDead skips through the index from tenant to tenant, one probe each.
-func (d *Operator) oldestDead(ctx context.Context) (time.Time, error) {
-	var at *time.Time
-	err := d.pool.QueryRow(ctx, `
-		WITH RECURSIVE t AS (
-			(SELECT tenant, received_at FROM call_events WHERE dead_reason IS NOT NULL ORDER BY tenant, id LIMIT 1)
-			UNION ALL
-			SELECT n.tenant, n.received_at FROM t, LATERAL (SELECT e.tenant, e.received_at FROM call_events e
-				WHERE e.dead_reason IS NOT NULL AND e.tenant > t.tenant ORDER BY e.tenant, e.id LIMIT 1) n)
-		SELECT min(received_at) FROM t`).Scan(&at)
-	if err != nil || at == nil {
-		return time.Time{}, explain(err)
-	}
-	return *at, nil
 }

@@ -42,7 +42,6 @@ var (
 		"ClaimTenant",
 		"CountEndings",
 		"CreateUser",
-		"DeadEvents",
 		"DeleteTenant",
 		"DropUploadRole",
 		"EndAccess",

@@ -139,8 +139,8 @@ func TestProcessRetries(t *testing.T) {
 	for range 10 {
 		wg.Go(func() {
 			for _, err := range []error{
-				fixture.oper.AddProcessRetries(t.Context(), map[string]resilience.Counts{"sts": counts(10)}),
-				fixture.dataplane.AddProcessRetries(t.Context(), map[string]resilience.Counts{
+				fixture.Operator.AddProcessRetries(t.Context(), map[string]resilience.Counts{"sts": counts(10)}),
+				fixture.Dataplane.AddProcessRetries(t.Context(), map[string]resilience.Counts{
 					"s3":          counts(100),
 					"no such one": counts(1000),
 				}),
@@ -165,8 +165,8 @@ func TestProcessRetries(t *testing.T) {
 		"other":  times(10, 1000),
 	}
 	for name, read := range map[string]func(context.Context) (map[string]resilience.Counts, error){
-		"the operator":   fixture.oper.RetryTotals,
-		"the data plane": fixture.dataplane.RetryTotals,
+		"the operator":   fixture.Operator.RetryTotals,
+		"the data plane": fixture.Dataplane.RetryTotals,
 	} {
 		got, err := read(t.Context())
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
@@ -186,11 +186,11 @@ func TestHostileRetries(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	conn := fixture.conn(t, fixture.pg.DataplaneDSN)
+	conn := simpleConn(t, fixture.DataplaneDSN)
 	if _, err := conn.Exec(t.Context(), `UPDATE retry_totals SET retries = 9223372036854775807, failed = -1`); err != nil {
 		t.Fatal(err)
 	}
-	if err := fixture.oper.AddProcessRetries(t.Context(), map[string]resilience.Counts{"s3": {Retries: 1}}); err != nil {
+	if err := fixture.Operator.AddProcessRetries(t.Context(), map[string]resilience.Counts{"s3": {Retries: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	got := fixture.totals(t)
@@ -217,7 +217,7 @@ func TestHostileRetries(t *testing.T) {
 			t.Errorf("the data plane: %s: %v, want insufficient privilege", sql, err)
 		}
 	}
-	upload := fixture.conn(t, fixture.uploadDSN)
+	upload := simpleConn(t, fixture.uploadDSN)
 	for _, sql := range []string{
 		`SELECT * FROM caly_retry_totals()`,
 		`SELECT * FROM retry_totals`,
