@@ -73,13 +73,11 @@ var (
 	unended = newFamily(
 		gauge,
 		"caly_tenant_calls_unended",
-		"Calls that began 15 minutes to 7 days ago and whose end nobody reported; at most 1,000 of each tenant are "+
-			"counted.",
+		"Calls that began 15 minutes to 7 days ago and have no end; at most 1,000 of each tenant.",
 		"tenant",
 	)
 	backfilled = newFamily(counter, "caly_tenant_backfill_calls_total",
-		"Calls that backfill filled in (found, or found_partial without a field or a recording) or could not use "+
-			"(left_out).", "tenant", "result")
+		"Calls that backfill filled in (found, found_partial) or could not use (left_out).", "tenant", "result")
 	calls = newFamily(gauge, "caly_tenant_calls",
 		"Calls whose first event came within the last hour, by outcome.", "tenant", "outcome")
 

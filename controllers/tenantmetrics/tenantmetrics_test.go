@@ -203,12 +203,12 @@ func TestCallsAndEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-# HELP caly_tenant_backfill_calls_total Calls that backfill filled in (found, or found_partial without a field or a recording) or could not use (left_out).
+# HELP caly_tenant_backfill_calls_total Calls that backfill filled in (found, found_partial) or could not use (left_out).
 # TYPE caly_tenant_backfill_calls_total counter
 caly_tenant_backfill_calls_total{result="found",tenant="acme/support"} 3
 caly_tenant_backfill_calls_total{result="found",tenant="other"} 5
 caly_tenant_backfill_calls_total{result="left_out",tenant="acme/support"} 0
-# HELP caly_tenant_calls_unended Calls that began 15 minutes to 7 days ago and whose end nobody reported; at most 1,000 of each tenant are counted.
+# HELP caly_tenant_calls_unended Calls that began 15 minutes to 7 days ago and have no end; at most 1,000 of each tenant.
 # TYPE caly_tenant_calls_unended gauge
 caly_tenant_calls_unended{tenant="acme/support"} 1
 caly_tenant_calls_unended{tenant="beta/sales"} 0
