@@ -22,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/background"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -95,12 +96,7 @@ func tenants() []string { return []string{acme} }
 // start runs a janitor until stop.
 func start(t *testing.T, j *Janitor) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = j.Run(ctx) })
-	stop = func() { cancel(); running.Wait() }
-	t.Cleanup(stop)
-	return stop
+	return background.Run(t, j.Run)
 }
 
 // TestRun verifies that the janitor cleans up at its start, at its interval and at its stop, and what it counts.
@@ -258,10 +254,7 @@ func TestKilledPod(t *testing.T) {
 	}
 	killed := pod("killed")
 	here := pod("here")
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = here.Run(ctx) })
-	t.Cleanup(func() { cancel(); running.Wait() })
+	background.Run(t, here.Run)
 	for range 300 { // of a pod that never says that it lives
 		if _, err := killed.Admit(t.Context(), tenant, 1000, registry.Stream{}); err != nil {
 			t.Fatal(err)

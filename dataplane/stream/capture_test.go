@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/background"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 	"github.com/caly-dev/caly/internal/wav"
@@ -47,10 +47,8 @@ func newCapturingRig(t *testing.T, protocol agent.Protocol, change func(*capture
 		}
 		o.Captures = captures
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = captures.Run(ctx) })
-	t.Cleanup(func() { r.h.Wait(); cancel(); running.Wait() }) // after what the rig ends
+	stop := background.Run(t, captures.Run)
+	t.Cleanup(func() { r.h.Wait(); stop() }) // after what the rig ends
 	r.s3 = server
 	tenant := r.tenant
 	tenant.Storage = tenanttest.Storage(r.s3.Server, r.s3.Name)

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/background"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
@@ -129,10 +129,8 @@ func pod(t *testing.T, o Options, sessions registry.Options) (*Handler, *registr
 	handler := New(o)
 	front := httptest.NewServer(handler)
 	t.Cleanup(front.Close)
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = registry.Run(ctx) })
-	t.Cleanup(func() { handler.Drain(); cancel(); running.Wait(); handler.Wait() })
+	stop := background.Run(t, registry.Run)
+	t.Cleanup(func() { handler.Drain(); stop(); handler.Wait() })
 	return handler, registry, strings.Replace(front.URL, "http", "ws", 1) + PathPrefix + "acme/support"
 }
 

@@ -3,7 +3,6 @@ package tenantapi_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/background"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
@@ -33,10 +33,7 @@ func (r *rig) pod(t *testing.T, name string) *registry.Registry {
 		HeartbeatEvery: 50 * time.Millisecond,
 		LookEvery:      20 * time.Millisecond,
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = p.Run(ctx) })
-	t.Cleanup(func() { cancel(); running.Wait() })
+	background.Run(t, p.Run)
 	return p
 }
 

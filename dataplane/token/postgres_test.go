@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/background"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
@@ -57,16 +57,7 @@ func (f *fleet) start() *pod {
 		Revocations: revocations,
 		Log:         log,
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- revocations.Run(ctx) }()
-	p.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			f.t.Errorf("it ended with %v", err)
-		}
-	})
-	f.t.Cleanup(p.stop)
+	p.stop = background.Run(f.t, revocations.Run)
 	eventually.Within(10*time.Second).Holds(f.t, "the pod is ready", func() bool { return p.Ready() == nil })
 	return p
 }

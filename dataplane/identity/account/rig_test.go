@@ -2,7 +2,6 @@ package account_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -27,6 +26,7 @@ import (
 	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/background"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/logtest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -175,16 +175,7 @@ func (r *rig) addPod(t *testing.T, change ...func(*account.Options)) {
 	account.Register(a, p.svc)
 	p.handler = server.Middleware(a, log)
 	r.pods = append(r.pods, p)
-	run(t, revocations.Run)
-}
-
-// run runs something in the background until the test ends.
-func run(t *testing.T, f func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = f(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	background.Run(t, revocations.Run)
 }
 
 // request is one request; zero fields are acme's, at home, to the next pod.

@@ -3,7 +3,6 @@ package registry_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/background"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/storetest"
@@ -67,11 +67,7 @@ func (r *cluster) pod(name string, o registry.Options) *pod {
 	p := &pod{metrics: prometheus.NewPedanticRegistry()}
 	o.Registerer = p.metrics
 	p.Registry = registry.New(o)
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = p.Run(ctx) })
-	p.stop = func() { cancel(); running.Wait() }
-	r.t.Cleanup(p.stop)
+	p.stop = background.Run(r.t, p.Run)
 	return p
 }
 
