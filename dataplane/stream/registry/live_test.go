@@ -381,7 +381,8 @@ func TestDatabaseAway(t *testing.T) {
 		t.Fatalf("without an answer it is let in: %v, %d live", err, pod.Live())
 	}
 	soon.Holds(t, "the one without an answer has ended", func() bool {
-		return pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
+		return pods.db.Number(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1 &&
+			pod.value(t, "caly_stream_sessions_ends_kept", "") == 0
 	})
 	db.away.Store(true)
 	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil ||
