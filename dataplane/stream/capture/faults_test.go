@@ -473,8 +473,11 @@ func TestTenantNotYetKnown(t *testing.T) {
 		o.GiveUpAfter = time.Millisecond
 		o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	})
-	eventually.During(time.Second).Holds(t, "the capture waits without a warning, for 20 sweeps", func() bool {
-		return rig.row(call.session).State == "recording" && !strings.Contains(log.String(), "level=WARN")
+	eventually.For(time.Second).Stays(t, func(context.Context) error { // 20 sweeps
+		if got := rig.row(call.session); got.State != "recording" || strings.Contains(log.String(), "level=WARN") {
+			return fmt.Errorf("the row is %+v, the log %s", got, log.String())
+		}
+		return nil
 	})
 	tenants.Store(rig.config.tenants())
 	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})

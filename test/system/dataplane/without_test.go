@@ -2,6 +2,8 @@ package dataplane
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -33,12 +35,14 @@ func TestDataPlaneWithoutDatabase(t *testing.T) {
 	}
 	pg.StopFast(t)
 	lost := 0
-	eventually.During(3*time.Second).Holds(t, "the pod is ready and answers 503 without a database", func() bool {
+	eventually.For(3*time.Second).Stays(t, func(context.Context) error {
 		lost++
 		status, err := send(fmt.Sprint("lost", lost))
 		code, body := calytest.Fetch("http://" + internal + "/readyz")
-		t.Logf("answered %d, %v; ready: %d %s", status, err, code, body)
-		return status == http.StatusServiceUnavailable && code == http.StatusOK
+		if status != http.StatusServiceUnavailable || code != http.StatusOK {
+			return fmt.Errorf("without a database: answered %d, %v; ready: %d %s", status, err, code, body)
+		}
+		return nil
 	})
 	if !strings.Contains(metrics(), "caly_database_up 0") {
 		t.Error("the metric does not tell that the database is unreachable")
@@ -73,13 +77,16 @@ func TestDataPlaneWithoutConfigs(t *testing.T) {
 		"/webhooks/exotel/status?CallSid=c1",
 	}
 	eventually.Holds(t, "it answers", func() bool { status, _ := answer(paths[0]); return status != 0 })
-	eventually.During(time.Second).Holds(t, "it is not ready and answers 503", func() bool {
+	eventually.For(time.Second).Stays(t, func(context.Context) error {
 		for _, path := range paths {
 			if status, retry := answer(path); status != 503 || retry == "" {
-				t.Errorf("%s is answered %d, Retry-After %q", path, status, retry)
+				return fmt.Errorf("%s is answered %d, Retry-After %q", path, status, retry)
 			}
 		}
-		return !dataPlane.Ready()
+		if dataPlane.Ready() {
+			return errors.New("it is ready")
+		}
+		return nil
 	})
 	calytest.ListConfigs(t, ns)
 	dataPlane.AwaitReady()
