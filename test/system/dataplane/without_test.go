@@ -40,7 +40,7 @@ func TestDataPlaneWithoutDatabase(t *testing.T) {
 		status, err := send(fmt.Sprint("lost", lost))
 		code, body := calytest.Fetch("http://" + internal + "/readyz")
 		if status != http.StatusServiceUnavailable || code != http.StatusOK {
-			return fmt.Errorf("without a database: answered %d, %v; ready: %d %s", status, err, code, body)
+			return fmt.Errorf("without a database: answered %d, %s; ready: %d %s", status, fmt.Sprint(err), code, body)
 		}
 		return nil
 	})
