@@ -33,11 +33,13 @@ var (
 	}
 
 	ofOperator = []string{
+		"Activities",
 		"AddBackfill",
 		"AdoptTenant",
 		"BackfillTotals",
 		"Backlogs",
 		"CallFacts",
+		"CheckRole",
 		"ClaimNames",
 		"ClaimTenant",
 		"CountEndings",
@@ -53,6 +55,7 @@ var (
 		"Events",
 		"HasLiveCaptures",
 		"HasUploads",
+		"Health",
 		"HeldNames",
 		"KnownCalls",
 		"KnowsTenant",
