@@ -13,6 +13,7 @@ import (
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/controllers/backfill"
 	"github.com/caly-dev/caly/controllers/callrecording"
+	"github.com/caly-dev/caly/controllers/diagnosis"
 	"github.com/caly-dev/caly/controllers/intake"
 	keyringctl "github.com/caly-dev/caly/controllers/keyring"
 	"github.com/caly-dev/caly/controllers/retention"
@@ -174,8 +175,25 @@ func (p *operatorParts) addAdminAPI() error {
 		Store:      p.db,
 		Namespaces: p.watchNamespaces,
 		Sources:    p.sources(),
+		Doctor:     p.diagnosis(),
 		Version:    buildinfo.Of(version),
 	}))
+}
+
+// diagnosis returns the checks that the operator makes for `kubectl caly doctor`. They have no circuit breaker: an open one
+// would hide what is asked for.
+func (p *operatorParts) diagnosis() *diagnosis.Diagnosis {
+	return &diagnosis.Diagnosis{
+		Client:          p.mgr.GetClient(),
+		Reader:          p.mgr.GetAPIReader(),
+		Store:           p.db,
+		Buckets:         tenant.S3{Transport: objectstore.NewTransport(p.storage, 1)},
+		HTTP:            netguard.NewTransport(p.cidrs, p.storage.Egress, 1),
+		UploadNamespace: p.uploadNamespace,
+		WorkNamespace:   p.workNamespace,
+		Namespaces:      p.watchNamespaces,
+		Now:             time.Now,
+	}
 }
 
 // endingWords returns the codes and reasons that metrics of tenants count by name.

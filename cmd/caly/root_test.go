@@ -70,7 +70,8 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 			argument = "the email must be an email address"
 		case "caly log-level":
 			argument = "give one argument: debug or reset"
-		case "caly kubectl recordings show", "caly kubectl recordings retry":
+		case "caly kubectl recordings show", "caly kubectl recordings retry", "caly kubectl streams close",
+			"caly kubectl streams show", "caly kubectl events show", "caly kubectl events replay", "caly kubectl status":
 			continue // they take any id, and read a kubeconfig
 		case "caly sessions close":
 			argument = `"nonsense" is not a stream id`

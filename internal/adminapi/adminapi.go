@@ -28,6 +28,8 @@ const (
 	ResourceStreams    = "streams"
 	ResourceEvents     = "events"
 	ResourceUsers      = "users"
+	// ResourceDoctor is a run of checks, which writes to buckets: its verb is create.
+	ResourceDoctor = "doctor"
 	// ResourceTenants is that of the Tenant objects.
 	ResourceTenants = "tenants"
 )
@@ -93,6 +95,19 @@ type Recording struct {
 	Object    *Object `json:"object,omitempty"`
 	// Captured reports whether Caly captured it from a stream. It cannot be uploaded again.
 	Captured bool `json:"captured,omitempty"`
+}
+
+// Activity is what was done for a Tenant last. Its path is that of the resource tenants.
+type Activity struct {
+	Tenant string `json:"tenant"`
+	// LastEventAt is when the last event of the newest call came, and LastUploadAt when a recording was uploaded last.
+	LastEventAt  *time.Time `json:"lastEventAt,omitempty"`
+	LastUploadAt *time.Time `json:"lastUploadAt,omitempty"`
+	// Waiting recordings can be uploaded now, counted up to 1000; the oldest has waited since OldestWaitingAt.
+	Waiting         int        `json:"waiting"`
+	OldestWaitingAt *time.Time `json:"oldestWaitingAt,omitempty"`
+	// Streams are live.
+	Streams int `json:"streams"`
 }
 
 // Object is an object of a bucket.

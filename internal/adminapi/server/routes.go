@@ -24,6 +24,12 @@ func (s *Server) routes() []route {
 		{http.MethodGet, all + "recordings", adminapi.ResourceRecordings, "list", listRecordings},
 		{http.MethodGet, one + "recordings", adminapi.ResourceRecordings, "list", listRecordings},
 		{http.MethodGet, one + "recordings/{id}", adminapi.ResourceRecordings, "get", showRecording},
+		{http.MethodGet, all + "tenants", adminapi.ResourceTenants, "list", listActivities},
+		{http.MethodGet, one + "tenants", adminapi.ResourceTenants, "list", listActivities},
+
+		{http.MethodPost, all + "doctor", adminapi.ResourceDoctor, "create", runDoctor},
+		{http.MethodPost, one + "doctor", adminapi.ResourceDoctor, "create", runDoctor},
+
 		{http.MethodPost, one + "recordings/retry", adminapi.ResourceRecordings, "update", retryRecordings},
 
 		{http.MethodGet, all + "streams", adminapi.ResourceStreams, "list", listStreams},

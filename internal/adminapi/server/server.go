@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -38,6 +39,8 @@ type Options struct {
 	Namespaces []string
 	// Sources is what recordings of events that are applied again may be fetched from.
 	Sources recording.SourcePolicy
+	// Doctor runs the checks of the operator; nil without them.
+	Doctor Doctor
 	// Version is what the server says of itself.
 	Version buildinfo.Info
 }
@@ -50,6 +53,8 @@ type Server struct {
 	authorizer    *authorizer
 	rates         *lru.Cache
 	mux           *http.ServeMux
+	// diagnosing is true while checks run: one caller at a time, since they write to buckets.
+	diagnosing atomic.Bool
 }
 
 // New returns a server that does not listen yet.
@@ -84,7 +89,9 @@ func (s *Server) Start(ctx context.Context) error {
 		listeners = append(listeners, listener)
 	}
 	if len(listeners) == 0 {
-		return fmt.Errorf("the admin API cannot listen on port %d of a loopback address: %w", s.Port, errors.Join(errs...))
+		return fmt.Errorf(
+			"the admin API cannot listen on port %d of a loopback address: %w", s.Port, errors.Join(errs...),
+		)
 	}
 	return s.Serve(ctx, listeners...)
 }

@@ -43,8 +43,8 @@ type Rig struct {
 // Version is what the operator of a Rig says of itself.
 var Version = buildinfo.Info{Version: "v1.2.3", Go: "go1"}
 
-// New starts an admin API, which ends with the test.
-func New(t testing.TB) *Rig {
+// New starts an admin API, which ends with the test. A change completes the options of the server.
+func New(t testing.TB, change ...func(*Rig, *server.Options)) *Rig {
 	t.Helper()
 	r := &Rig{Rig: controllertest.New(t)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,12 +54,16 @@ func New(t testing.TB) *Rig {
 	r.address = listener.Addr().String()
 	ctx, cancel := context.WithCancel(log.IntoContext(context.Background(), r.Logger()))
 	ended := make(chan error, 1)
-	api := server.New(server.Options{
+	options := server.Options{
 		Client:  r.Client,
 		Reader:  r.Client,
 		Store:   r.DB,
 		Version: Version,
-	})
+	}
+	for _, f := range change {
+		f(r, &options)
+	}
+	api := server.New(options)
 	go func() { ended <- api.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		cancel()
@@ -224,10 +228,13 @@ func WithToken(token string) *rest.Config {
 
 // WithCertificate is a configuration with a client certificate alone.
 func WithCertificate(cert, key string) *rest.Config {
-	return &rest.Config{Host: "https://unused", TLSClientConfig: rest.TLSClientConfig{
-		CertData: []byte(cert),
-		KeyData:  []byte(key),
-	}}
+	return &rest.Config{
+		Host: "https://unused",
+		TLSClientConfig: rest.TLSClientConfig{
+			CertData: []byte(cert),
+			KeyData:  []byte(key),
+		},
+	}
 }
 
 // Kubeconfig writes a configuration as a kubeconfig whose context has a namespace, and returns its path.
