@@ -72,6 +72,7 @@ be reached; 77 the credentials are not valid or lack a right.`,
 		newRecordingsCommand(s),
 		newStreamsCommand(s),
 		newEventsCommand(s),
+		newStatusCommand(s),
 		newVersionCommand(s),
 	)
 	return cmd
