@@ -73,6 +73,7 @@ be reached; 77 the credentials are not valid or lack a right.`,
 		newStreamsCommand(s),
 		newEventsCommand(s),
 		newStatusCommand(s),
+		newDoctorCommand(s),
 		newVersionCommand(s),
 	)
 	return cmd
