@@ -228,9 +228,10 @@ func (l *localChecks) autoscaler(ctx context.Context) []doctor.Finding {
 	var found []doctor.Finding
 	for i := range list.Items {
 		hpa := &list.Items[i]
+		full := hpa.Status.CurrentReplicas >= hpa.Spec.MaxReplicas
 		for _, c := range hpa.Status.Conditions {
 			switch {
-			case c.Type == autoscalingv2.ScalingLimited && c.Status == corev1.ConditionTrue && hpa.Status.CurrentReplicas >= hpa.Spec.MaxReplicas:
+			case c.Type == autoscalingv2.ScalingLimited && c.Status == corev1.ConditionTrue && full:
 				found = append(found, finding(doctor.Warning, hpa.Name, "it is at its maximum: "+c.Message,
 					"raise dataplane.autoscaling.maxReplicas")...)
 			case c.Type != autoscalingv2.ScalingLimited && c.Status == corev1.ConditionFalse:
