@@ -108,6 +108,10 @@ bench-webhook: build ## Compare the webhook path with pgbench inserting the same
 bench-trace: build ## Measure the CPU time that traces add to a webhook
 	@test/bench/webhook.sh -trace
 
+.PHONY: bench-metrics
+bench-metrics: deps ## Measure scrapes of the operator and of a data plane with 10,000 tenants
+	@test/bench/metrics.sh
+
 .PHONY: bench-auth
 bench-auth: build ## Measure tokens, authenticated calls beside a flood of wrong logins, and lists beside pgbench
 	@test/bench/auth.sh

@@ -23,7 +23,7 @@ import (
 )
 
 // cluster returns a client of a cluster with Tenants, each "namespace/name".
-func cluster(t *testing.T, ids ...string) client.WithWatch {
+func cluster(t testing.TB, ids ...string) client.WithWatch {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {

@@ -33,8 +33,8 @@ const (
 	webhookSecret = "bench-webhook-secret-0123456789"
 	envDataplane  = "CALY_BENCH_DSN_DATAPLANE"
 	envWorkers    = "CALY_BENCH_WORKERS"
-	address       = "127.0.0.1:17092"
-	internal      = "127.0.0.1:17093"
+	envPort       = "CALY_BENCH_PORT"
+	defaultPort   = 17092
 )
 
 // serve is a data plane that knows one tenant, without a Kubernetes to watch. It ends with its parent.
@@ -47,6 +47,10 @@ func serve(ctx context.Context) error {
 	}
 	defer db.Close()
 	workers, _ := strconv.Atoi(os.Getenv(envWorkers)) // 0 is the default
+	port, err := strconv.Atoi(os.Getenv(envPort))
+	if err != nil {
+		port = defaultPort
+	}
 	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{
 		Version:            tenantconfig.Version,
 		ID:                 tenantID,
@@ -67,7 +71,11 @@ func serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer traces.Shutdown(ctx)
+	defer func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		traces.Shutdown(ending)
+	}()
 	handler := webhook.New(webhook.Options{
 		Tenants: func() *tenantconfig.Snapshot { return snapshot },
 		Store:   db,
@@ -78,8 +86,8 @@ func serve(ctx context.Context) error {
 	})
 	defer handler.Close()
 	return server.Run(ctx, server.Options{
-		Listen:         address,
-		InternalListen: internal,
+		Listen:         fmt.Sprintf("127.0.0.1:%d", port),
+		InternalListen: fmt.Sprintf("127.0.0.1:%d", port+1),
 		Public:         handler,
 		Internal:       http.NotFoundHandler(),
 		Ready:          func(context.Context) error { return nil },
@@ -100,7 +108,7 @@ type rig struct {
 }
 
 func newRig(ctx context.Context, o options) (_ *rig, err error) {
-	r := &rig{o: o, addr: address}
+	r := &rig{o: o, addr: fmt.Sprintf("127.0.0.1:%d", defaultPort)}
 	if r.dir, err = os.MkdirTemp("", "caly-bench-webhook-"); err != nil {
 		return nil, err
 	}

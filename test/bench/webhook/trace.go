@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,16 +25,19 @@ const (
 // traceClients is how many clients send webhooks while tracing is measured.
 const traceClients = 16
 
-// warmUp is how long a new server is used before it is measured.
-const warmUp = time.Second
+// warmUp is how long each server is used before it is measured.
+const warmUp = 2 * time.Second
 
 // variant is a server that is compared with the others.
 type variant struct {
 	name string
 	// program is the server's file; empty: this one.
 	program string
-	env     []string
-	// cpu is the CPU time of each counted round for one webhook, in microseconds.
+	// port is the public one; the next is the internal one.
+	port int
+	env  []string
+	rig  *rig
+	// cpu is the CPU time of each round for one webhook, in microseconds.
 	cpu []float64
 }
 
@@ -54,8 +56,8 @@ func newCollector() *collector {
 	return c
 }
 
-// compareTracing measures the server's CPU time for one webhook without traces and with them, in alternating runs. The
-// ratios are those within each round, so that a drift of the machine's speed cancels out.
+// compareTracing measures the server's CPU time for one webhook without traces and with them, in short alternating runs.
+// The ratios are those within each round, so that a drift of the machine's speed cancels out.
 func compareTracing(ctx context.Context, o options) error {
 	collector := newCollector()
 	defer collector.Close()
@@ -63,78 +65,102 @@ func compareTracing(ctx context.Context, o options) error {
 		return []string{envTraceEndpoint + "=" + collector.URL, envTraceRatio + "=" + ratio}
 	}
 	variants := []*variant{
-		{name: "off"},
-		{name: "0_percent", env: to("0")},
-		{name: "1_percent", env: to("0.01")},
-		{name: "100_percent", env: to("1")},
+		{name: "off", port: 17094},
+		{name: "1_percent", port: 17096, env: to("0.01")},
+		{name: "100_percent", port: 17098, env: to("1")},
 	}
 	if o.against != "" {
-		variants = append(variants, &variant{name: "against", program: o.against})
+		variants = append(variants, &variant{name: "against", program: o.against, port: defaultPort})
 	}
 	fmt.Printf("CPU time of the server for one webhook, %d clients, %d s a run, %d rounds; %s, %d CPUs\n",
 		traceClients, o.seconds, o.rounds, runtime.GOARCH, runtime.NumCPU())
+	for _, v := range variants {
+		defer v.close()
+		if err := v.start(ctx, o); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
 	for round := range o.rounds {
 		for i := range variants { // another order in each round
 			v := variants[(i+round)%len(variants)]
-			if err := v.measure(ctx, o, round); err != nil {
+			if err := v.measure(ctx); err != nil {
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
 		}
 	}
 	fmt.Printf("the collector got %d bytes\n", collector.bytes.Load())
-	for _, v := range variants[1:] {
-		ratios := make([]float64, len(v.cpu))
-		for i := range v.cpu {
-			ratios[i] = v.cpu[i] / variants[0].cpu[i]
-		}
-		slices.Sort(ratios)
-		fmt.Printf("ratio webhook.cpu_trace_%s_vs_off %.3f (%.3f to %.3f)\n",
-			v.name, ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
+	for _, v := range variants {
+		v.report(variants[0])
 	}
 	return nil
 }
 
-// measure runs a new server.
-func (v *variant) measure(ctx context.Context, o options, round int) error {
-	r := &rig{o: o, addr: address, program: v.program, env: v.env}
-	defer r.close()
-	if err := r.start(ctx); err != nil {
+// start starts the server and warms it up.
+func (v *variant) start(ctx context.Context, o options) error {
+	v.rig = &rig{o: o, addr: fmt.Sprintf("127.0.0.1:%d", v.port), program: v.program}
+	v.rig.env = append(v.env, envPort+"="+strconv.Itoa(v.port))
+	if err := v.rig.start(ctx); err != nil {
 		return err
 	}
-	if _, err := load(ctx, r.addr, traceClients, warmUp, o.recordings); err != nil {
-		return err
+	_, err := load(ctx, v.rig.addr, traceClients, warmUp, o.recordings)
+	return err
+}
+
+func (v *variant) close() {
+	if v.rig != nil {
+		v.rig.close()
 	}
-	before, err := cpuTime(r.server.Process.Pid)
+}
+
+// measure sends webhooks to the server for one run.
+func (v *variant) measure(ctx context.Context) error {
+	before, err := cpuTime(v.rig.server.Process.Pid)
 	if err != nil {
 		return err
 	}
-	result, err := load(ctx, r.addr, traceClients, r.duration(), o.recordings)
+	begun := time.Now()
+	result, err := load(ctx, v.rig.addr, traceClients, v.rig.duration(), v.rig.o.recordings)
 	if err != nil {
 		return err
 	}
-	after, err := cpuTime(r.server.Process.Pid)
+	webhooks := result.rate * time.Since(begun).Seconds()
+	after, err := cpuTime(v.rig.server.Process.Pid)
 	if err != nil {
 		return err
 	}
-	each := (after - before).Seconds() / (result.rate * r.duration().Seconds()) * 1e6
-	v.cpu = append(v.cpu, each)
-	fmt.Printf("round %d, %-12s %6.2f us   %s\n", round+1, v.name, each, result)
+	v.cpu = append(v.cpu, (after-before).Seconds()/webhooks*1e6)
 	return nil
 }
 
-// cpuTime returns the CPU time that a process has used, in user mode and in the kernel.
-func cpuTime(pid int) (time.Duration, error) {
-	const ticks = 100 // of a second, on every Linux that Go supports
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+// report prints the medians of the CPU time and of its ratio to another variant's, with the quartiles of the ratio.
+func (v *variant) report(to *variant) {
+	ratios := make([]float64, len(v.cpu))
+	for i := range v.cpu {
+		ratios[i] = v.cpu[i] / to.cpu[i]
+	}
+	slices.Sort(ratios)
+	cpu := slices.Sorted(slices.Values(v.cpu))
+	fmt.Printf("ratio webhook.cpu_trace_%s_vs_off %.3f (%.3f to %.3f), %.1f us\n",
+		v.name, ratios[len(ratios)/2], ratios[len(ratios)/4], ratios[len(ratios)*3/4], cpu[len(cpu)/2])
+}
+
+// cpuTime returns the CPU time that the threads of a process have used. None of them ends while it runs.
+func cpuTime(pid int) (total time.Duration, err error) {
+	threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "schedstat"))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // after the name
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, errors.New("/proc has another format")
+	for _, file := range threads {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			return 0, err
+		}
+		nanoseconds, _, _ := strings.Cut(string(stat), " ")
+		n, err := strconv.ParseInt(nanoseconds, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		total += time.Duration(n)
 	}
-	user, userErr := strconv.ParseInt(fields[11], 10, 64)
-	kernel, kernelErr := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+kernel) * time.Second / ticks, errors.Join(userErr, kernelErr)
+	return total, nil
 }

@@ -26,10 +26,16 @@ import (
 )
 
 // send sends a signed webhook and returns the answer's status.
-func send(t *testing.T, address, body string) int {
+func send(t testing.TB, address, body string) int {
 	t.Helper()
-	request, err := http.NewRequestWithContext(
-		t.Context(), http.MethodPost, "http://"+address+calytest.StatusPath, strings.NewReader(body))
+	return sendTo(t, address, calytest.TenantID, body)
+}
+
+// sendTo sends a webhook of a tenant, which has the secret of calytest.TenantID.
+func sendTo(t testing.TB, address, tenant, body string) int {
+	t.Helper()
+	path := "http://" + address + "/webhooks/exotel/" + tenant + "/status"
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
