@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
-	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
@@ -31,6 +30,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // apiOptions are the flags of the tenant API.
@@ -160,7 +160,7 @@ type apiParts struct {
 	watcher  *watch.Watcher
 	proxies  []netip.Prefix
 	registry *prometheus.Registry
-	tracer   trace.Tracer // nil: no trace is made
+	tracer   *tracing.Tracer // nil: no trace is made
 	log      *slog.Logger
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"go.opentelemetry.io/otel/trace"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -34,6 +33,7 @@ import (
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 type operatorOptions struct {
@@ -53,7 +53,7 @@ type operatorOptions struct {
 	storage                              cli.StorageFlags
 	pprof                                cli.Pprof
 	trace                                cli.TraceFlags
-	tracer                               trace.Tracer // runOperator sets it; nil: no trace is made
+	tracer                               *tracing.Tracer // runOperator sets it; nil: no trace is made
 	maxParallelism                       int
 	maxStreamsPerTenant                  int
 	maxMetricTenants                     int

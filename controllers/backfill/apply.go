@@ -73,10 +73,10 @@ func (n *run) ingest(ctx context.Context, found []store.Event) (err error) {
 
 // trace begins the trace of calls that were missing. The trace goes on with the uploads of their recordings.
 func (n *run) trace(ctx context.Context) (context.Context, trace.Span) {
-	if n.r.Tracer == nil {
+	if !n.r.Tracer.Wants(trace.SpanContext{}) {
 		return ctx, tracing.Off
 	}
-	return tracing.Root(ctx, n.r.Tracer, "backfill calls", time.Now(),
+	return n.r.Tracer.Root(ctx, "backfill calls", time.Now(),
 		trace.WithAttributes(tracing.Tenant.String(n.tenant.ID())))
 }
 

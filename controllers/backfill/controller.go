@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -30,6 +29,7 @@ import (
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/suspension"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants,verbs=get;list;watch
@@ -92,7 +92,7 @@ type Reconciler struct {
 	Transport http.RoundTripper
 	Metrics   *Metrics
 	// Tracer begins the trace of calls that were missing; nil: they are not traced.
-	Tracer trace.Tracer
+	Tracer *tracing.Tracer
 	// Interval is the least time between two requests of one account; 0 means 300 ms, which is Exotel's limit.
 	Interval time.Duration
 	// MinInterval is the platform's bound: the least time between two runs of a Tenant, whatever its spec says.

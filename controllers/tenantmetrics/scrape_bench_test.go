@@ -21,14 +21,14 @@ import (
 // uploaded and failed for two reasons, and with a call. "make bench-metrics" runs it.
 func BenchmarkScrape(b *testing.B) {
 	const tenants = 10_000
-	pg := pgtest.New(b)
 	ids := make([]string, tenants)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("tenants-%d/support", i)
 	}
-	fill(b, pg, tenants)
 	for _, maxTenants := range []int{DefaultMaxTenants, tenants} {
 		b.Run(fmt.Sprintf("maxTenants=%d", maxTenants), func(b *testing.B) {
+			pg := pgtest.New(b)
+			fill(b, pg, tenants)
 			db := storetest.Open(b, pg.OperatorDSN, store.OpenOperator)
 			exporter := New(cluster(b, ids...), db, Options{
 				MaxTenants: maxTenants,

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -25,6 +24,7 @@ import (
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // PathPrefix of the endpoint.
@@ -70,7 +70,7 @@ type Options struct {
 	// Bridge has what all bridges share: budget, times, memory.
 	Bridge bridge.Options
 	// Tracer begins the trace of a verified stream; nil: no stream is traced.
-	Tracer  trace.Tracer
+	Tracer  *tracing.Tracer
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	now     func() time.Time

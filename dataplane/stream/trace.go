@@ -18,14 +18,12 @@ import (
 // trace begins the span of a verified stream, at the time of its handshake, and returns the request with it. A request
 // that is not verified has none: a stranger cannot fill the collector, or the traces of others.
 func (h *Handler) trace(r *http.Request, g guest, to destination, arrived time.Time) (*http.Request, trace.Span) {
-	if h.o.Tracer == nil {
+	parent := verify.Parent(r, h.o.TrustedProxies)
+	if !h.o.Tracer.Wants(parent) {
 		return r, tracing.Off
 	}
-	ctx := r.Context()
-	if parent := verify.Parent(r, h.o.TrustedProxies); parent.IsValid() {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
-	}
-	ctx, span := tracing.Root(ctx, h.o.Tracer, r.Method+" "+to.pattern, arrived,
+	ctx := trace.ContextWithRemoteSpanContext(r.Context(), parent)
+	ctx, span := h.o.Tracer.Root(ctx, r.Method+" "+to.pattern, arrived,
 		trace.WithSpanKind(trace.SpanKindServer))
 	if !span.IsRecording() {
 		return r, tracing.Off

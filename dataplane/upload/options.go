@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/tracing"
 )
 
 // Options of Run. Zero values mean the defaults.
@@ -44,7 +44,7 @@ type Options struct {
 	// Metrics is where metrics are registered; nowhere when nil.
 	Metrics prometheus.Registerer
 	// Tracer continues the traces of webhooks whose recordings are uploaded; nil continues none.
-	Tracer trace.Tracer
+	Tracer *tracing.Tracer
 	// Log; discarded when nil.
 	Log *slog.Logger
 

@@ -17,7 +17,7 @@ import (
 // verified object.
 func (w *worker) trace(ctx context.Context, rec *store.Recording, begun time.Time) (context.Context, trace.Span) {
 	queued := tracing.Parse(rec.Traceparent)
-	if w.o.Tracer == nil || !queued.IsSampled() {
+	if !queued.IsValid() || !w.o.Tracer.Wants(queued) {
 		return ctx, tracing.Off
 	}
 	ctx = trace.ContextWithRemoteSpanContext(ctx, queued)
@@ -30,10 +30,10 @@ func (w *worker) trace(ctx context.Context, rec *store.Recording, begun time.Tim
 		attribute.Int("caly.attempt", rec.Attempts+1),
 	)...)
 	if rec.Attempts == 0 {
-		_, waited := tracing.Root(ctx, w.o.Tracer, "wait in "+tracing.Queue, rec.CreatedAt, about)
+		_, waited := w.o.Tracer.Root(ctx, "wait in "+tracing.Queue, rec.CreatedAt, about)
 		waited.End(trace.WithTimestamp(begun))
 	}
-	return tracing.Root(ctx, w.o.Tracer, "process "+tracing.Queue, begun, about,
+	return w.o.Tracer.Root(ctx, "process "+tracing.Queue, begun, about,
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.Link{SpanContext: queued}))
 }
 

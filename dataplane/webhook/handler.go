@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -46,7 +45,7 @@ type Options struct {
 	// Sources is the platform's part of the source policy; the tenant's hosts are filled in.
 	Sources recording.SourcePolicy
 	// Tracer begins the trace of a verified webhook; nil: no webhook is traced.
-	Tracer  trace.Tracer
+	Tracer  *tracing.Tracer
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }

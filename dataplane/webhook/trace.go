@@ -24,14 +24,11 @@ type visit struct {
 // trace begins the span of a verified webhook, at the time of its headers. A webhook that nobody has verified has none:
 // a stranger cannot fill the collector, or the traces of others.
 func (h *Handler) trace(r *http.Request, v *visit, tenant string, to destination) {
-	if h.o.Tracer == nil {
+	parent := verify.Parent(r, h.o.TrustedProxies)
+	if !h.o.Tracer.Wants(parent) {
 		return
 	}
-	ctx := v.ctx
-	if parent := verify.Parent(r, h.o.TrustedProxies); parent.IsValid() {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
-	}
-	v.ctx, v.span = tracing.Root(ctx, h.o.Tracer, r.Method+" "+to.pattern, v.begun,
+	v.ctx, v.span = h.o.Tracer.Root(trace.ContextWithRemoteSpanContext(v.ctx, parent), r.Method+" "+to.pattern, v.begun,
 		trace.WithSpanKind(trace.SpanKindServer))
 	if v.span.IsRecording() {
 		v.span.SetAttributes(

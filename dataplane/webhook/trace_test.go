@@ -15,11 +15,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/otlptest"
+	"github.com/caly-dev/caly/internal/tracing"
 	"github.com/caly-dev/caly/internal/tracing/export"
 )
 
@@ -31,7 +31,7 @@ const (
 )
 
 // traced returns a receiver, a tracer that samples a share of the traces, and what ends it.
-func traced(t *testing.T, ratio float64) (*otlptest.Receiver, trace.Tracer, func()) {
+func traced(t *testing.T, ratio float64) (*otlptest.Receiver, *tracing.Tracer, func()) {
 	t.Helper()
 	receiver := otlptest.New(t)
 	provider, err := export.New(export.Options{

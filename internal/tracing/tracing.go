@@ -7,6 +7,7 @@ package tracing
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -54,12 +55,34 @@ func Messaging(kind, name string) []attribute.KeyValue {
 // Off is the span of everything that is not traced.
 var Off trace.Span = noop.Span{}
 
+// Tracer begins traces. A nil one begins none.
+type Tracer struct {
+	tracer trace.Tracer
+	ratio  float64
+}
+
+// NewTracer returns a tracer that samples a share of the traces that begin here, from 0 to 1. What another process began
+// is sampled as it says, unless the sampler of the tracer decides otherwise.
+func NewTracer(tracer trace.Tracer, ratio float64) *Tracer { return &Tracer{tracer, ratio} }
+
+// Wants reports whether a span with this parent should begin. It costs a random number at most: most calls are not
+// traced, and a span that is not sampled would cost a microsecond.
+func (t *Tracer) Wants(parent trace.SpanContext) bool {
+	switch {
+	case t == nil:
+		return false
+	case parent.IsValid():
+		return parent.IsSampled()
+	}
+	return rand.Float64() < t.ratio //nolint:gosec // no secret
+}
+
 // Root begins a span without a parent in this process. Its parent is what the context has of another process, if
-// anything. The tracer must not be nil.
-func Root(
-	ctx context.Context, tracer trace.Tracer, name string, begun time.Time, options ...trace.SpanStartOption,
+// anything. The caller has asked Wants.
+func (t *Tracer) Root(
+	ctx context.Context, name string, begun time.Time, options ...trace.SpanStartOption,
 ) (context.Context, trace.Span) {
-	return tracer.Start(ctx, name, append(options, trace.WithTimestamp(begun))...)
+	return t.tracer.Start(ctx, name, append(options, trace.WithTimestamp(begun))...)
 }
 
 // Child begins a span below the one in the context. If that is not recorded, it returns the context as it is and Off.

@@ -159,3 +159,33 @@ func TestChild(t *testing.T) {
 		t.Errorf("a child of nothing allocates %v times", allocations)
 	}
 }
+
+// TestWants counts which of 10,000 spans begin.
+func TestWants(t *testing.T) {
+	tracer := sdk.NewTracerProvider().Tracer("test")
+	for name, tc := range map[string]struct {
+		tracer      *tracing.Tracer
+		parent      string
+		least, most int
+	}{
+		"off":                      {nil, "", 0, 0},
+		"off, and a parent":        {nil, sampled, 0, 0},
+		"no root":                  {tracing.NewTracer(tracer, 0), "", 0, 0},
+		"all roots":                {tracing.NewTracer(tracer, 1), "", 10_000, 10_000},
+		"a share of roots":         {tracing.NewTracer(tracer, 0.1), "", 700, 1_300},
+		"a parent that is sampled": {tracing.NewTracer(tracer, 0), sampled, 10_000, 10_000},
+		"a parent that is not":     {tracing.NewTracer(tracer, 1), sampled[:53] + "00", 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wanted := 0
+			for range 10_000 {
+				if tc.tracer.Wants(tracing.Parse(tc.parent)) {
+					wanted++
+				}
+			}
+			if wanted < tc.least || wanted > tc.most {
+				t.Errorf("%d spans begin, want %d to %d", wanted, tc.least, tc.most)
+			}
+		})
+	}
+}

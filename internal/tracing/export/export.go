@@ -14,7 +14,6 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caly-dev/caly/internal/tracing"
 )
@@ -42,6 +41,7 @@ type Options struct {
 type Provider struct {
 	provider *sdk.TracerProvider
 	queue    *queue
+	ratio    float64
 }
 
 // New returns a provider, which must be shut down; nil without an endpoint.
@@ -64,9 +64,9 @@ func New(o Options) (*Provider, error) {
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(queue.outcomes)
 	}
-	p := &Provider{queue: queue}
+	p := &Provider{queue: queue, ratio: o.Ratio}
 	p.provider = sdk.NewTracerProvider(
-		sdk.WithSpanProcessor(queue), sdk.WithSampler(newSampler(o.Ratio, o.Requested)), sdk.WithResource(o.resource()),
+		sdk.WithSpanProcessor(queue), sdk.WithSampler(newSampler(o.Requested)), sdk.WithResource(o.resource()),
 		sdk.WithRawSpanLimits(sdk.SpanLimits{
 			AttributeValueLengthLimit:   256,
 			AttributeCountLimit:         32,
@@ -101,11 +101,11 @@ func (o Options) resource() *resource.Resource {
 }
 
 // Tracer begins traces; nil if p is.
-func (p *Provider) Tracer() trace.Tracer {
+func (p *Provider) Tracer() *tracing.Tracer {
 	if p == nil {
 		return nil
 	}
-	return p.provider.Tracer(tracing.Scope)
+	return tracing.NewTracer(p.provider.Tracer(tracing.Scope), p.ratio)
 }
 
 // Shutdown exports what is queued, for as long as ctx allows.

@@ -75,7 +75,7 @@ func start(t *testing.T, o Options) (*Provider, func() map[string]int) {
 // spans ends this many spans.
 func spans(p *Provider, n int) {
 	for range n {
-		_, span := p.Tracer().Start(context.Background(), "span")
+		_, span := p.Tracer().Root(context.Background(), "span", time.Now())
 		span.End()
 	}
 }
@@ -90,7 +90,7 @@ func TestExport(t *testing.T) {
 		Pod:       "pod-1",
 		Namespace: "caly-system",
 	})
-	ctx, parent := tracing.Root(t.Context(), p.Tracer(), "parent", time.Now(), trace.WithSpanKind(trace.SpanKindServer))
+	ctx, parent := p.Tracer().Root(t.Context(), "parent", time.Now(), trace.WithSpanKind(trace.SpanKindServer))
 	_, child := tracing.Child(ctx, "child", trace.WithAttributes(attribute.String("long", strings.Repeat("x", 1000))))
 	tracing.Fail(child, "why")
 	child.End()

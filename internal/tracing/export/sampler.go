@@ -7,19 +7,18 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// newSampler decides by the parent, and by ratio where there is none. requested bounds the traces that another process
-// asks for, a second; 0 means unlimited.
-func newSampler(ratio float64, requested int) sdk.Sampler {
-	root := sdk.TraceIDRatioBased(ratio)
+// newSampler decides by the parent. Without one it samples: tracing.Tracer begins only the share of traces that is wanted.
+// requested bounds the traces that another process asks for, a second; 0 means unlimited.
+func newSampler(requested int) sdk.Sampler {
 	if requested <= 0 {
-		return sdk.ParentBased(root)
+		return sdk.ParentBased(sdk.AlwaysSample())
 	}
 	bound := &boundedSampler{limit: rate.NewLimiter(rate.Limit(requested), requested)}
-	return sdk.ParentBased(root, sdk.WithRemoteParentSampled(bound))
+	return sdk.ParentBased(sdk.AlwaysSample(), sdk.WithRemoteParentSampled(bound))
 }
 
 // boundedSampler samples up to a number of traces a second. A proxy may pass on a header of its clients, who could have
-// every request sampled. The ratio does not bound them: it depends on the trace's id, which they choose too.
+// every request sampled. A ratio by the trace's id would not bound them: they choose that too.
 type boundedSampler struct {
 	limit *rate.Limiter
 }

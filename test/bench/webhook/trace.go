@@ -65,9 +65,9 @@ func compareTracing(ctx context.Context, o options) error {
 		return []string{envTraceEndpoint + "=" + collector.URL, envTraceRatio + "=" + ratio}
 	}
 	variants := []*variant{
-		{name: "off", port: 17094},
-		{name: "1_percent", port: 17096, env: to("0.01")},
-		{name: "100_percent", port: 17098, env: to("1")},
+		{name: "off", port: 17194},
+		{name: "1_percent", port: 17196, env: to("0.01")},
+		{name: "100_percent", port: 17198, env: to("1")},
 	}
 	if o.against != "" {
 		variants = append(variants, &variant{name: "against", program: o.against, port: defaultPort})
