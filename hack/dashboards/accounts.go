@@ -20,8 +20,8 @@ func accounts() board {
 					"Time to answer a request, by operation. Logins take longer on purpose: they hash a password.",
 					query{quantile("0.95", "operation", "caly_api_request_seconds", onPods), "{{operation}}"}),
 				stack("Problems", units.RequestsPerSecond, "api.md#errors",
-					"Requests answered with a problem, by its code. `internal` and `unavailable` are Caly's "+
-						"faults.",
+					"Requests answered with a problem, by its code. `internal`, `database` and `unavailable` are "+
+						"Caly's faults.",
 					query{rate("code", "caly_api_problems_total", onPods), "{{code}}"}),
 			}},
 			{"Limits and tokens", []panel{
@@ -44,7 +44,8 @@ func accounts() board {
 					"Mail by outcome. `retried` for long: the SMTP server accepts none.",
 					query{rate("outcome", "caly_mail_sent_total", onPods), "{{outcome}}"}),
 				graph("Oldest mail that waits", units.Seconds, smtp,
-					"Age of the oldest mail in the outbox. More than 10 minutes: people wait for their codes.",
+					"Age of the oldest mail in the outbox. More than 10 minutes: people wait for their codes. No "+
+						"line: none waits.",
 					query{age("min", "caly_mail_oldest_pending_timestamp_seconds"), "age"}),
 				graph("Pods whose SMTP server is unusable", units.Short, smtp,
 					"Pods from which the SMTP server accepted no mail at the last try.",

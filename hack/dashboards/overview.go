@@ -29,7 +29,7 @@ func safety() []panel {
 				"Correct the cause within 20 minutes; after that only backfill finds these calls.",
 			page: "runbooks/CalyWebhookErrorBudgetBurn.md",
 			queries: one(
-				`sum(rate(caly_webhook_rejected_total{namespace="$namespace",code=~"unavailable|internal"}[$__rate_interval]))`+
+				`sum(rate(caly_webhook_rejected_total{namespace="$namespace",code=~"unavailable|database|internal"}[$__rate_interval]))`+
 					` or 0 * sum(caly_webhook_in_flight{namespace="$namespace"})`,
 				"webhooks",
 			),
@@ -111,8 +111,8 @@ func overviewFlow() []panel {
 			title:   "Rejected webhooks",
 			unit:    units.RequestsPerSecond,
 			stacked: true,
-			description: "Webhooks answered with a problem, by its code. `unavailable` and `internal` are " +
-				"Caly's faults.",
+			description: "Webhooks answered with a problem, by its code. `unavailable`, `database` and " +
+				"`internal` are Caly's faults.",
 			page: watch,
 			queries: one(`sum by (code) (rate(caly_webhook_rejected_total{namespace="$namespace"}[$__rate_interval]))`,
 				"{{code}}"),
@@ -144,8 +144,8 @@ func overviewFlow() []panel {
 				"A number of waiting recordings that only grows means that uploads are too slow or fail.",
 			page: "how-to/find-out-why-a-recording-is-not-uploaded.md",
 			queries: []query{
-				{`sum(max by (tenant, code) (caly_tenant_recordings_waiting{namespace="$namespace"}))`, "waiting"},
-				{`sum(max by (tenant) (caly_tenant_recordings_uploading{namespace="$namespace"}))`, "uploading"},
+				{orZero(`sum(max by (tenant, code) (caly_tenant_recordings_waiting{namespace="$namespace"}))`), "waiting"},
+				{orZero(`sum(max by (tenant) (caly_tenant_recordings_uploading{namespace="$namespace"}))`), "uploading"},
 			},
 		},
 		{

@@ -29,16 +29,17 @@ func waitingUploads() row {
 		[]panel{
 			stack("Waiting by code", units.Short, upload,
 				"Recordings that wait for an upload pod, by the code of their last error. Without a code: not "+
-					"tried yet.",
+					"tried yet. No line: none waits.",
 				query{tenantSum("code", "tenant, code", "caly_tenant_recordings_waiting"), "{{code}}"}),
-			graph("Waiting by Tenant", units.Short, upload, "The ten Tenants with most recordings that wait.",
+			graph("Waiting by Tenant", units.Short, upload, "The ten Tenants with most recordings that wait. No line: none waits.",
 				query{"topk(10, " + tenantSum("tenant", "tenant, code", "caly_tenant_recordings_waiting") + ")",
 					"{{tenant}}"}),
 			graph(
 				"Oldest recording by Tenant",
 				units.Seconds,
 				upload,
-				"Age of the oldest recording that is not uploaded, of the ten Tenants that wait longest.",
+				"Age of the oldest recording that is not uploaded, of the ten Tenants that wait longest. No line: "+
+					"none waits.",
 				query{
 					"topk(10, " + age("min by (tenant)", "caly_tenant_recordings_oldest_timestamp_seconds") + ")",
 					"{{tenant}}",
@@ -58,7 +59,7 @@ func endedUploads() row {
 			graph(
 				"Failed, waiting for a person", units.Short, "how-to/retry-a-failed-recording.md",
 				"Recordings whose upload Caly gave up, by Tenant and code. Correct the cause, then retry "+
-					"them.",
+					"them. No line: none failed.",
 				query{
 					"topk(10, " + tenantSum(
 						"tenant, code", "tenant, code", "caly_tenant_recordings_failed",

@@ -21,7 +21,8 @@ func oneTenant() board {
 						"hours: Exotel does not reach Caly.",
 					query{tenantSum("outcome", "outcome", "caly_tenant_calls", this), "{{outcome}}"}),
 				stack("Dead events", units.Short, "how-to/correct-dead-events.md",
-					"Events of the Tenant that could not be applied, by reason. They need a person.",
+					"Events of the Tenant that could not be applied, by reason. They need a person. No line: "+
+						"there are none.",
 					query{tenantSum("reason", "reason", "caly_tenant_dead_events", this), "{{reason}}"}),
 				graph("Partial events", units.Short, "how-to/find-partial-events.md",
 					"Events of the last 24 hours that were applied without a field.",
@@ -29,14 +30,16 @@ func oneTenant() board {
 			}},
 			{"Recordings", []panel{
 				stack("Recordings in progress", units.Short, upload,
-					"Recordings that wait, by the code of their last error, and those that a pod uploads.",
+					"Recordings that wait, by the code of their last error, and those that a pod uploads. No line: "+
+						"there are none.",
 					query{tenantSum("code", "code", "caly_tenant_recordings_waiting", this), "waiting {{code}}"},
 					query{"max(" + of("caly_tenant_recordings_uploading", this) + ")", "uploading"}),
 				graph("Oldest recording", units.Seconds, upload,
 					"Age of the oldest recording that is not uploaded. No line: none waits.",
 					query{age("min", "caly_tenant_recordings_oldest_timestamp_seconds", this), "age"}),
 				stack("Failed, waiting for a person", units.Short, "how-to/retry-a-failed-recording.md",
-					"Recordings whose upload Caly gave up, by code. Correct the cause, then retry them.",
+					"Recordings whose upload Caly gave up, by code. Correct the cause, then retry "+
+						"them. No line: none failed.",
 					query{tenantSum("code", "code", "caly_tenant_recordings_failed", this), "{{code}}"}),
 				stack("Recordings that ended in an hour", units.Short, upload,
 					"Recordings uploaded or failed in the last hour, by outcome and code.",
@@ -67,7 +70,7 @@ func oneTenant() board {
 						"ends.",
 					query{"sum(rate(" + of("caly_tenant_stream_seconds_total", this) + "[1h]))", "streams"}),
 				stack("Captures that ended in an hour", units.Short, capture,
-					"Captures uploaded or failed in the last hour, by outcome and code.",
+					"Captures uploaded or failed in the last hour, by outcome and code. No line: none ended.",
 					query{"sum by (outcome, code) (increase(" + of("caly_tenant_captures_total", this) + "[1h]))",
 						"{{outcome}} {{code}}"}),
 			}},

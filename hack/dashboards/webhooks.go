@@ -20,8 +20,8 @@ func webhooks() board {
 						"Caly.",
 					query{rate("kind", "caly_webhook_received_total", onPods), "{{kind}}"}),
 				stack("Rejected", units.RequestsPerSecond, watch,
-					"Requests answered with a problem, by its code. `unavailable` and `internal` are Caly's "+
-						"faults.",
+					"Requests answered with a problem, by its code. `unavailable`, `database` and `internal` are "+
+						"Caly's faults.",
 					query{rate("code", "caly_webhook_rejected_total", onPods), "{{code}}"}),
 				stack("Not verified", units.RequestsPerSecond, "how-to/choose-how-webhooks-prove-themselves.md",
 					"Requests that did not prove where they come from, by reason. `wrong_...` after a rotation of "+
@@ -33,8 +33,10 @@ func webhooks() board {
 					"Events committed. `duplicate` is normal. `dead` needs a person. `replayed` may be an attack.",
 					query{rate("outcome", "caly_webhook_events_total", onPods), "{{outcome}}"}),
 				graph("Fields left out", units.OpsPerSecond, "how-to/find-partial-events.md",
-					"Fields of applied events that Caly could not read, by field and reason.",
-					query{rate("field, reason", "caly_webhook_unread_fields_total", onPods), "{{field}}: {{reason}}"}),
+					"The ten fields of applied events that Caly could not read most often, by reason. No line: it "+
+						"read every field.",
+					query{"topk(10, " + rate("field, reason", "caly_webhook_unread_fields_total", onPods) + " > 0)",
+						"{{field}}: {{reason}}"}),
 				graph("Events that share a transaction", units.Short, watch,
 					"Events committed in one transaction. Larger batches under load are normal.",
 					times("caly_webhook_commit_batch_events", onPods)...),
@@ -49,7 +51,7 @@ func webhooks() board {
 					query{"max(" + of("caly_webhook_in_flight_max", onPods) + ")", "maximum of a pod"}),
 				graph("Wait for the commit", units.Seconds, "how-to/survive-a-failover-of-postgresql.md",
 					"How long the oldest event of each pod waits for its commit. More than a second: PostgreSQL "+
-						"is slow, or there are too few pods.",
+						"is slow, or there are too few pods. No line: none waits.",
 					query{age("min by (pod)", "caly_webhook_oldest_waiting_timestamp_seconds", onPods),
 						"{{pod}}"}),
 			}},
