@@ -144,8 +144,14 @@ func overviewFlow() []panel {
 				"A number of waiting recordings that only grows means that uploads are too slow or fail.",
 			page: "how-to/find-out-why-a-recording-is-not-uploaded.md",
 			queries: []query{
-				{orZero(`sum(max by (tenant, code) (caly_tenant_recordings_waiting{namespace="$namespace"}))`), "waiting"},
-				{orZero(`sum(max by (tenant) (caly_tenant_recordings_uploading{namespace="$namespace"}))`), "uploading"},
+				{
+					orZero(`sum(max by (tenant, code) (caly_tenant_recordings_waiting{namespace="$namespace"}))`),
+					"waiting",
+				},
+				{
+					orZero(`sum(max by (tenant) (caly_tenant_recordings_uploading{namespace="$namespace"}))`),
+					"uploading",
+				},
 			},
 		},
 		{

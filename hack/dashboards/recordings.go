@@ -31,13 +31,16 @@ func waitingUploads() row {
 				"Recordings that wait for an upload pod, by the code of their last error. Without a code: not "+
 					"tried yet. No line: none waits.",
 				query{tenantSum("code", "tenant, code", "caly_tenant_recordings_waiting"), "{{code}}"}),
-			graph("Waiting by Tenant", units.Short, upload, "The ten Tenants with most recordings that wait. No line: none waits.",
-				query{"topk(10, " + tenantSum("tenant", "tenant, code", "caly_tenant_recordings_waiting") + ")",
-					"{{tenant}}"}),
 			graph(
-				"Oldest recording by Tenant",
-				units.Seconds,
+				"Waiting by Tenant",
+				units.Short,
 				upload,
+				"The ten Tenants with most recordings that wait. No line: none waits.",
+				query{"topk(10, " + tenantSum("tenant", "tenant, code", "caly_tenant_recordings_waiting") + ")",
+					"{{tenant}}"},
+			),
+			graph(
+				"Oldest recording by Tenant", units.Seconds, upload,
 				"Age of the oldest recording that is not uploaded, of the ten Tenants that wait longest. No line: "+
 					"none waits.",
 				query{
