@@ -84,7 +84,13 @@ func TestStack(t *testing.T) {
 	over := promapi.Range{Start: time.Unix(0, 0), End: time.Unix(10, 0), Step: 10 * time.Second}
 	lines := []line{
 		{points: []model.SamplePair{{Timestamp: 0, Value: 1}, {Timestamp: 10_000, Value: 2}}},
-		{points: []model.SamplePair{{Timestamp: 0, Value: 3}, {Timestamp: 10_000, Value: model.SampleValue(math.Inf(1))}}},
+		{points: []model.SamplePair{{
+			Timestamp: 0,
+			Value:     3,
+		}, {
+			Timestamp: 10_000,
+			Value:     model.SampleValue(math.Inf(1)),
+		}}},
 	}
 	got := curves(lines, true, over)
 	if got[1].values[0] != 4 || got[1].base[0] != 1 || !math.IsNaN(got[1].values[1]) || got[1].base[1] != 2 {
@@ -105,12 +111,18 @@ func TestDraw(t *testing.T) {
 	p := picture{
 		title: "Caly & co",
 		over:  promapi.Range{Start: time.Unix(0, 0).UTC(), End: time.Unix(60, 0).UTC(), Step: time.Minute},
-		rows: []pictureRow{{title: "row", panels: []filledPanel{
-			{Panel: panel, lines: []line{{legend: "<z>", points: points}, {legend: "a", points: points}, {legend: "empty"}}},
-			{Panel: panel},
-			{Panel: number, lines: []line{{points: points}}},
-			{Panel: number},
-		}}},
+		rows: []pictureRow{{
+			title: "row",
+			panels: []filledPanel{
+				{
+					Panel: panel,
+					lines: []line{{legend: "<z>", points: points}, {legend: "a", points: points}, {legend: "empty"}},
+				},
+				{Panel: panel},
+				{Panel: number, lines: []line{{points: points}}},
+				{Panel: number},
+			},
+		}},
 	}
 	text := p.draw()
 	decoder := xml.NewDecoder(strings.NewReader(text))

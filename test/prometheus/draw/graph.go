@@ -21,7 +21,9 @@ func (p filledPanel) drawGraph(body *canvas, area box, over promapi.Range) {
 	lines := p.sorted()
 	plot := box{x: area.x + 76, y: area.y + 34, width: area.width - 90, height: area.height - 100}
 	if len(lines) == 0 {
-		body.add(`<text class="small middle" x="%.0f" y="%.0f">No data</text>`, area.x+area.width/2, area.y+area.height/2)
+		body.add(
+			`<text class="small middle" x="%.0f" y="%.0f">No data</text>`, area.x+area.width/2, area.y+area.height/2,
+		)
 		return
 	}
 	more := 0
