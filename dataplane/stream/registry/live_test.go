@@ -120,6 +120,10 @@ func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
 	if _, err := pod.Admit(t.Context(), globex, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
 		t.Errorf("the ninth stream of the pod: %v", err)
 	}
+	busiest := pod.value(t, "caly_stream_sessions_busiest_namespace", "")
+	if most := pod.value(t, "caly_stream_sessions_namespace_max", ""); busiest != 6 || most != 6 {
+		t.Errorf("the metrics say %v of %v streams of one namespace, want 6 of 6", busiest, most)
+	}
 	streams[0].End(t.Context(), nil)
 	pods.admit(pod, sibling)
 }

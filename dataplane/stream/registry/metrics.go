@@ -87,6 +87,18 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "caly",
 				Subsystem: "stream_sessions",
+				Name:      "busiest_namespace",
+				Help:      "Streams of the namespace that has most of them in this pod.",
+			}, func() float64 { return float64(r.busiest()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "caly",
+				Subsystem: "stream_sessions",
+				Name:      "namespace_max",
+				Help:      "The most streams that the Tenants of one namespace may have in this pod.",
+			}, func() float64 { return float64(r.o.MaxPerNamespace) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "caly",
+				Subsystem: "stream_sessions",
 				Name:      "ends_kept",
 				Help:      "Ends that wait for the database.",
 			}, func() float64 { return float64(r.keptEnds()) }))

@@ -190,6 +190,17 @@ func (r *Registry) forget(l *Live) {
 	r.changed = make(chan struct{})
 }
 
+// busiest returns the number of streams of the namespace that has most.
+func (r *Registry) busiest() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	most := 0
+	for _, streams := range r.used {
+		most = max(most, streams)
+	}
+	return most
+}
+
 // namespace returns the namespace of a stream's tenant. Its author can create many Tenants.
 func (l *Live) namespace() string {
 	namespace, _ := v1alpha1.SplitTenantID(l.ref.Tenant)
