@@ -87,6 +87,10 @@ mutate: deps ## Make a list of faults in a copy, one at a time, and report those
 e2e: ## Run the end-to-end suite on the local cluster (root)
 	@test/e2e/run.sh
 
+.PHONY: drill
+drill: ## Induce faults on the local cluster and check that each fires its alert and no other (root)
+	@test/e2e/run.sh drill
+
 .PHONY: cluster-up
 cluster-up: ## Bring up the local cluster
 	@$(TOOLS) all && test/cluster/cluster.sh up

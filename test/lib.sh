@@ -143,14 +143,14 @@ network_values() {
 }
 
 # start_prometheus sets PROMETHEUS to the address of a Prometheus that watches the release; empty where it cannot reach the pods.
-start_prometheus() {
+start_prometheus() { # [--faster N]
 	PROMETHEUS=""
 	if [[ $(cat "$STATE/provider") == kind ]]; then
 		step "leaving Prometheus out" "this machine does not reach the pods of kind"
 		return
 	fi
 	step "starting Prometheus" "a minute the first time, then seconds"
-	"$ROOT/test/prometheus/prometheus.sh" up
+	"$ROOT/test/prometheus/prometheus.sh" up "$@"
 	PROMETHEUS=$("$ROOT/test/prometheus/prometheus.sh" url)
 }
 

@@ -2,6 +2,7 @@
 # A throw-away PostgreSQL of its own, never the system's. It starts as the user postgres when run as root.
 #
 #   postgres.sh up [--dir DIR] [--listen IP] [--port N]   starts it: database caly and the roles that Caly runs as
+#   postgres.sh stop [--dir DIR]                          ends it and keeps its data for the next "up"
 #   postgres.sh down [--dir DIR]                          ends it and removes its data
 #   postgres.sh dsn owner|operator|dataplane [--dir DIR]  prints a connection string
 #
@@ -35,6 +36,7 @@ main() {
 	USER_OF=$(basename "$DIR")-pg
 	case $command in
 	up) lock "pg-$(cksum <<<"$DIR" | cut -d' ' -f1)"; up ;;
+	stop) lock "pg-$(cksum <<<"$DIR" | cut -d' ' -f1)"; stop_postgres ;;
 	down) lock "pg-$(cksum <<<"$DIR" | cut -d' ' -f1)"; down ;;
 	dsn) dsn "$role" ;;
 	*) sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2; [[ $command == -h || $command == --help ]] || exit 2 ;;
@@ -150,15 +152,19 @@ dsn() {
 	echo "postgres://caly_$role:$password@$(address)/caly?sslmode=disable"
 }
 
+stop_postgres() {
+	PG=$(postgres_bin)
+	if running; then
+		as_postgres "$PG/pg_ctl" -D "$DIR/data" -m fast -w -t 30 stop >/dev/null || as_postgres "$PG/pg_ctl" -D "$DIR/data" -m immediate stop >/dev/null
+	fi
+}
+
 down() {
 	if [[ ! -d $DIR ]]; then
 		say "nothing is running"
 	else
 		[[ -f $DIR/address ]] || die "$DIR is not this script's state folder: remove it by hand"
-		PG=$(postgres_bin)
-		if running; then
-			as_postgres "$PG/pg_ctl" -D "$DIR/data" -m fast -w -t 30 stop >/dev/null || as_postgres "$PG/pg_ctl" -D "$DIR/data" -m immediate stop >/dev/null
-		fi
+		stop_postgres
 		read -r HOSTIP _ <"$DIR/address"
 		rm -rf "$DIR"
 		say "down; its data is removed"

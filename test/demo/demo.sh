@@ -30,7 +30,7 @@ main() {
 	build_image
 	start_servers
 	install_chart
-	start_prometheus
+	start_prometheus --faster 1
 	start_simulator
 	start_agent
 	make_tenants

@@ -29,10 +29,9 @@ main() {
 }
 
 up() {
-	local faster=1 args=() bin
-	if [[ ${1:-} == --faster ]]; then
-		faster=${2:?--faster needs a number}
-		args=(-faster "$faster" -min-window "$MIN_WINDOW" -min-age "$MIN_AGE" -scrape 1s)
+	local args=() bin
+	if [[ ${1:-} == --faster && ${2:-1} != 1 ]]; then
+		args=(-faster "$2" -min-window "$MIN_WINDOW" -min-age "$MIN_AGE" -scrape 1s)
 	fi
 	[[ $(cat "$STATE/provider" 2>/dev/null) == node ]] || die "there is no cluster of cluster.sh here, or it is kind's, whose pods this machine does not reach"
 	[[ ! -d $DIR ]] || down
