@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/dataplane/identity/account"
+	"github.com/caly-dev/caly/internal/mailaddress"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -62,7 +62,7 @@ func (o *userOptions) open(cmd *cobra.Command) (*store.Operator, error) {
 
 // parseEmail returns an error of usage, which quotes nothing: people type passwords into the wrong place.
 func parseEmail(s string) (string, error) {
-	email, err := account.NormalizeEmail(s)
+	email, err := mailaddress.Normalize(s)
 	if err != nil {
 		return "", cli.UsageError(nil, fmt.Errorf("the email %w", err))
 	}
@@ -78,26 +78,9 @@ type userView struct {
 	CreatedAt time.Time `json:"createdAt"`
 }
 
-// States of an account, as a person thinks of them.
-const (
-	userActive     = "active"
-	userDisabled   = "disabled"
-	userInvited    = "invited"
-	userUnverified = "unverified"
-)
-
 // userViewOf returns the printed fields of an account. Times are in UTC.
 func userViewOf(u store.User) userView {
-	v := userView{ID: u.ID, Email: u.Email, Role: u.Role, State: userActive, CreatedAt: u.CreatedAt.UTC()}
-	switch {
-	case u.Disabled():
-		v.State = userDisabled
-	case u.Invited:
-		v.State = userInvited
-	case !u.Verified():
-		v.State = userUnverified
-	}
-	return v
+	return userView{ID: u.ID, Email: u.Email, Role: u.Role, State: u.State(), CreatedAt: u.CreatedAt.UTC()}
 }
 
 func newUserListCommand(o *userOptions) *cobra.Command {

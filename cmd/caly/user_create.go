@@ -1,9 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +15,6 @@ import (
 	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/store"
 )
-
-// tokenLifetime is how long a token that is handed over sets a password.
-const tokenLifetime = 7 * 24 * time.Hour
 
 // maxPasswordInput bounds what is read of standard input, in bytes.
 const maxPasswordInput = 4096
@@ -148,8 +142,8 @@ func (c *createOptions) create(cmd *cobra.Command, db *store.Operator, hash stri
 	if hash != "" {
 		err = db.CreateUser(cmd.Context(), c.tenant, newUser, store.Origin{})
 	} else {
-		token, stored := newResetToken()
-		expires := time.Now().Add(tokenLifetime).UTC().Truncate(time.Second)
+		token, stored := store.NewResetToken(store.HandedTokenLifetime)
+		expires := time.Now().Add(store.HandedTokenLifetime).UTC().Truncate(time.Second)
 		out.ResetToken = token
 		out.ExpiresAt = &expires
 		err = db.Invite(cmd.Context(), c.tenant, store.Invitation{User: newUser, Token: stored}, store.Origin{})
@@ -181,13 +175,4 @@ func (c *createOptions) print(cmd *cobra.Command, out created) error {
 	)
 	cmd.Println(out.ResetToken)
 	return nil
-}
-
-// newResetToken is a token that sets a password, and what is stored of it. The data plane takes it as it takes those that it mails.
-func newResetToken() (string, store.ResetToken) {
-	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails
-	token := base64.RawURLEncoding.EncodeToString(b)
-	sum := sha256.Sum256([]byte(token))
-	return token, store.ResetToken{Hash: sum[:], Lifetime: tokenLifetime}
 }

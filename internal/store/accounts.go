@@ -49,6 +49,27 @@ func (u *User) Verified() bool { return !u.VerifiedAt.IsZero() }
 // Disabled tells whether the user may not sign in.
 func (u *User) Disabled() bool { return !u.DisabledAt.IsZero() }
 
+// States of an account, as a person thinks of them.
+const (
+	UserActive     = "active"
+	UserDisabled   = "disabled"
+	UserInvited    = "invited"
+	UserUnverified = "unverified"
+)
+
+// State returns one of the states.
+func (u *User) State() string {
+	switch {
+	case u.Disabled():
+		return UserDisabled
+	case u.Invited:
+		return UserInvited
+	case !u.Verified():
+		return UserUnverified
+	}
+	return UserActive
+}
+
 // NewUser is an account to be.
 type NewUser struct {
 	// ID is NewID's.

@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"time"
 
@@ -27,6 +30,21 @@ type ResetToken struct {
 	// Hash is the SHA-256 of the token.
 	Hash     []byte
 	Lifetime time.Duration
+}
+
+// resetTokenSize is the length of a reset token in bytes.
+const resetTokenSize = 32
+
+// HandedTokenLifetime is how long a reset token that the platform hands over sets a password.
+const HandedTokenLifetime = 7 * 24 * time.Hour
+
+// NewResetToken returns a token that sets a password, and what is stored of it.
+func NewResetToken(lifetime time.Duration) (string, ResetToken) {
+	b := make([]byte, resetTokenSize)
+	_, _ = rand.Read(b) // never fails
+	token := base64.RawURLEncoding.EncodeToString(b)
+	sum := sha256.Sum256([]byte(token))
+	return token, ResetToken{Hash: sum[:], Lifetime: lifetime}
 }
 
 // Registration is a request for an account. Of the mail one is sent: Verify with the code, or, when the email has an account already,

@@ -8,6 +8,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/mailaddress"
 	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -16,7 +17,7 @@ import (
 // Login begins a session. Whatever keeps it from that, the answer is one, and so is the work.
 func (s *Service) Login(ctx context.Context, t *tenantconfig.Tenant, raw, pw string) (session.Tokens, error) {
 	by := originOf(ctx)
-	email, err := NormalizeEmail(raw)
+	email, err := mailaddress.Normalize(raw)
 	if err != nil {
 		return session.Tokens{}, invalid("email", err.Error())
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/mailaddress"
 	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
@@ -66,7 +67,7 @@ func codeData(code string) mail.Data {
 
 // newAccount checks what an account is asked for with. What it refuses tells nothing of other accounts.
 func newAccount(t *tenantconfig.Tenant, raw, pw string) (string, error) {
-	email, err := NormalizeEmail(raw)
+	email, err := mailaddress.Normalize(raw)
 	if err != nil {
 		return "", invalid("email", err.Error())
 	}
@@ -87,7 +88,7 @@ func checkPassword(field, pw, email string, t *tenantconfig.Tenant) error {
 // wrong with them, the answer is one.
 func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, code, pw string) error {
 	by := originOf(ctx)
-	email, err := NormalizeEmail(raw)
+	email, err := mailaddress.Normalize(raw)
 	if err != nil {
 		return invalid("email", err.Error())
 	}
@@ -164,7 +165,7 @@ func (s *Service) ResendCode(ctx context.Context, t *tenantconfig.Tenant, raw st
 	if err := s.canMail(); err != nil {
 		return err
 	}
-	email, err := NormalizeEmail(raw)
+	email, err := mailaddress.Normalize(raw)
 	if err != nil {
 		return invalid("email", err.Error())
 	}
@@ -200,7 +201,7 @@ func (s *Service) Invite(ctx context.Context, t *tenantconfig.Tenant, raw, role 
 	if err := s.canMail(); err != nil {
 		return store.User{}, err
 	}
-	email, err := NormalizeEmail(raw)
+	email, err := mailaddress.Normalize(raw)
 	if err != nil {
 		return store.User{}, invalid("email", err.Error())
 	}
@@ -209,7 +210,7 @@ func (s *Service) Invite(ctx context.Context, t *tenantconfig.Tenant, raw, role 
 		return store.User{}, err
 	}
 	p := post{ring, t}
-	token, stored := newResetToken(invitationLifetime)
+	token, stored := store.NewResetToken(invitationLifetime)
 	outboxMail, err := p.seal(mail.Invitation, email, p.resetData(token, invitationLifetime), invitationLifetime)
 	if err != nil {
 		return store.User{}, err

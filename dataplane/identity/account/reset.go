@@ -9,6 +9,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/mailaddress"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -19,7 +20,7 @@ func (s *Service) ForgotPassword(ctx context.Context, t *tenantconfig.Tenant, ra
 		return err
 	}
 	by := originOf(ctx)
-	email, err := NormalizeEmail(raw)
+	email, err := mailaddress.Normalize(raw)
 	if err != nil {
 		return invalid("email", err.Error())
 	}
@@ -33,7 +34,7 @@ func (s *Service) ForgotPassword(ctx context.Context, t *tenantconfig.Tenant, ra
 		return err
 	}
 	p := post{ring, t}
-	token, stored := newResetToken(resetLifetime)
+	token, stored := store.NewResetToken(resetLifetime)
 	real, none, err := p.either(mail.ResetPassword, mail.None, email, p.resetData(token, resetLifetime), resetLifetime)
 	if err != nil {
 		return err

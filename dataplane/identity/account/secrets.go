@@ -4,19 +4,14 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"math/big"
-	"time"
 
 	"github.com/caly-dev/caly/internal/keyring"
-	"github.com/caly-dev/caly/internal/store"
 )
 
 const (
 	codeDigits = 6
-	// resetSize is the length of a reset token in bytes.
-	resetSize = 32
 )
 
 // newCode is a code to type in.
@@ -33,14 +28,6 @@ func codeHash(r *keyring.Ring, tenant, email, code string) []byte {
 	mac := hmac.New(sha256.New, r.Derive(keyring.PurposeEmailCode))
 	mac.Write([]byte(tenant + "\x00" + email + "\x00" + code))
 	return mac.Sum(nil)
-}
-
-// newResetToken is a token that sets a password, and what is stored of it.
-func newResetToken(lifetime time.Duration) (string, store.ResetToken) {
-	b := make([]byte, resetSize)
-	_, _ = rand.Read(b) // never fails
-	raw := base64.RawURLEncoding.EncodeToString(b)
-	return raw, store.ResetToken{Hash: resetHash(raw), Lifetime: lifetime}
 }
 
 func resetHash(raw string) []byte {
