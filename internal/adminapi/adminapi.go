@@ -230,3 +230,45 @@ type User struct {
 	State     string    `json:"state"`
 	CreatedAt time.Time `json:"createdAt"`
 }
+
+// NewUser asks for an account without a password, and a token that sets one.
+type NewUser struct {
+	// Tenant is the name without the namespace.
+	Tenant string `json:"tenant"`
+	Email  string `json:"email"`
+	// Role is admin, agent or viewer.
+	Role string `json:"role"`
+}
+
+// CreatedUser is the answer to NewUser. It is the only one that has the token.
+type CreatedUser struct {
+	User
+	ResetToken string    `json:"resetToken"`
+	ExpiresAt  time.Time `json:"expiresAt"`
+}
+
+// ChangePath is the last element of the path of UserChange.
+const ChangePath = "change"
+
+// Changes of an account.
+const (
+	ChangeDisable = "disable"
+	ChangeEnable  = "enable"
+	ChangeRevoke  = "revoke"
+)
+
+// UserChange asks for a change of an account.
+type UserChange struct {
+	// Tenant is the name without the namespace.
+	Tenant string `json:"tenant"`
+	Email  string `json:"email"`
+	// Change is disable, enable or revoke.
+	Change string `json:"change"`
+}
+
+// ChangedUser is the answer to UserChange.
+type ChangedUser struct {
+	User User `json:"user"`
+	// Sessions is the number of login sessions that revoke ended.
+	Sessions int `json:"sessions,omitempty"`
+}

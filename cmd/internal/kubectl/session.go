@@ -67,11 +67,8 @@ func (s *Session) loader() clientcmd.ClientConfig {
 // Config returns the configuration of a client of the API server, with the impersonation that the flags ask for.
 func (s *Session) Config() (*rest.Config, error) {
 	config, err := s.loader().ClientConfig()
-	switch {
-	case clientcmd.IsEmptyConfig(err):
-		return nil, errors.New("no kubeconfig: set KUBECONFIG, or --kubeconfig to its path")
-	case err != nil:
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	if err != nil {
+		return nil, explainConfig(err)
 	}
 	config.UserAgent = "kubectl-caly/" + s.Version.Version
 	config.Timeout = s.timeout
@@ -104,9 +101,17 @@ func (s *Session) Client() (c *client.Client, close func(), err error) {
 func (s *Session) Namespace() (string, error) {
 	namespace, _, err := s.loader().Namespace()
 	if err != nil {
-		return "", fmt.Errorf("read the kubeconfig: %w", err)
+		return "", explainConfig(err)
 	}
 	return namespace, nil
+}
+
+// explainConfig says what is wrong with the kubeconfig.
+func explainConfig(err error) error {
+	if clientcmd.IsEmptyConfig(err) {
+		return errors.New("no kubeconfig: set KUBECONFIG, or --kubeconfig to its path")
+	}
+	return fmt.Errorf("read the kubeconfig: %w", err)
 }
 
 // scope is which Tenants a command is about.

@@ -190,12 +190,9 @@ has the change. It needs the right to delete streams, and with ids the right to 
 
 // closeAll closes all live streams of one Tenant.
 func closeAll(cmd *cobra.Command, c *client.Client, where *scope) error {
-	namespace, tenant, err := where.resolve()
+	namespace, tenant, err := where.one()
 	if err != nil {
 		return err
-	}
-	if tenant == "" || namespace == "" {
-		return cli.UsageError(nil, errors.New("--all needs --tenant: the name of a Tenant, or its namespace/name"))
 	}
 	var closed adminapi.Closed
 	path := adminapi.Path(namespace, adminapi.ResourceStreams, adminapi.ClosePath)

@@ -41,6 +41,11 @@ func (s *Server) routes() []route {
 		{http.MethodGet, one + "events", adminapi.ResourceEvents, "list", listEvents},
 		{http.MethodGet, one + "events/{id}", adminapi.ResourceEvents, "get", showEvent},
 		{http.MethodPost, one + "events/replay", adminapi.ResourceEvents, "update", replayEvents},
+
+		{http.MethodGet, all + "users", adminapi.ResourceUsers, "list", listUsers},
+		{http.MethodGet, one + "users", adminapi.ResourceUsers, "list", listUsers},
+		{http.MethodPost, one + "users", adminapi.ResourceUsers, "create", createUser},
+		{http.MethodPost, one + "users/change", adminapi.ResourceUsers, "update", changeUser},
 	}
 }
 
