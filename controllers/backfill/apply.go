@@ -108,7 +108,14 @@ func (n *run) total(ctx context.Context) {
 		totalLeftOut:      int64(n.left),
 	})
 	if err != nil {
-		log.FromContext(ctx).Error(err, "what the run found is missing in the metrics of the tenant", "tenant", n.tenant.ID())
+		log.FromContext(
+			ctx,
+		).Error(
+			err,
+			"what the run found is missing in the metrics of the tenant",
+			"tenant",
+			n.tenant.ID(),
+		)
 	}
 }
 

@@ -178,7 +178,10 @@ func TestArgs(t *testing.T) {
 			[]string{"--allowed-storage-cidrs=10.3.0.0/16,fd03::/16"}},
 		"a proxy": {&Reconciler{EgressProxy: "http://p:3128", EgressNoProxy: []string{".svc", "10.0.0.0/8"}},
 			[]string{"--egress-proxy=http://p:3128", "--egress-no-proxy=.svc,10.0.0.0/8"}},
-		"a collector": {&Reconciler{TraceEndpoint: "http://collector:4318"}, []string{"--trace-endpoint=http://collector:4318"}},
+		"a collector": {
+			&Reconciler{TraceEndpoint: "http://collector:4318"},
+			[]string{"--trace-endpoint=http://collector:4318"},
+		},
 		"private ranges": {&Reconciler{SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}},
 			[]string{"--allowed-source-cidrs=10.0.0.0/8,fd00::/8"}},
 	}

@@ -57,14 +57,18 @@ func TestTraceOfAnUpload(t *testing.T) {
 	exotel := guarded(t, rig.exotel.URL())
 	rig.cfg.AllowedSourceHosts = []string{exotel.Host}
 	rig.cfg.ExotelAPI = exotel.String()
-	rig.cfg.Storage.Endpoint = guarded(t, rig.s3.Endpoint).String()
+	rig.cfg.Endpoint = guarded(t, rig.s3.Endpoint).String()
 	registry := prometheus.NewRegistry()
 	var lines logtest.Buffer
 	rig.o.Tracer = provider.Tracer()
 	rig.o.Metrics = registry
 	rig.o.Log = slog.New(lines.Handler())
 	traceparent := "00-" + queuedTrace + "-" + queuedSpan + "-01"
-	rig.queueTraced("good", exotelsim.RecordingURL(exotel.String(), "acme1", "good", 100_000)+"&key=presigned", traceparent)
+	rig.queueTraced(
+		"good",
+		exotelsim.RecordingURL(exotel.String(), "acme1", "good", 100_000)+"&key=presigned",
+		traceparent,
+	)
 	rig.queueTraced("untraced", exotelsim.RecordingURL(exotel.String(), "acme1", "untraced", 100_000), "")
 	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)

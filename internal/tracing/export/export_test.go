@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net"
@@ -347,8 +348,8 @@ func TestRetryAfter(t *testing.T) {
 		"Wed, 21 Oct 2026 07:28:00 GMT": 0,
 	} {
 		answer := &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {value}}}
-		failed, ok := refused(answer, nil).(*exportError)
-		if !ok || !failed.again || failed.after != want {
+		var failed *exportError
+		if !errors.As(refused(answer, nil), &failed) || !failed.again || failed.after != want {
 			t.Errorf("Retry-After %q: %+v, want %s", value, failed, want)
 		}
 	}

@@ -185,7 +185,9 @@ func (q *queue) export(batch []sdk.ReadOnlySpan) {
 		again := errors.As(err, &why) && why.again
 		if !again || try == tries || !q.pause(max(wait, why.after)) {
 			q.failed.Add(float64(len(batch)))
-			q.report("traces are not exported: the spans are lost", "reason", err.Error())
+			if q.mayLog() {
+				q.log.Warn("traces are not exported: the spans are lost", "reason", err.Error())
+			}
 			return
 		}
 		wait *= 2
@@ -207,13 +209,17 @@ func (q *queue) pause(d time.Duration) bool {
 // reject notes spans of the request in progress that the collector did not take. It may say any number.
 func (q *queue) reject(spans int64, message string) {
 	q.refused = int(min(spans, maxBatch))
-	q.report("the collector rejects spans", "reason", message)
+	if q.mayLog() {
+		q.log.Warn("the collector rejects spans", "reason", message)
+	}
 }
 
-// report logs a warning, at most one in times.quiet. Only the goroutine of run calls it.
-func (q *queue) report(message string, args ...any) {
-	if now := time.Now(); now.Sub(q.logged) >= q.times.quiet {
-		q.logged = now
-		q.log.Warn(message, args...)
+// mayLog reports whether a line may be logged: one in times.quiet. Only the goroutine of run calls it.
+func (q *queue) mayLog() bool {
+	now := time.Now()
+	if now.Sub(q.logged) < q.times.quiet {
+		return false
 	}
+	q.logged = now
+	return true
 }

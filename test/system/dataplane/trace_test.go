@@ -64,7 +64,11 @@ func TestTraceToTheVerifiedObject(t *testing.T) {
 	dataPlane.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.AllowedSourceHosts = []string{exotel.Addr()}
 	})
-	sources := []string{"--allow-http-sources", "--allowed-source-cidrs=127.0.0.0/8", "--trace-endpoint=" + receiver.URL}
+	sources := []string{
+		"--allow-http-sources",
+		"--allowed-source-cidrs=127.0.0.0/8",
+		"--trace-endpoint=" + receiver.URL,
+	}
 	dataPlane.Args = append(append(dataPlane.Args, sources...), "--trace-sample-ratio=1")
 	dataPlane.Env = append(dataPlane.Env, "POD_NAME=dataplane-1", "POD_NAMESPACE=caly-system")
 	process := dataPlane.Run()
@@ -135,7 +139,11 @@ func TestHangingCollectorCostsSpansAlone(t *testing.T) {
 	defer func() { _ = collector.Close() }()
 	pg := pgtest.New(t)
 	dataPlane := calytest.NewDataPlane(t, pg)
-	dataPlane.Args = append(dataPlane.Args, "--trace-endpoint=http://"+collector.Addr().String(), "--trace-sample-ratio=1")
+	dataPlane.Args = append(
+		dataPlane.Args,
+		"--trace-endpoint=http://"+collector.Addr().String(),
+		"--trace-sample-ratio=1",
+	)
 	process := dataPlane.Run()
 	const webhooks = 1200
 	for n := range webhooks {
