@@ -101,6 +101,7 @@ func New(o Options) *Bridge {
 		outlet: outletOf(o.Tap),
 		room:   o.Memory.Share(freeQueued),
 	}
+	b.toExotel.holding()
 	b.fromAgent.scanner.FromAgent = true
 	b.setRate(b.o.SampleRate)
 	return b

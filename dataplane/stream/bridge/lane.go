@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -12,12 +13,11 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
-// Bounds of what waits for a slow side. Audio has a budget of its own.
+// Bounds of what waits for a slow side, in bytes. No number of frames is bounded: each costs its bytes and itemCost.
 const (
-	maxQueuedAudio    = 1 << 20 // bytes of media frames
-	maxQueuedMedia    = 2048
-	maxQueuedControls = 64 // frames that are never dropped; a side that lets more wait is lost
-	maxControlBytes   = 512 << 10
+	maxQueued       = 1 << 20   // of everything that waits for Exotel, and of media frames that wait for the agent
+	maxControlBytes = 512 << 10 // of frames for the agent that are never dropped; an agent that lets more wait is lost
+	itemCost        = 128       // what a frame takes in addition to its bytes
 	// freeQueued is what each lane may hold in any case: seconds of audio. What is beyond it comes out of the memory that all calls share.
 	freeQueued = 64 << 10
 )
@@ -29,11 +29,15 @@ const SharedMemory = 64 << 20
 // lane carries one direction to its destination, in order. A frame is written directly while nothing waits; else it waits in the queue,
 // which the link's goroutine empties.
 //
-// What is dropped: the oldest media, if more audio waits than the budget allows and the oldest has waited for as long.
-// (An agent that speaks faster than real time into a healthy network is not slow: its audio may be queued for a
-// moment.) Beyond maxQueuedAudio bytes, or where the calls together have used up their memory, the oldest goes
-// whatever its age. A single frame always fits, as long as there is memory. Control frames are never dropped; too many
-// of them end the call.
+// Toward Exotel the lane is patient: its sender, the agent's reader, waits until there is room. So an agent that speaks faster than
+// Exotel's network takes it is not read, and TCP slows it down. The lane reads ahead by maxQueued bytes, or less where the calls together
+// have used up their memory: a clear among these bytes acts at once. Toward the agent the lane never waits, since the caller speaks in
+// real time.
+//
+// What is dropped: the oldest media, if more audio waits than the budget allows and the oldest has waited for as long. An agent that is
+// ahead of real time is an exception: its audio is meant to wait, and none is dropped. Toward the agent the oldest goes whatever its age
+// beyond maxQueued bytes, or where the calls together have used up their memory. A single frame always fits, as long as there is
+// memory. Control frames are never dropped; too many bytes of them for the agent end the call.
 //
 // Clear drops all queued media, and every mark after such media: the mark would say that dropped audio was played.
 // Marks without media in front stay, since the peer already has their audio. All other frames stay. The clear itself
@@ -44,6 +48,9 @@ type lane struct {
 	outlet *outlet // nil if nobody listens
 	room   budget.Share
 
+	patient   bool         // the sender waits for room
+	heldUntil atomic.Int64 // when the sender last waited, on this package's clock; forever while it does
+
 	mu      sync.Mutex
 	conn    *Conn // nil while there is no connection: everything waits
 	queue   []item
@@ -53,6 +60,8 @@ type lane struct {
 	frames  [2]int
 	flying  flight
 	closing bool
+	freed   *sync.Cond    // there may be room; nil unless the lane is patient
+	due     time.Duration // when the destination has played all audio, if it plays each frame as soon as it was read
 }
 
 // The two classes of frames in the bounds above.
@@ -67,9 +76,13 @@ type item struct {
 	data   []byte
 	audio  int           // bytes of audio inside
 	came   time.Duration // when it was read
+	early  bool          // the sender was ahead of real time
 	close  int           // a close frame with this code, which gorilla writes
 	reason string
 }
+
+// cost is what the item takes of the memory while it waits, in bytes.
+func (i item) cost() int { return len(i.data) + itemCost }
 
 // class returns the queue class of the item: media can be dropped, controls cannot.
 func (i item) class() int {
@@ -79,24 +92,40 @@ func (i item) class() int {
 	return controls
 }
 
-// send passes a frame on, or keeps a copy. It never waits. A connection that fails is left to its reader, who may have another one; the
-// error says that there is none and too much waits for it.
+// send passes a frame on, or keeps a copy. It waits only where the lane is patient. A connection that fails is left to its reader, who may
+// have another one; the error says that there is none and too much waits for it.
 func (l *lane) send(kind agentstream.Kind, frame []byte, audio int, came time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closing || l.conn != nil && l.conn.parted.Load() {
-		return nil // what comes after the end
-	}
-	if kind == agentstream.Clear && l.clear() {
+	if l.over() {
 		return nil
 	}
+	if kind == agentstream.Clear {
+		l.due = came
+		if l.clear() {
+			return nil
+		}
+	}
 	i := item{kind: kind, data: frame, audio: audio, came: came}
-	if len(l.queue) == 0 && l.conn != nil && !l.conn.link.busy() {
+	if l.patient {
+		l.hold(i)
+		if l.over() {
+			return nil
+		}
+		i.early = l.play(audio, came)
+	}
+	if l.idle() {
 		l.write(i)
 		return nil
 	}
 	return l.enqueue(i)
 }
+
+// over reports whether nothing may be sent any more.
+func (l *lane) over() bool { return l.closing || l.conn != nil && l.conn.parted.Load() }
+
+// idle reports whether a frame can be written directly.
+func (l *lane) idle() bool { return len(l.queue) == 0 && l.conn != nil && !l.conn.link.busy() }
 
 // write hands the item to the link without queueing. A failed write fails the link, and the reader of the link ends
 // the call.
@@ -129,25 +158,26 @@ func (f flight) landed(s *sink) {
 	}
 }
 
-// enqueue queues an item. It drops old media to make room, and returns an error that ends the call if there is no room
-// for a control frame.
+// enqueue queues an item. Where the lane is not patient, it drops old media to make room, and returns an error that ends the call when a
+// control frame does not fit.
 func (l *lane) enqueue(i item) error {
-	class := i.class()
-	if class == controls &&
-		(l.frames[controls] == maxQueuedControls || l.bytes[controls]+len(i.data) > maxControlBytes) {
-		return l.tooMuch()
-	}
-	if !l.makeRoom(len(i.data)) {
-		if class == media {
-			l.sink.dropped(i.kind)
-			return nil
+	if !l.patient {
+		class := i.class()
+		if class == controls && l.bytes[controls]+i.cost() > maxControlBytes {
+			return l.tooMuch()
 		}
-		return l.tooMuch()
+		if !l.makeRoom(i.cost()) {
+			if class == media {
+				l.sink.dropped(i.kind)
+				return nil
+			}
+			return l.tooMuch()
+		}
 	}
 	i.data = bytes.Clone(i.data)
 	l.queue = append(l.queue, i)
 	l.account(i, 1)
-	l.trim(i.came)
+	l.trim(i)
 	return nil
 }
 
@@ -179,22 +209,21 @@ func (l *lane) waiting() int { return l.bytes[controls] + l.bytes[media] }
 func (l *lane) account(i item, sign int) {
 	class := i.class()
 	l.frames[class] += sign
-	l.bytes[class] += sign * len(i.data)
+	l.bytes[class] += sign * i.cost()
 	l.audio += sign * i.audio
 	l.room.Resize(int64(l.waiting()))
 }
 
-// trim drops the oldest media beyond the budget.
-func (l *lane) trim(at time.Duration) {
+// trim drops the oldest media beyond the bounds, after last was queued.
+func (l *lane) trim(last item) {
 	allowed := int(l.budget * time.Duration(l.rate) / time.Second)
 	for n := 0; n < len(l.queue) && l.frames[media] > 1; {
 		i := l.queue[n]
 		switch {
 		case i.kind != agentstream.Media:
 			n++
-		case l.bytes[media] > maxQueuedAudio,
-			l.frames[media] > maxQueuedMedia,
-			l.audio > allowed && at-i.came >= l.budget:
+		case !l.patient && l.bytes[media] > maxQueued,
+			!i.early && !last.early && l.audio > allowed && last.came-i.came >= l.budget:
 			l.drop(n)
 		default:
 			return
@@ -206,24 +235,27 @@ func (l *lane) trim(at time.Duration) {
 func (l *lane) drop(n int) {
 	i := l.queue[n]
 	l.account(i, -1)
-	l.queue = slices.Delete(l.queue, n, n+1)
+	if n == 0 { // nothing has to move
+		l.queue[0] = item{}
+		l.queue = l.queue[1:]
+	} else {
+		l.queue = slices.Delete(l.queue, n, n+1)
+	}
 	l.sink.dropped(i.kind)
 }
 
 // clear empties the queue as its peer wants it. It returns true if the last frame that waits is a clear already.
 func (l *lane) clear() bool {
 	behind := false
-	for n := 0; n < len(l.queue); {
-		switch kind := l.queue[n].kind; {
-		case kind == agentstream.Media:
-			behind = true
-			l.drop(n)
-		case kind == agentstream.Mark && behind:
-			l.drop(n)
-		default:
-			n++
+	l.queue = slices.DeleteFunc(l.queue, func(i item) bool {
+		behind = behind || i.kind == agentstream.Media
+		stale := i.kind == agentstream.Media || i.kind == agentstream.Mark && behind
+		if stale {
+			l.account(i, -1)
+			l.sink.dropped(i.kind)
 		}
-	}
+		return stale
+	})
 	last := len(l.queue) - 1
 	return last >= 0 && l.queue[last].kind == agentstream.Clear
 }
@@ -236,6 +268,7 @@ func (l *lane) closeWith(code int, reason string) {
 		return
 	}
 	l.closing = true
+	l.wake()
 	switch {
 	case l.conn == nil:
 	case len(l.queue) == 0 && !l.conn.link.busy():
@@ -290,9 +323,14 @@ func (l *lane) next(c *Conn) bool {
 		}
 	}
 	if l.conn != c || len(l.queue) == 0 {
-		return !c.link.rest()
+		rests := c.link.rest()
+		l.wake()
+		return !rests
 	}
 	l.pop()
+	if l.waiting() <= maxQueued/2 { // not at each frame: a sender that wakes up reads some
+		l.wake()
+	}
 	return true
 }
 
@@ -317,6 +355,7 @@ func (l *lane) release() {
 	defer l.mu.Unlock()
 	l.closing = true
 	l.discard()
+	l.wake()
 }
 
 // discard drops what waits.

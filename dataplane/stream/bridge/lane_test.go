@@ -143,7 +143,7 @@ func TestLane(t *testing.T) {
 		},
 		"control frames without end": {
 			give: func() (all []arrival) {
-				for range maxQueuedControls + 1 {
+				for range maxControlBytes/itemCost + 1 {
 					all = append(all, control(agentstream.DTMF, "1"))
 				}
 				return all
@@ -177,7 +177,7 @@ func TestLane(t *testing.T) {
 			size := 0
 			for _, i := range l.queue {
 				got = append(got, string(bytes.TrimRight(i.data, "\x00")))
-				audio, size = audio+i.audio, size+len(i.data)
+				audio, size = audio+i.audio, size+i.cost()
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("what waits: -want +got:\n%s", diff)
@@ -324,7 +324,7 @@ func TestLaneMemory(t *testing.T) {
 	}
 	fill := func(l *lane, n int) {
 		for range n {
-			if err := l.send(agentstream.Media, make([]byte, frame), 1, 0); err != nil {
+			if err := l.send(agentstream.Media, make([]byte, frame-itemCost), 1, 0); err != nil {
 				t.Error(err)
 			}
 		}

@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -12,6 +13,9 @@ import (
 
 // maxPending bounds what a socket has not taken: one frame that was cut in the middle, and control frames.
 const maxPending = maxFrame + 64<<10
+
+// maxWrite is how much one blocking call writes: the time limit is that of the call.
+const maxWrite = 16 << 10
 
 // errSlow says that a peer took nothing for too long, or that too much waits for it.
 var errSlow = errors.New("audio: the peer does not read: its network is down or it is overloaded")
@@ -156,15 +160,20 @@ func (l *link) rest() bool {
 	return !l.writing
 }
 
-// writeAll writes p with a blocking call. It returns errSlow if the peer has not read within the timeout.
+// writeAll writes p with blocking calls. It returns errSlow if the peer has read nothing within the timeout.
 func (l *link) writeAll(p []byte) error {
-	_ = l.Conn.SetWriteDeadline(time.Now().Add(l.timeout))
-	if _, err := l.Conn.Write(p); err != nil {
+	for len(p) > 0 {
+		_ = l.Conn.SetWriteDeadline(time.Now().Add(l.timeout))
+		n, err := l.Conn.Write(p[:min(len(p), maxWrite)])
+		p = p[n:]
 		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() {
+		switch {
+		case err == nil, n > 0 && errors.Is(err, os.ErrDeadlineExceeded): // progress, if slow
+		case errors.As(err, &timeout) && timeout.Timeout():
 			return errSlow
+		default:
+			return err
 		}
-		return err
 	}
 	return l.Conn.SetWriteDeadline(time.Time{}) // a past one would fail the next try
 }

@@ -52,7 +52,7 @@ func (p *pulse) beat(b *Bridge) {
 	switch {
 	case b.exotel.silentSince(p.asked):
 		b.exotel.link.fail(errSilent) // its reader ends the call
-	case b.agent.Load().silentSince(p.asked):
+	case !b.toExotel.heldSince(p.asked) && b.agent.Load().silentSince(p.asked): // what it sent may wait unread
 		b.agent.Load().link.fail(errSilent)
 	}
 	p.asked = 0

@@ -102,12 +102,22 @@ func (b *Bridge) agentSent(c *Conn, f frame) error {
 		return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
 	}
 	b.fromAgent.inRow = 0
-	if err := b.toExotel.send(
-		message.Kind, seal(f.buf, f.at, opText, false), message.AudioBytes(), c.came,
-	); err != nil {
-		b.end(exotelEnded(err))
-	}
+	b.speak(c, message.Kind, seal(f.buf, f.at, opText, false), message.AudioBytes())
 	return nil
+}
+
+// speak sends a frame of the agent to Exotel. While too much waits there, it waits, and the agent is not read. That time is not the
+// agent's.
+func (b *Bridge) speak(c *Conn, kind agentstream.Kind, frame []byte, audio int) {
+	before := c.came
+	if err := b.toExotel.send(kind, frame, audio, before); err != nil {
+		b.end(exotelEnded(err))
+		return
+	}
+	if b.toExotel.heldSince(before) {
+		c.came = now()
+		c.heard.Store(int64(c.came))
+	}
 }
 
 // scan counts what is odd about a frame.
@@ -187,10 +197,7 @@ func (b *Bridge) translateBack(c *Conn, f frame) error {
 		if o.Kind == agentstream.Media {
 			audio = (len(o.Frame) - maxHeader) * 3 / 4 // about: the text around it is short
 		}
-		if err := b.toExotel.send(o.Kind, seal(o.Frame, maxHeader, opText, false), audio, c.came); err != nil {
-			b.end(exotelEnded(err))
-			return nil
-		}
+		b.speak(c, o.Kind, seal(o.Frame, maxHeader, opText, false), audio)
 	}
 	if o.Kind == agentstream.Stop {
 		b.end(agentAsked())
