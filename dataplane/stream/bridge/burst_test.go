@@ -56,7 +56,8 @@ type speaker struct {
 var speakers = map[agent.Protocol]speaker{
 	agent.Exotel: {
 		audio: func(b []byte) []byte {
-			return textFrame(`{"event":"media","stream_sid":"s1","media":{"payload":"` + base64.StdEncoding.EncodeToString(b) + `"}}`)
+			text := base64.StdEncoding.EncodeToString(b)
+			return textFrame(`{"event":"media","stream_sid":"s1","media":{"payload":"` + text + `"}}`)
 		},
 		mark:  func(name string) []byte { return textFrame(mark(name)) },
 		clear: textFrame(clear),
@@ -68,7 +69,8 @@ var speakers = map[agent.Protocol]speaker{
 	},
 	agent.Twilio: { // mu-law at 8 kHz: the bytes of the audio are its codes
 		audio: func(b []byte) []byte {
-			return textFrame(`{"event":"media","streamSid":"s1","media":{"payload":"` + base64.StdEncoding.EncodeToString(b) + `"}}`)
+			text := base64.StdEncoding.EncodeToString(b)
+			return textFrame(`{"event":"media","streamSid":"s1","media":{"payload":"` + text + `"}}`)
 		},
 		mark: func(name string) []byte {
 			return textFrame(`{"event":"mark","streamSid":"s1","mark":{"name":"` + name + `"}}`)
@@ -212,8 +214,9 @@ func TestBursts(t *testing.T) {
 				t.Errorf("%d bytes were held", most.bytes)
 			}
 			exotel.Text(stop)
-			if end := func() *End { go agentPeer.Closed(); exotel.Closed(); return r.end() }(); end.Reason != CallEnded ||
-				end.ToExotel.Dropped != 0 {
+			go agentPeer.Closed()
+			exotel.Closed()
+			if end := r.end(); end.Reason != CallEnded || end.ToExotel.Dropped != 0 {
 				t.Errorf("ended with %s of %q, %d dropped: %v", end.Reason, end.Side, end.ToExotel.Dropped, end.Err)
 			}
 		})
@@ -309,7 +312,9 @@ func TestUnreadAgent(t *testing.T) {
 			talking.Go(func() { keepTalking(exotel, quit) })
 			pieces := append(cutUp(2*time.Minute, 200*time.Millisecond, 24000, true), piece{mark: "last"})
 			speaking := speak(agentPeer, speakers[agent.Exotel], pieces, &peak{})
-			eventually.Within(patience).Holds(t, "the agent is not read", func() bool { return b.toExotel.heldUntil.Load() == math.MaxInt64 })
+			eventually.Within(patience).Holds(t, "the agent is not read", func() bool {
+				return b.toExotel.heldUntil.Load() == math.MaxInt64
+			})
 			if tc.reads {
 				eventually.For(time.Second).Stays(t, func(context.Context) error {
 					if len(r.ends) > 0 {

@@ -435,7 +435,8 @@ func TestMemoryIsShared(t *testing.T) {
 	used := int64(0)
 	eventually.Within(patience).Holds(t, "the memory is used up, and no agent is read", func() bool {
 		used = max(used, memory.InUse())
-		return used > most/2 && !slices.ContainsFunc(bridges, func(b *Bridge) bool { return b.toExotel.heldUntil.Load() != math.MaxInt64 })
+		read := func(b *Bridge) bool { return b.toExotel.heldUntil.Load() != math.MaxInt64 }
+		return used > most/2 && !slices.ContainsFunc(bridges, read)
 	})
 	exotel, agent := r.call()
 	exotel.Text(connected, start)
