@@ -63,9 +63,12 @@ func (c *cluster) deployments(ctx context.Context) ([]appsv1.Deployment, error) 
 }
 
 // pods returns those of the installation.
-func (c *cluster) pods(ctx context.Context) ([]corev1.Pod, error) {
+func (c *cluster) pods(ctx context.Context) ([]corev1.Pod, error) { return c.labelled(ctx, partOf) }
+
+// labelled returns the pods with labels.
+func (c *cluster) labelled(ctx context.Context, labels client.MatchingLabels) ([]corev1.Pod, error) {
 	var list corev1.PodList
-	err := c.List(ctx, &list, client.InNamespace(c.namespace), partOf, client.Limit(maxObjects))
+	err := c.List(ctx, &list, client.InNamespace(c.namespace), labels, client.Limit(maxObjects))
 	return list.Items, err
 }
 

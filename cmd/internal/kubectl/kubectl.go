@@ -75,6 +75,7 @@ be reached; 77 the credentials are not valid or lack a right.`,
 		newUsersCommand(s),
 		newStatusCommand(s),
 		newDoctorCommand(s),
+		newReportCommand(s),
 		newVersionCommand(s),
 	)
 	return cmd
