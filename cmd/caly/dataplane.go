@@ -108,15 +108,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	if err := errors.Join(err, o.audio.check(), o.pools.check()); err != nil {
 		return err
 	}
-	dsn, err := databaseURL(o.databaseURLFile)
-	if err != nil {
-		return err
-	}
-	var db *pools
-	err = awaitDatabase(ctx, log, o.serveWaiting(log), func(ctx context.Context) (err error) {
-		db, err = openPools(ctx, dsn, o.pools, o.commitWorkers)
-		return err
-	})
+	db, err := o.openDatabase(ctx, log)
 	if ctx.Err() != nil {
 		db.close()
 		return nil // terminated while it waited
@@ -178,6 +170,19 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		})
 	})
 	return group.Wait()
+}
+
+// openDatabase waits for the database and connects to it.
+func (o dataplaneOptions) openDatabase(ctx context.Context, log *slog.Logger) (db *pools, err error) {
+	dsn, err := databaseURL(o.databaseURLFile)
+	if err != nil {
+		return nil, err
+	}
+	err = awaitDatabase(ctx, log, o.serveWaiting(log), func(ctx context.Context) (err error) {
+		db, err = openPools(ctx, dsn, o.pools, o.commitWorkers)
+		return err
+	})
+	return db, err
 }
 
 // newWatcher returns a watcher of the tenant configs in the work namespace.

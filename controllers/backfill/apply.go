@@ -108,14 +108,8 @@ func (n *run) total(ctx context.Context) {
 		totalLeftOut:      int64(n.left),
 	})
 	if err != nil {
-		log.FromContext(
-			ctx,
-		).Error(
-			err,
-			"what the run found is missing in the metrics of the tenant",
-			"tenant",
-			n.tenant.ID(),
-		)
+		logger := log.FromContext(ctx)
+		logger.Error(err, "what the run found is missing in the metrics of the tenant", "tenant", n.tenant.ID())
 	}
 }
 

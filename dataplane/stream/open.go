@@ -55,15 +55,8 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, guest guest, arr
 	}
 	defer place.Leave()
 	memory := h.memory.Of(guest.tenant.ID)
-	log := tracing.Logger(
-		r.Context(),
-		h.o.Log,
-	).With(
-		"request",
-		w.Header().Get("X-Request-Id"),
-		"tenant",
-		guest.tenant.ID,
-	)
+	log := h.o.Log.With("request", w.Header().Get("X-Request-Id"), "tenant", guest.tenant.ID)
+	log = tracing.Logger(r.Context(), log)
 	peer, err := h.dial(r.Context(), log.With("call", guest.token.callSID), audio, memory)
 	switch {
 	case errors.Is(err, context.Canceled):
