@@ -76,6 +76,7 @@ be reached; 77 the credentials are not valid or lack a right.`,
 		newStatusCommand(s),
 		newDoctorCommand(s),
 		newReportCommand(s),
+		newTopCommand(s),
 		newVersionCommand(s),
 	)
 	return cmd
