@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -68,6 +69,20 @@ func appendPCM(dst []byte, samples []int16) []byte {
 	return dst
 }
 
+// withoutBreaks returns base64 text without the line breaks that some encoders write. It uses the buffer only where there are any.
+func withoutBreaks(buffer *[]byte, text []byte) []byte {
+	if bytes.IndexByte(text, '\n') < 0 && bytes.IndexByte(text, '\r') < 0 {
+		return text
+	}
+	*buffer = (*buffer)[:0]
+	for _, c := range text {
+		if c != '\r' && c != '\n' {
+			*buffer = append(*buffer, c)
+		}
+	}
+	return *buffer
+}
+
 // decodeBase64 reads standard base64, padded or not.
 func decodeBase64(dst, text []byte) ([]byte, error) {
 	encoding := base64.StdEncoding
@@ -85,6 +100,7 @@ func decodeBase64(dst, text []byte) ([]byte, error) {
 type source struct {
 	format
 	halves  halves
+	text    []byte // of a payload, without its line breaks
 	raw     []byte
 	samples []int16
 }
@@ -92,7 +108,7 @@ type source struct {
 // read returns the samples of a payload, until the next call.
 func (s *source) read(payload []byte) ([]int16, error) {
 	var err error
-	if s.raw, err = decodeBase64(s.raw[:0], payload); err != nil {
+	if s.raw, err = decodeBase64(s.raw[:0], withoutBreaks(&s.text, payload)); err != nil {
 		return nil, err
 	}
 	if s.ulaw {

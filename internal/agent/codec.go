@@ -46,6 +46,8 @@ type Out struct {
 	Frame []byte
 	// Send tells that there is a frame to send.
 	Send bool
+	// More tells that the frame has more for Exotel, which Codec.More returns.
+	More bool
 }
 
 // Codec translates one stream between Exotel and an agent. FromExotel and FromAgent may run concurrently, each in one
@@ -58,7 +60,10 @@ type Codec interface {
 	// FromExotel appends to dst what the agent gets for a message. An audio message too short for one sample has nothing to send yet.
 	FromExotel(dst []byte, m agentstream.Message) (frame []byte, binary, send bool, err error)
 	// FromAgent appends to dst what Exotel gets for a frame of the agent.
+	// Audio that is longer than Exotel takes in one message comes in pieces.
 	FromAgent(dst, frame []byte, binary bool) (Out, error)
+	// More appends to dst the next piece of the frame that FromAgent was given last.
+	More(dst []byte) (Out, error)
 }
 
 // New returns the codec of one stream. Of the Exotel protocol it is nil: nothing is to be translated.

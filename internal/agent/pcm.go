@@ -15,7 +15,11 @@ type pcm struct {
 	sink   sink
 	halves halves // of the agent's frames
 	buffer []int16
+	rest   []byte // of a binary frame of the agent
 }
+
+// pcmBlock is how many bytes of a frame are translated at once. Exotel takes 100,000 in a message, and wants multiples of 320.
+const pcmBlock = 96_000
 
 type pcmStart struct {
 	Event      string            `json:"event"`
@@ -90,8 +94,8 @@ func (p *pcm) FromExotel(dst []byte, m agentstream.Message) (frame []byte, binar
 // FromAgent translates for Exotel.
 func (p *pcm) FromAgent(dst, frame []byte, binary bool) (Out, error) {
 	if binary {
-		p.buffer = p.halves.samples(p.buffer[:0], frame)
-		return p.sink.media(dst, p.buffer), nil
+		p.rest = frame
+		return p.More(dst)
 	}
 	control, err := parseControl(frame)
 	if err != nil {
@@ -107,4 +111,14 @@ func (p *pcm) FromAgent(dst, frame []byte, binary bool) (Out, error) {
 		return Out{Kind: agentstream.Stop, Frame: dst}, nil
 	}
 	return Out{Kind: agentstream.Other, Frame: dst}, nil
+}
+
+// More translates the next block of a binary frame.
+func (p *pcm) More(dst []byte) (Out, error) {
+	block := p.rest[:min(len(p.rest), pcmBlock)]
+	p.rest = p.rest[len(block):]
+	p.buffer = p.halves.samples(p.buffer[:0], block)
+	out := p.sink.media(dst, p.buffer)
+	out.More = len(p.rest) > 0
+	return out, nil
 }

@@ -35,7 +35,13 @@ type twilio struct {
 	wide    []int16
 	heard   []int16
 	payload []byte
+	text    []byte // of a payload, without its line breaks
+	rest    []byte // of the text of a payload
 }
+
+// twilioBlock is how much of a payload is translated at once, as base64: 15,840 codes, which become 95,040 bytes at 24 kHz. Exotel takes
+// 100,000 bytes in a message, and wants multiples of 320.
+const twilioBlock = 15_840 / 3 * 4
 
 type twilioStart struct {
 	Event    string `json:"event"`
@@ -169,7 +175,8 @@ func (t *twilio) FromAgent(dst, frame []byte, _ bool) (Out, error) {
 	}
 	switch message.Kind {
 	case agentstream.Media:
-		return t.spoken(dst, message.Payload)
+		t.rest = withoutBreaks(&t.text, message.Payload)
+		return t.More(dst)
 	case agentstream.Mark:
 		var c struct{ Mark struct{ Name string } }
 		if err := json.Unmarshal(frame, &c); err != nil {
@@ -185,12 +192,17 @@ func (t *twilio) FromAgent(dst, frame []byte, _ bool) (Out, error) {
 	return Out{Kind: agentstream.Other, Frame: dst}, nil
 }
 
-func (t *twilio) spoken(dst, payload []byte) (Out, error) {
+// More translates the next block of the payload.
+func (t *twilio) More(dst []byte) (Out, error) {
+	block := t.rest[:min(len(t.rest), twilioBlock)]
+	t.rest = t.rest[len(block):]
 	var err error
-	if t.payload, err = decodeBase64(t.payload[:0], payload); err != nil {
+	if t.payload, err = decodeBase64(t.payload[:0], block); err != nil {
 		return Out{Frame: dst}, err
 	}
 	t.heard = g711.AppendDecode(t.heard[:0], t.payload)
 	t.wide = t.up.Append(t.wide[:0], t.heard)
-	return t.sink.media(dst, t.wide), nil
+	out := t.sink.media(dst, t.wide)
+	out.More = len(t.rest) > 0
+	return out, nil
 }

@@ -343,3 +343,40 @@ func TestUnreadAgent(t *testing.T) {
 		})
 	}
 }
+
+// TestLongTwilioMessages verifies that the longest messages of an agent, which grow by translation, reach Exotel whole and end no call.
+func TestLongTwilioMessages(t *testing.T) {
+	const seconds, messages = 23, 3
+	for _, rate := range []int{8000, 24000} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			t.Parallel()
+			r, exotel, agentPeer := burstCall(t, agent.Twilio, rate, budget.New(SharedMemory))
+			var pieces []piece
+			for n := range messages {
+				codes := bytes.Repeat([]byte{0x55, 0xd5}, seconds*8000/2)
+				pieces = append(pieces, piece{audio: codes, mark: fmt.Sprint("m", n)})
+			}
+			speaking := speak(agentPeer, speakers[agent.Twilio], pieces, &peak{})
+			got, err := listen(exotel, 1_000_000, fmt.Sprint("m", messages-1))
+			if err != nil || got.closed != 0 {
+				t.Fatalf("after %d bytes the call was closed with %d: %v", len(got.audio), got.closed, err)
+			}
+			if err := speaking(); err != nil {
+				t.Error(err)
+			}
+			const delayed = 64 // bytes that a filter may keep back
+			if want := messages * seconds * 2 * rate; len(got.audio) > want || len(got.audio) < want-delayed*rate/8000 {
+				t.Errorf("%d bytes of audio were heard, want %d", len(got.audio), want)
+			}
+			if len(got.events) != messages || !strings.HasPrefix(got.events[0], "m0 at ") {
+				t.Errorf("marks: %q", got.events)
+			}
+			exotel.Text(stop)
+			go agentPeer.Closed()
+			exotel.Closed()
+			if end := r.end(); end.Reason != CallEnded {
+				t.Errorf("ended with %s of %q: %v", end.Reason, end.Side, end.Err)
+			}
+		})
+	}
+}

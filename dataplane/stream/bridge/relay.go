@@ -192,6 +192,21 @@ func (b *Bridge) translateBack(c *Conn, f frame) error {
 		return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
 	}
 	b.fromAgent.inRow = 0
+	b.pass(c, o)
+	for o.More {
+		if o, err = b.o.Codec.More(out.b[:maxHeader]); err != nil {
+			return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
+		}
+		b.pass(c, o)
+	}
+	if o.Kind == agentstream.Stop {
+		b.end(agentAsked())
+	}
+	return nil
+}
+
+// pass sends Exotel what an agent's frame became.
+func (b *Bridge) pass(c *Conn, o agent.Out) {
 	if o.Send {
 		audio := 0
 		if o.Kind == agentstream.Media {
@@ -199,10 +214,6 @@ func (b *Bridge) translateBack(c *Conn, f frame) error {
 		}
 		b.speak(c, o.Kind, seal(o.Frame, maxHeader, opText, false), audio)
 	}
-	if o.Kind == agentstream.Stop {
-		b.end(agentAsked())
-	}
-	return nil
 }
 
 // opcode returns the WebSocket opcode of a message.
