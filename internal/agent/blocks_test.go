@@ -35,7 +35,8 @@ func pieces(t *testing.T, codec Codec, frame []byte, binary bool) (all [][]byte)
 	}
 }
 
-// TestLongFrames verifies that a long frame of an agent becomes messages of a size that Exotel takes, with the same audio as in short frames.
+// TestLongFrames verifies that a long frame of an agent becomes messages of a size that Exotel takes. The audio is the same as in short
+// frames.
 func TestLongFrames(t *testing.T) {
 	const long, short = 190_000, 160 // bytes
 	source := make([]byte, long)
