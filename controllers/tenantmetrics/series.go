@@ -46,12 +46,14 @@ var (
 	waiting = newFamily(
 		gauge,
 		"caly_tenant_recordings_waiting",
-		"Recordings that wait for an upload pod, by the code of their last error; empty: not tried yet.",
+		"Recordings that wait for an upload pod, by the code of their last error; empty: not tried yet; Suspended: of a "+
+			"suspended tenant.",
 		"tenant",
 		"code",
 	)
 	oldestWaiting = newFamily(gauge, "caly_tenant_recordings_oldest_timestamp_seconds",
-		"When the oldest recording was queued that is not uploaded; absent without one.", "tenant")
+		"When the oldest recording was queued that is not uploaded; absent without one, and for a suspended tenant.",
+		"tenant")
 	uploading = newFamily(gauge, "caly_tenant_recordings_uploading", "Recordings that an upload pod holds.", "tenant")
 	failed    = newFamily(gauge, "caly_tenant_recordings_failed",
 		"Recordings whose upload was given up and that wait for a person, by the code of the error.", "tenant", "code")
@@ -150,7 +152,7 @@ func sendOldest(ch chan<- prometheus.Metric, f family, lists ...[]store.TenantCo
 	oldest := map[string]store.TenantCount{}
 	for _, list := range lists {
 		for _, c := range list {
-			if o, found := oldest[c.Tenant]; !found || c.Oldest.Before(o.Oldest) {
+			if o, found := oldest[c.Tenant]; !c.Oldest.IsZero() && (!found || c.Oldest.Before(o.Oldest)) {
 				oldest[c.Tenant] = c
 			}
 		}

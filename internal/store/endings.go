@@ -58,6 +58,9 @@ func (d *Operator) NameSeries(ctx context.Context, tenants []string, limit int) 
 // otherCode stands for codes and reasons that a program of this version does not write: a pod may write any text.
 const otherCode = "other"
 
+// codeSuspended stands for the codes of a suspended tenant's recordings that wait: nothing is wrong with them.
+const codeSuspended = "Suspended"
+
 // EndingWords are the words that are counted by name. All others are otherCode.
 type EndingWords struct {
 	// Recordings and Captures are codes of errors; Streams are reasons of ends.
@@ -145,6 +148,7 @@ type TenantCount struct {
 // TenantCounts are counts of all tenants, those without series of their own together.
 type TenantCounts struct {
 	// Waiting are recordings that wait for an upload pod, by the code of their last error; Uploading those that one has.
+	// Those of a suspended tenant have codeSuspended, and no age.
 	Waiting, Uploading []TenantCount
 	// Failed are recordings whose upload was given up, by code, that nobody retried.
 	Failed []TenantCount
@@ -167,9 +171,11 @@ const (
 
 // Statements of TenantCounts: each selects a tenant, a label, a count and the oldest time.
 const (
-	waitingCounts = `SELECT coalesce(m.tenant, $1), CASE WHEN last_error_code = '' OR last_error_code = ANY ($2) THEN last_error_code
-			ELSE $3 END, count(*), min(created_at)
-		FROM recordings LEFT JOIN metric_tenants m USING (tenant) WHERE lease_owner IS NULL GROUP BY 1, 2`
+	waitingCounts = `SELECT coalesce(m.tenant, $1), CASE WHEN t.suspended THEN $4
+			WHEN last_error_code = '' OR last_error_code = ANY ($2) THEN last_error_code ELSE $3 END,
+			count(*), min(created_at) FILTER (WHERE t.suspended IS NOT TRUE)
+		FROM recordings LEFT JOIN metric_tenants m USING (tenant) LEFT JOIN tenants t USING (tenant)
+		WHERE lease_owner IS NULL GROUP BY 1, 2`
 	uploadingCounts = `SELECT coalesce(m.tenant, $1), '', count(*), min(created_at)
 		FROM recordings LEFT JOIN metric_tenants m USING (tenant) WHERE lease_owner IS NOT NULL GROUP BY 1`
 	failedCounts = `SELECT coalesce(m.tenant, $1), CASE WHEN last_error_code = ANY ($2) THEN last_error_code ELSE $3 END,
@@ -204,7 +210,7 @@ func (d *Operator) TenantCounts(ctx context.Context, known []string) (c TenantCo
 			return err
 		})
 	}
-	count(&c.Waiting, waitingCounts, known, otherCode)
+	count(&c.Waiting, waitingCounts, known, otherCode, codeSuspended)
 	count(&c.Uploading, uploadingCounts)
 	count(&c.Failed, failedCounts, known, otherCode)
 	count(&c.Dead, deadCounts, reason.Dead(), reason.DeadOther)

@@ -274,6 +274,19 @@ func TestTenantCounts(t *testing.T) {
 			t.Errorf("oldest of %+v: want %v", w, created)
 		}
 	}
+	fixture.Exec(t, `UPDATE tenants SET suspended = true WHERE tenant = $1`, acme)
+	if got, err = fixture.Operator.TenantCounts(t.Context(), endingQuery(0).Words.Recordings); err != nil {
+		t.Fatal(err)
+	}
+	waiting := []store.TenantCount{{Tenant: acme, Label: "Suspended", Count: 2}, {Tenant: "other", Count: 2}}
+	if diff := cmp.Diff(waiting, got.Waiting, ages, order); diff != "" {
+		t.Errorf("waiting while a tenant is suspended (-want +got):\n%s", diff)
+	}
+	for _, w := range got.Waiting {
+		if w.Oldest.IsZero() != (w.Tenant == acme) {
+			t.Errorf("oldest of %+v: a suspended tenant's has no age", w)
+		}
+	}
 }
 
 // TestDeletedTenantHasNoTotals checks that a Tenant that is made again under the same name does not continue the totals.
