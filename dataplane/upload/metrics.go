@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/metric"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/reason"
 	"github.com/caly-dev/caly/internal/tracing"
 )
@@ -45,7 +46,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.05, 2.5, 10),
 		})),
 	}
-	for _, result := range append(reason.Uploads(), "Uploaded", "LeaseLost", "Unsettled") {
+	results := append(reason.Uploads(), "Uploaded", "LeaseLost", "Unsettled")
+	for _, cause := range objectstore.Reasons() {
+		results = append(results, reason.Storage(string(cause)))
+	}
+	for _, result := range results {
 		m.transfers.WithLabelValues(result) // a rate needs the zero before the first
 	}
 	if reg != nil {
