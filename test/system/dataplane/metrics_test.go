@@ -200,7 +200,8 @@ func writeMetrics(t *testing.T, programs map[string]map[string]family) {
 	}
 }
 
-// rowOf returns a row with the types and labels of its metrics as they are reported. It is empty if none of them exists.
+// rowOf returns a row with the types and labels of its metrics as they are reported. It is empty if no metric of the row
+// exists.
 func rowOf(row string, reported map[string]family) string {
 	cells := strings.Split(row, "|")
 	var names, kinds []string
