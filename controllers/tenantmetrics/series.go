@@ -46,13 +46,12 @@ var (
 	waiting = newFamily(
 		gauge,
 		"caly_tenant_recordings_waiting",
-		"Recordings that wait for an upload pod, by the code of their last error; empty: not tried yet; Suspended: of a "+
-			"suspended tenant.",
+		"Recordings that wait for an upload pod, by the code of their last error; empty: not tried yet.",
 		"tenant",
 		"code",
 	)
 	oldestWaiting = newFamily(gauge, "caly_tenant_recordings_oldest_timestamp_seconds",
-		"When the oldest recording was queued that is not uploaded; absent without one, and for a suspended tenant.",
+		"When the oldest recording was queued that is not uploaded; absent without one.",
 		"tenant")
 	uploading = newFamily(gauge, "caly_tenant_recordings_uploading", "Recordings that an upload pod holds.", "tenant")
 	failed    = newFamily(gauge, "caly_tenant_recordings_failed",

@@ -82,7 +82,7 @@ func TestExporter(t *testing.T) {
 # HELP caly_tenant_metrics_last_success_timestamp_seconds When the metrics of the tenants were read from PostgreSQL last.
 # TYPE caly_tenant_metrics_last_success_timestamp_seconds gauge
 caly_tenant_metrics_last_success_timestamp_seconds 1.767323045e+09
-# HELP caly_tenant_recordings_oldest_timestamp_seconds When the oldest recording was queued that is not uploaded; absent without one, and for a suspended tenant.
+# HELP caly_tenant_recordings_oldest_timestamp_seconds When the oldest recording was queued that is not uploaded; absent without one.
 # TYPE caly_tenant_recordings_oldest_timestamp_seconds gauge
 caly_tenant_recordings_oldest_timestamp_seconds{tenant="acme/support"} 1.767323045e+09
 caly_tenant_recordings_oldest_timestamp_seconds{tenant="other"} 1.767323045e+09
@@ -90,7 +90,7 @@ caly_tenant_recordings_oldest_timestamp_seconds{tenant="other"} 1.767323045e+09
 # TYPE caly_tenant_recordings_total counter
 caly_tenant_recordings_total{code="",outcome="uploaded",tenant="acme/support"} 2
 caly_tenant_recordings_total{code="",outcome="uploaded",tenant="other"} 1
-# HELP caly_tenant_recordings_waiting Recordings that wait for an upload pod, by the code of their last error; empty: not tried yet; Suspended: of a suspended tenant.
+# HELP caly_tenant_recordings_waiting Recordings that wait for an upload pod, by the code of their last error; empty: not tried yet.
 # TYPE caly_tenant_recordings_waiting gauge
 caly_tenant_recordings_waiting{code="",tenant="acme/support"} 1
 caly_tenant_recordings_waiting{code="Storage",tenant="acme/support"} 1
