@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -154,9 +155,22 @@ func (p filledPanel) colour(value float64) string {
 	return colour
 }
 
-// sorted returns the lines that have data, by legend.
+// sorted returns the lines that have data, the highest first, since not all of them have room in the legend.
 func (p filledPanel) sorted() []line {
 	lines := slices.DeleteFunc(slices.Clone(p.lines), func(l line) bool { return len(l.points) == 0 })
-	slices.SortStableFunc(lines, func(a, b line) int { return strings.Compare(a.legend, b.legend) })
+	slices.SortStableFunc(lines, func(a, b line) int {
+		return cmp.Or(cmp.Compare(b.peak(), a.peak()), strings.Compare(a.legend, b.legend))
+	})
 	return lines
+}
+
+// peak returns the highest value of a line.
+func (l line) peak() float64 {
+	highest := 0.0
+	for _, point := range l.points {
+		if value := float64(point.Value); value > highest { // false for NaN
+			highest = value
+		}
+	}
+	return highest
 }

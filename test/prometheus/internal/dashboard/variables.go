@@ -67,6 +67,10 @@ func (b Board) Choose(ctx context.Context, client promapi.Client, prefer Values,
 			chosen[v.Name] = ".*"
 			continue
 		}
+		if prefer[v.Name] != "" {
+			chosen[v.Name] = prefer[v.Name]
+			continue
+		}
 		choices, err := v.Choices(ctx, client, chosen, over)
 		if err != nil {
 			return nil, err
@@ -75,9 +79,6 @@ func (b Board) Choose(ctx context.Context, client promapi.Client, prefer Values,
 			return nil, fmt.Errorf("dashboard %s: the variable %s has no value: %s", b.Name, v.Name, v.Query)
 		}
 		chosen[v.Name] = choices[0]
-		if slices.Contains(choices, prefer[v.Name]) {
-			chosen[v.Name] = prefer[v.Name]
-		}
 	}
 	return chosen, nil
 }
