@@ -14,6 +14,7 @@ step "go vet"
 go vet ./...
 go vet -tags e2e ./test/e2e/
 go vet -tags interop,stores ./test/interop/
+go vet -C test/prometheus -tags e2e ./...
 for module in test/bench test/prometheus hack/image hack/dashboards; do go vet -C "$module" ./...; done
 
 step "go mod tidy"
