@@ -175,10 +175,9 @@ func TestControlFromExotel(t *testing.T) {
 func TestMalformedFromExotel(t *testing.T) {
 	for _, protocol := range []Protocol{Twilio, PCM} {
 		for name, m := range map[string]agentstream.Message{
-			"no base64":   {Kind: agentstream.Media, Payload: []byte("!!!!")},
-			"cut base64":  {Kind: agentstream.Media, Payload: []byte("AAAAA")},
-			"mark, JSON":  {Kind: agentstream.Mark, Raw: []byte(`{"event":"mark"`)},
-			"digit, type": {Kind: agentstream.DTMF, Raw: []byte(`{"event":"dtmf","dtmf":7}`)},
+			"no base64":  {Kind: agentstream.Media, Payload: []byte("!!!!")},
+			"cut base64": {Kind: agentstream.Media, Payload: []byte("AAAAA")},
+			"mark, JSON": {Kind: agentstream.Mark, Raw: []byte(`{"event":"mark"`)},
 		} {
 			got, _, send, err := open(t, protocol, startInfo(8000)).FromExotel([]byte("dst"), m)
 			if string(got) != "dst" || send || !errors.Is(err, ErrFrame) {

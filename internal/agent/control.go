@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 )
@@ -8,16 +9,32 @@ import (
 // control is a message without audio, of either side, as far as a translation needs it. encoding/json takes keys in any casing.
 type control struct {
 	Event string
-	Mark  struct{ Name string }
-	Name  string // of a mark, without an object around it
-	DTMF  struct {
-		Digit    string
-		Duration loose
-	}
-	Digit    string // one of Exotel's pages shows it without an object around it
+	Mark  part
+	Name  loose // of a mark, without an object around it
+	DTMF  part
+	Digit loose // one of Exotel's pages shows it without an object around it
+	Stop  part
+
 	Duration loose
-	Stop     struct{ Reason string }
-	Reason   string
+	Reason   loose
+}
+
+// part is the object of a message that is named like its event. Some senders have a string or a number in its place.
+type part struct {
+	Name     loose
+	Digit    loose
+	Duration loose
+	Reason   loose
+	Bare     loose `json:"-"` // what stood in place of the object
+}
+
+// UnmarshalJSON takes values of every type: one that says nothing must not cost the message.
+func (p *part) UnmarshalJSON(data []byte) error {
+	type object part
+	if json.Unmarshal(data, (*object)(p)) != nil {
+		return p.Bare.UnmarshalJSON(data)
+	}
+	return nil
 }
 
 // loose is a number, quoted or not.
@@ -42,18 +59,11 @@ func parseControl(raw []byte) (control, error) {
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrFrame, err)
 	}
-	c.Name = first(c.Mark.Name, c.Name)
-	c.Digit = first(c.DTMF.Digit, c.Digit)
-	c.Duration = loose(first(string(c.DTMF.Duration), string(c.Duration)))
-	c.Reason = first(c.Stop.Reason, c.Reason)
+	c.Name = cmp.Or(c.Mark.Name, c.Mark.Bare, c.Name)
+	c.Digit = cmp.Or(c.DTMF.Digit, c.DTMF.Bare, c.Digit)
+	c.Duration = cmp.Or(c.DTMF.Duration, c.Duration)
+	c.Reason = cmp.Or(c.Stop.Reason, c.Stop.Bare, c.Reason)
 	return c, nil
-}
-
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // appendJSON appends v, which is made of strings, numbers and maps of them.

@@ -79,12 +79,12 @@ func (p *pcm) FromExotel(dst []byte, m agentstream.Message) (frame []byte, binar
 		out := pcmControl{Event: m.Kind.String()}
 		switch m.Kind { //nolint:exhaustive // a clear has nothing but its event
 		case agentstream.Mark:
-			out.Name = control.Name
+			out.Name = string(control.Name)
 		case agentstream.DTMF:
-			out.Digit = control.Digit
+			out.Digit = string(control.Digit)
 			out.Duration = string(control.Duration)
 		case agentstream.Stop:
-			out.Reason = control.Reason
+			out.Reason = string(control.Reason)
 		}
 		return appendJSON(dst, out), false, true, nil
 	}
@@ -103,7 +103,7 @@ func (p *pcm) FromAgent(dst, frame []byte, binary bool) (Out, error) {
 	}
 	switch control.Event {
 	case "mark":
-		return p.sink.mark(dst, control.Name), nil
+		return p.sink.mark(dst, string(control.Name)), nil
 	case "clear":
 		p.halves = halves{} // its other half would be of audio that was dropped
 		return p.sink.clear(dst), nil

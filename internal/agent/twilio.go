@@ -2,7 +2,6 @@ package agent
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
@@ -178,11 +177,11 @@ func (t *twilio) FromAgent(dst, frame []byte, _ bool) (Out, error) {
 		t.rest = withoutBreaks(&t.text, message.Payload)
 		return t.More(dst)
 	case agentstream.Mark:
-		var c struct{ Mark struct{ Name string } }
-		if err := json.Unmarshal(frame, &c); err != nil {
-			return Out{Frame: dst}, fmt.Errorf("%w: %w", ErrFrame, err)
+		control, err := parseControl(frame)
+		if err != nil {
+			return Out{Frame: dst}, err
 		}
-		return t.sink.mark(dst, c.Mark.Name), nil
+		return t.sink.mark(dst, string(control.Name)), nil
 	case agentstream.Clear:
 		t.up.Reset() // what is to come does not follow what was dropped
 		return t.sink.clear(dst), nil
