@@ -103,19 +103,17 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		return fmt.Errorf("make the certificate of the admin API: %w", err)
 	}
 	logger := log.FromContext(ctx).WithName("adminapi")
+	config := &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		MinVersion:   tls.VersionTLS13,
+		// Verified for each request, by the authority as it is then.
+		ClientAuth: tls.RequestClientCert,
+		NextProtos: []string{"http/1.1"}, // one request at a time on each of the bounded connections
+	}
+	base := log.IntoContext(context.WithoutCancel(ctx), logger) // requests under way outlive ctx
 	server := &http.Server{
-		Handler: s.mux,
-		BaseContext: func(net.Listener) context.Context {
-			return log.IntoContext(context.WithoutCancel(ctx), logger)
-		},
-		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{certificate},
-			MinVersion:   tls.VersionTLS13,
-			// Verified for each request, by the authority as it is then.
-			ClientAuth: tls.RequestClientCert,
-			NextProtos: []string{"http/1.1"}, // one request at a time on each of the bounded connections
-		},
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		Handler:           s.mux,
+		BaseContext:       func(net.Listener) context.Context { return base },
 		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
@@ -125,8 +123,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	ended := make(chan error, len(listeners))
 	for _, listener := range listeners {
-		bounded := netutil.LimitListener(listener, maxConnections/len(listeners))
-		go func() { ended <- server.ServeTLS(bounded, "", "") }()
+		bounded := tls.NewListener(netutil.LimitListener(listener, maxConnections/len(listeners)), config)
+		go func() { ended <- server.Serve(bounded) }()
 	}
 	logger.Info("the admin API listens", "address", listeners[0].Addr().String())
 	select {
@@ -134,9 +132,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	case <-ctx.Done():
 		err = nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if shutErr := server.Shutdown(ctx); shutErr != nil {
+	if server.Shutdown(ending) != nil {
 		_ = server.Close()
 	}
 	return err
