@@ -11,7 +11,12 @@ COPY dataplane/ dataplane/
 COPY internal/ internal/
 COPY migrations/ migrations/
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o / ./cmd/caly ./cmd/caly-upload
+# The repository is not part of the context: docker build --build-arg COMMIT=$(git rev-parse HEAD) --build-arg DATE=$(git log -1 --format=%cI)
+ARG COMMIT=
+ARG DATE=
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION} \
+    -X github.com/caly-dev/caly/internal/buildinfo.commit=${COMMIT} -X github.com/caly-dev/caly/internal/buildinfo.date=${DATE}" \
+    -o / ./cmd/caly ./cmd/caly-upload
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

@@ -4,6 +4,9 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE ?= $(shell git log -1 --format=%cI 2>/dev/null)
+BUILDINFO := github.com/caly-dev/caly/internal/buildinfo
 IMAGE ?= localhost/caly:dev
 TOOLS := test/cluster/build.sh
 export CGO_ENABLED ?= 0
@@ -25,7 +28,7 @@ demo-down: ## Remove all that the demo made
 .PHONY: build
 build: ## Build bin/caly and bin/caly-upload
 	@echo "building bin/caly and bin/caly-upload"
-	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/caly ./cmd/caly-upload
+	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X $(BUILDINFO).commit=$(COMMIT) -X $(BUILDINFO).date=$(DATE)" -o bin/ ./cmd/caly ./cmd/caly-upload
 
 .PHONY: image
 image: build ## Write the OCI image to dist/caly.tar, without Docker

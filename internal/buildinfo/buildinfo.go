@@ -16,11 +16,14 @@ type Info struct {
 	Go     string `json:"go"`
 }
 
+// commit and date are set when a release is linked whose build sees no repository, such as that of the Dockerfile.
+var commit, date string
+
 // Of returns what the build of this program recorded, with its version.
 func Of(version string) Info { return of(version, debug.ReadBuildInfo) }
 
 func of(version string, read func() (*debug.BuildInfo, bool)) Info {
-	info := Info{Version: version, Go: runtime.Version()}
+	info := Info{Version: version, Commit: commit, Date: date, Go: runtime.Version()}
 	build, ok := read()
 	if !ok {
 		return info

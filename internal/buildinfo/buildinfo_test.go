@@ -53,3 +53,19 @@ func TestOf(t *testing.T) {
 		})
 	}
 }
+
+// TestLinked verifies that what was linked in holds, unless the build has seen the repository itself.
+func TestLinked(t *testing.T) {
+	commit, date = "abc", "2026-01-31T10:00:00Z"
+	t.Cleanup(func() { commit, date = "", "" })
+	outside := func() (*debug.BuildInfo, bool) { return &debug.BuildInfo{}, true }
+	if got := of("v1", outside); got.Commit != "abc" || got.Date != "2026-01-31T10:00:00Z" {
+		t.Errorf("outside of a repository: %+v", got)
+	}
+	inside := func() (*debug.BuildInfo, bool) {
+		return &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "def"}}}, true
+	}
+	if got := of("v1", inside); got.Commit != "def" {
+		t.Errorf("in a repository: %+v", got)
+	}
+}
