@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/budget"
@@ -378,5 +379,64 @@ func TestLongTwilioMessages(t *testing.T) {
 				t.Errorf("ended with %s of %q: %v", end.Reason, end.Side, end.Err)
 			}
 		})
+	}
+}
+
+// TestLastWords verifies that an answer is heard to its end, although the agent closes its connection while Exotel's network still
+// carries it.
+func TestLastWords(t *testing.T) {
+	const pace = 500_000
+	_, exotel, agentPeer := burstCall(t, agent.Exotel, 24000, budget.New(SharedMemory))
+	pieces := append(cutUp(30*time.Second, 200*time.Millisecond, 24000, false), piece{mark: "last"})
+	speaking := speak(agentPeer, speakers[agent.Exotel], pieces, &peak{})
+	go func() {
+		_ = speaking()
+		agentPeer.CloseWith(websocket.CloseNormalClosure, "goodbye")
+	}()
+	got, err := listen(exotel, pace, "")
+	if want := 30 * 2 * 24000; err != nil || len(got.audio) != want || len(got.events) != 1 {
+		t.Errorf("%d bytes of audio and %q were heard, want %d and the mark: %v", len(got.audio), got.events, want, err)
+	}
+	if got.closed != websocket.CloseNormalClosure {
+		t.Errorf("closed with %d", got.closed)
+	}
+}
+
+// TestHourAtOnce verifies that an hour of audio is passed on whole and in order, in bounded memory.
+func TestHourAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it passes on 77 MB")
+	}
+	const each, rate = 200 * time.Millisecond, 8000
+	memory := budget.New(SharedMemory)
+	r, exotel, agentPeer := burstCall(t, agent.Exotel, rate, memory)
+	pieces := append(cutUp(time.Hour, each, rate, true), piece{mark: "last"})
+	most := &peak{memory: memory}
+	speaking := speak(agentPeer, speakers[agent.Exotel], pieces, most)
+	got, err := listen(exotel, 20_000_000, "last")
+	if err != nil || got.closed != 0 {
+		t.Fatalf("after %d bytes the call was closed with %d: %v", len(got.audio), got.closed, err)
+	}
+	if err := speaking(); err != nil {
+		t.Error(err)
+	}
+	whole := make([]byte, 0, len(got.audio))
+	for n, p := range pieces {
+		whole = append(whole, p.audio...)
+		if want := fmt.Sprintf("%s at %d", p.mark, len(whole)); n >= len(got.events) || got.events[n] != want {
+			t.Fatalf("mark %d of %d is not %q", n, len(got.events), want)
+		}
+	}
+	if !bytes.Equal(got.audio, whole) {
+		t.Errorf("%d bytes of audio were heard, want these %d", len(got.audio), len(whole))
+	}
+	if most.bytes > maxQueued+2*maxFrame {
+		t.Errorf("%d bytes were held", most.bytes)
+	}
+	exotel.Text(stop)
+	go agentPeer.Closed()
+	exotel.Closed()
+	if end := r.end(); end.Reason != CallEnded || end.ToExotel.Dropped != 0 {
+		t.Errorf("ended with %s, %d dropped", end.Reason, end.ToExotel.Dropped)
 	}
 }

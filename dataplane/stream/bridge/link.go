@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -13,6 +14,12 @@ import (
 
 // maxPending bounds what a socket has not taken: one frame that was cut in the middle, and control frames.
 const maxPending = maxFrame + 64<<10
+
+// A peer that reads gets this much time in addition, at the end of a call.
+const (
+	flushMore = 8
+	flushStep = time.Second
+)
 
 // maxWrite is how much one blocking call writes: the time limit is that of the call.
 const maxWrite = 16 << 10
@@ -28,6 +35,7 @@ type link struct {
 	raw     syscall.RawConn // nil if the connection is not the system's: the goroutine writes everything
 	timeout time.Duration
 	attempt attempt
+	wrote   atomic.Int64 // bytes by the goroutine, to see whether the peer reads
 
 	mu      sync.Mutex
 	pending []byte
@@ -166,6 +174,7 @@ func (l *link) writeAll(p []byte) error {
 		_ = l.Conn.SetWriteDeadline(time.Now().Add(l.timeout))
 		n, err := l.Conn.Write(p[:min(len(p), maxWrite)])
 		p = p[n:]
+		l.wrote.Add(int64(n))
 		var timeout net.Error
 		switch {
 		case err == nil, n > 0 && errors.Is(err, os.ErrDeadlineExceeded): // progress, if slow
@@ -221,12 +230,26 @@ func (l *link) Close() error {
 	return nil
 }
 
-// flush waits until nothing is pending, but not beyond a deadline. Close loses what is.
+// flush waits until nothing is pending, but not beyond a deadline. A peer that still reads then gets flushMore times flushStep, so that the
+// end of a long answer is heard. Close loses what is pending.
 func (l *link) flush(deadline time.Time) {
 	if !l.busy() {
 		return
 	}
-	late := time.AfterFunc(time.Until(deadline), func() { l.fail(errSlow) })
+	seen := l.wrote.Load()
+	left := flushMore
+	var late *time.Timer
+	late = time.AfterFunc(time.Hour, func() {
+		wrote := l.wrote.Load()
+		if wrote == seen || left == 0 {
+			l.fail(errSlow)
+			return
+		}
+		seen = wrote
+		left--
+		late.Reset(flushStep)
+	})
+	late.Reset(max(time.Until(deadline), flushStep/2)) // the readers may have used up the time
 	defer late.Stop()
 	l.wait()
 }
