@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caly-dev/caly/internal/agent"
@@ -14,12 +15,16 @@ import (
 // maxRefused is how many malformed frames in a row are left out before the peer counts as one that speaks something else.
 const maxRefused = 16
 
+// goodWithin is how long after a good frame an agent may send any number of malformed ones: it speaks its protocol, with mistakes.
+const goodWithin = 10 * time.Second
+
 // inbound is what one side's reader knows of its frames.
 type inbound struct {
 	scanner  agentstream.Scanner
 	oddities [agentstream.Oddities]uint32 // a session's frames at 50 a second reach 2^32 after years
 	refused  atomic.Uint64                // its reader alone adds to it
 	inRow    uint32
+	good     time.Duration // when the last good frame came; 0: none
 }
 
 // readExotel reads Exotel's socket to its end.
@@ -40,7 +45,7 @@ func (b *Bridge) readExotel() {
 func (b *Bridge) exotelSent(f frame) error {
 	message, err := b.fromExotel.scan(f, b.o.Observer)
 	if err != nil {
-		return b.fromExotel.refuse(f, err, &b.o.Observer.ToAgent)
+		return b.fromExotel.refuse(f, err, b.exotel.came, &b.o.Observer.ToAgent)
 	}
 	b.fromExotel.inRow = 0
 	switch message.Kind {
@@ -99,9 +104,10 @@ func (b *Bridge) agentSent(c *Conn, f frame) error {
 	}
 	message, err := b.fromAgent.scan(f, b.o.Observer)
 	if err != nil {
-		return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
+		return b.fromAgent.refuse(f, err, c.came, &b.o.Observer.ToExotel)
 	}
 	b.fromAgent.inRow = 0
+	b.fromAgent.good = c.came
 	b.speak(c, message.Kind, seal(f.buf, f.at, opText, false), message.AudioBytes())
 	return nil
 }
@@ -139,14 +145,14 @@ func (in *inbound) scan(f frame, o *Observer) (agentstream.Message, error) {
 }
 
 // refuse leaves a malformed frame out. Text that is not UTF-8 ends the connection at once, as RFC 6455 section 8.1 demands; other
-// mistakes do when there are too many in a row.
-func (in *inbound) refuse(f frame, err error, o *DirectionObserver) error {
+// mistakes do when there are too many in a row, unless the agent sent a good frame shortly before.
+func (in *inbound) refuse(f frame, err error, at time.Duration, o *DirectionObserver) error {
 	in.refused.Add(1)
 	o.Refused.Add(1)
 	if f.op == opText && !utf8.Valid(f.payload()) {
 		return fmt.Errorf("%w: a text frame that is not UTF-8", errMalformed)
 	}
-	if in.inRow++; in.inRow >= maxRefused {
+	if in.inRow++; in.inRow >= maxRefused && (in.good == 0 || at-in.good > goodWithin) {
 		return fmt.Errorf("%w: %d in a row: %w", errMalformed, in.inRow, err)
 	}
 	return nil
@@ -189,13 +195,14 @@ func (b *Bridge) translateBack(c *Conn, f frame) error {
 	defer out.give()
 	o, err := b.o.Codec.FromAgent(out.b[:maxHeader], f.payload(), f.op == opBinary)
 	if err != nil {
-		return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
+		return b.fromAgent.refuse(f, err, c.came, &b.o.Observer.ToExotel)
 	}
 	b.fromAgent.inRow = 0
+	b.fromAgent.good = c.came
 	b.pass(c, o)
 	for o.More {
 		if o, err = b.o.Codec.More(out.b[:maxHeader]); err != nil {
-			return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
+			return b.fromAgent.refuse(f, err, c.came, &b.o.Observer.ToExotel)
 		}
 		b.pass(c, o)
 	}
