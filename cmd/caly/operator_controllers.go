@@ -187,7 +187,7 @@ func (p *operatorParts) diagnosis() *diagnosis.Diagnosis {
 		Client:          p.mgr.GetClient(),
 		Reader:          p.mgr.GetAPIReader(),
 		Store:           p.db,
-		Buckets:         tenant.S3{Transport: objectstore.NewTransport(p.storage, 1)},
+		Buckets:         tenant.S3{Transport: objectstore.NewTransport(p.storage, 1), Key: recording.DoctorKey},
 		HTTP:            netguard.NewTransport(p.cidrs, p.storage.Egress, 1),
 		UploadNamespace: p.uploadNamespace,
 		WorkNamespace:   p.workNamespace,

@@ -51,6 +51,8 @@ type Diagnosis struct {
 	Namespaces []string
 	// Now is the clock of ages.
 	Now func() time.Time
+
+	kept kept
 }
 
 // Platform checks what all Tenants share, and every Tenant.

@@ -19,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/internal/doctor"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -63,7 +64,7 @@ func newSubject(t *testing.T) *subject {
 		Buckets: tenant.S3{Transport: objectstore.NewTransport(objectstore.Policy{
 			AllowHTTP:    true,
 			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		}, 1)},
+		}, 1), Key: recording.DoctorKey},
 		HTTP:            s.exotel.Client().Transport,
 		UploadNamespace: s.Uploads,
 		WorkNamespace:   s.Work,
@@ -72,8 +73,14 @@ func newSubject(t *testing.T) *subject {
 	return s
 }
 
-// writeConfig writes the Tenant's upload config, as the operator does.
+// writeConfig writes the Tenant's upload config, as the operator does, with a secret key.
 func (s *subject) writeConfig(t *testing.T, key string) {
+	t.Helper()
+	s.changeConfig(t, func(u *tenantconfig.Upload) { u.SecretAccessKey = secret.Sensitive(key) })
+}
+
+// changeConfig writes the Tenant's upload config with a change.
+func (s *subject) changeConfig(t *testing.T, change func(*tenantconfig.Upload)) {
 	t.Helper()
 	upload := tenantconfig.Upload{
 		Version:     tenantconfig.Version,
@@ -82,7 +89,7 @@ func (s *subject) writeConfig(t *testing.T, key string) {
 		DatabaseURL: "postgres://u:topsecret@127.0.0.1/caly",
 		Storage:     *tenanttest.Storage(s.s3, s.bucket),
 	}
-	upload.SecretAccessKey = secret.Sensitive(key)
+	change(&upload)
 	data, err := tenantconfig.EncodeUpload(upload)
 	if err != nil {
 		t.Fatal(err)

@@ -117,29 +117,6 @@ func (d *Diagnosis) conditions(tenant *v1alpha1.Tenant) []doctor.Finding {
 	return found
 }
 
-// bucket does what upload pods do, with their credentials: it writes, reads and deletes a small object.
-func (d *Diagnosis) bucket(ctx context.Context, tenant *v1alpha1.Tenant) []doctor.Finding {
-	upload, err := d.uploadConfig(ctx, tenant)
-	switch {
-	case err != nil:
-		return one(doctor.Warning, "the upload config cannot be read: "+err.Error(), "look at the operator's log")
-	case upload == nil:
-		return one(doctor.Skipped, "the Tenant has no upload config; its conditions say why", "")
-	}
-	begin := time.Now()
-	found, err := d.Buckets.Probe(ctx, upload, true)
-	if err != nil {
-		return one(doctor.Critical, fmt.Sprintf("bucket %s: %v", upload.Bucket, err),
-			"see docs/runbooks/CalyUploadBucketFault.md")
-	}
-	message := fmt.Sprintf("bucket %s: wrote, read and compared an object in %s",
-		upload.Bucket, time.Since(begin).Round(time.Millisecond))
-	if found.Kept != "" {
-		return one(doctor.OK, message+"; it is kept: "+found.Kept, "")
-	}
-	return one(doctor.OK, message+" and deleted it", "")
-}
-
 // egress connects to an address as backfill does. Any answer of HTTP is one: the request has no credentials.
 func (d *Diagnosis) egress(ctx context.Context, base string) []doctor.Finding {
 	host := base

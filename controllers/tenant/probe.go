@@ -282,6 +282,16 @@ type S3 struct {
 	Registry *resilience.Registry
 	// Transport to the stores; nil allows public ones alone.
 	Transport *objectstore.Transport
+	// Key returns the key that is written to, by the Tenant's ID; nil: recording.ProbeKey.
+	Key func(tenantID string) string
+}
+
+// key returns the key that is written to.
+func (s S3) key(u *tenantconfig.Upload) string {
+	if s.Key != nil {
+		return s.Key(u.ID)
+	}
+	return recording.ProbeKey(u.ID)
 }
 
 // do runs fn under the circuit breaker of the Tenant and the store's endpoint; without a Registry there is none.
@@ -299,7 +309,7 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 	err = s.probe(ctx, u, func(ctx context.Context, b *objectstore.Bucket) error {
 		err := b.Probe(ctx)
 		if err == nil && write {
-			found, err = b.ProbeWrite(ctx, recording.ProbeKey(u.ID))
+			found, err = b.ProbeWrite(ctx, s.key(u))
 		}
 		if found.Kept != "" { // another try would leave more
 			return resilience.Abort(err)
@@ -312,7 +322,7 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 // ReadBack reports whether the tenant's bucket still has what a probe has written, by the digest of its Finding.
 func (s S3) ReadBack(ctx context.Context, u *tenantconfig.Upload, written string) (same bool, err error) {
 	err = s.probe(ctx, u, func(ctx context.Context, b *objectstore.Bucket) (err error) {
-		same, err = b.ProbeRead(ctx, recording.ProbeKey(u.ID), written)
+		same, err = b.ProbeRead(ctx, s.key(u), written)
 		return err
 	})
 	return same, err // after the call has set it

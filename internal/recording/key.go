@@ -65,6 +65,10 @@ func ObjectKey(tenantID, template string, in KeyInput) (string, error) {
 // the key of a recording ends in a file's extension.
 func ProbeKey(tenantID string) string { return KeyPrefix(tenantID) + ".caly-probe" }
 
+// DoctorKey is the key of the object that "kubectl caly doctor" writes and deletes. It is another one than that of the
+// operator's own check: two checks at the same time would each find what the other wrote.
+func DoctorKey(tenantID string) string { return ProbeKey(tenantID) + "-doctor" }
+
 // KeyPrefix is what every object of a tenant begins with.
 func KeyPrefix(tenantID string) string { return tenantID + "/" }
 
