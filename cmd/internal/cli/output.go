@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 )
 
 // ParseWhen reads a time, or how long ago it was.
@@ -46,11 +47,28 @@ func Clean(s string) string {
 	}, s)
 }
 
-// PrintJSON prints v with an indentation of two spaces.
+// PrintJSON prints v with an indentation of two spaces. Characters that a terminal may obey are escaped, also those that
+// JSON allows as they are.
 func PrintJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	for _, r := range string(data) {
+		switch { // only strings have a character that is not printable
+		case r == '\n' || unicode.IsPrint(r):
+			text.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&text, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&text, `\u%04x`, r)
+		}
+	}
+	text.WriteByte('\n')
+	_, err = io.WriteString(w, text.String())
+	return err
 }
 
 // PrintTable prints aligned columns. line returns the cells of a row, separated by tabs.
