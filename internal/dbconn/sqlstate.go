@@ -15,6 +15,7 @@ import (
 const (
 	featureNotSupported   = "0A000"
 	protocolViolation     = "08P01"
+	UnreadableText        = "22021"
 	UniqueViolation       = "23505"
 	ReadOnlyTransaction   = "25006"
 	unknownStatement      = "26000"

@@ -19,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/adminapi"
 	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -175,7 +176,11 @@ func (r *Request) status(err error) metav1.Status {
 		return complete(known.Status())
 	}
 	resource := schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: r.route.resource}
+	var rejected *store.ServerError
 	switch {
+	case errors.As(err, &rejected) && rejected.Code == dbconn.UnreadableText:
+		return complete(apierrors.NewBadRequest(
+			"the request has text that PostgreSQL cannot store: it must be UTF-8 without NUL").ErrStatus)
 	case errors.Is(err, store.ErrNotFound):
 		return complete(apierrors.NewNotFound(resource, r.PathValue("id")).ErrStatus)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
