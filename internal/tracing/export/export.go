@@ -60,7 +60,11 @@ func New(o Options) (*Provider, error) {
 		o.times = defaultTimes
 	}
 	queue := newQueue(o.Log, o.times)
-	queue.exporter = otlptrace.NewUnstarted(newClient(target, o.times.request, queue.reject))
+	// An exporter that is not started would not close the client's connection at its end. Starting waits for nothing.
+	queue.exporter, err = otlptrace.New(context.Background(), newClient(target, o.times.request, queue.reject))
+	if err != nil {
+		return nil, err
+	}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(queue.outcomes)
 	}
