@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +18,9 @@ func (d *common) Ingest(ctx context.Context, e Event) (Outcome, error) {
 }
 
 // IngestBatch stores events and applies them, in one transaction and one round trip, and returns the outcome of each.
-// A duplicate has no effect. After an error nothing is known to be committed: the senders must be asked to retry, and
-// a repeat is harmless. A *ServerError may be the fault of a single event; ErrUnavailable is not.
+// A duplicate has no effect, and a trace that PostgreSQL rejects is left out in a second round trip. After an error
+// nothing is known to be committed: the senders must be asked to retry, and a repeat is harmless. A *ServerError may be
+// the fault of a single event; ErrUnavailable is not.
 func (d *common) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error) {
 	b := newBatch(len(events))
 	place := make([]int, len(events)) // of each event in the batch
@@ -34,6 +36,11 @@ func (d *common) IngestBatch(ctx context.Context, events []Event) ([]Outcome, er
 		place[i] = at
 	}
 	got, err := d.ingest(ctx, b)
+	var rejected *ServerError
+	if len(b.traces.tenant) > 0 && errors.As(explain(err), &rejected) {
+		b.traces = traces{} // a trace must not cost an event or its recordings, whichever statement was rejected
+		got, err = d.ingest(ctx, b)
+	}
 	if err != nil {
 		return nil, explain(err)
 	}

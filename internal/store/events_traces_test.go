@@ -92,14 +92,30 @@ func TestTracesOfRecordings(t *testing.T) {
 	}
 }
 
-// TestUnreadableTrace checks that no text but a sampled traceparent is stored, and that the batch with another is rejected.
-func TestUnreadableTrace(t *testing.T) {
+// TestTraceRejected checks that an event and its recordings are applied without a trace that PostgreSQL rejects.
+func TestTraceRejected(t *testing.T) {
 	db := storetest.New(t)
-	for _, text := range []string{"x", span("1") + "-more", span("1")[:53] + "00", strings.Repeat("0", 1000)} {
-		e := store.Event{Tenant: "acme/support", Kind: "status", CallSID: "c1", Source: "webhook", Traceparent: text}
-		e.Recordings = []store.NewRecording{{SourceURL: "https://x/1", ID: recording.ID("c1", "https://x/1")}}
-		if _, err := db.Dataplane.IngestBatch(t.Context(), []store.Event{e}); err == nil {
-			t.Errorf("the span %q is stored", text)
+	ingest := func(call, traceparent string) {
+		t.Helper()
+		e := store.Event{Tenant: "acme/support", Kind: "status", CallSID: call, Source: "webhook", Traceparent: traceparent}
+		e.DedupKey = [32]byte([]byte(call + strings.Repeat(" ", 32))[:32])
+		e.Recordings = []store.NewRecording{{SourceURL: "https://x/1", ID: recording.ID(call, "https://x/1")}}
+		outcomes, err := db.Dataplane.IngestBatch(t.Context(), []store.Event{e})
+		if diff := cmp.Diff([]store.Outcome{store.Applied}, outcomes); diff != "" || err != nil {
+			t.Errorf("the outcome with the span %q: %v (-want +got):\n%s", traceparent, err, diff)
+		}
+		key := store.RecordingKey{Tenant: e.Tenant, ID: e.Recordings[0].ID}
+		found, err := db.Operator.Recordings(t.Context(), []store.RecordingKey{key})
+		if got, ok := found[key]; err != nil || !ok || got.Traceparent != "" {
+			t.Errorf("the recording with the span %q: found is %t, %q, %v", traceparent, ok, got.Traceparent, err)
 		}
 	}
+	ingest("c1", "x")
+	ingest("c2", span("1")+"-more")
+	ingest("c3", span("1")[:53]+"00")
+	ingest("c4", strings.Repeat("0", 1000))
+	db.Exec(t, "REVOKE EXECUTE ON FUNCTION caly_add_traces FROM caly_dataplane")
+	ingest("c5", span("1"))
+	db.Exec(t, "DROP FUNCTION caly_add_traces")
+	ingest("c6", span("1"))
 }
