@@ -49,7 +49,7 @@ main() {
 
 suite() {
 	start_prometheus --faster 1
-	step "running the suite" "about 9 minutes"
+	step "running the suite" "about 12 minutes"
 	go_test -timeout 20m "$@" ./test/e2e/
 	if [[ $# == 0 && -n $PROMETHEUS ]]; then
 		step "comparing the dashboards and rules with what Prometheus has scraped"
@@ -61,7 +61,7 @@ suite() {
 drill() {
 	start_prometheus --faster "$FASTER"
 	[[ -n $PROMETHEUS ]] || die "the drill needs a cluster whose pods this machine reaches: CALY_PROVIDER=node"
-	step "running the drill" "about 8 minutes"
+	step "running the drill" "about 6 minutes"
 	CALY_E2E_DRILL=$PROMETHEUS go_test -timeout 20m -run '^TestDrill$' ./test/e2e/
 	step "the drill passed"
 }
