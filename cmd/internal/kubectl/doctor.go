@@ -48,7 +48,7 @@ Exit status: 0 no finding is as bad as --fail-on; 1 one is; 64 wrong usage.`,
 				return cli.UsageError(nil, fmt.Errorf("--output %q is not one of table, json and yaml", output))
 			}
 			limit := doctor.Severity(failOn)
-			if !limit.Known() {
+			if !limit.Known() || limit == doctor.OK {
 				return cli.UsageError(
 					nil, fmt.Errorf("--fail-on %q is not one of critical, warning and skipped", failOn),
 				)
@@ -82,7 +82,7 @@ func diagnose(ctx context.Context, s *Session) ([]doctor.Finding, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorWithin)
 	defer cancel()
-	local := &localChecks{cluster: c, version: s.Version}
+	local := &localChecks{cluster: c, version: s.Version, only: s.namespace}
 	checks := []doctor.Check{{
 		Area:   "operator",
 		Name:   "admin API",
@@ -114,6 +114,8 @@ func diagnose(ctx context.Context, s *Session) ([]doctor.Finding, error) {
 type localChecks struct {
 	*cluster
 	version buildinfo.Info
+	// only is the namespace of the Tenants to look at; empty: all.
+	only string
 }
 
 // operator asks the operator for its checks.

@@ -2,6 +2,7 @@ package kubectl
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -154,7 +156,7 @@ func (l *localChecks) front(ctx context.Context) string {
 
 // publicAddress sends a webhook without a signature to each public host, as a stranger would.
 func (l *localChecks) publicAddress(ctx context.Context) []doctor.Finding {
-	tenants, err := l.tenants(ctx, "", "")
+	tenants, err := l.tenants(ctx, l.only, "")
 	if err != nil {
 		return unread("Tenants", err)
 	}
@@ -171,14 +173,17 @@ func (l *localChecks) publicAddress(ctx context.Context) []doctor.Finding {
 	if len(addresses) == 0 {
 		return finding(doctor.Skipped, "", "no Tenant has a webhook URL yet", "")
 	}
-	var found []doctor.Finding
-	for _, address := range addresses[:min(len(addresses), maxAddresses)] {
-		found = append(found, askPublic(ctx, address)...)
+	addresses = addresses[:min(len(addresses), maxAddresses)]
+	found := make([][]doctor.Finding, len(addresses))
+	var group sync.WaitGroup
+	for i, address := range addresses { // at once: a host that does not answer must not take the time of the others
+		group.Go(func() { found[i] = askPublic(ctx, address) })
 	}
-	return found
+	group.Wait()
+	return slices.Concat(found...)
 }
 
-// askPublic sends the webhook. Only 401 and 403 are right answers.
+// askPublic sends the webhook. Only 401 and 403 of Caly are right answers.
 func askPublic(ctx context.Context, address string) []doctor.Finding {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -208,14 +213,7 @@ func askPublic(ctx context.Context, address string) []doctor.Finding {
 	took := time.Since(begin)
 	body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<12))
 	_ = response.Body.Close()
-	var found []doctor.Finding
-	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden {
-		found = finding(doctor.OK, host, fmt.Sprintf("a webhook without a signature is refused with %d, in %s",
-			response.StatusCode, took.Round(time.Millisecond)), "")
-	} else {
-		found = finding(doctor.Critical, host, fmt.Sprintf("a webhook without a signature is answered %d, want 401: %s",
-			response.StatusCode, bounded.Text(string(body), 200)), "look at the router in front and at the data plane")
-	}
+	found := judgePublic(host, response, body, took)
 	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
 		if end := response.TLS.PeerCertificates[0].NotAfter; time.Until(end) < certificateSoon {
 			found = append(
@@ -232,6 +230,29 @@ func askPublic(ctx context.Context, address string) []doctor.Finding {
 		}
 	}
 	return found
+}
+
+// judgePublic judges the answer. A 401 or 403 that is not Caly's is that of something in front, such as the basic
+// authentication of an Ingress: no webhook arrives then.
+func judgePublic(host string, response *http.Response, body []byte, took time.Duration) []doctor.Finding {
+	var problem struct {
+		Code      string `json:"code"`
+		RequestID string `json:"requestId"`
+	}
+	ours := strings.HasPrefix(response.Header.Get("Content-Type"), "application/problem+json") &&
+		json.Unmarshal(body, &problem) == nil && problem.Code != "" && problem.RequestID != ""
+	refused := response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden
+	switch {
+	case refused && ours:
+		return finding(doctor.OK, host, fmt.Sprintf("a webhook without a signature is refused with %d, in %s",
+			response.StatusCode, took.Round(time.Millisecond)), "")
+	case refused:
+		return finding(doctor.Critical, host, fmt.Sprintf(
+			"something in front of Caly answers %d to a webhook: %s", response.StatusCode, bounded.Text(string(body), 200),
+		), "let the paths below /webhooks/ through to the data plane without a login or a filter of its own")
+	}
+	return finding(doctor.Critical, host, fmt.Sprintf("a webhook without a signature is answered %d, want 401: %s",
+		response.StatusCode, bounded.Text(string(body), 200)), "look at the router in front and at the data plane")
 }
 
 // withoutURL leaves out the URL of an error of net/http, which may hold a token.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -242,10 +243,13 @@ func ended(reason string, at time.Time) corev1.ContainerState {
 }
 
 func TestAskPublic(t *testing.T) {
-	answer := func(status int) string {
-		server := httptest.NewServer(
-			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }),
-		)
+	const invalid = `{"code":"invalid_signature","requestId":"r1"}`
+	answer := func(status int, contentType, body string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}))
 		t.Cleanup(server.Close)
 		return server.URL + "/webhooks/exotel/acme/support/status"
 	}
@@ -253,14 +257,54 @@ func TestAskPublic(t *testing.T) {
 		address string
 		want    doctor.Severity
 	}{
-		"refused":        {answer(http.StatusUnauthorized), doctor.OK},
-		"accepted":       {answer(http.StatusOK), doctor.Critical},
-		"another server": {answer(http.StatusNotFound), doctor.Critical},
+		"refused":        {answer(http.StatusUnauthorized, "application/problem+json", invalid), doctor.OK},
+		"suspended":      {answer(http.StatusForbidden, "application/problem+json", invalid), doctor.OK},
+		"a login":        {answer(http.StatusUnauthorized, "text/html", "<h1>401</h1>"), doctor.Critical},
+		"a firewall":     {answer(http.StatusForbidden, "application/json", `{"code":"waf"}`), doctor.Critical},
+		"accepted":       {answer(http.StatusOK, "", ""), doctor.Critical},
+		"another server": {answer(http.StatusNotFound, "text/plain", "404"), doctor.Critical},
 		"nobody":         {"http://127.0.0.1:1/webhooks", doctor.Warning},
 		"in the cluster": {"http://caly-dataplane.caly-system.svc:80/webhooks", doctor.Critical},
 	} {
 		if got := askPublic(t.Context(), tc.address); doctor.Worst(got) != tc.want {
 			t.Errorf("%s: %+v, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// TestAutoscaler reads autoscalers that the chart did not make, and that no controller has looked at.
+func TestAutoscaler(t *testing.T) {
+	r := admintest.New(t, withDoctor)
+	installation(t, r, r.Work)
+	for name, target := range map[string]string{"keda-hpa-caly": "caly-dataplane", "other": "another-program"} {
+		r.Create(t, &autoscalingv2.HorizontalPodAutoscaler{
+			ObjectMeta: metav1.ObjectMeta{Namespace: r.Work, Name: name},
+			Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{
+					APIVersion: "apps/v1",
+					Kind:       "Deployment",
+					Name:       target,
+				},
+				MaxReplicas: 3,
+			},
+		})
+	}
+	local := &localChecks{cluster: &cluster{Client: r.Rig.Client, namespace: r.Work}}
+	got := local.autoscaler(t.Context())
+	if len(got) != 1 || got[0].Severity != doctor.Warning || got[0].Object != "keda-hpa-caly" {
+		t.Errorf("%+v, want one warning of keda-hpa-caly", got)
+	}
+	dataplane := &appsv1.Deployment{}
+	if !r.Find(t, r.Work, "caly-dataplane", dataplane) {
+		t.Fatal("no Deployment")
+	}
+	dataplane.Spec.Replicas = ptr.To[int32](0)
+	if err := r.Rig.Client.Update(t.Context(), dataplane); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range local.deploymentsReady(t.Context()) {
+		if f.Severity != doctor.Critical {
+			t.Errorf("%+v, want critical: none of the pods is wanted", f)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -43,7 +44,9 @@ func (l *localChecks) deploymentsReady(ctx context.Context) []doctor.Finding {
 		state := componentOf(d)
 		severity, fix := doctor.OK, ""
 		switch {
-		case state.Ready == 0 && state.Wanted > 0:
+		case state.Wanted == 0:
+			severity, fix = doctor.Critical, "scale the Deployment up again"
+		case state.Ready == 0:
 			severity, fix = doctor.Critical, "see the findings of pods, and kubectl -n "+l.namespace+" describe pods"
 		case state.Ready < state.Wanted || state.Updated < state.Wanted:
 			severity, fix = doctor.Warning, "see the findings of pods; a rollout may be under way"
@@ -221,13 +224,28 @@ func (l *localChecks) uploadJobs(ctx context.Context) []doctor.Finding {
 
 // autoscaler reports an autoscaler that cannot do its work.
 func (l *localChecks) autoscaler(ctx context.Context) []doctor.Finding {
+	deployments, err := l.deployments(ctx)
+	if err != nil {
+		return unread("Deployments", err)
+	}
+	// By its target: one that KEDA or a person made has not the labels of the chart.
 	var list autoscalingv2.HorizontalPodAutoscalerList
-	if err := l.List(ctx, &list, client.InNamespace(l.namespace), partOf, client.Limit(maxObjects)); err != nil {
+	if err := l.List(ctx, &list, client.InNamespace(l.namespace), client.Limit(maxObjects)); err != nil {
 		return unread("HorizontalPodAutoscalers", err)
 	}
+	ours := slices.DeleteFunc(list.Items, func(hpa autoscalingv2.HorizontalPodAutoscaler) bool {
+		target := hpa.Spec.ScaleTargetRef
+		return target.Kind != "Deployment" || !slices.ContainsFunc(deployments, func(d appsv1.Deployment) bool {
+			return d.Name == target.Name
+		})
+	})
 	var found []doctor.Finding
-	for i := range list.Items {
-		hpa := &list.Items[i]
+	for i := range ours {
+		hpa := &ours[i]
+		if len(hpa.Status.Conditions) == 0 {
+			found = append(found, finding(doctor.Warning, hpa.Name, "no controller has looked at it yet",
+				"look at kube-controller-manager if this lasts")...)
+		}
 		full := hpa.Status.CurrentReplicas >= hpa.Spec.MaxReplicas
 		for _, c := range hpa.Status.Conditions {
 			switch {
@@ -238,12 +256,12 @@ func (l *localChecks) autoscaler(ctx context.Context) []doctor.Finding {
 				found = append(
 					found,
 					finding(doctor.Critical, hpa.Name, fmt.Sprintf("%s: %s: %s", c.Type, c.Reason, c.Message),
-						"serve the metric caly_stream_sessions_live; see docs/how-to/scale-by-live-calls.md")...)
+						"serve the metric that it scales by; see docs/how-to/scale-by-live-calls.md")...)
 			}
 		}
 	}
 	if len(found) == 0 {
-		return finding(doctor.OK, "", fmt.Sprintf("%d autoscalers work", len(list.Items)), "")
+		return finding(doctor.OK, "", fmt.Sprintf("%d autoscalers work", len(ours)), "")
 	}
 	return found
 }
