@@ -15,10 +15,33 @@ import (
 // as long.
 const rewriteKept = 24 * time.Hour
 
-// kept has the Tenants whose buckets keep what a check writes, with the time of that write.
+// kept has the Tenants whose buckets keep what a check writes, with the time of that write, and those whose buckets are
+// written to now: two checks would each find what the other wrote.
 type kept struct {
 	mu    sync.Mutex
 	wrote map[string]time.Time
+	busy  map[string]bool
+}
+
+// enter reports whether a Tenant's bucket may be checked. The check must leave then.
+func (k *kept) enter(tenantID string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.busy[tenantID] {
+		return false
+	}
+	if k.busy == nil {
+		k.busy = map[string]bool{}
+	}
+	k.busy[tenantID] = true
+	return true
+}
+
+// leave ends a check.
+func (k *kept) leave(tenantID string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.busy, tenantID)
 }
 
 // lately reports whether the bucket of a Tenant keeps what a check wrote a short time ago.
@@ -50,6 +73,10 @@ func (d *Diagnosis) bucket(ctx context.Context, tenant *v1alpha1.Tenant) []docto
 	case upload == nil:
 		return one(doctor.Skipped, "the Tenant has no upload config; its conditions say why", "")
 	}
+	if !d.kept.enter(tenant.ID()) {
+		return one(doctor.Skipped, "another caller checks the bucket now", "run it again")
+	}
+	defer d.kept.leave(tenant.ID())
 	begin := time.Now()
 	write := !d.kept.lately(tenant.ID(), d.Now())
 	found, err := d.Buckets.Probe(ctx, upload, write)

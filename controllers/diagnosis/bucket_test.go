@@ -50,6 +50,12 @@ func TestBesideOperator(t *testing.T) {
 	}
 	meanwhile.Store(&operator)
 	diagnose()
+	again := func() {
+		found := s.Diagnosis.bucket(t.Context(), s.tenant)
+		expect(t, check("bucket", found), "bucket", doctor.Skipped, "another caller")
+	}
+	meanwhile.Store(&again)
+	diagnose()
 	meanwhile.Store(&diagnose)
 	operator()
 	if meanwhile.Load() != nil {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -53,8 +52,7 @@ type Server struct {
 	authorizer    *authorizer
 	rates         *lru.Cache
 	mux           *http.ServeMux
-	// diagnosing is true while checks run: one caller at a time, since they write to buckets.
-	diagnosing atomic.Bool
+	diagnosing    diagnosing
 }
 
 // New returns a server that does not listen yet.
