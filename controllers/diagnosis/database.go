@@ -74,6 +74,10 @@ func judge(h store.Health) (found []doctor.Finding) {
 			name+" is off: events that were answered 200 can be lost with the server",
 			"set "+name+" to on in PostgreSQL's configuration, or reset it for the role")
 	}
+	add(len(h.Unsafe) > 0, doctor.Critical,
+		"the roles "+strings.Join(h.Unsafe, ", ")+
+			" have synchronous_commit=off: events that were answered 200 can be lost with the server",
+		"run ALTER ROLE ... RESET synchronous_commit")
 	add(h.Settings["autovacuum"] == "off", doctor.Warning, "autovacuum is off", "set autovacuum to on")
 	add(h.Version < leastVersion, doctor.Warning, h.Name()+" is older than the versions that Caly is tested with",
 		"upgrade PostgreSQL; see docs/compatibility.md")

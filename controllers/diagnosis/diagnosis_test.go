@@ -255,6 +255,7 @@ func TestJudge(t *testing.T) {
 		"a missing role":   {func(h *store.Health) { h.Missing = []string{"caly_upload"} }, doctor.Critical, "caly_upload"},
 		"no fsync":         {func(h *store.Health) { h.Settings["fsync"] = "off" }, doctor.Critical, "fsync is off"},
 		"an async commit":  {func(h *store.Health) { h.Settings["synchronous_commit"] = "off" }, doctor.Critical, "answered 200"},
+		"an async role":    {func(h *store.Health) { h.Unsafe = []string{"caly_dataplane"} }, doctor.Critical, "answered 200"},
 		"an old server":    {func(h *store.Health) { h.Version = 140001 }, doctor.Warning, "PostgreSQL 14.1"},
 		"slow":             {func(h *store.Health) { h.Took = 2 * time.Second }, doctor.Warning, "took 2s"},
 		"another clock":    {func(h *store.Health) { h.Clock = -time.Minute }, doctor.Warning, "differ by 1m0s"},

@@ -34,11 +34,14 @@ type Health struct {
 	Pooled bool
 	// Unbound are roles of Caly that row-level security does not bind, and Missing those that do not exist.
 	Unbound, Missing []string
+	// Unsafe are roles of Caly with synchronous_commit=off of their own.
+	Unsafe []string
 }
 
+// Without pg_read_all_stats a role does not see what sessions of others are, so connections are counted by database.
 const readHealth = `SELECT current_setting('server_version_num')::int, session_user::text,
 	current_setting('max_connections')::int,
-	(SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend'),
+	(SELECT coalesce(sum(numbackends), 0)::int FROM pg_stat_database),
 	(SELECT max(age(datfrozenxid))::bigint FROM pg_database),
 	coalesce((SELECT extract(epoch FROM max(now() - xact_start))::float8 FROM pg_stat_activity
 		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()), 0),
@@ -46,7 +49,11 @@ const readHealth = `SELECT current_setting('server_version_num')::int, session_u
 	(SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied),
 	(SELECT jsonb_object_agg(s.name, current_setting(s.name)) FROM unnest($1::text[]) AS s(name)),
 	ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($2) AND (rolsuper OR rolbypassrls) ORDER BY 1),
-	ARRAY(SELECT r FROM unnest($2::text[]) AS r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) ORDER BY 1)`
+	ARRAY(SELECT r FROM unnest($2::text[]) AS r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) ORDER BY 1),
+	ARRAY(SELECT DISTINCT r.rolname::text FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+		CROSS JOIN unnest(s.setconfig) AS setting
+		WHERE setting = 'synchronous_commit=off' AND NOT r.rolsuper AND EXISTS (SELECT FROM unnest($2::text[]) AS g
+			WHERE to_regrole(g) IS NOT NULL AND pg_has_role(r.oid, to_regrole(g)::oid, 'MEMBER')) ORDER BY 1)`
 
 var (
 	healthSettings = []string{"fsync", "full_page_writes", "synchronous_commit", "autovacuum"}
@@ -68,7 +75,7 @@ func (d *Operator) Health(ctx context.Context) (h Health, err error) {
 	var longest float64
 	err = d.pool.QueryRow(ctx, readHealth, healthSettings, calyRoles).Scan(
 		&h.Version, &h.User, &h.MaxConnections, &h.Connections, &h.XIDAge, &longest, &h.Encrypted, &h.Schema,
-		&h.Settings, &h.Unbound, &h.Missing,
+		&h.Settings, &h.Unbound, &h.Missing, &h.Unsafe,
 	)
 	if err != nil {
 		return h, d.explainAccess(ctx, err)

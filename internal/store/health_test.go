@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -22,6 +24,18 @@ func TestHealth(t *testing.T) {
 		h.Connections < 1 || h.MaxConnections <= h.Connections || h.Clock.Abs() > 5*time.Second || h.Took <= 0 ||
 		len(h.Settings) != 4 || h.Settings["autovacuum"] == "" || len(h.Missing)+len(h.Unbound) != 0 {
 		t.Errorf("%+v", h)
+	}
+	// What other roles do and have counts too.
+	if _, err := simpleConn(t, pg.DataplaneDSN).Exec(t.Context(), `SELECT 1`); err != nil {
+		t.Fatal(err)
+	}
+	pg.Exec(t, `ALTER ROLE caly_dataplane SET synchronous_commit = off`)
+	defer pg.Exec(t, `ALTER ROLE caly_dataplane RESET synchronous_commit`)
+	if h, err = db.Health(t.Context()); h.Connections < 2 {
+		t.Errorf("%d connections, want that of the data plane too", h.Connections)
+	}
+	if diff := cmp.Diff([]string{"caly_dataplane"}, h.Unsafe); diff != "" || err != nil {
+		t.Errorf("%v, roles that lose commits (-want +got):\n%s", err, diff)
 	}
 	if err := db.CheckRole(t.Context()); err != nil {
 		t.Error(err)
