@@ -87,12 +87,12 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Get reads a path of package adminapi into a value. Errors of the API are those of package apierrors.
 func (c *Client) Get(ctx context.Context, path string, query url.Values, into any) error {
-	return c.do(ctx, http.MethodGet, path, query, nil, into)
+	return c.do(ctx, call{method: http.MethodGet, path: path, query: query}, into)
 }
 
 // Post sends a body, and reads the answer into a value.
 func (c *Client) Post(ctx context.Context, path string, body, into any) error {
-	return c.do(ctx, http.MethodPost, path, nil, body, into)
+	return c.do(ctx, call{method: http.MethodPost, path: path, body: body}, into)
 }
 
 // UnreachableError means that no answer of the operator came.
@@ -104,24 +104,41 @@ func (e *UnreachableError) Error() string { return "call the operator: " + e.Err
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// do sends a request.
-func (c *Client) do(ctx context.Context, method, path string, query url.Values, body, into any) error {
-	target := url.URL{Scheme: "https", Host: "caly-operator", Path: path, RawQuery: query.Encode()}
+// call is a call of the admin API.
+type call struct {
+	method, path string
+	query        url.Values
+	// body is sent as JSON; nil: no body.
+	body any
+}
+
+// request returns the HTTP request of the call.
+func (c call) request(ctx context.Context) (*http.Request, error) {
+	target := url.URL{Scheme: "https", Host: "caly-operator", Path: c.path, RawQuery: c.query.Encode()}
 	var reader io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
+	if c.body != nil {
+		data, err := json.Marshal(c.body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		reader = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, target.String(), reader)
+	request, err := http.NewRequestWithContext(ctx, c.method, target.String(), reader)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
-	if body != nil {
+	if c.body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	return request, nil
+}
+
+// do makes a call, and reads the answer into a value.
+func (c *Client) do(ctx context.Context, what call, into any) error {
+	request, err := what.request(ctx)
+	if err != nil {
+		return err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
