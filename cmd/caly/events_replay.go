@@ -102,12 +102,15 @@ func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := &replayer{db: db, one: replay.Replayer{
-		Store:   db,
-		Reader:  reader,
-		Sources: recording.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs},
-		DryRun:  o.dryRun,
-	}}
+	r := &replayer{
+		db: db,
+		one: replay.Replayer{
+			Store:   db,
+			Reader:  reader,
+			Sources: recording.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs},
+			DryRun:  o.dryRun,
+		},
+	}
 	if len(ids) > 0 {
 		err = r.each(cmd.Context(), ids)
 	} else {

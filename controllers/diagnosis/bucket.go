@@ -91,8 +91,12 @@ func (d *Diagnosis) bucket(ctx context.Context, tenant *v1alpha1.Tenant) []docto
 	message := fmt.Sprintf("bucket %s: wrote, read and compared an object in %s", upload.Bucket, took)
 	switch {
 	case !write:
-		return one(doctor.OK, fmt.Sprintf("bucket %s: listed objects in %s; it is not written to again today, since what "+
-			"the last check wrote is kept", upload.Bucket, took), "")
+		return one(
+			doctor.OK,
+			fmt.Sprintf("bucket %s: listed objects in %s; it is not written to again today, since what "+
+				"the last check wrote is kept", upload.Bucket, took),
+			"",
+		)
 	case found.Kept != "":
 		return one(doctor.OK, message+"; it is kept: "+found.Kept, "")
 	}

@@ -61,10 +61,13 @@ func newSubject(t *testing.T) *subject {
 		Client: s.Rig.Client,
 		Reader: s.Rig.Client,
 		Store:  s.DB,
-		Buckets: tenant.S3{Transport: objectstore.NewTransport(objectstore.Policy{
-			AllowHTTP:    true,
-			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		}, 1), Key: recording.DoctorKey},
+		Buckets: tenant.S3{
+			Transport: objectstore.NewTransport(objectstore.Policy{
+				AllowHTTP:    true,
+				AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+			}, 1),
+			Key: recording.DoctorKey,
+		},
 		HTTP:            s.exotel.Client().Transport,
 		UploadNamespace: s.Uploads,
 		WorkNamespace:   s.Work,

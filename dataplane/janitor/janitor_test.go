@@ -189,10 +189,13 @@ func TestFailures(t *testing.T) {
 			stop := start(t, j)
 			eventually.Holds(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
 			stop()
-			if stats := j.Stats(t.Context()); stats.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
+			if stats := j.Stats(
+				t.Context(),
+			); stats.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
 				values(t,
-					metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 || !strings.Contains(log.String(),
-				"the database is away") {
+					metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 ||
+				!strings.Contains(log.String(),
+					"the database is away") {
 				t.Errorf("%+v, %s", stats, log.String())
 			}
 		})
@@ -297,7 +300,8 @@ func TestKilledPod(t *testing.T) {
 	first := one.Stats(t.Context())
 	second := two.Stats(t.Context())
 	if sum := first.Pod.SessionsCleanedUp + second.Pod.SessionsCleanedUp; orphaned != 300 || others != 0 || sum != 300 ||
-		first.SessionsCleanedUp != 300 || second.SessionsCleanedUp != 300 || going.Context().Err() != nil {
+		first.SessionsCleanedUp != 300 || second.SessionsCleanedUp != 300 ||
+		going.Context().Err() != nil {
 		t.Errorf("%d rows are ended, %d of others, and the pods count %+v and %+v", orphaned, others, first, second)
 	}
 	// Its place is free again, so the limit is what it was.

@@ -127,7 +127,8 @@ func TestProfile(t *testing.T) {
 			}
 		}
 	}
-	if stats := j.Stats(t.Context()); stats.MemoryLeaksDetected != 3 || !cmp.Equal(stats.MemoryUsage.HeapProfiles, []int{2, 3}) ||
+	if stats := j.Stats(t.Context()); stats.MemoryLeaksDetected != 3 ||
+		!cmp.Equal(stats.MemoryUsage.HeapProfiles, []int{2, 3}) ||
 		stats.MemoryUsage.Suspected {
 		t.Errorf("%+v", stats)
 	}

@@ -16,7 +16,13 @@ import (
 func TestStatsOfAllPods(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	db := &reaper{cleanups: store.CleanupTotals{
-		CleanupCounts: store.CleanupCounts{Cleanups: 7, StreamSessions: 100, Connections: 20, MemoryLeaks: 3, LastAt: at},
+		CleanupCounts: store.CleanupCounts{
+			Cleanups:       7,
+			StreamSessions: 100,
+			Connections:    20,
+			MemoryLeaks:    3,
+			LastAt:         at,
+		},
 		LoginSessions: 1000,
 	}}
 	j := New(Options{Store: db, Registry: &fakeStreams{}, Tenants: tenants})
@@ -60,7 +66,9 @@ func TestStatsOfAllPods(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", step.name, d)
 		}
 		if (got.TotalsReadTime != nil) != step.wantRead || db.added != step.wantAdded {
-			t.Errorf("%s: read at %v, stored %d times, want %d", step.name, got.TotalsReadTime, db.added, step.wantAdded)
+			t.Errorf(
+				"%s: read at %v, stored %d times, want %d", step.name, got.TotalsReadTime, db.added, step.wantAdded,
+			)
 		}
 	}
 }

@@ -297,11 +297,23 @@ func TestRetryStats(t *testing.T) {
 		want          int
 		wantBody      string
 	}{
-		"inside":          {handler: h, method: "GET", want: 200, wantBody: `"retrySuccessRate": "86.67%",`},
-		"with the token":  {handler: public, method: "GET", token: "Bearer sesame-open-sesame", want: 200, wantBody: `"totalRetries": 20,`},
+		"inside": {handler: h, method: "GET", want: 200, wantBody: `"retrySuccessRate": "86.67%",`},
+		"with the token": {
+			handler:  public,
+			method:   "GET",
+			token:    "Bearer sesame-open-sesame",
+			want:     200,
+			wantBody: `"totalRetries": 20,`,
+		},
 		"without a token": {handler: public, method: "GET", want: 401},
 		"written to":      {handler: h, method: "POST", want: 405},
-		"database down":   {handler: h, method: "GET", err: errors.New("away"), want: 503, wantBody: `"code":"database"`},
+		"database down": {
+			handler:  h,
+			method:   "GET",
+			err:      errors.New("away"),
+			want:     503,
+			wantBody: `"code":"database"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			failed = tc.err

@@ -146,7 +146,9 @@ func TestCaptureOff(t *testing.T) {
 	if _, err := rig.call(rig.url+"/"+token, nil); err != nil {
 		t.Fatal(err)
 	}
-	if list, _, err := rig.db.Dataplane.ListRecordings(t.Context(), "acme/support", store.RecordingFilter{}); err != nil ||
+	if list, _, err := rig.db.Dataplane.ListRecordings(
+		t.Context(), "acme/support", store.RecordingFilter{},
+	); err != nil ||
 		len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}

@@ -92,7 +92,12 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 			}},
 		},
 	})
-	sessions := registry.Options{Store: r.db.Dataplane, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
+	sessions := registry.Options{
+		Store:     r.db.Dataplane,
+		Pod:       "pod",
+		Tenants:   r.tenants.Load,
+		LookEvery: 20 * time.Millisecond,
+	}
 	options := Options{
 		Tenants:       r.tenants.Load,
 		Key:           func() []byte { return []byte("the ring's") },

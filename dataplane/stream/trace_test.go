@@ -73,12 +73,7 @@ func TestTraceOfARejectedStream(t *testing.T) {
 	rig, spans, _ := newTracedRig(t)
 	for _, path := range []string{"/audio/exotel/acme/support/wrong", "/audio/exotel/acme/nobody/" + token} {
 		request := strings.Replace(wstest.Request(path), "\r\n", "\r\nTraceparent: "+remoteParent+"\r\n", 1)
-		if response, err := wstest.Connect(
-			t,
-			rig.address,
-		).Ask(
-			request + "\r\n",
-		); err != nil ||
+		if response, err := wstest.Connect(t, rig.address).Ask(request + "\r\n"); err != nil ||
 			response.StatusCode != http.StatusUnauthorized {
 			t.Errorf("a stranger is answered %v, %v", response, err)
 		}

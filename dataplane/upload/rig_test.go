@@ -113,7 +113,10 @@ func (r *rig) queueURL(sid, u string) (id string) {
 	r.t.Helper()
 	id = recording.ID(sid, u)
 	r.urls[id] = u
-	if _, err := r.db.Operator.Enqueue(r.t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: u}); err != nil {
+	if _, err := r.db.Operator.Enqueue(r.t.Context(), tenant, sid, store.NewRecording{
+		ID:        id,
+		SourceURL: u,
+	}); err != nil {
 		r.t.Fatal(err)
 	}
 	return id

@@ -65,9 +65,7 @@ func TestTraceOfAnUpload(t *testing.T) {
 	rig.o.Log = slog.New(lines.Handler())
 	traceparent := "00-" + queuedTrace + "-" + queuedSpan + "-01"
 	rig.queueTraced(
-		"good",
-		exotelsim.RecordingURL(exotel.String(), "acme1", "good", 100_000)+"&key=presigned",
-		traceparent,
+		"good", exotelsim.RecordingURL(exotel.String(), "acme1", "good", 100_000)+"&key=presigned", traceparent,
 	)
 	rig.queueTraced("untraced", exotelsim.RecordingURL(exotel.String(), "acme1", "untraced", 100_000), "")
 	if err := rig.run(t.Context()); err != nil {

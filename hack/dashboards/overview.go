@@ -51,8 +51,10 @@ func safety() []panel {
 			bad:   at(1),
 			description: "Events that Caly stored and could not apply. Their recordings wait until a person " +
 				"corrects the cause and replays them.",
-			page:    "runbooks/CalyDeadEvents.md",
-			queries: one(orZero(`sum(max by (tenant, reason) (caly_tenant_dead_events{namespace="$namespace"}))`), "events"),
+			page: "runbooks/CalyDeadEvents.md",
+			queries: one(
+				orZero(`sum(max by (tenant, reason) (caly_tenant_dead_events{namespace="$namespace"}))`), "events",
+			),
 		},
 		{
 			title: "Failed recordings",

@@ -50,7 +50,9 @@ func TestLongFrames(t *testing.T) {
 					if protocol == PCM {
 						return b
 					}
-					return []byte(`{"event":"media","media":{"payload":"` + base64.StdEncoding.EncodeToString(b) + `"}}`)
+					return []byte(
+						`{"event":"media","media":{"payload":"` + base64.StdEncoding.EncodeToString(b) + `"}}`,
+					)
 				}
 				got := pieces(t, open(t, protocol, startInfo(rate)), frame(source), protocol == PCM)
 				for i, p := range got {
@@ -65,7 +67,9 @@ func TestLongFrames(t *testing.T) {
 					want = append(want, bytes.Join(part, nil)...)
 				}
 				if all := bytes.Join(got, nil); len(got) < 2 || !bytes.Equal(all, want) {
-					t.Errorf("%d bytes in %d pieces, want the same %d as in short frames", len(all), len(got), len(want))
+					t.Errorf(
+						"%d bytes in %d pieces, want the same %d as in short frames", len(all), len(got), len(want),
+					)
 				}
 			})
 		}
@@ -85,7 +89,9 @@ func TestLineBreaks(t *testing.T) {
 			return []byte(`{"event":"media","stream_sid":"s1","media":{"payload":"` + payload + `"}}`)
 		}
 		want := bytes.Join(pieces(t, open(t, Twilio, startInfo(8000)), frame(text), false), nil)
-		if got := bytes.Join(pieces(t, open(t, Twilio, startInfo(8000)), frame(lines.String()), false), nil); !bytes.Equal(got, want) {
+		if got := bytes.Join(
+			pieces(t, open(t, Twilio, startInfo(8000)), frame(lines.String()), false), nil,
+		); !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes from the agent: %d were heard, want %d", n, len(got), len(want))
 		}
 		var scanner agentstream.Scanner
@@ -93,7 +99,8 @@ func TestLineBreaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, _, _, err := open(t, PCM, startInfo(8000)).FromExotel(nil, message); err != nil || !bytes.Equal(got, audio[:n]) {
+		if got, _, _, err := open(t, PCM, startInfo(8000)).FromExotel(nil, message); err != nil ||
+			!bytes.Equal(got, audio[:n]) {
 			t.Fatalf("%d bytes from Exotel: %d, %v", n, len(got), err)
 		}
 	}

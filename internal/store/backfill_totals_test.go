@@ -35,7 +35,15 @@ func TestBackfillTotals(t *testing.T) {
 			t.Errorf("%s: %v, totals (-want +got):\n%s", when, err, diff)
 		}
 	}
-	rest := []store.BackfillTotal{{Tenant: globex, Result: "found", Calls: 5}, {Tenant: "other", Result: "found", Calls: 18}}
+	rest := []store.BackfillTotal{{
+		Tenant: globex,
+		Result: "found",
+		Calls:  5,
+	}, {
+		Tenant: "other",
+		Result: "found",
+		Calls:  18,
+	}}
 	check("after the runs", append([]store.BackfillTotal{
 		{Tenant: acme, Result: "found", Calls: 5},
 		{Tenant: acme, Result: "found_partial"},

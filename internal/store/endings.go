@@ -47,8 +47,10 @@ func (d *Operator) NameSeries(ctx context.Context, tenants []string, limit int) 
 			WHERE t NOT IN (SELECT tenant FROM metric_tenants)
 			ORDER BY t LIMIT greatest($2 - (SELECT count(*) FROM metric_tenants), 0)`, tenants, limit)
 		for _, totals := range []string{"ending_totals", "backfill_totals"} {
-			batch.Queue(`DELETE FROM `+totals+` WHERE tenant <> $1 AND tenant NOT IN (SELECT tenant FROM metric_tenants)`,
-				otherTenants)
+			batch.Queue(
+				`DELETE FROM `+totals+` WHERE tenant <> $1 AND tenant NOT IN (SELECT tenant FROM metric_tenants)`,
+				otherTenants,
+			)
 		}
 		return tx.SendBatch(ctx, batch).Close()
 	})

@@ -97,7 +97,13 @@ func TestTraceRejected(t *testing.T) {
 	db := storetest.New(t)
 	ingest := func(call, traceparent string) {
 		t.Helper()
-		e := store.Event{Tenant: "acme/support", Kind: "status", CallSID: call, Source: "webhook", Traceparent: traceparent}
+		e := store.Event{
+			Tenant:      "acme/support",
+			Kind:        "status",
+			CallSID:     call,
+			Source:      "webhook",
+			Traceparent: traceparent,
+		}
 		e.DedupKey = [32]byte([]byte(call + strings.Repeat(" ", 32))[:32])
 		e.Recordings = []store.NewRecording{{SourceURL: "https://x/1", ID: recording.ID(call, "https://x/1")}}
 		outcomes, err := db.Dataplane.IngestBatch(t.Context(), []store.Event{e})

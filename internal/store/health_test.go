@@ -76,7 +76,8 @@ func TestActivities(t *testing.T) {
 	if idle := got[0]; idle != (store.Activity{Tenant: other}) {
 		t.Errorf("a tenant without anything: %+v", idle)
 	}
-	if want := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC); !got[1].LastEvent.Equal(want) || !got[1].LastUpload.IsZero() {
+	if want := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC); !got[1].LastEvent.Equal(want) ||
+		!got[1].LastUpload.IsZero() {
 		t.Errorf("%+v, want its event at %s", got[1], want)
 	}
 }

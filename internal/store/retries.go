@@ -44,7 +44,9 @@ func (d common) AddProcessRetries(ctx context.Context, counts map[string]resilie
 // RetryTotals are the sums over all tenants and pods, by dependency. They never fall: what a deleted tenant counted stays
 // in them.
 func (d common) RetryTotals(ctx context.Context) (map[string]resilience.Counts, error) {
-	rows, err := d.pool.Query(ctx, `SELECT dependency, retries, successful, failed, breaker_opened FROM caly_retry_totals()`)
+	rows, err := d.pool.Query(
+		ctx, `SELECT dependency, retries, successful, failed, breaker_opened FROM caly_retry_totals()`,
+	)
 	if err != nil {
 		return nil, explain(err)
 	}

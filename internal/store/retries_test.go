@@ -187,10 +187,14 @@ func TestHostileRetries(t *testing.T) {
 		}
 	}
 	conn := simpleConn(t, fixture.DataplaneDSN)
-	if _, err := conn.Exec(t.Context(), `UPDATE retry_totals SET retries = 9223372036854775807, failed = -1`); err != nil {
+	if _, err := conn.Exec(
+		t.Context(), `UPDATE retry_totals SET retries = 9223372036854775807, failed = -1`,
+	); err != nil {
 		t.Fatal(err)
 	}
-	if err := fixture.Operator.AddProcessRetries(t.Context(), map[string]resilience.Counts{"s3": {Retries: 1}}); err != nil {
+	if err := fixture.Operator.AddProcessRetries(
+		t.Context(), map[string]resilience.Counts{"s3": {Retries: 1}},
+	); err != nil {
 		t.Fatal(err)
 	}
 	got := fixture.totals(t)

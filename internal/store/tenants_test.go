@@ -55,9 +55,23 @@ func TestClaimLooksAtEveryTable(t *testing.T) {
 	fixture := newFixture(t)
 	fixture.reseed(t)
 	fixture.Exec(t, `UPDATE tenants SET uid = 'uid-old'`)
-	counters := []string{"backfill_totals", "email_codes", "ending_totals", "endings", "login_sessions", "metric_tenants",
-		"password_reset_tokens", "rate_limits", "refresh_token_blacklist", "retry_statistics", "revocations",
-		"tenant_names", "tenants", "upload_roles", "url_redactions"}
+	counters := []string{
+		"backfill_totals",
+		"email_codes",
+		"ending_totals",
+		"endings",
+		"login_sessions",
+		"metric_tenants",
+		"password_reset_tokens",
+		"rate_limits",
+		"refresh_token_blacklist",
+		"retry_statistics",
+		"revocations",
+		"tenant_names",
+		"tenants",
+		"upload_roles",
+		"url_redactions",
+	}
 	tables := slices.DeleteFunc(fixture.tables(t), func(table string) bool { return slices.Contains(counters, table) })
 	want := []string{
 		"audit_log",

@@ -167,7 +167,9 @@ func TestNumbersAreKnown(t *testing.T) {
 			if !slices.ContainsFunc(known[page], inside) {
 				t.Errorf(
 					"%s: %s in %q: compare it by testdata/numbers.txt if it is the code's, else name it in testdata/facts.txt",
-					page, text[at[0]:at[1]], around(text, at),
+					page,
+					text[at[0]:at[1]],
+					around(text, at),
 				)
 			}
 		}

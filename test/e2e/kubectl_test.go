@@ -47,7 +47,11 @@ func TestKubectlCaly(t *testing.T) {
 	if _, err := list(t.Context(), x.ns); !apierrors.IsForbidden(err) {
 		t.Errorf("without the right to forward ports: %v", err)
 	}
-	x.bind(t, releaseNamespace, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "caly-kubectl"}, "engineer")
+	x.bind(t, releaseNamespace, rbacv1.RoleRef{
+		APIGroup: rbacv1.GroupName,
+		Kind:     "Role",
+		Name:     "caly-kubectl",
+	}, "engineer")
 	x.bind(t, x.ns, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"}, "engineer")
 	minute.Reaches(t, "the engineer may list recordings", func(ctx context.Context) (bool, string) {
 		_, err := list(ctx, x.ns)

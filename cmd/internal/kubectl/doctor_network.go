@@ -248,7 +248,9 @@ func judgePublic(host string, response *http.Response, body []byte, took time.Du
 			response.StatusCode, took.Round(time.Millisecond)), "")
 	case refused:
 		return finding(doctor.Critical, host, fmt.Sprintf(
-			"something in front of Caly answers %d to a webhook: %s", response.StatusCode, bounded.Text(string(body), 200),
+			"something in front of Caly answers %d to a webhook: %s",
+			response.StatusCode,
+			bounded.Text(string(body), 200),
 		), "let the paths below /webhooks/ through to the data plane without a login or a filter of its own")
 	}
 	return finding(doctor.Critical, host, fmt.Sprintf("a webhook without a signature is answered %d, want 401: %s",

@@ -208,7 +208,11 @@ func (o *replayOptions) run(cmd *cobra.Command, args []string) error {
 }
 
 // choose returns the ids of the events of arguments, or of those that the flags choose.
-func (o *replayOptions) choose(ctx context.Context, c *client.Client, args []string) (ids byTenant, more bool, err error) {
+func (o *replayOptions) choose(
+	ctx context.Context,
+	c *client.Client,
+	args []string,
+) (ids byTenant, more bool, err error) {
 	for _, argument := range args {
 		named, err := o.object(argument)
 		if err != nil {

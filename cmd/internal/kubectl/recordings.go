@@ -190,7 +190,9 @@ func (f *scope) object(argument string) (o object, err error) {
 		return o, cli.UsageError(nil, fmt.Errorf("%.100q is neither an id nor namespace/tenant/id", argument))
 	}
 	if f.all {
-		return o, cli.UsageError(nil, errors.New("--all-namespaces does not suit the id of an object; give its namespace"))
+		return o, cli.UsageError(
+			nil, errors.New("--all-namespaces does not suit the id of an object; give its namespace"),
+		)
 	}
 	if len(parts) == 3 {
 		if err := checkOutput(f.output); err != nil {

@@ -82,7 +82,11 @@ func (o *retryOptions) run(cmd *cobra.Command, args []string) error {
 }
 
 // named reads the recordings of arguments: their Tenants are known then.
-func (o *retryOptions) named(ctx context.Context, c *client.Client, args []string) (list []adminapi.Recording, err error) {
+func (o *retryOptions) named(
+	ctx context.Context,
+	c *client.Client,
+	args []string,
+) (list []adminapi.Recording, err error) {
 	for _, argument := range args {
 		object, err := o.object(argument)
 		if err != nil {

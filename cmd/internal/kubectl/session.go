@@ -124,7 +124,9 @@ type scope struct {
 
 // addTo adds the flags of a command that prints objects of Tenants.
 func (f *scope) addTo(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&f.all, "all-namespaces", "A", false, "all namespaces; this needs the right for the whole cluster")
+	cmd.Flags().BoolVarP(
+		&f.all, "all-namespaces", "A", false, "all namespaces; this needs the right for the whole cluster",
+	)
 	cmd.Flags().StringVarP(&f.tenant, "tenant", "t", "", "name of a Tenant, or its namespace/name")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table, wide, json, yaml or name")
 }
@@ -145,7 +147,9 @@ func (f *scope) resolve() (namespace, tenant string, err error) {
 	case f.all && (namespace != "" || f.session.namespace != ""):
 		return "", "", cli.UsageError(nil, errors.New("give --all-namespaces or a namespace, not both"))
 	case namespace != "" && f.session.namespace != "" && f.session.namespace != namespace:
-		return "", "", cli.UsageError(nil, fmt.Errorf("--namespace %q is not that of --tenant %q", f.session.namespace, f.tenant))
+		return "", "", cli.UsageError(
+			nil, fmt.Errorf("--namespace %q is not that of --tenant %q", f.session.namespace, f.tenant),
+		)
 	case f.all || namespace != "":
 		return namespace, tenant, nil
 	}

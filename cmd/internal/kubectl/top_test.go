@@ -14,7 +14,9 @@ import (
 // TestTop orders the Tenants of a namespace by what they do.
 func TestTop(t *testing.T) {
 	r := admintest.New(t)
-	quiet, calls, waits := r.NewTenant(t, r.Namespace, "a"), r.NewTenant(t, r.Namespace, "b"), r.NewTenant(t, r.Namespace, "c")
+	quiet, calls, waits := r.NewTenant(t, r.Namespace, "a"), r.NewTenant(
+		t, r.Namespace, "b",
+	), r.NewTenant(t, r.Namespace, "c")
 	r.NewTenant(t, r.NewNamespace(t), "a")
 	r.Stream(t, calls, "c1")
 	r.Enqueue(t, waits, "c2", "https://recordings.exotel.com/c2.mp3")

@@ -105,7 +105,9 @@ to create users.`,
 			defer done()
 			var created adminapi.CreatedUser
 			body := adminapi.NewUser{Tenant: tenant, Email: email, Role: role}
-			if err := c.Post(cmd.Context(), adminapi.Path(namespace, adminapi.ResourceUsers), body, &created); err != nil {
+			if err := c.Post(
+				cmd.Context(), adminapi.Path(namespace, adminapi.ResourceUsers), body, &created,
+			); err != nil {
 				return err
 			}
 			return printCreated(cmd, where.output, created)

@@ -23,7 +23,8 @@ func TestUsers(t *testing.T) {
 
 	created := execute(t, r, root, "users", "create", "-t", "support", "--email= Jane@Acme.example", "--role=admin")
 	token := strings.TrimSpace(created.out)
-	if created.err != nil || len(token) != 43 || !strings.Contains(created.errs, "jane@acme.example is admin of "+support) {
+	if created.err != nil || len(token) != 43 ||
+		!strings.Contains(created.errs, "jane@acme.example is admin of "+support) {
 		t.Fatalf("create: %+v", created)
 	}
 	sum := sha256.Sum256([]byte(token))

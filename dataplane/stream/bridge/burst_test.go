@@ -140,7 +140,12 @@ func listen(p *wstest.Peer, pace int, last string) (h heardCall, err error) {
 }
 
 // burstCall is a call with an Exotel that has a small window, so that its pace is soon felt.
-func burstCall(t *testing.T, protocol agent.Protocol, rate int, memory *budget.Budget) (r *rig, exotel, agentPeer *wstest.Peer) {
+func burstCall(
+	t *testing.T,
+	protocol agent.Protocol,
+	rate int,
+	memory *budget.Budget,
+) (r *rig, exotel, agentPeer *wstest.Peer) {
 	t.Helper()
 	options := quick()
 	options.Memory = memory
@@ -300,7 +305,10 @@ func TestUnreadAgent(t *testing.T) {
 			options := quick()
 			options.PingEvery = 300 * time.Millisecond
 			options.PongWithin = 300 * time.Millisecond
-			r := newRig(t, options, ConnOptions{WriteTimeout: tc.writeTimeout, MessageWithin: 500 * time.Millisecond}, nil)
+			r := newRig(t, options, ConnOptions{
+				WriteTimeout:  tc.writeTimeout,
+				MessageWithin: 500 * time.Millisecond,
+			}, nil)
 			made := make(chan *Bridge, 1)
 			r.made = func(b *Bridge) { made <- b }
 			exotel, agentPeer := r.call()

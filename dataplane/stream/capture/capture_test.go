@@ -39,7 +39,9 @@ func TestShortCall(t *testing.T) {
 	if n := pod.outcome(outcomeUploaded); n != 1 {
 		t.Errorf("%v uploaded", n)
 	}
-	list, _, err := rig.db.Dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{Page: store.Page{Limit: 10}})
+	list, _, err := rig.db.Dataplane.ListRecordings(
+		t.Context(), acme, store.RecordingFilter{Page: store.Page{Limit: 10}},
+	)
 	if err != nil || len(list) != 1 || !list[0].Captured || list[0].CallSID != "call1" ||
 		list[0].State != store.StateUploaded {
 		t.Errorf("listed: %+v, %v", list, err)

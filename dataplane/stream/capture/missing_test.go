@@ -49,8 +49,16 @@ func TestPartReplacedByOthers(t *testing.T) {
 	}
 	upload := list.Uploads[0]
 	const other = "another program's part"
-	_, err = rig.s3.Core.PutObjectPart(t.Context(), rig.s3.Name, upload.Key, upload.UploadID, 2, strings.NewReader(other),
-		int64(len(other)), minio.PutObjectPartOptions{})
+	_, err = rig.s3.Core.PutObjectPart(
+		t.Context(),
+		rig.s3.Name,
+		upload.Key,
+		upload.UploadID,
+		2,
+		strings.NewReader(other),
+		int64(len(other)),
+		minio.PutObjectPartOptions{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

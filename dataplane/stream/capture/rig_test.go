@@ -244,7 +244,10 @@ type row struct {
 func (r *rig) row(session string) row {
 	r.t.Helper()
 	list := pgtest.Rows[row](
-		r.t, r.db.Server, `SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`, session,
+		r.t,
+		r.db.Server,
+		`SELECT state, error_code, size, sha256 <> '' FROM captures WHERE session = $1::uuid`,
+		session,
 	)
 	if len(list) != 1 {
 		return row{}

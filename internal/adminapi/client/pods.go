@@ -82,7 +82,9 @@ func (p *Pods) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	target := p.core.RESTClient().Post().Resource("pods").Namespace(p.namespace).Name(pod).SubResource("portforward").URL()
+	target := p.core.RESTClient().Post().Resource(
+		"pods",
+	).Namespace(p.namespace).Name(pod).SubResource("portforward").URL()
 	dialer, err := p.dialer(target)
 	if err != nil {
 		return err
@@ -103,8 +105,12 @@ func (p *Pods) open(ctx context.Context) error {
 	select {
 	case result := <-done:
 		if result.err != nil {
-			return fmt.Errorf("forward a port of the pod %s/%s (this needs the verb create on pods/portforward there): %w",
-				p.namespace, pod, result.err)
+			return fmt.Errorf(
+				"forward a port of the pod %s/%s (this needs the verb create on pods/portforward there): %w",
+				p.namespace,
+				pod,
+				result.err,
+			)
 		}
 		p.tunnel = result.tunnel
 		p.port = port
@@ -142,8 +148,11 @@ func (p *Pods) find(ctx context.Context) (pod string, port int32, err error) {
 		Limit:         maxPods,
 	})
 	if apierrors.IsForbidden(err) {
-		return "", 0, fmt.Errorf("find the operator: the verb list on pods and create on pods/portforward are needed in "+
-			"the namespace %s: %w", p.namespace, err)
+		return "", 0, fmt.Errorf(
+			"find the operator: the verb list on pods and create on pods/portforward are needed in "+
+				"the namespace %s: %w",
+			p.namespace, err,
+		)
 	}
 	if err != nil {
 		return "", 0, fmt.Errorf("find the operator in the namespace %s: %w", p.namespace, err)

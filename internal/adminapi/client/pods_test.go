@@ -36,10 +36,13 @@ func kubelet(t *testing.T) *rest.Config {
 			return
 		}
 		streams := make(chan httpstream.Stream, 10)
-		connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
-			streams <- s
-			return nil
-		})
+		connection := spdy.NewResponseUpgrader().UpgradeResponse(
+			w, r,
+			func(s httpstream.Stream, _ <-chan struct{}) error {
+				streams <- s
+				return nil
+			},
+		)
 		if connection == nil {
 			return
 		}
@@ -168,7 +171,10 @@ func TestTunnel(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(pods.Close)
-			pods.core = &oneOperator{pods.core, pod("a", func(p *corev1.Pod) { p.Spec.Containers[0].Ports[1].ContainerPort = tc.port })}
+			pods.core = &oneOperator{
+				pods.core,
+				pod("a", func(p *corev1.Pod) { p.Spec.Containers[0].Ports[1].ContainerPort = tc.port }),
+			}
 			for range 3 {
 				connection, err := pods.DialContext(t.Context())
 				if err != nil {

@@ -77,7 +77,10 @@ func TestAuthentication(t *testing.T) {
 			want:   http.StatusOK,
 		},
 		"a client certificate of another authority": {
-			config:   stranger(x509.Certificate{Subject: pkix.Name{CommonName: "alice", Organization: []string{"system:masters"}}}),
+			config: stranger(x509.Certificate{Subject: pkix.Name{
+				CommonName:   "alice",
+				Organization: []string{"system:masters"},
+			}}),
 			want:     http.StatusUnauthorized,
 			wantText: "the client certificate is not valid",
 		},

@@ -207,7 +207,9 @@ func complete(s metav1.Status) metav1.Status {
 func write(w http.ResponseWriter, code int, body any) {
 	data, err := json.Marshal(body)
 	if err != nil {
-		http.Error(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":500}`, http.StatusInternalServerError)
+		http.Error(w,
+			`{"kind":"Status","apiVersion":"v1","status":"Failure","code":500}`, http.StatusInternalServerError,
+		)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -25,20 +25,23 @@ func listRecordings(r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return walk(r, func(ctx context.Context, tenant, after string, limit int) (part page[adminapi.Recording], err error) {
-		filter := filter
-		filter.Limit = limit
-		if filter.After, err = decodePosition(after); err != nil {
+	return walk(
+		r,
+		func(ctx context.Context, tenant, after string, limit int) (part page[adminapi.Recording], err error) {
+			filter := filter
+			filter.Limit = limit
+			if filter.After, err = decodePosition(after); err != nil {
+				return part, err
+			}
+			list, more, err := r.server.Store.ListRecordings(ctx, tenant, filter)
+			for _, found := range list {
+				part.items = append(part.items, recordingOf(found))
+				part.after = encodePosition(store.Position{At: found.CreatedAt, ID: found.ID})
+			}
+			part.more = more
 			return part, err
-		}
-		list, more, err := r.server.Store.ListRecordings(ctx, tenant, filter)
-		for _, found := range list {
-			part.items = append(part.items, recordingOf(found))
-			part.after = encodePosition(store.Position{At: found.CreatedAt, ID: found.ID})
-		}
-		part.more = more
-		return part, err
-	})
+		},
+	)
 }
 
 // recordingFilter reads the parameters of a list.

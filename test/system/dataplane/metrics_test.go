@@ -23,7 +23,9 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
-var update = flag.Bool("update", false, "write the types and labels of metrics into docs/reference.md, and rows of new ones")
+var update = flag.Bool(
+	"update", false, "write the types and labels of metrics into docs/reference.md, and rows of new ones",
+)
 
 const reference = "../../../docs/reference.md"
 
@@ -78,7 +80,9 @@ func TestReferenceOfMetrics(t *testing.T) {
 			delete(unseen, name)
 			want, ok := table[name]
 			if !ok {
-				t.Errorf("docs/reference.md does not list %s, which %s reports: run the test with -update", name, program)
+				t.Errorf(
+					"docs/reference.md does not list %s, which %s reports: run the test with -update", name, program,
+				)
 			} else if got.kind != want.kind || !slices.Equal(got.labels, want.labels) {
 				t.Errorf("docs/reference.md lists %s as %s of %q, %s reports %s of %q: run the test with -update", name,
 					want.kind, want.labels, program, got.kind, got.labels)
@@ -87,7 +91,10 @@ func TestReferenceOfMetrics(t *testing.T) {
 	}
 	for name := range unseen {
 		if withoutSeries[name] == "" {
-			t.Errorf("no program reports %s, which docs/reference.md lists: give it a series at zero, or remove its row", name)
+			t.Errorf(
+				"no program reports %s, which docs/reference.md lists: give it a series at zero, or remove its row",
+				name,
+			)
 		}
 	}
 	for name := range withoutSeries {

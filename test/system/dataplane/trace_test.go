@@ -140,9 +140,7 @@ func TestHangingCollectorCostsSpansAlone(t *testing.T) {
 	pg := pgtest.New(t)
 	dataPlane := calytest.NewDataPlane(t, pg)
 	dataPlane.Args = append(
-		dataPlane.Args,
-		"--trace-endpoint=http://"+collector.Addr().String(),
-		"--trace-sample-ratio=1",
+		dataPlane.Args, "--trace-endpoint=http://"+collector.Addr().String(), "--trace-sample-ratio=1",
 	)
 	process := dataPlane.Run()
 	const webhooks = 1200
