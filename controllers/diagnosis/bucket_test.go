@@ -36,7 +36,7 @@ func TestBesideOperator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buckets := s.Diagnosis.Buckets.(tenant.S3)
+	buckets := s.Buckets.(tenant.S3)
 	buckets.Key = nil
 	operator := func() {
 		if _, err := buckets.Probe(t.Context(), upload, true); err != nil {

@@ -46,7 +46,7 @@ func newSubject(t *testing.T) *subject {
 	s.exotel = httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(s.exotel.Close)
 	s.bucket = s.s3.NewBucket(t)
-	s.tenant = s.Rig.Tenant(t, "support", func(o *v1alpha1.Tenant) { o.Spec.Exotel.APIBaseURL = s.exotel.URL })
+	s.tenant = s.Tenant(t, "support", func(o *v1alpha1.Tenant) { o.Spec.Exotel.APIBaseURL = s.exotel.URL })
 	controllertest.PatchStatus(t, s.Rig, s.tenant, func(o *v1alpha1.Tenant) {
 		o.Status.ObservedGeneration = o.Generation
 		o.Status.Conditions = []metav1.Condition{{
@@ -147,7 +147,7 @@ func TestHealthyTenant(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	objects := 0
-	for object := range s.s3.Admin(t).Client.ListObjectsIter(t.Context(), s.bucket, minio.ListObjectsOptions{Recursive: true}) {
+	for object := range s.s3.Admin(t).ListObjectsIter(t.Context(), s.bucket, minio.ListObjectsOptions{Recursive: true}) {
 		t.Logf("the bucket keeps %s", object.Key)
 		objects++
 	}

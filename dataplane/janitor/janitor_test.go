@@ -300,8 +300,7 @@ func TestKilledPod(t *testing.T) {
 	first := one.Stats(t.Context())
 	second := two.Stats(t.Context())
 	if sum := first.Pod.SessionsCleanedUp + second.Pod.SessionsCleanedUp; orphaned != 300 || others != 0 || sum != 300 ||
-		first.SessionsCleanedUp != 300 || second.SessionsCleanedUp != 300 ||
-		going.Context().Err() != nil {
+		first.SessionsCleanedUp != 300 || second.SessionsCleanedUp != 300 || going.Context().Err() != nil {
 		t.Errorf("%d rows are ended, %d of others, and the pods count %+v and %+v", orphaned, others, first, second)
 	}
 	// Its place is free again, so the limit is what it was.

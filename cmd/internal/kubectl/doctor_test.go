@@ -43,7 +43,7 @@ func (found) Namespace(_ context.Context, namespace string) []doctor.Finding {
 	}}
 }
 
-func withDoctor(r *admintest.Rig, o *server.Options) { o.Doctor = found{} }
+func withDoctor(_ *admintest.Rig, o *server.Options) { o.Doctor = found{} }
 
 // installation makes the objects of a chart in a namespace, with a pod that has not started.
 func installation(t *testing.T, r *admintest.Rig, namespace string) {
@@ -289,7 +289,7 @@ func TestAutoscaler(t *testing.T) {
 			},
 		})
 	}
-	local := &localChecks{cluster: &cluster{Client: r.Rig.Client, namespace: r.Work}}
+	local := &localChecks{cluster: &cluster{Client: r.Client, namespace: r.Work}}
 	got := local.autoscaler(t.Context())
 	if len(got) != 1 || got[0].Severity != doctor.Warning || got[0].Object != "keda-hpa-caly" {
 		t.Errorf("%+v, want one warning of keda-hpa-caly", got)
@@ -299,7 +299,7 @@ func TestAutoscaler(t *testing.T) {
 		t.Fatal("no Deployment")
 	}
 	dataplane.Spec.Replicas = ptr.To[int32](0)
-	if err := r.Rig.Client.Update(t.Context(), dataplane); err != nil {
+	if err := r.Client.Update(t.Context(), dataplane); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range local.deploymentsReady(t.Context()) {

@@ -162,9 +162,9 @@ applied. It needs the rights to list (with flags) or get (with ids) and to updat
 		Example: `  kubectl caly events replay 4711 -n acme
   kubectl caly events replay --reason source_refused -t acme/support --dry-run
   kubectl caly events replay --partial -n acme`,
-		RunE: run(func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) }),
+		RunE: run(o.run),
 	}
-	o.scope.addTo(cmd)
+	o.addTo(cmd)
 	o.filter.addTo(cmd, 1000)
 	cmd.Flags().BoolVar(&o.every, "all", false, "every dead event of the Tenants, up to the limit")
 	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "show what would happen, and change nothing")

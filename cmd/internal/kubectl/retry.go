@@ -31,9 +31,9 @@ put back. It needs the rights to list (with flags) or get (with ids) and to upda
 		Example: `  kubectl caly recordings retry 1f0c9a7be2d4c681 -n acme
   kubectl caly recordings retry --failed --code AccessDenied --since 24h -n acme --dry-run
   kubectl caly recordings retry --failed --all -A`,
-		RunE: run(func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) }),
+		RunE: run(o.run),
 	}
-	o.scope.addTo(cmd)
+	o.addTo(cmd)
 	o.filter.addTo(cmd, 1000)
 	cmd.Flags().BoolVar(&o.every, "all", false, "every failed recording of the Tenants, up to the limit")
 	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "show which recordings would be retried, and change nothing")

@@ -150,8 +150,6 @@ func (r *rig) end() *End {
 
 const testKey = wstest.Key
 
-type wireFrame = wstest.Frame
-
 var frameBytes = wstest.FrameBytes
 
 // dialRaw is Exotel: a client of the bridge.
