@@ -299,9 +299,12 @@ func TestKilledPod(t *testing.T) {
 	}
 	first := one.Stats(t.Context())
 	second := two.Stats(t.Context())
-	if sum := first.Pod.SessionsCleanedUp + second.Pod.SessionsCleanedUp; orphaned != 300 || others != 0 || sum != 300 ||
-		first.SessionsCleanedUp != 300 || second.SessionsCleanedUp != 300 || going.Context().Err() != nil {
+	sum := first.Pod.SessionsCleanedUp + second.Pod.SessionsCleanedUp
+	if orphaned != 300 || others != 0 || sum != 300 || going.Context().Err() != nil {
 		t.Errorf("%d rows are ended, %d of others, and the pods count %+v and %+v", orphaned, others, first, second)
+	}
+	if first.SessionsCleanedUp != 300 || second.SessionsCleanedUp != 300 {
+		t.Errorf("the pods say %+v and %+v of all pods, want 300 each", first, second)
 	}
 	// Its place is free again, so the limit is what it was.
 	if _, err := here.Admit(t.Context(), tenant, 2, registry.Stream{}); err != nil {
