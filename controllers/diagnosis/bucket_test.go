@@ -1,12 +1,14 @@
 package diagnosis
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/internal/doctor"
 	"github.com/caly-dev/caly/internal/objectstore"
@@ -102,4 +104,36 @@ func TestKeptObjects(t *testing.T) {
 		r.Refuse = func(*http.Request) *s3test.Refusal { return &s3test.Refusal{Status: 403, Code: "AccessDenied"} }
 	})
 	expect(t, check("bucket", s.Diagnosis.bucket(t.Context(), s.tenant)), "bucket", doctor.Critical, "bucket")
+}
+
+// TestHosts names one host in many ways, and more hosts than are asked.
+func TestHosts(t *testing.T) {
+	s := newSubject(t)
+	hosts := func() (asked, left int) {
+		for _, c := range s.tenantChecks(t.Context(), s.Rig.Namespace) {
+			switch {
+			case c.Area == "network" && c.Name == "list":
+				left++
+			case c.Area == "network":
+				asked++
+			}
+		}
+		return asked, left
+	}
+	for i := range maxHosts {
+		s.Rig.Tenant(t, fmt.Sprint("path", i), func(o *v1alpha1.Tenant) {
+			o.Spec.Exotel.APIBaseURL = s.exotel.URL + fmt.Sprint("/", i)
+		})
+	}
+	if asked, left := hosts(); asked != 1 || left != 0 {
+		t.Errorf("%d hosts are asked, %d findings of others, want 1 and 0", asked, left)
+	}
+	for i := range maxHosts {
+		s.Rig.Tenant(t, fmt.Sprint("host", i), func(o *v1alpha1.Tenant) {
+			o.Spec.Exotel.APIBaseURL = fmt.Sprintf("https://exotel-%d.example", i)
+		})
+	}
+	if asked, left := hosts(); asked != maxHosts || left != 1 {
+		t.Errorf("%d hosts are asked, %d findings of others, want %d and 1", asked, left, maxHosts)
+	}
 }

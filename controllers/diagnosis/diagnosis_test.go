@@ -190,6 +190,23 @@ func TestFaultsOfTenants(t *testing.T) {
 	expect(t, found, "conditions", doctor.Warning, "SecretMissing: Secret webhook does not exist")
 	expect(t, found, "conditions", doctor.Warning, "backfill was due")
 
+	controllertest.PatchStatus(t, s.Rig, s.tenant, func(o *v1alpha1.Tenant) {
+		o.Status.ObservedGeneration = o.Generation
+		o.Status.Conditions[0].Status = metav1.ConditionTrue
+		o.Status.Conditions = append(o.Status.Conditions, metav1.Condition{
+			Type:               v1alpha1.ConditionSuspended,
+			Status:             metav1.ConditionTrue,
+			Reason:             v1alpha1.ReasonSuspended,
+			LastTransitionTime: metav1.Now(),
+		})
+		o.Status.Backfill = nil
+	})
+	s.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	if got := worst(run()); got["backlog"] != doctor.OK || got["conditions"] != "" {
+		t.Errorf("a suspended Tenant: %v", got)
+	}
+	s.Now = time.Now
+
 	if err := s.Rig.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(s.Uploads)); err != nil {
 		t.Fatal(err)
 	}

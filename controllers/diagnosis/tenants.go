@@ -69,9 +69,12 @@ func (d *Diagnosis) tenantChecks(ctx context.Context, namespace string) []doctor
 			Within: 15 * time.Second,
 			Run:    func(ctx context.Context) []doctor.Finding { return named(tenant, d.bucket(ctx, tenant)) },
 		})
-		base := cmp.Or(tenant.Spec.Exotel.APIBaseURL, calldetails.BaseURL(string(tenant.Spec.Exotel.Region)))
-		if len(hosts) < maxHosts && !hosts[base] {
-			hosts[base] = true
+		base := origin(cmp.Or(tenant.Spec.Exotel.APIBaseURL, calldetails.BaseURL(string(tenant.Spec.Exotel.Region))))
+		if hosts[base] {
+			continue
+		}
+		hosts[base] = true
+		if len(hosts) <= maxHosts {
 			checks = append(checks, doctor.Check{
 				Area:   "network",
 				Name:   "Exotel's API",
@@ -79,6 +82,10 @@ func (d *Diagnosis) tenantChecks(ctx context.Context, namespace string) []doctor
 				Run:    func(ctx context.Context) []doctor.Finding { return d.egress(ctx, base) },
 			})
 		}
+	}
+	if len(hosts) > maxHosts {
+		checks = append(checks, failed("network",
+			fmt.Sprintf("%d of %d hosts are not asked; name a namespace", len(hosts)-maxHosts, len(hosts)))...)
 	}
 	return append(checks, doctor.Check{
 		Area:   "recordings",
@@ -117,12 +124,20 @@ func (d *Diagnosis) conditions(tenant *v1alpha1.Tenant) []doctor.Finding {
 	return found
 }
 
+// origin returns the root of the host of an address, so that each host is asked once.
+func origin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}).String()
+}
+
 // egress connects to an address as backfill does. Any answer of HTTP is one: the request has no credentials.
 func (d *Diagnosis) egress(ctx context.Context, base string) []doctor.Finding {
 	host := base
 	if u, err := url.Parse(base); err == nil {
 		host = u.Host
-		base = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}).String()
 	}
 	fail := func(err error) []doctor.Finding {
 		return []doctor.Finding{
@@ -192,6 +207,11 @@ func (d *Diagnosis) certificate(host string, state *tls.ConnectionState) []docto
 	}}
 }
 
+// suspended reports whether the operator has suspended the Tenant, by its spec or by the platform.
+func suspended(tenant *v1alpha1.Tenant) bool {
+	return apimeta.IsStatusConditionTrue(tenant.Status.Conditions, v1alpha1.ConditionSuspended)
+}
+
 // backlog reports recordings that wait for longer than they should.
 func (d *Diagnosis) backlog(ctx context.Context, tenants []v1alpha1.Tenant) []doctor.Finding {
 	backlogs, err := d.Store.Backlogs(ctx, 1000)
@@ -200,7 +220,7 @@ func (d *Diagnosis) backlog(ctx context.Context, tenants []v1alpha1.Tenant) []do
 	}
 	looked := map[string]bool{}
 	for i := range tenants {
-		looked[tenants[i].ID()] = true
+		looked[tenants[i].ID()] = !suspended(&tenants[i]) // the recordings of a suspended Tenant wait by intention
 	}
 	var found []doctor.Finding
 	waiting := 0
