@@ -167,7 +167,7 @@ func TestMakesAndRotates(t *testing.T) {
 	}
 }
 
-func TestMends(t *testing.T) {
+func TestRepairs(t *testing.T) {
 	const another = "another"
 	for name, tc := range map[string]struct {
 		harm func(*subject)

@@ -173,6 +173,7 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 		Storage:            bucket,
 		KeyTemplate:        spec.Recordings.KeyTemplate,
 	}
+	r.rememberChecksum(s)
 	r.shareStorage(s)
 	return nil
 }

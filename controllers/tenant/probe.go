@@ -184,6 +184,14 @@ func (r *Reconciler) storeFinding(ctx context.Context, s *scope, found objectsto
 	return r.apply(ctx, s)
 }
 
+// rememberChecksum sets the checksum that the last check found, if the status has none. A reconcile soon after the first
+// check may have a status from before it, and would publish a config without the checksum for a moment.
+func (r *Reconciler) rememberChecksum(s *scope) {
+	if s.upload.Checksum == "" {
+		s.upload.Checksum = r.probes.get(s.tenant.ID(), probeKey(s.upload)).found.Checksum
+	}
+}
+
 // unreachable reports what the probe found. An answer that only a person can change stalls the Tenant. The probe still
 // runs again, slowly, because the correction may happen in the store, where no watch sees it.
 func (r *Reconciler) unreachable(s *scope, err error) error {

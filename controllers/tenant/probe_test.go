@@ -386,3 +386,31 @@ func TestRestartKeepsChecksum(t *testing.T) {
 		}
 	}
 }
+
+// TestCompileRemembersTheChecksum compiles a Tenant whose status is from before the check of its bucket.
+func TestCompileRemembersTheChecksum(t *testing.T) {
+	reconciler := &Reconciler{Buckets: S3{}}
+	scope := newScope()
+	if err := reconciler.compile(t.Context(), scope); err != nil {
+		t.Fatal(err)
+	}
+	if got := scope.upload.Checksum; got != "" {
+		t.Fatalf("checksum %q of a bucket that nobody has checked", got)
+	}
+	reconciler.probes.keep(scope.tenant.ID(), probeKey(scope.upload), probed{
+		found: objectstore.Finding{Checksum: objectstore.ChecksumSHA256},
+	})
+	if err := reconciler.compile(t.Context(), scope); err != nil {
+		t.Fatal(err)
+	}
+	if got := scope.upload.Checksum; got != objectstore.ChecksumSHA256 {
+		t.Errorf("checksum %q, want that of the last check", got)
+	}
+	scope.tenant.Spec.Recordings.Bucket = "another"
+	if err := reconciler.compile(t.Context(), scope); err != nil {
+		t.Fatal(err)
+	}
+	if got := scope.upload.Checksum; got != "" {
+		t.Errorf("checksum %q of a bucket that nobody has checked", got)
+	}
+}

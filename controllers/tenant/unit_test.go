@@ -560,8 +560,8 @@ func TestS3(t *testing.T) {
 	}
 }
 
-// TestMendedEndpoint verifies that a breaker that a wrong endpoint opened does not block the corrected endpoint.
-func TestMendedEndpoint(t *testing.T) {
+// TestCorrectedEndpoint verifies that a breaker that a wrong endpoint opened does not block the corrected endpoint.
+func TestCorrectedEndpoint(t *testing.T) {
 	server := s3test.New(t)
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
 	reconciler := &Reconciler{Buckets: S3{Registry: resilience.NewRegistry(quick, nil), Transport: loopback()}}
