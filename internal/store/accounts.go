@@ -51,23 +51,23 @@ func (u *User) Disabled() bool { return !u.DisabledAt.IsZero() }
 
 // States of an account, as a person thinks of them.
 const (
-	UserActive     = "active"
-	UserDisabled   = "disabled"
+	userActive     = "active"
+	userDisabled   = "disabled"
 	UserInvited    = "invited"
-	UserUnverified = "unverified"
+	userUnverified = "unverified"
 )
 
 // State returns one of the states.
 func (u *User) State() string {
 	switch {
 	case u.Disabled():
-		return UserDisabled
+		return userDisabled
 	case u.Invited:
 		return UserInvited
 	case !u.Verified():
-		return UserUnverified
+		return userUnverified
 	}
-	return UserActive
+	return userActive
 }
 
 // NewUser is an account to be.

@@ -50,7 +50,7 @@ func (c *KeptCall) scan(row pgx.CollectableRow, more ...any) error {
 }
 
 // scanCallWithLegs reads callColumns and the legs.
-func scanCallWithLegs(row pgx.CollectableRow) (c CallWithAll, err error) {
+func scanCallWithLegs(row pgx.CollectableRow) (c callWithAll, err error) {
 	var legs []byte
 	if err = c.scan(row, &legs); err == nil {
 		c.Legs, err = legsOf(legs)
@@ -79,8 +79,8 @@ func (d *Dataplane) Calls(ctx context.Context, tenant string, f CallFilter) (lis
 	return list, more, err
 }
 
-// CallWithAll is a call with what belongs to it.
-type CallWithAll struct {
+// callWithAll is a call with what belongs to it.
+type callWithAll struct {
 	KeptCall
 	// Legs in the order in which they were reported.
 	Legs []Leg
@@ -94,7 +94,7 @@ type CallWithAll struct {
 const maxStreams = 200
 
 // CallBySID reads a call of a tenant. ErrNotFound when there is none.
-func (d *Dataplane) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, err error) {
+func (d *Dataplane) CallBySID(ctx context.Context, tenant, sid string) (c callWithAll, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		call := `SELECT ` + callColumns + `, legs FROM calls WHERE tenant = $1 AND call_sid = $2`
 		b.Queue(call, tenant, sid).Query(func(rows pgx.Rows) (err error) {

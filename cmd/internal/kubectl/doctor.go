@@ -63,7 +63,7 @@ Exit status: 0 no finding is as bad as --fail-on; 1 one is; 64 wrong usage.`,
 				return err
 			}
 			if worst := doctor.Worst(findings); worst.Atleast(limit) {
-				return &cli.ExitError{Code: ExitFailed, Err: fmt.Errorf("the worst finding is %s", worst)}
+				return &cli.ExitError{Code: exitFailed, Err: fmt.Errorf("the worst finding is %s", worst)}
 			}
 			return nil
 		}),

@@ -105,7 +105,7 @@ func TestDoctor(t *testing.T) {
 	got := execute(
 		t, r, root, "doctor", "--operator-namespace="+r.Work, "-n", r.Namespace, "-o", "json", "--fail-on=critical",
 	)
-	if got.status != ExitFailed || !strings.Contains(got.err.Error(), "the worst finding is critical") {
+	if got.status != exitFailed || !strings.Contains(got.err.Error(), "the worst finding is critical") {
 		t.Errorf("it ends with %d, %v", got.status, got.err)
 	}
 	var report doctor.Report
@@ -353,7 +353,7 @@ func TestStatus(t *testing.T) {
 		len(read.Missing) != 0 {
 		t.Errorf("it reports %+v", read)
 	}
-	if got := execute(t, r, root, "status", "nobody", "--operator-namespace="+r.Work); got.status != ExitFailed {
+	if got := execute(t, r, root, "status", "nobody", "--operator-namespace="+r.Work); got.status != exitFailed {
 		t.Errorf("an unknown Tenant: %+v", got)
 	}
 }

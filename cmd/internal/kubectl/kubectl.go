@@ -18,12 +18,12 @@ import (
 
 // Statuses of the process, in addition to 0 and cli.ExitUsage. The values are those of sysexits.h.
 const (
-	// ExitFailed means that the operation failed, or that some of the objects were not changed.
-	ExitFailed = 1
-	// ExitUnavailable means that the operator or the API server could not be reached, or is busy.
-	ExitUnavailable = 69
-	// ExitNoPermission means that the credentials are not valid or lack a right.
-	ExitNoPermission = 77
+	// exitFailed means that the operation failed, or that some of the objects were not changed.
+	exitFailed = 1
+	// exitUnavailable means that the operator or the API server could not be reached, or is busy.
+	exitUnavailable = 69
+	// exitNoPermission means that the credentials are not valid or lack a right.
+	exitNoPermission = 77
 )
 
 // IsPlugin reports whether the program was called as a kubectl plugin.
@@ -107,10 +107,10 @@ func withStatus(err error) error {
 	case err == nil, errors.As(err, &exit):
 		return err
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return &cli.ExitError{Code: ExitNoPermission, Err: err}
+		return &cli.ExitError{Code: exitNoPermission, Err: err}
 	case apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err), apierrors.IsTimeout(err),
 		errors.As(err, &unreachable):
-		return &cli.ExitError{Code: ExitUnavailable, Err: err}
+		return &cli.ExitError{Code: exitUnavailable, Err: err}
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func execute(t *testing.T, r *admintest.Rig, kubeconfig string, args ...string) 
 	case errors.As(err, &exit):
 		got.status = exit.Code
 	case err != nil:
-		got.status = ExitFailed
+		got.status = exitFailed
 	}
 	return got
 }
@@ -133,25 +133,25 @@ func TestStatuses(t *testing.T) {
 		"no rights": {
 			kubeconfig: viewer,
 			args:       []string{"recordings", "list", "-A"},
-			want:       ExitNoPermission,
+			want:       exitNoPermission,
 			wantText:   `user "viewer" cannot list resource "recordings" in API group "voice.caly.dev" at the cluster scope`,
 		},
 		"a wrong token": {
 			kubeconfig: stranger,
 			args:       []string{"version"},
-			want:       ExitNoPermission,
+			want:       exitNoPermission,
 			wantText:   "does not accept the bearer token",
 		},
 		"not found": {
 			kubeconfig: viewer,
 			args:       []string{"recordings", "show", "1f0c9a7be2d4c681"},
-			want:       ExitFailed,
+			want:       exitFailed,
 			wantText:   `recordings.voice.caly.dev "1f0c9a7be2d4c681" not found`,
 		},
 		"an unknown Tenant": {
 			kubeconfig: viewer,
 			args:       []string{"recordings", "list", "-t", "sales"},
-			want:       ExitFailed,
+			want:       exitFailed,
 			wantText:   `tenants.voice.caly.dev "sales" not found`,
 		},
 		"retry of nothing": {
@@ -175,13 +175,13 @@ func TestStatuses(t *testing.T) {
 		"an unknown state": {
 			kubeconfig: viewer,
 			args:       []string{"recordings", "list", "--state", "lost"},
-			want:       ExitFailed,
+			want:       exitFailed,
 			wantText:   `state: "lost" is not one of`,
 		},
 		"no kubeconfig": {
 			kubeconfig: "/nowhere",
 			args:       []string{"recordings", "list"},
-			want:       ExitFailed,
+			want:       exitFailed,
 			wantText:   "/nowhere",
 		},
 	} {

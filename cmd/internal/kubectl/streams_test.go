@@ -32,11 +32,11 @@ func TestStreams(t *testing.T) {
 	if !strings.Contains(shown.out, "bot.example") || !strings.Contains(shown.out, "c1") {
 		t.Errorf("show: %+v", shown)
 	}
-	if got := execute(t, r, alice, "streams", "close", theirs); got.status != ExitFailed ||
+	if got := execute(t, r, alice, "streams", "close", theirs); got.status != exitFailed ||
 		!strings.Contains(got.err.Error(), "not found") {
 		t.Errorf("close of another namespace's stream: %+v", got)
 	}
-	if got := execute(t, r, alice, "streams", "close", other+"/"+theirs); got.status != ExitNoPermission {
+	if got := execute(t, r, alice, "streams", "close", other+"/"+theirs); got.status != exitNoPermission {
 		t.Errorf("close of another namespace's stream by its name: %+v", got)
 	}
 	if got := execute(t, r, alice, "streams", "close", first, sales+"/"+third); got.err != nil ||
@@ -81,7 +81,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	id := eventColumns.name(eventview.Event{Tenant: support, ID: first})
-	if got := execute(t, r, viewer, "events", "show", id); got.status != ExitNoPermission {
+	if got := execute(t, r, viewer, "events", "show", id); got.status != exitNoPermission {
 		t.Errorf("a viewer reads a request: %+v", got)
 	}
 	shown := execute(t, r, alice, "events", "show", id)
@@ -90,11 +90,11 @@ func TestEvents(t *testing.T) {
 		t.Errorf("show: %+v", shown)
 	}
 	foreign := eventColumns.name(eventview.Event{Tenant: support, ID: theirs})
-	if got := execute(t, r, alice, "events", "show", foreign); got.status != ExitFailed ||
+	if got := execute(t, r, alice, "events", "show", foreign); got.status != exitFailed ||
 		!strings.Contains(got.err.Error(), "not found") {
 		t.Errorf("another namespace's event: %+v", got)
 	}
-	if got := execute(t, r, viewer, "events", "replay", "--all"); got.status != ExitNoPermission {
+	if got := execute(t, r, viewer, "events", "replay", "--all"); got.status != exitNoPermission {
 		t.Errorf("a viewer replays: %+v", got)
 	}
 	if got := execute(t, r, alice, "events", "replay", "--reason=stale", "--dry-run"); got.err != nil ||

@@ -41,7 +41,7 @@ func TestTop(t *testing.T) {
 	if got := execute(t, r, viewer, "top", "--sort-by=size"); got.status != cli.ExitUsage {
 		t.Errorf("an unknown order: %+v", got)
 	}
-	if got := execute(t, r, viewer, "top", "-A"); got.status != ExitNoPermission {
+	if got := execute(t, r, viewer, "top", "-A"); got.status != exitNoPermission {
 		t.Errorf("of all namespaces: %+v", got)
 	}
 }

@@ -38,41 +38,41 @@ func TestUsers(t *testing.T) {
 		wantText   string
 	}{
 		"list":         {root, []string{"list", "-o", "name"}, 0, "jane@acme.example\n"},
-		"list by edit": {alice, []string{"list"}, ExitNoPermission, `cannot list resource "users"`},
+		"list by edit": {alice, []string{"list"}, exitNoPermission, `cannot list resource "users"`},
 		"create by edit": {
 			alice,
 			[]string{"create", "-t", "support", "--email=eve@acme.example", "--role=admin"},
-			ExitNoPermission,
+			exitNoPermission,
 			`cannot create resource "users"`,
 		},
 		"create in another namespace": {
 			root,
 			[]string{"create", "-t", other, "--email=eve@acme.example", "--role=admin"},
-			ExitNoPermission,
+			exitNoPermission,
 			"cannot create",
 		},
 		"create again": {
 			root,
 			[]string{"create", "-t", "support", "--email=jane@acme.example", "--role=viewer"},
-			ExitFailed,
+			exitFailed,
 			"already exists",
 		},
 		"no email": {
 			root,
 			[]string{"create", "-t", "support", "--email=topsecret", "--role=viewer"},
-			ExitFailed,
+			exitFailed,
 			"must be an email address",
 		},
 		"no role": {
 			root,
 			[]string{"create", "-t", "support", "--email=a@acme.example", "--role=owner"},
-			ExitFailed,
+			exitFailed,
 			`role: "owner" is not one of`,
 		},
 		"no Tenant":         {root, []string{"disable", "jane@acme.example"}, cli.ExitUsage, "--tenant is needed"},
-		"unknown person":    {root, []string{"disable", "joe@acme.example", "-t", "support"}, ExitFailed, "not found"},
-		"change by edit":    {alice, []string{"disable", "jane@acme.example", "-t", "support"}, ExitNoPermission, "cannot update"},
-		"change of another": {root, []string{"disable", "jane@acme.example", "-t", other}, ExitNoPermission, "cannot update"},
+		"unknown person":    {root, []string{"disable", "joe@acme.example", "-t", "support"}, exitFailed, "not found"},
+		"change by edit":    {alice, []string{"disable", "jane@acme.example", "-t", "support"}, exitNoPermission, "cannot update"},
+		"change of another": {root, []string{"disable", "jane@acme.example", "-t", other}, exitNoPermission, "cannot update"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := execute(t, r, tc.kubeconfig, append([]string{"users"}, tc.args...)...)

@@ -164,7 +164,7 @@ func TestCallsStop(t *testing.T) {
 			exotelsim.DetailQuirks{},
 			2,
 			[]string{"c1", "c2", "c3", "c4"},
-			Error{Kind: ErrRefused},
+			Error{Kind: errRefused},
 			"ask for a shorter window",
 			2,
 		},
@@ -311,7 +311,7 @@ func TestFilterChecks(t *testing.T) {
 			if len(failures) != 1 {
 				t.Fatalf("failures %v", failures)
 			}
-			checkError(t, failures[0], Error{Kind: ErrRefused})
+			checkError(t, failures[0], Error{Kind: errRefused})
 			if !strings.Contains(failures[0].Error(), tc.wantPart) || server.Requests(listPath) != 0 {
 				t.Errorf("%v after %d requests, want %s", failures[0], server.Requests(listPath), tc.wantPart)
 			}

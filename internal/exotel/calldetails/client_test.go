@@ -154,7 +154,7 @@ func TestCallErrors(t *testing.T) {
 		}, 1,
 			[]string{region, `("not KYC compliant")`}},
 		"rate limited": {"c1", exotelsim.DetailQuirks{TooMany: 9}, Error{
-			Kind:       ErrRateLimited,
+			Kind:       errRateLimited,
 			Status:     429,
 			RetryAfter: 30 * time.Second,
 		}, 1,
@@ -163,7 +163,7 @@ func TestCallErrors(t *testing.T) {
 			TooMany:    9,
 			RetryAfter: -1,
 		}, Error{
-			Kind:   ErrRateLimited,
+			Kind:   errRateLimited,
 			Status: 429,
 		}, 3, nil},
 		"down": {"c1", exotelsim.DetailQuirks{Status: 503}, Error{
@@ -178,15 +178,15 @@ func TestCallErrors(t *testing.T) {
 			[]string{"broke off"},
 		},
 		"bad request": {"c1", exotelsim.DetailQuirks{Status: 400}, Error{
-			Kind:   ErrRefused,
+			Kind:   errRefused,
 			Status: 400,
 		}, 1, nil},
 		"no money": {"c1", exotelsim.DetailQuirks{Status: 402}, Error{
-			Kind:   ErrRefused,
+			Kind:   errRefused,
 			Status: 402,
 		}, 1, []string{"plan"}},
 		"redirected": {"c1", exotelsim.DetailQuirks{Status: 302}, Error{
-			Kind:   ErrRefused,
+			Kind:   errRefused,
 			Status: 302,
 		}, 1, nil},
 		"a page": {"c1", exotelsim.DetailQuirks{HTML: true}, Error{
@@ -203,16 +203,16 @@ func TestCallErrors(t *testing.T) {
 		"no id": {
 			"../../x",
 			exotelsim.DetailQuirks{},
-			Error{Kind: ErrRefused},
+			Error{Kind: errRefused},
 			0,
 			[]string{`call "../../x"`, "nothing was asked"},
 		},
-		"an empty id": {"", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, nil},
+		"an empty id": {"", exotelsim.DetailQuirks{}, Error{Kind: errRefused}, 0, nil},
 		"a message with secrets": {"c1", exotelsim.DetailQuirks{
 			Status:  400,
 			Message: "bad " + testKey + ":" + testToken,
 		}, Error{
-			Kind:   ErrRefused,
+			Kind:   errRefused,
 			Status: 400,
 		}, 1,
 			[]string{"bad (redacted):(redacted)"}},
@@ -357,12 +357,12 @@ func TestOddAnswers(t *testing.T) {
 			Kind:   ErrNotFound,
 			Status: 404,
 		}},
-		"no message": {400, `{"RestException":[]}`, Error{Kind: ErrRefused, Status: 400}},
+		"no message": {400, `{"RestException":[]}`, Error{Kind: errRefused, Status: 400}},
 		"long message": {400, `{"RestException":{"Message":"` + strings.Repeat("ü", 5000) + `"}}`, Error{
-			Kind:   ErrRefused,
+			Kind:   errRefused,
 			Status: 400,
 		}},
-		"no content":        {204, "", Error{Kind: ErrRefused, Status: 204}},
+		"no content":        {204, "", Error{Kind: errRefused, Status: 204}},
 		"the proxy's error": {502, "<html>Bad Gateway</html>", Error{Kind: ErrUnavailable, Status: 502}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -383,7 +383,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer server.Close()
 	_, err := newClient(t, config(t, server.URL)).Call(t.Context(), "c1")
-	checkError(t, err, Error{Kind: ErrRefused, Status: 307})
+	checkError(t, err, Error{Kind: errRefused, Status: 307})
 	if asked != 0 {
 		t.Error("the redirect was followed")
 	}

@@ -19,13 +19,13 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrUnauthorized means that the credentials, the account or the region are wrong. A retry does not help.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrRateLimited means that the account's requests of this minute are used up. Error.RetryAfter says until when.
-	ErrRateLimited = errors.New("rate limited")
+	// errRateLimited means that the account's requests of this minute are used up. Error.RetryAfter says until when.
+	errRateLimited = errors.New("rate limited")
 	// ErrUnavailable means that Exotel did not answer, or that its response was not an answer. A later request may
 	// succeed.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrRefused means that Exotel, or this package before it, refused the request.
-	ErrRefused = errors.New("refused")
+	// errRefused means that Exotel, or this package before it, refused the request.
+	errRefused = errors.New("refused")
 	// ErrUnreadable means that the answer is not what Exotel documents.
 	ErrUnreadable = errors.New("unreadable")
 )
@@ -109,10 +109,10 @@ func (c *Client) explainAnswer(e *Error, answer *answerError) {
 		e.remedy = "check " + c.region() + ", the API key and token, and that they belong to the account SID " +
 			c.account
 	case http.StatusTooManyRequests:
-		e.Kind = ErrRateLimited
+		e.Kind = errRateLimited
 		e.remedy = "Exotel allows an account 200 requests a minute: ask less often, or have Exotel raise the limit"
 	default:
-		e.Kind = ErrRefused
+		e.Kind = errRefused
 		e.remedy = "the question or the account's plan does not suit Exotel: compare its message with its documentation"
 		if resilience.Classify(answer) == resilience.Transient {
 			e.Kind = ErrUnavailable
@@ -129,7 +129,7 @@ func (c *Client) region() string {
 
 // refuse makes the error of a question that is not asked.
 func refuse(what, why, remedy string) error {
-	return &Error{Kind: ErrRefused, what: what, why: why, remedy: remedy}
+	return &Error{Kind: errRefused, what: what, why: why, remedy: remedy}
 }
 
 // unreadable makes the error of an answer that cannot be used.

@@ -30,9 +30,9 @@ func TestPatience(t *testing.T) {
 		wantLeast    time.Duration
 	}{
 		"waited out":          {1, time.Second, 2 * time.Second, nil, 2, time.Second},
-		"asked for too often": {9, time.Second, 2 * time.Second, ErrRateLimited, 3, 2 * time.Second},
-		"no patience":         {1, time.Second, 0, ErrRateLimited, 1, 0},
-		"too long":            {1, 30 * time.Second, 2 * time.Second, ErrRateLimited, 1, 0},
+		"asked for too often": {9, time.Second, 2 * time.Second, errRateLimited, 3, 2 * time.Second},
+		"no patience":         {1, time.Second, 0, errRateLimited, 1, 0},
+		"too long":            {1, 30 * time.Second, 2 * time.Second, errRateLimited, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pace := NewPacer(-1)
@@ -64,7 +64,7 @@ func TestPatience(t *testing.T) {
 			other.Pace = pace
 			_, err = newClient(t, other).Call(t.Context(), "c2")
 			var e *Error
-			if !errors.As(err, &e) || !errors.Is(err, ErrRateLimited) || e.RetryAfter <= 0 ||
+			if !errors.As(err, &e) || !errors.Is(err, errRateLimited) || e.RetryAfter <= 0 ||
 				server.Requests("/v1/Accounts/acme1/Calls/c2.json") != 0 {
 				t.Errorf("another client of the account got %v; want to be told to wait, and nothing asked", err)
 			}

@@ -28,7 +28,7 @@ func (c *Client) get(ctx context.Context, what, path, query string) (body []byte
 	for range maxWaits {
 		if left := c.pace.holds(); left > c.patience {
 			return nil, &Error{
-				Kind:       ErrRateLimited,
+				Kind:       errRateLimited,
 				RetryAfter: left,
 				what:       what,
 				why: "Exotel asked for " + left.Round(
@@ -38,7 +38,7 @@ func (c *Client) get(ctx context.Context, what, path, query string) (body []byte
 			}
 		}
 		body, err = c.ask(ctx, what, path, query)
-		if left := c.pace.holds(); !errors.Is(err, ErrRateLimited) || left <= 0 || left > c.patience {
+		if left := c.pace.holds(); !errors.Is(err, errRateLimited) || left <= 0 || left > c.patience {
 			return body, err
 		}
 	}
