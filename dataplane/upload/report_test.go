@@ -25,7 +25,12 @@ func TestRetriesOutliveThePod(t *testing.T) {
 		}
 	}
 	got, err := rig.db.Operator.RetryTotals(t.Context())
-	want := map[string]resilience.Counts{dependencyExotel: {Retries: 1, Successful: 1}}
+	want := map[string]resilience.Counts{ // each dependency has a total from the start
+		dependencyExotel: {Retries: 1, Successful: 1},
+		"s3":             {},
+		"sts":            {},
+		"other":          {},
+	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v, totals (-want +got):\n%s", err, diff)
 	}

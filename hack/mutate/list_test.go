@@ -31,6 +31,7 @@ func TestList(t *testing.T) {
 		"sessions",
 		"store",
 		"stream",
+		"tracing",
 		"upload",
 		"verify",
 	}

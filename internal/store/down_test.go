@@ -144,7 +144,14 @@ func TestLostConnectionOfTheOperator(t *testing.T) {
 		method := value.Type().Method(i).Name
 		t.Run(method, func(t *testing.T) {
 			for n := range mostStatements {
-				if err := db.Ping(t.Context()); err != nil {
+				// A method with connections of its own leaves those of the pool, which are lost too, to the next callers.
+				err := db.Ping(t.Context())
+				for range db.Stat().MaxConns() {
+					if err != nil {
+						err = db.Ping(t.Context())
+					}
+				}
+				if err != nil {
 					t.Fatalf("the connection that is back: %v", err)
 				}
 				wire.LoseAfter(n)
