@@ -121,7 +121,7 @@ func TestHosts(t *testing.T) {
 		return asked, left
 	}
 	for i := range maxHosts {
-		s.Rig.Tenant(t, fmt.Sprint("path", i), func(o *v1alpha1.Tenant) {
+		s.Tenant(t, fmt.Sprint("path", i), func(o *v1alpha1.Tenant) {
 			o.Spec.Exotel.APIBaseURL = s.exotel.URL + fmt.Sprint("/", i)
 		})
 	}
@@ -129,7 +129,7 @@ func TestHosts(t *testing.T) {
 		t.Errorf("%d hosts are asked, %d findings of others, want 1 and 0", asked, left)
 	}
 	for i := range maxHosts {
-		s.Rig.Tenant(t, fmt.Sprint("host", i), func(o *v1alpha1.Tenant) {
+		s.Tenant(t, fmt.Sprint("host", i), func(o *v1alpha1.Tenant) {
 			o.Spec.Exotel.APIBaseURL = fmt.Sprintf("https://exotel-%d.example", i)
 		})
 	}

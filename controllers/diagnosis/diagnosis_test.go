@@ -141,7 +141,7 @@ func expect(t *testing.T, found []doctor.Finding, check string, want doctor.Seve
 
 func TestHealthyTenant(t *testing.T) {
 	s := newSubject(t)
-	got := worst(s.Diagnosis.Namespace(t.Context(), s.Rig.Namespace))
+	got := worst(s.Namespace(t.Context(), s.Rig.Namespace))
 	want := map[string]doctor.Severity{"bucket": doctor.OK, "Exotel's API": doctor.OK, "backlog": doctor.OK}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -159,7 +159,7 @@ func TestHealthyTenant(t *testing.T) {
 // TestFaultsOfTenants breaks one thing after another.
 func TestFaultsOfTenants(t *testing.T) {
 	s := newSubject(t)
-	run := func() []doctor.Finding { return s.Diagnosis.Namespace(t.Context(), s.Rig.Namespace) }
+	run := func() []doctor.Finding { return s.Namespace(t.Context(), s.Rig.Namespace) }
 
 	s.writeConfig(t, "topsecret-and-wrong")
 	expect(t, run(), "bucket", doctor.Critical, "bucket "+s.bucket)
@@ -312,7 +312,7 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Diagnosis.Client = powerless
+	s.Client = powerless
 	expect(
 		t,
 		check("rights", s.rights(t.Context())),
