@@ -38,8 +38,9 @@ func TestAgents(t *testing.T) {
 					pieces = pieces[:8]
 				}
 				callSID, call := rig.newCall(pieces)
-				got := libraries(t)[1-i].call(t, call)
 				toAgent, toClient := translated(o.Protocol, pieces)
+				call.Echoes = len(toClient)
+				got := libraries(t)[1-i].call(t, call)
 				if echoed := media(t, got.Messages); !same(toClient, echoed) {
 					t.Errorf("the client heard %d pieces of %d, or other ones", len(echoed), len(pieces))
 				}
@@ -76,17 +77,30 @@ func TestAgents(t *testing.T) {
 	}
 }
 
+// Long audio is translated in pieces of 96,000 bytes of 16-bit audio, or 15,840 codes of mu-law, that Exotel takes.
+const (
+	pieceOfPCM  = 96_000
+	pieceOfULaw = 2 * 15_840
+)
+
 // translated is what each side hears of pieces that the agent says again. Those of one sample are as they are.
 func translated(protocol string, pieces [][]byte) (toAgent, toClient [][]byte) {
-	if protocol != "twilio" {
-		return pieces, pieces
+	switch protocol {
+	case "pcm":
+		for _, piece := range pieces {
+			toClient = append(toClient, slices.Collect(slices.Chunk(piece, pieceOfPCM))...)
+		}
+		return pieces, toClient
+	case "twilio":
+		for _, piece := range pieces {
+			codes := g711.AppendEncode(nil, exotelsim.Samples(piece))
+			toAgent = append(toAgent, codes)
+			heard := exotelsim.PCM(g711.AppendDecode(nil, codes))
+			toClient = append(toClient, slices.Collect(slices.Chunk(heard, pieceOfULaw))...)
+		}
+		return toAgent, toClient
 	}
-	for _, piece := range pieces {
-		codes := g711.AppendEncode(nil, exotelsim.Samples(piece))
-		toAgent = append(toAgent, codes)
-		toClient = append(toClient, exotelsim.PCM(g711.AppendDecode(nil, codes)))
-	}
-	return toAgent, toClient
+	return pieces, pieces
 }
 
 // callOf finds the call in a start, in any protocol.
