@@ -24,8 +24,9 @@ import (
 // TestKubectlCaly reaches the operator's admin API by a real port-forward: with the client certificate of the kubeconfig, and
 // with a token whose rights are those of the aggregated ClusterRole edit in one namespace.
 func TestKubectlCaly(t *testing.T) {
-	x := applyTenant(t, tenantOptions{source: "https://recordings.example.com"})
-	other := applyTenant(t, tenantOptions{source: "https://recordings.example.com"})
+	source := newSource(t).url
+	x := newTenant(t, tenantOptions{source: source})
+	other := applyTenant(t, tenantOptions{source: source})
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		t.Fatal(err)
