@@ -115,29 +115,11 @@ numbers: it needs the right to get events.`,
 		Example: `  kubectl caly events show 4711 -n acme
   kubectl caly events show acme/support/4711 -o yaml`,
 		RunE: run(func(cmd *cobra.Command, args []string) error {
-			o, err := where.object(args[0])
-			if err != nil {
-				return err
-			}
-			c, done, err := s.Client()
-			if err != nil {
-				return err
-			}
-			defer done()
-			var found eventview.Request
-			path := adminapi.Path(o.namespace, adminapi.ResourceEvents, o.id)
-			if err := c.Get(cmd.Context(), path, query(o.tenant), &found); err != nil {
-				return err
-			}
-			switch where.output {
-			case outputJSON, outputYAML:
-				return printObject(cmd, where.output, found)
-			case outputName:
-				cmd.Println(eventColumns.name(found.Event))
-			default:
-				eventprint.Request(cmd, found)
-			}
-			return nil
+			return showAndPrint(cmd, &where, args[0], showing[eventview.Request]{
+				resource: adminapi.ResourceEvents,
+				name:     func(v eventview.Request) string { return eventColumns.name(v.Event) },
+				print:    eventprint.Request,
+			})
 		}),
 	}
 	where.addTo(cmd)
@@ -218,9 +200,8 @@ func (o *replayOptions) choose(
 		if err != nil {
 			return ids, false, err
 		}
-		var found eventview.Request
-		path := adminapi.Path(named.namespace, adminapi.ResourceEvents, named.id)
-		if err := c.Get(ctx, path, query(named.tenant), &found); err != nil {
+		found, err := get[eventview.Request](ctx, c, adminapi.ResourceEvents, named)
+		if err != nil {
 			return ids, false, err
 		}
 		ids.add(found.Tenant, strconv.FormatInt(found.ID, 10))

@@ -1,7 +1,6 @@
 package kubectl
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/adminapi"
-	"github.com/caly-dev/caly/internal/adminapi/client"
 )
 
 // maxListed bounds --limit.
@@ -124,41 +122,19 @@ func newRecordingsShowCommand(s *Session) *cobra.Command {
 		Example: `  kubectl caly recordings show 1f0c9a7be2d4c681 -n acme
   kubectl caly recordings show acme/support/1f0c9a7be2d4c681 -o yaml`,
 		RunE: run(func(cmd *cobra.Command, args []string) error {
-			object, err := where.object(args[0])
-			if err != nil {
-				return err
-			}
-			c, done, err := s.Client()
-			if err != nil {
-				return err
-			}
-			defer done()
-			found, err := getRecording(cmd.Context(), c, object)
-			if err != nil {
-				return err
-			}
-			return printRecording(cmd, where.output, found)
+			return showAndPrint(cmd, &where, args[0], showing[adminapi.Recording]{
+				resource: adminapi.ResourceRecordings,
+				name:     recordingColumns.name,
+				print:    printRecording,
+			})
 		}),
 	}
 	where.addTo(cmd)
 	return cmd
 }
 
-// getRecording reads one recording.
-func getRecording(ctx context.Context, c *client.Client, o object) (r adminapi.Recording, err error) {
-	path := adminapi.Path(o.namespace, adminapi.ResourceRecordings, o.id)
-	return r, c.Get(ctx, path, query(o.tenant), &r)
-}
-
-// printRecording prints a recording's fields, or the whole of it as JSON or YAML.
-func printRecording(cmd *cobra.Command, output string, r adminapi.Recording) error {
-	switch output {
-	case outputJSON, outputYAML:
-		return printObject(cmd, output, r)
-	case outputName:
-		cmd.Println(recordingColumns.name(r))
-		return nil
-	}
+// printRecording prints a recording's fields.
+func printRecording(cmd *cobra.Command, r adminapi.Recording) {
 	var fields pairs
 	fields.add("Tenant", r.Tenant)
 	fields.add("Recording", r.ID)
@@ -177,7 +153,6 @@ func printRecording(cmd *cobra.Command, output string, r adminapi.Recording) err
 		fields.add("SHA-256", r.Object.SHA256)
 	}
 	fields.print(cmd)
-	return nil
 }
 
 // object is an argument that names one object.

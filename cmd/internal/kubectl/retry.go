@@ -92,7 +92,7 @@ func (o *retryOptions) named(
 		if err != nil {
 			return nil, err
 		}
-		found, err := getRecording(ctx, c, object)
+		found, err := get[adminapi.Recording](ctx, c, adminapi.ResourceRecordings, object)
 		if err != nil {
 			return nil, err
 		}

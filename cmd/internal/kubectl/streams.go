@@ -1,7 +1,6 @@
 package kubectl
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -100,40 +99,19 @@ func newStreamsShowCommand(s *Session) *cobra.Command {
 		Example: `  kubectl caly streams show 1b4e28ba-2fa1-41d2-883f-0016d3cca427 -n acme
   kubectl caly streams show acme/support/1b4e28ba-2fa1-41d2-883f-0016d3cca427 -o json`,
 		RunE: run(func(cmd *cobra.Command, args []string) error {
-			o, err := where.object(args[0])
-			if err != nil {
-				return err
-			}
-			c, done, err := s.Client()
-			if err != nil {
-				return err
-			}
-			defer done()
-			found, err := getStream(cmd.Context(), c, o)
-			if err != nil {
-				return err
-			}
-			return printStream(cmd, where.output, found)
+			return showAndPrint(cmd, &where, args[0], showing[adminapi.Stream]{
+				resource: adminapi.ResourceStreams,
+				name:     streamColumns.name,
+				print:    printStream,
+			})
 		}),
 	}
 	where.addTo(cmd)
 	return cmd
 }
 
-// getStream reads one stream.
-func getStream(ctx context.Context, c *client.Client, o object) (v adminapi.Stream, err error) {
-	return v, c.Get(ctx, adminapi.Path(o.namespace, adminapi.ResourceStreams, o.id), query(o.tenant), &v)
-}
-
-// printStream prints a stream's fields, or the whole of it as JSON or YAML.
-func printStream(cmd *cobra.Command, output string, v adminapi.Stream) error {
-	switch output {
-	case outputJSON, outputYAML:
-		return printObject(cmd, output, v)
-	case outputName:
-		cmd.Println(streamColumns.name(v))
-		return nil
-	}
+// printStream prints a stream's fields.
+func printStream(cmd *cobra.Command, v adminapi.Stream) {
 	counts := func(c adminapi.Counts) string {
 		return fmt.Sprintf("%d frames, %d bytes, %d frames dropped", c.Frames, c.Bytes, c.Dropped)
 	}
@@ -154,7 +132,6 @@ func printStream(cmd *cobra.Command, output string, v adminapi.Stream) error {
 	fields.add("To agent", counts(v.ToAgent))
 	fields.add("To Exotel", counts(v.ToExotel))
 	fields.print(cmd)
-	return nil
 }
 
 func newStreamsCloseCommand(s *Session) *cobra.Command {
@@ -215,7 +192,7 @@ func closeNamed(cmd *cobra.Command, c *client.Client, where *scope, args []strin
 			return err
 		}
 		if o.tenant == "" {
-			found, err := getStream(cmd.Context(), c, o)
+			found, err := get[adminapi.Stream](cmd.Context(), c, adminapi.ResourceStreams, o)
 			if err != nil {
 				return err
 			}
